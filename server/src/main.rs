@@ -1,0 +1,2 @@
+//! The binary `veche`: configuration and wiring only.
+fn main() {}
