@@ -1,1 +1,3 @@
-//! veche-signaling
+//! What clients talk to: rooms, signaling and the HTTP API.
+
+pub mod protocol;

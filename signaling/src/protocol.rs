@@ -1,0 +1,504 @@
+//! The JSON messages of `WS /realtime/webrtc/signaling`: typed here once, exported to TypeScript from here, and
+//! described in PROTOCOL.md.
+//!
+//! Every message is an object with a `signal_type`. A message with a `target_peer_id` is for that peer and is relayed
+//! with a `from_peer_id`; one without is for the server.
+
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+
+/// What a client sends to the server.
+#[derive(Clone, Debug, PartialEq, Deserialize, TS)]
+#[serde(tag = "signal_type", rename_all = "kebab-case")]
+#[ts(export)]
+pub enum ClientMessage {
+    /// An SDP offer. Answered with `answer` or `error`, both with the same `id`.
+    Offer(ClientOffer),
+    /// A client candidate. Accepted and not needed: the server learns a client's addresses from its checks.
+    IceCandidate {
+        /// `RTCIceCandidateInit`; `null` at the end.
+        #[serde(default)]
+        #[ts(type = "RTCIceCandidateInit | null", optional)]
+        ice_candidate: Option<serde_json::Value>,
+    },
+    /// Mutes or unmutes one of the client's own tracks.
+    Mute {
+        /// Which.
+        track_id: String,
+        /// Muted from now on?
+        muted: bool,
+    },
+    /// Says what the client wants to see; replaces what it said before.
+    Subscribe(Subscribe),
+    /// Changes the client's own name or data.
+    Update {
+        /// The new name; absent: unchanged.
+        #[serde(default)]
+        #[ts(optional)]
+        name: Option<String>,
+        /// The new data; absent: unchanged.
+        #[serde(default)]
+        #[ts(type = "unknown", optional)]
+        metadata: Option<serde_json::Value>,
+    },
+    /// Leaves for good: the resume token dies.
+    Leave,
+    /// Answered with `pong`.
+    Ping {
+        /// Returned in the pong.
+        #[serde(default)]
+        #[ts(type = "number", optional)]
+        id: Option<u64>,
+    },
+}
+
+/// An SDP offer to the server.
+#[derive(Clone, Debug, PartialEq, Deserialize, TS)]
+#[ts(export)]
+pub struct ClientOffer {
+    /// The offer.
+    pub sdp: String,
+    /// Returned in the answer.
+    #[serde(default)]
+    #[ts(type = "number", optional)]
+    pub id: Option<u64>,
+    /// What the published sections are. One that is not named is a microphone or a camera.
+    #[serde(default)]
+    #[ts(optional, as = "Option<Vec<OfferedTrack>>")]
+    pub tracks: Vec<OfferedTrack>,
+    /// Pairs of an audio and a video slot that shall carry the same person in lip sync.
+    #[serde(default)]
+    #[ts(optional, as = "Option<Vec<SlotPair>>")]
+    pub pairs: Vec<SlotPair>,
+}
+
+/// What one published section is.
+#[derive(Clone, Debug, PartialEq, Deserialize, TS)]
+#[ts(export)]
+pub struct OfferedTrack {
+    /// The section.
+    pub mid: String,
+    /// What it shows.
+    pub source: TrackSource,
+    /// Muted from the start?
+    #[serde(default)]
+    #[ts(optional, as = "Option<bool>")]
+    pub muted: bool,
+}
+
+/// An audio and a video slot that shall carry the same person.
+#[derive(Clone, Debug, PartialEq, Deserialize, TS)]
+#[ts(export)]
+pub struct SlotPair {
+    /// The audio slot's mid.
+    pub audio: String,
+    /// The video slot's mid.
+    pub video: String,
+}
+
+/// What a client wants to see.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, TS)]
+#[ts(export)]
+pub struct Subscribe {
+    /// Who fills the video slots that `slots` does not give a track: `auto`, the server; `manual`, nobody.
+    #[serde(default)]
+    pub mode: SubscribeMode,
+    /// Participants to show first, the most wanted first.
+    #[serde(default)]
+    #[ts(optional, as = "Option<Vec<String>>")]
+    pub pinned: Vec<String>,
+    /// What single slots shall show, and how large.
+    #[serde(default)]
+    #[ts(optional, as = "Option<Vec<WantedSlot>>")]
+    pub slots: Vec<WantedSlot>,
+}
+
+/// Who fills the slots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, TS)]
+#[serde(rename_all = "kebab-case")]
+#[ts(export)]
+pub enum SubscribeMode {
+    /// The server: pinned, then speaking, then recent.
+    #[default]
+    Auto,
+    /// The client, track by track.
+    Manual,
+}
+
+/// What one slot shall show.
+#[derive(Clone, Debug, PartialEq, Deserialize, TS)]
+#[ts(export)]
+pub struct WantedSlot {
+    /// Which slot.
+    pub mid: String,
+    /// The track; absent: what the mode says; empty: nothing.
+    #[serde(default)]
+    #[ts(optional)]
+    pub track_id: Option<String>,
+    /// The width that it is shown at, in device pixels; 0: as large as there is.
+    #[serde(default)]
+    #[ts(optional, as = "Option<u16>")]
+    pub width: u16,
+    /// The height.
+    #[serde(default)]
+    #[ts(optional, as = "Option<u16>")]
+    pub height: u16,
+}
+
+/// What the server sends to a client.
+#[derive(Clone, Debug, PartialEq, Serialize, TS)]
+#[serde(tag = "signal_type", rename_all = "kebab-case")]
+#[ts(export)]
+pub enum ServerMessage {
+    /// The first message: the client is in the room.
+    Joined(Joined),
+    /// The answer to an offer.
+    Answer {
+        /// The answer.
+        sdp: String,
+        /// The `id` of the offer.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[ts(type = "number", optional)]
+        id: Option<u64>,
+    },
+    /// Somebody came.
+    ParticipantJoined {
+        /// Who.
+        participant: Participant,
+    },
+    /// Somebody's name, data or connection changed.
+    ParticipantUpdated {
+        /// Who, as they are now.
+        participant: Participant,
+    },
+    /// Somebody is gone for good.
+    ParticipantLeft {
+        /// Who.
+        peer_id: String,
+        /// Why.
+        reason: LeaveReason,
+    },
+    /// Somebody published a track, or its source or state of mute changed. Also sent for the client's own tracks: that is
+    /// how it learns their `track_id`.
+    Track {
+        /// Whose.
+        peer_id: String,
+        /// The track as it is now.
+        track: Track,
+    },
+    /// A track is gone.
+    TrackGone {
+        /// Whose it was.
+        peer_id: String,
+        /// Which it was.
+        track_id: String,
+    },
+    /// Slots of the client show something else from now on.
+    Slots {
+        /// The slots that changed.
+        slots: Vec<Slot>,
+    },
+    /// The list of those who speak changed.
+    Speakers {
+        /// The loudest first.
+        speakers: Vec<ActiveSpeaker>,
+    },
+    /// The quality of connections changed.
+    Quality {
+        /// Of whom.
+        participants: Vec<PeerQuality>,
+    },
+    /// The client's own media connection.
+    Connection {
+        /// How it is now.
+        state: MediaState,
+    },
+    /// A data channel of the client was closed by the server.
+    DataChannelClosed {
+        /// Its label.
+        label: String,
+        /// `receiver-slow` or `limit`.
+        reason: String,
+    },
+    /// The room's name or limits changed.
+    RoomUpdated {
+        /// The room as it is now.
+        room: Room,
+    },
+    /// The answer to `ping`.
+    Pong {
+        /// The `id` of the ping.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[ts(type = "number", optional)]
+        id: Option<u64>,
+    },
+    /// Something the client sent cannot be done. The connection goes on unless a close follows.
+    Error {
+        /// What is wrong and what to change.
+        error: ErrorBody,
+        /// The `id` of the message that it is about.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[ts(type = "number", optional)]
+        id: Option<u64>,
+    },
+}
+
+/// The client's place in a room.
+#[derive(Clone, Debug, PartialEq, Serialize, TS)]
+#[ts(export)]
+pub struct Joined {
+    /// The client's own name in messages.
+    pub peer_id: String,
+    /// The room.
+    pub room: Room,
+    /// Shown again as `resume_token` in the address within `resume_seconds`, it gives back identity, tracks and place.
+    pub resume_token: String,
+    /// How long a resume token lives after the connection is lost.
+    pub resume_seconds: u32,
+    /// Whether this is a resumption: the media connection of before still stands.
+    pub resumed: bool,
+    /// For `RTCPeerConnection`.
+    pub ice_servers: Vec<IceServer>,
+    /// Everybody else.
+    pub participants: Vec<Participant>,
+    /// The client's own tracks, where it resumed.
+    pub tracks: Vec<Track>,
+    /// What the client's slots show, where it resumed.
+    pub slots: Vec<Slot>,
+    /// Limits that clients should know.
+    pub limits: Limits,
+}
+
+/// Limits that clients should know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS)]
+#[ts(export)]
+pub struct Limits {
+    /// The largest signaling message, in bytes.
+    pub max_signal_bytes: u32,
+    /// The largest data channel message, in bytes; larger ones go in fragments.
+    pub max_data_message_bytes: u32,
+    /// The largest message that may be sent in fragments, in bytes.
+    pub max_fragmented_bytes: u32,
+}
+
+/// A STUN or TURN server, as `RTCIceServer` wants it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, TS)]
+#[ts(export)]
+pub struct IceServer {
+    /// Its addresses.
+    pub urls: Vec<String>,
+    /// For TURN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub username: Option<String>,
+    /// For TURN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub credential: Option<String>,
+}
+
+/// A room.
+#[derive(Clone, Debug, PartialEq, Serialize, TS)]
+#[ts(export)]
+pub struct Room {
+    /// Its name in addresses.
+    pub room_id: String,
+    /// Its name for people.
+    pub name: String,
+    /// How many may be in it.
+    pub max_participants: u32,
+}
+
+/// Somebody in a room.
+#[derive(Clone, Debug, PartialEq, Serialize, TS)]
+#[ts(export)]
+pub struct Participant {
+    /// Their name in messages.
+    pub peer_id: String,
+    /// Their name for people.
+    pub name: String,
+    /// Their own data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[ts(type = "unknown", optional)]
+    pub metadata: Option<serde_json::Value>,
+    /// `false` while their signaling connection is lost and may be resumed.
+    pub connected: bool,
+    /// How good their connection is.
+    pub quality: ConnectionQuality,
+    /// Their tracks.
+    pub tracks: Vec<Track>,
+}
+
+/// A published track.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, TS)]
+#[ts(export)]
+pub struct Track {
+    /// Its name in messages.
+    pub track_id: String,
+    /// The section of the publisher's offer.
+    pub mid: String,
+    /// `audio` or `video`.
+    pub kind: TrackKind,
+    /// What it shows.
+    pub source: TrackSource,
+    /// Muted by its publisher?
+    pub muted: bool,
+}
+
+/// Audio or video.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS)]
+#[serde(rename_all = "kebab-case")]
+#[ts(export)]
+pub enum TrackKind {
+    /// Sound.
+    Audio,
+    /// Pictures.
+    Video,
+}
+
+/// What a track shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "kebab-case")]
+#[ts(export)]
+pub enum TrackSource {
+    /// A person's voice.
+    Microphone,
+    /// A person's picture.
+    Camera,
+    /// A shared screen or window.
+    Screen,
+    /// The sound of a shared screen or window.
+    ScreenAudio,
+}
+
+/// What one slot shows from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, TS)]
+#[ts(export)]
+pub struct Slot {
+    /// Which slot.
+    pub mid: String,
+    /// Whose track; absent: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub peer_id: Option<String>,
+    /// Which track.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub track_id: Option<String>,
+    /// The RTP timestamp of the first packet that shows it: `requestVideoFrameCallback` reports the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub rtp_timestamp: Option<u32>,
+    /// Why it shows nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub reason: Option<SlotReason>,
+}
+
+/// Why a slot shows nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS)]
+#[serde(rename_all = "kebab-case")]
+#[ts(export)]
+pub enum SlotReason {
+    /// Receiver and publisher have no codec in common.
+    NoCommonCodec,
+    /// Muted by its publisher.
+    Muted,
+    /// The track, or its publisher, is gone.
+    Gone,
+    /// Somebody else took the slot.
+    Displaced,
+}
+
+/// Somebody who speaks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, TS)]
+#[ts(export)]
+pub struct ActiveSpeaker {
+    /// Who.
+    pub peer_id: String,
+    /// How loud, 0 to 127.
+    pub level: u8,
+}
+
+/// How good a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS)]
+#[serde(rename_all = "kebab-case")]
+#[ts(export)]
+pub enum ConnectionQuality {
+    /// Nothing arrives.
+    Lost,
+    /// Picture and sound suffer.
+    Poor,
+    /// Losses or delays that one may notice.
+    Good,
+    /// As good as it gets; also what is assumed before media flows.
+    Excellent,
+}
+
+/// Somebody's quality.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, TS)]
+#[ts(export)]
+pub struct PeerQuality {
+    /// Whose.
+    pub peer_id: String,
+    /// How good.
+    pub quality: ConnectionQuality,
+}
+
+/// The client's media connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS)]
+#[serde(rename_all = "kebab-case")]
+#[ts(export)]
+pub enum MediaState {
+    /// Media flows.
+    Connected,
+    /// Nothing has come from the client for some seconds.
+    Interrupted,
+    /// Nothing has come for so long that the server stopped sending: restart ICE.
+    Expired,
+    /// Failed: start a new `RTCPeerConnection`.
+    Failed,
+}
+
+/// Why somebody left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS)]
+#[serde(rename_all = "kebab-case")]
+#[ts(export)]
+pub enum LeaveReason {
+    /// They said so.
+    Left,
+    /// They were lost and did not come back in time.
+    TimedOut,
+    /// The room was deleted.
+    RoomDeleted,
+    /// The server stops.
+    ServerStopping,
+}
+
+/// What is wrong, and what to change. Also the body of every HTTP error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, TS)]
+#[ts(export)]
+pub struct ErrorBody {
+    /// For programs, such as `room_full`.
+    pub code: String,
+    /// For people.
+    pub message: String,
+}
+
+/// A message between two peers, relayed unchanged but for `from_peer_id`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+#[ts(export)]
+pub struct PeerMessage {
+    /// Usually `offer`, `answer` or `ice-candidate`.
+    pub signal_type: String,
+    /// For whom.
+    pub target_peer_id: String,
+    /// From whom; set by the server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub from_peer_id: Option<String>,
+    /// Everything else, as it was sent: `room_id`, `sdp`, `ice_candidate`, …
+    #[serde(flatten)]
+    #[ts(type = "Record<string, unknown>")]
+    pub rest: serde_json::Map<String, serde_json::Value>,
+}
