@@ -499,6 +499,6 @@ pub struct PeerMessage {
     pub from_peer_id: Option<String>,
     /// Everything else, as it was sent: `room_id`, `sdp`, `ice_candidate`, …
     #[serde(flatten)]
-    #[ts(type = "Record<string, unknown>")]
+    #[ts(skip)]
     pub rest: serde_json::Map<String, serde_json::Value>,
 }
