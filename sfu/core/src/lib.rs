@@ -7,9 +7,12 @@
 
 pub mod control;
 pub mod drops;
+pub mod demux;
 pub mod dtls;
 pub mod engine;
+pub mod forward;
 pub mod ids;
 pub mod media;
 pub mod path;
 pub mod sdp;
+pub mod transport;
