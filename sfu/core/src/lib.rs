@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod assignment;
 pub mod control;
 pub mod drops;
 pub mod demux;
