@@ -51,6 +51,8 @@ pub struct ForwardOutput {
     pub offsets: PictureIds,
     /// The slot shows this source from this packet on.
     pub switched: bool,
+    /// The layer that it showed before, when `switched`.
+    pub left: Option<LayerRef>,
 }
 
 /// Where a packet that was sent came from.
@@ -139,13 +141,15 @@ impl Forwarder {
             if self.kind == MediaKind::Video && !packet.starts_key_frame {
                 return Err(DropReason::AwaitingKeyFrame);
             }
+            let left = self.current;
             self.switch(from, packet)?;
-            return self.send(packet, true);
+            let output = self.send(packet)?;
+            return Ok(ForwardOutput { switched: true, left, ..output });
         }
         if self.current != Some(from) {
             return Err(DropReason::BeforeSwitch);
         }
-        self.send(packet, false)
+        self.send(packet)
     }
 
     /// Where a packet that was sent came from; `None` when it was never sent or too many switches ago.
@@ -200,7 +204,7 @@ impl Forwarder {
         }
     }
 
-    fn send(&mut self, packet: &ForwardInput<'_>, switched: bool) -> Result<ForwardOutput, DropReason> {
+    fn send(&mut self, packet: &ForwardInput<'_>) -> Result<ForwardOutput, DropReason> {
         let segment = self.segments.last().expect("a slot that shows something has a segment");
         let ahead = packet.seq.checked_sub(segment.first_in).ok_or(DropReason::BeforeSwitch)?;
         let seq = segment.first_out + ahead;
@@ -211,7 +215,7 @@ impl Forwarder {
         if self.last_timestamp.is_none_or(|last| (timestamp.wrapping_sub(last) as i32) > 0) {
             self.last_timestamp = Some(timestamp);
         }
-        Ok(ForwardOutput { seq, timestamp, offsets, switched })
+        Ok(ForwardOutput { seq, timestamp, offsets, switched: false, left: None })
     }
 }
 
