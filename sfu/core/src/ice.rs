@@ -232,8 +232,7 @@ impl IceAgent {
             self.change_state(IceState::Interrupted);
         }
         self.forget_silent_paths(now);
-        let next =
-            if self.state == IceState::Connected { INTERRUPTED_AFTER } else { CONSENT_EXPIRES_AFTER };
+        let next = if self.state == IceState::Connected { INTERRUPTED_AFTER } else { CONSENT_EXPIRES_AFTER };
         self.check_at = Some(self.last_heard + next);
     }
 
@@ -303,9 +302,8 @@ impl IceAgent {
 
     fn forget_silent_paths(&mut self, now: Instant) {
         let selected = self.selected();
-        let silent = |known: &KnownPath| {
-            Some(known.path) != selected && known.is_silent(now, CONSENT_EXPIRES_AFTER)
-        };
+        let silent =
+            |known: &KnownPath| Some(known.path) != selected && known.is_silent(now, CONSENT_EXPIRES_AFTER);
         while let Some(index) = self.paths.iter().position(silent) {
             self.forget(index);
         }
@@ -383,6 +381,8 @@ mod tests {
     }
 
     impl Story {
+        // Virtual time has to begin somewhere; only differences matter.
+        #[allow(clippy::disallowed_methods)]
         fn new() -> Self {
             let now = Instant::now();
             Self { agent: IceAgent::new(&credentials(OLD), now), now, user: OLD, response: Vec::new() }
@@ -524,11 +524,7 @@ mod tests {
         story.pass(0.2);
         assert_eq!(
             story.events(),
-            [
-                IceEvent::Selected(None),
-                IceEvent::PathForgotten(udp(1)),
-                IceEvent::State(IceState::Expired)
-            ]
+            [IceEvent::Selected(None), IceEvent::PathForgotten(udp(1)), IceEvent::State(IceState::Expired)]
         );
         assert_eq!(story.agent.poll_timeout(), None);
         story.agent.on_authenticated(story.now, udp(1));
@@ -590,10 +586,7 @@ mod tests {
         story.nominate(tcp(1));
         story.events();
         story.agent.on_disconnected(story.now, tcp(1));
-        assert_eq!(
-            story.events(),
-            [IceEvent::PathForgotten(tcp(1)), IceEvent::Selected(Some(udp(2)))]
-        );
+        assert_eq!(story.events(), [IceEvent::PathForgotten(tcp(1)), IceEvent::Selected(Some(udp(2)))]);
         story.agent.on_disconnected(story.now, udp(1));
         assert_eq!(story.events(), [IceEvent::PathForgotten(udp(1))]);
         story.agent.on_disconnected(story.now, udp(2));
@@ -617,10 +610,7 @@ mod tests {
 
         story.user = NEW;
         story.check(udp(3));
-        assert_eq!(
-            story.events(),
-            [IceEvent::UfragForgotten("oldu".into()), IceEvent::PathKnown(udp(3))]
-        );
+        assert_eq!(story.events(), [IceEvent::UfragForgotten("oldu".into()), IceEvent::PathKnown(udp(3))]);
         assert_eq!(story.agent.selected(), Some(udp(2)));
         assert_eq!(story.agent.local_ufrags().collect::<Vec<_>>(), ["newu"]);
         story.user = OLD;

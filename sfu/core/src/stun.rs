@@ -496,10 +496,7 @@ mod tests {
         let request = BindingRequest::parse(&datagram).unwrap();
         assert_eq!(request.unknown_attributes(), [0x7001, 0x0030]);
         let mut out = vec![1, 2, 3];
-        for (error, code) in [
-            (StunError::UnknownAttribute, [4, 20]),
-            (StunError::RoleConflict, [4, 87]),
-        ] {
+        for (error, code) in [(StunError::UnknownAttribute, [4, 20]), (StunError::RoleConflict, [4, 87])] {
             write_error(&request, error, &IntegrityKey::new(PASSWORD), &mut out);
             assert_eq!(be16(&out), BINDING_ERROR);
             assert_eq!(out[8..20], request.transaction_id);
