@@ -107,8 +107,12 @@ impl IceAgent {
     }
 
     /// Takes fresh credentials (RFC 8445 section 9). Until the first authenticated request under them everything
-    /// goes on as before, requests under the old ones included.
+    /// goes on as before, requests under the old ones included. With the user name fragment that is in use already
+    /// nothing is restarted.
     pub fn restart(&mut self, local: &IceCredentials) {
+        if local.ufrag == self.current.ufrag {
+            return;
+        }
         let replaced = std::mem::replace(&mut self.current, Credentials::new(local));
         if self.previous.is_none() {
             self.previous = Some(replaced);
@@ -639,6 +643,8 @@ mod tests {
     fn a_restart_under_the_wrong_password_confirms_nothing() {
         let mut story = Story::new();
         story.nominate(udp(1));
+        story.agent.restart(&credentials(OLD));
+        assert_eq!(story.agent.local_ufrags().count(), 1);
         story.agent.restart(&credentials(NEW));
         let forged = story.send(udp(9), |r| (r.username, r.password) = (NEW.0, OLD.1));
         assert_eq!(forged, Err(DropReason::StunUnauthenticated));
