@@ -188,7 +188,8 @@ fn read_key_frame_size(frame: &[u8]) -> Option<(u16, u16)> {
         reader.skip(1)?;
     }
     let other_subsampling = profile % 2 == 1;
-    reader.skip(match (reader.bits(3)? == COLOR_SPACE_RGB, other_subsampling) {
+    let rgb = reader.bits(3)? == COLOR_SPACE_RGB;
+    reader.skip(match (rgb, other_subsampling) {
         (true, false) => 0,
         (true, true) | (false, false) => 1,
         (false, true) => 4,
