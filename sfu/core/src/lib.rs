@@ -12,4 +12,6 @@ pub mod engine;
 pub mod ids;
 pub mod media;
 pub mod path;
+pub mod receive;
 pub mod sdp;
+pub mod speakers;
