@@ -12,6 +12,7 @@ use dimpl::{Config, Dtls, DtlsCertificate, Output};
 use crate::control::FailReason;
 use crate::drops::DropReason;
 use crate::sdp::{Fingerprint, SetupRole};
+use crate::srtp::SrtpProfile;
 
 /// The server's certificate, one per process.
 #[derive(Clone)]
@@ -68,29 +69,18 @@ impl fmt::Debug for Certificate {
     }
 }
 
-/// How SRTP is protected. In the order of preference of the server: the last first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SrtpProfile {
-    /// RFC 5764 section 4.1.2.
-    Aes128CmSha1_80,
-    /// RFC 7714 section 12.
-    AeadAes128Gcm,
-    /// RFC 7714 section 12.
-    AeadAes256Gcm,
-}
-
 /// What the handshake yields for SRTP (RFC 5764 section 4.2).
 #[derive(Clone, PartialEq, Eq)]
-pub struct SrtpKeys {
+pub struct KeyingMaterial {
     /// The profile that both sides agreed on.
     pub profile: SrtpProfile,
     /// The exported bytes: the DTLS client's key, the server's key, the client's salt, the server's salt.
     pub material: Vec<u8>,
 }
 
-impl fmt::Debug for SrtpKeys {
+impl fmt::Debug for KeyingMaterial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SrtpKeys({:?})", self.profile)
+        write!(f, "KeyingMaterial({:?})", self.profile)
     }
 }
 
@@ -102,7 +92,7 @@ pub enum DtlsOutput {
     /// The handshake is done and the peer is who its description says. Comes once, before any `Data`.
     Connected {
         /// The keys for SRTP; `None` when the client did not ask for SRTP, as one with data channels only may do.
-        keys: Option<SrtpKeys>,
+        keys: Option<KeyingMaterial>,
     },
     /// The peer sent this application data: one SCTP packet.
     Data(Vec<u8>),
@@ -117,7 +107,7 @@ pub struct DtlsSession {
     dtls: Dtls,
     phase: Phase,
     expected: Fingerprint,
-    keys: Option<SrtpKeys>,
+    keys: Option<KeyingMaterial>,
     now: Instant,
     next_timeout: Option<Instant>,
     outputs: VecDeque<DtlsOutput>,
@@ -278,7 +268,7 @@ impl DtlsSession {
             Output::Connected => self.on_finished(),
             Output::KeyingMaterial(material, profile) => {
                 let Some(profile) = map_profile(*profile) else { return self.fail(FailReason::Dtls) };
-                self.keys = Some(SrtpKeys { profile, material: material.to_vec() });
+                self.keys = Some(KeyingMaterial { profile, material: material.to_vec() });
             }
             Output::ApplicationData(data) => {
                 self.connect_if_finished();
@@ -370,7 +360,7 @@ fn new_dtls(certificate: &Certificate, role: SetupRole, dtls13: bool, seed: u64,
 /// is fixed in it.
 fn map_profile(profile: dimpl::SrtpProfile) -> Option<SrtpProfile> {
     match profile {
-        dimpl::SrtpProfile::AES128_CM_SHA1_80 => Some(SrtpProfile::Aes128CmSha1_80),
+        dimpl::SrtpProfile::AES128_CM_SHA1_80 => Some(SrtpProfile::Aes128CmHmacSha1_80),
         dimpl::SrtpProfile::AEAD_AES_128_GCM => Some(SrtpProfile::AeadAes128Gcm),
         dimpl::SrtpProfile::AEAD_AES_256_GCM => Some(SrtpProfile::AeadAes256Gcm),
         _ => None,
@@ -574,7 +564,7 @@ mod tests {
         peer_data: Vec<Vec<u8>>,
         ours_connected: bool,
         ours_closed: bool,
-        ours_keys: Option<SrtpKeys>,
+        ours_keys: Option<KeyingMaterial>,
         ours_data: Vec<Vec<u8>>,
         failed: Option<FailReason>,
         drops: Vec<DropReason>,
@@ -731,7 +721,7 @@ mod tests {
             assert_eq!(Some(self.ours_keys().profile), map_profile(*profile));
         }
 
-        fn ours_keys(&self) -> &SrtpKeys {
+        fn ours_keys(&self) -> &KeyingMaterial {
             self.ours_keys.as_ref().unwrap()
         }
 
