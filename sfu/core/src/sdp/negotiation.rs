@@ -46,6 +46,10 @@ pub struct Negotiation {
     pub setup: SetupRole,
     /// The ids of header extensions, the same in all sections.
     pub extensions: ExtensionIds,
+    /// Those of them that the client takes in its slots; the others are only its own to send (RFC 8285 section 5).
+    pub writable_extensions: ExtensionIds,
+    /// The CNAME of all slots, also for the server's sender reports (RFC 3550 section 6.5.1).
+    pub cname: String,
     /// All sections, in the order of the offer; stopped ones too.
     pub sections: Vec<Section>,
 }
