@@ -1,0 +1,728 @@
+//! Stories of the relay, with dcsctp sockets as the clients, in virtual time over a seeded network.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use dcsctp::api::{
+    DcSctpSocket, Message, Options, PpId, SendOptions, Socket, SocketEvent, SocketTime, StreamId,
+};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::SCTP_PORT;
+use super::association::{MAX_CHANNELS, MAX_QUEUED};
+use super::dcep::{DcepMessage, Open, Reliability};
+use super::frame::{Frame, MAX_OVERHEAD, MORE, TEXT};
+use super::relay::{DataOutput, DataRelay, MAX_WAIT};
+use crate::control::{DataCloseReason, Event};
+use crate::drops::{DropCounts, DropReason};
+use crate::ids::ParticipantId;
+use crate::sdp::DataSection;
+
+const MAX_MESSAGE: usize = 256 * 1024;
+const RELIABLE: Reliability = Reliability::Reliable;
+
+#[test]
+fn a_message_reaches_everybody_else_with_the_senders_name() {
+    let mut room = Room::new(1, &["ann", "bob", "cy", "dee"]);
+    room.open_all("chat", true, RELIABLE);
+    room.send(0, "chat", TEXT, "", b"hello");
+    room.run(SECOND);
+    for receiver in 1..4 {
+        assert_eq!(room.clients[receiver].received, [received("chat", TEXT, "ann", b"hello")]);
+    }
+    assert!(room.clients[0].received.is_empty());
+    assert_eq!(room.dropped_in_all(), 0);
+}
+
+#[test]
+fn only_channels_of_the_same_label_get_it() {
+    let mut room = Room::new(2, &["ann", "bob", "cy"]);
+    room.open(0, "a", true, RELIABLE);
+    room.open(0, "b", true, RELIABLE);
+    room.open(1, "b", true, RELIABLE);
+    room.open(2, "a", true, RELIABLE);
+    room.run(SECOND);
+    room.send(0, "a", 0, "", b"for a");
+    room.send(0, "b", 0, "", b"for b");
+    room.run(SECOND);
+    assert_eq!(room.clients[1].received, [received("b", 0, "ann", b"for b")]);
+    assert_eq!(room.clients[2].received, [received("a", 0, "ann", b"for a")]);
+}
+
+#[test]
+fn a_message_to_one_reaches_only_them() {
+    let mut room = Room::new(3, &["ann", "bob", "cy"]);
+    room.open_all("file", true, RELIABLE);
+    room.send(1, "file", MORE, "cy", b"part");
+    room.send(1, "file", 0, "cy", b"");
+    room.run(SECOND);
+    let expected = [received("file", MORE, "bob", b"part"), received("file", 0, "bob", b"")];
+    assert_eq!(room.clients[2].received, expected);
+    assert!(room.clients[0].received.is_empty());
+}
+
+#[test]
+fn messages_without_receiver_are_counted_for_the_sender() {
+    let mut room = Room::new(4, &["ann", "bob"]);
+    room.open(0, "chat", true, RELIABLE);
+    room.run(SECOND);
+    room.send(0, "chat", 0, "nobody", b"x");
+    room.send(0, "chat", 0, "bob", b"bob has not opened it");
+    room.send(0, "chat", 0, "", b"nor has anybody else");
+    room.run(SECOND);
+    assert_eq!(room.drops[&id(0)].get(DropReason::DataNoReceiver), 3);
+    assert_eq!(room.dropped_in_all(), 3);
+}
+
+#[test]
+fn reliable_channels_keep_every_message_over_a_bad_link() {
+    for seed in 0..4 {
+        let mut room = Room::new(seed, &["ann", "bob", "cy"]);
+        room.open_all("ordered", true, RELIABLE);
+        room.open_all("unordered", false, RELIABLE);
+        room.loss = 0.08;
+        room.jitter = Duration::from_millis(30);
+        for n in 0..300u32 {
+            room.send(0, "ordered", 0, "", &n.to_be_bytes());
+            room.send(1, "unordered", 0, "", &n.to_be_bytes());
+            room.run(Duration::from_millis(5));
+        }
+        room.run(30 * SECOND);
+        let expected: Vec<_> = (0..300).collect();
+        for receiver in [1, 2] {
+            assert_eq!(room.clients[receiver].numbers("ordered"), expected, "seed {seed}");
+        }
+        for receiver in [0, 2] {
+            let mut numbers = room.clients[receiver].numbers("unordered");
+            assert_ne!(numbers, expected, "the link should have mixed up something");
+            numbers.sort_unstable();
+            assert_eq!(numbers, expected, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn partially_reliable_channels_lose_and_go_on() {
+    let lifetime = Reliability::Lifetime(Duration::from_millis(50));
+    for reliability in [Reliability::Retransmissions(0), lifetime] {
+        let mut room = Room::new(5, &["ann", "bob"]);
+        // The receiver's wishes count on the way to it, not the sender's.
+        room.open(0, "game", true, RELIABLE);
+        room.open(1, "game", false, reliability);
+        room.run(SECOND);
+        room.down_loss = 0.2;
+        for n in 0..500u32 {
+            room.send(0, "game", 0, "", &n.to_be_bytes());
+            room.run(Duration::from_millis(10));
+        }
+        room.run(10 * SECOND);
+        let count = room.clients[1].numbers("game").len();
+        assert!((300..490).contains(&count), "{count} of 500 arrived");
+    }
+}
+
+#[test]
+fn the_largest_message_passes_and_a_larger_one_closes_the_channel() {
+    let mut room = Room::new(6, &["ann", "bob"]);
+    room.open_all("big", true, RELIABLE);
+    let payload: Vec<u8> = (0..MAX_MESSAGE - MAX_OVERHEAD).map(|n| n as u8).collect();
+    room.send(0, "big", 0, "", &payload);
+    room.run(10 * SECOND);
+    assert!(room.clients[1].received == [received("big", 0, "ann", &payload)]);
+
+    for (sender, len) in [(0, MAX_MESSAGE - MAX_OVERHEAD + 1), (1, MAX_MESSAGE + 1000)] {
+        room.send(sender, "big", 0, "", &vec![1; len]);
+        room.run(10 * SECOND);
+        assert_eq!(room.closed, [(id(sender), "big".into(), DataCloseReason::Limit)]);
+        assert_eq!(room.drops[&id(sender)].get(DropReason::DataLimit), 1);
+        assert_eq!(room.clients[sender].resets.len(), 1, "the client must see the channel closed");
+        room.closed.clear();
+    }
+    assert_eq!(room.clients[1].received.len(), 1);
+}
+
+#[test]
+fn twenty_megabytes_to_a_slow_receiver_are_held_back_not_lost() {
+    const FRAGMENT: usize = 64 * 1024;
+    const FRAGMENTS: usize = 320;
+    let mut room = Room::new(7, &["ann", "bob", "cy"]);
+    room.open_all("file", true, RELIABLE);
+    room.clients[1].down_rate = Some(1_500_000);
+    let (mut sent, mut largest_queue, mut largest_inside) = (0, 0, 0);
+    let mut held_back = false;
+    for _ in 0..100_000 {
+        // What a page does that heeds bufferedAmount.
+        while sent < FRAGMENTS && room.clients[0].buffered("file") < 512 * 1024 {
+            let flags = if sent + 1 < FRAGMENTS { MORE } else { 0 };
+            room.send(0, "file", flags, "bob", &vec![sent as u8; FRAGMENT]);
+            sent += 1;
+        }
+        room.run(Duration::from_millis(20));
+        let arrived = room.clients[1].received.len();
+        let inside = sent * FRAGMENT - room.clients[0].buffered("file") - arrived * FRAGMENT;
+        largest_queue = largest_queue.max(room.relay.queued(id(1)));
+        largest_inside = largest_inside.max(inside);
+        held_back |=
+            sent < FRAGMENTS && room.clients[0].buffered("file") >= 512 * 1024 && inside > MAX_QUEUED;
+        if arrived == FRAGMENTS {
+            break;
+        }
+    }
+    let client = &room.clients[1];
+    assert_eq!(client.received.len(), FRAGMENTS);
+    for (n, message) in client.received.iter().enumerate() {
+        assert!(message.payload == vec![n as u8; FRAGMENT] && message.peer == "ann");
+    }
+    assert!(held_back, "the sender never felt back-pressure");
+    assert!(largest_queue <= MAX_QUEUED, "{largest_queue}");
+    assert!(largest_inside <= MAX_QUEUED + (2 << 20), "{largest_inside}");
+    assert!(room.closed.is_empty() && room.dropped_in_all() == 0);
+    // 20 MB at 1.5 MB/s take 14 s at best.
+    assert!(room.elapsed() < 40 * SECOND, "{:?}", room.elapsed());
+}
+
+#[test]
+fn a_slow_receiver_of_a_broadcast_is_closed_and_the_others_get_everything() {
+    let mut room = Room::new(8, &["ann", "bob", "cy"]);
+    room.open_all("news", true, RELIABLE);
+    room.clients[1].stalled = true;
+    for n in 0..160u32 {
+        let payload = [&n.to_be_bytes()[..], &[0; 60_000]].concat();
+        room.send(0, "news", 0, "", &payload);
+        room.run(Duration::from_millis(50));
+        assert!(room.relay.queued(id(1)) <= MAX_QUEUED);
+    }
+    room.run(5 * SECOND);
+    assert_eq!(room.clients[2].numbers("news"), (0..160).collect::<Vec<_>>());
+    assert_eq!(room.closed, [(id(1), "news".into(), DataCloseReason::ReceiverSlow)]);
+    assert_eq!(room.drops[&id(1)].get(DropReason::DataReceiverSlow), 1);
+
+    // Back again, it has a prefix without gaps, sees the channel closed, and may open it anew.
+    room.clients[1].stalled = false;
+    room.run(60 * SECOND);
+    let numbers = room.clients[1].numbers("news");
+    assert_eq!(numbers, (0..numbers.len() as u32).collect::<Vec<_>>());
+    assert_eq!(room.clients[1].resets.len(), 1);
+    room.open(1, "news", true, RELIABLE);
+    room.run(SECOND);
+    room.send(0, "news", 0, "", b"more");
+    room.run(SECOND);
+    assert_eq!(room.clients[1].received.last(), Some(&received("news", 0, "ann", b"more")));
+}
+
+#[test]
+fn a_slow_receiver_that_may_lose_messages_keeps_its_channel() {
+    let mut room = Room::new(9, &["ann", "bob"]);
+    room.open(0, "state", true, RELIABLE);
+    room.open(1, "state", false, RELIABLE);
+    room.run(SECOND);
+    room.clients[1].stalled = true;
+    for n in 0..160u32 {
+        let payload = [&n.to_be_bytes()[..], &[0; 60_000]].concat();
+        room.send(0, "state", 0, "", &payload);
+        room.run(Duration::from_millis(50));
+    }
+    let lost = room.drops[&id(1)].get(DropReason::DataReceiverSlow) as usize;
+    assert!(lost > 20);
+    assert!(room.closed.is_empty());
+    room.clients[1].stalled = false;
+    room.run(60 * SECOND);
+    assert_eq!(room.clients[1].received.len(), 160 - lost);
+}
+
+#[test]
+fn a_message_to_one_who_does_not_drain_is_given_up_and_the_sender_goes_on() {
+    let mut room = Room::new(10, &["ann", "bob", "cy"]);
+    room.open_all("file", true, RELIABLE);
+    room.clients[1].stalled = true;
+    for _ in 0..100 {
+        room.send(0, "file", 0, "bob", &[0; 60_000]);
+    }
+    room.send(0, "file", 0, "cy", b"at last");
+    room.run(MAX_WAIT / 2);
+    assert!(room.clients[2].received.is_empty(), "the sender is held back as a whole");
+    room.run(MAX_WAIT + 5 * SECOND);
+    assert_eq!(room.closed, [(id(1), "file".into(), DataCloseReason::ReceiverSlow)]);
+    assert_eq!(room.drops[&id(1)].get(DropReason::DataReceiverSlow), 1);
+    assert!(room.drops[&id(0)].get(DropReason::DataNoReceiver) > 5, "the rest finds no channel");
+    assert_eq!(room.clients[2].received, [received("file", 0, "ann", b"at last")]);
+}
+
+#[test]
+fn several_senders_share_a_slow_receiver() {
+    let mut room = Room::new(11, &["ann", "bob", "cy", "dee"]);
+    room.open_all("file", true, RELIABLE);
+    room.clients[3].down_rate = Some(2_000_000);
+    for sender in 0..3 {
+        for n in 0..60u32 {
+            let payload = [&n.to_be_bytes()[..], &[0; 60_000]].concat();
+            room.send(sender, "file", 0, "dee", &payload);
+        }
+    }
+    room.run(5 * SECOND);
+    for name in ["ann", "bob", "cy"] {
+        let count = room.clients[3].received.iter().filter(|m| m.peer == name).count();
+        assert!(count > 20, "{name} got only {count} through while others flooded");
+    }
+    room.run(10 * SECOND);
+    assert_eq!(room.clients[3].received.len(), 180);
+    assert_eq!(room.dropped_in_all(), 0);
+}
+
+#[test]
+fn many_small_messages_do_not_wait_without_bound() {
+    let mut room = Room::new(12, &["ann", "bob"]);
+    room.open_all("ticks", true, RELIABLE);
+    room.clients[1].stalled = true;
+    for _ in 0..100 {
+        for _ in 0..400 {
+            room.send(0, "ticks", 0, "bob", b"t");
+        }
+        room.run(Duration::from_millis(20));
+        assert!(room.relay.queued(id(1)) <= MAX_QUEUED);
+    }
+    room.clients[1].stalled = false;
+    room.run(60 * SECOND);
+    assert_eq!(room.clients[1].received.len(), 40_000);
+}
+
+#[test]
+fn a_channel_that_the_client_closes_is_closed_both_ways() {
+    let mut room = Room::new(13, &["ann", "bob"]);
+    room.open_all("chat", true, RELIABLE);
+    let stream = room.clients[1].streams["chat"];
+    room.clients[1].socket.reset_streams(&[StreamId(stream)]).unwrap();
+    room.run(SECOND);
+    assert_eq!(room.clients[1].resets, [stream]);
+    room.send(0, "chat", 0, "bob", b"x");
+    room.run(SECOND);
+    assert_eq!(room.drops[&id(0)].get(DropReason::DataNoReceiver), 1);
+    assert!(room.closed.is_empty(), "the server did not close it");
+
+    room.clients[1].open(stream, "again", true, RELIABLE);
+    room.open(0, "again", true, RELIABLE);
+    room.run(SECOND);
+    room.send(0, "again", 0, "", b"y");
+    room.run(SECOND);
+    assert_eq!(room.clients[1].received, [received("again", 0, "ann", b"y")]);
+}
+
+#[test]
+fn channels_and_labels_are_limited() {
+    let mut room = Room::new(14, &["ann"]);
+    for n in 0..=MAX_CHANNELS {
+        room.open(0, &format!("channel {n}"), true, RELIABLE);
+    }
+    room.open(0, &"x".repeat(129), true, RELIABLE);
+    room.run(2 * SECOND);
+    let label = format!("channel {MAX_CHANNELS}");
+    let expected = [(id(0), label, DataCloseReason::Limit), (id(0), "x".repeat(128), DataCloseReason::Limit)];
+    assert_eq!(room.closed, expected);
+    assert_eq!(room.clients[0].acks, MAX_CHANNELS);
+    assert_eq!(room.clients[0].resets.len(), 2);
+    assert_eq!(room.drops[&id(0)].get(DropReason::DataLimit), 2);
+}
+
+#[test]
+fn what_is_no_frame_or_has_no_channel_is_dropped() {
+    let mut room = Room::new(15, &["ann", "bob"]);
+    room.open_all("chat", true, RELIABLE);
+    room.clients[0].send_raw(0, 53, vec![0xFF, 0, 1]);
+    room.clients[0].send_raw(0, 51, b"text, not binary".to_vec());
+    room.clients[0].send_raw(40, 53, vec![0, 0, 1]);
+    room.clients[0].send_raw(0, 50, vec![9]);
+    room.run(SECOND);
+    assert_eq!(room.drops[&id(0)].get(DropReason::DataMalformed), 4);
+    room.send(0, "chat", 0, "", b"still works");
+    room.run(SECOND);
+    assert_eq!(room.clients[1].received.len(), 1);
+}
+
+#[test]
+fn garbage_and_mutated_packets_never_panic() {
+    for seed in 0..30 {
+        let mut room = Room::new(100 + seed, &["ann", "bob"]);
+        room.open_all("chat", true, RELIABLE);
+        room.send(0, "chat", 0, "", &[1; 3000]);
+        let mut rng = StdRng::seed_from_u64(seed);
+        let models = std::mem::take(&mut room.recorded);
+        for _ in 0..300 {
+            let mut packet = models[rng.random_range(0..models.len())].clone();
+            for _ in 0..rng.random_range(0..5) {
+                let at = rng.random_range(0..packet.len());
+                packet[at] = rng.random();
+            }
+            if rng.random_bool(0.3) {
+                packet.truncate(rng.random_range(0..packet.len()));
+            }
+            if rng.random_bool(0.1) {
+                packet = (0..rng.random_range(0..80)).map(|_| rng.random()).collect();
+            }
+            // A sum of zero is taken under DTLS, so that the mutations reach the parsers.
+            if let Some(sum) = packet.get_mut(8..12) {
+                sum.fill(0);
+            }
+            room.relay.handle_packet(room.now, id(0), &packet);
+            room.run(Duration::from_millis(5));
+        }
+        // Whatever became of the first one, the others go on.
+        assert!(room.dropped_in_all() > 0);
+        room.connect(0);
+        room.open(0, "chat", true, RELIABLE);
+        room.run(5 * SECOND);
+        room.clients[1].received.clear();
+        room.send(0, "chat", 0, "bob", b"fine");
+        room.run(5 * SECOND);
+        assert_eq!(room.clients[1].received, [received("chat", 0, "ann", b"fine")], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_new_session_starts_afresh() {
+    let mut room = Room::new(16, &["ann", "bob"]);
+    room.open_all("chat", true, RELIABLE);
+    room.connect(1);
+    room.run(SECOND);
+    room.send(0, "chat", 0, "bob", b"not opened yet");
+    room.run(SECOND);
+    assert_eq!(room.drops[&id(0)].get(DropReason::DataNoReceiver), 1);
+    room.open(1, "chat", true, RELIABLE);
+    room.run(SECOND);
+    room.send(0, "chat", 0, "bob", b"now");
+    room.send(1, "chat", 0, "", b"me too");
+    room.run(SECOND);
+    assert_eq!(room.clients[1].received, [received("chat", 0, "ann", b"now")]);
+    assert_eq!(room.clients[0].received, [received("chat", 0, "bob", b"me too")]);
+}
+
+#[test]
+fn a_receiver_that_goes_frees_those_who_wait_for_it() {
+    for leaves in [false, true] {
+        let mut room = Room::new(17, &["ann", "bob", "cy"]);
+        room.open_all("file", true, RELIABLE);
+        room.clients[1].stalled = true;
+        for _ in 0..100 {
+            room.send(0, "file", 0, "bob", &[0; 60_000]);
+        }
+        room.send(0, "file", 0, "cy", b"at last");
+        room.run(MAX_WAIT / 2);
+        if leaves {
+            room.relay.remove(id(1));
+        } else {
+            room.relay.disconnect(id(1));
+        }
+        room.run(5 * SECOND);
+        assert_eq!(room.clients[2].received, [received("file", 0, "ann", b"at last")]);
+        assert!(room.closed.is_empty());
+    }
+}
+
+#[test]
+fn a_sender_that_goes_leaves_nothing_behind() {
+    let mut room = Room::new(18, &["ann", "bob", "cy"]);
+    room.open_all("file", true, RELIABLE);
+    room.clients[1].stalled = true;
+    for _ in 0..100 {
+        room.send(0, "file", 0, "bob", &[0; 60_000]);
+    }
+    room.run(MAX_WAIT / 2);
+    room.relay.remove(id(0));
+    room.send(2, "file", 0, "bob", b"from cy");
+    room.clients[1].stalled = false;
+    room.run(60 * SECOND);
+    assert_eq!(room.clients[1].received.last(), Some(&received("file", 0, "cy", b"from cy")));
+    assert!(room.closed.is_empty());
+}
+
+#[test]
+fn an_idle_room_wakes_rarely() {
+    let mut room = Room::new(19, &["ann", "bob"]);
+    room.open_all("chat", true, RELIABLE);
+    room.run(10 * SECOND);
+    let before = room.steps;
+    room.run(600 * SECOND);
+    assert!(room.steps - before < 600, "{}", room.steps - before);
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn id(client: usize) -> ParticipantId {
+    ParticipantId(client as u64 + 1)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Received {
+    label: String,
+    flags: u8,
+    peer: String,
+    payload: Vec<u8>,
+}
+
+fn received(label: &str, flags: u8, peer: &str, payload: &[u8]) -> Received {
+    Received { label: label.into(), flags, peer: peer.into(), payload: payload.into() }
+}
+
+/// The relay and its clients, on links with a delay of 20 ms.
+struct Room {
+    relay: DataRelay,
+    clients: Vec<Client>,
+    start: Instant,
+    now: Instant,
+    rng: StdRng,
+    loss: f64,
+    down_loss: f64,
+    jitter: Duration,
+    /// By time and number: the client, whether towards it, the packet.
+    link: BTreeMap<(Instant, u64), (usize, bool, Vec<u8>)>,
+    steps: u64,
+    closed: Vec<(ParticipantId, String, DataCloseReason)>,
+    drops: BTreeMap<ParticipantId, DropCounts>,
+    recorded: Vec<Vec<u8>>,
+}
+
+impl Room {
+    fn new(seed: u64, names: &[&str]) -> Self {
+        let now = start();
+        let mut room = Self {
+            relay: DataRelay::new(MAX_MESSAGE, now),
+            clients: vec![],
+            start: now,
+            now,
+            rng: StdRng::seed_from_u64(seed),
+            loss: 0.0,
+            down_loss: 0.0,
+            jitter: Duration::ZERO,
+            link: BTreeMap::new(),
+            steps: 0,
+            closed: vec![],
+            drops: BTreeMap::new(),
+            recorded: vec![],
+        };
+        for (client, &name) in names.iter().enumerate() {
+            room.relay.add(id(client), name.into());
+            room.clients.push(Client::new(now));
+            room.connect(client);
+        }
+        room
+    }
+
+    fn connect(&mut self, client: usize) {
+        self.link.retain(|_, packet| packet.0 != client);
+        self.clients[client] = Client::new(self.now);
+        let section = DataSection { remote_port: SCTP_PORT, max_message_size: MAX_MESSAGE };
+        self.relay.connect(self.now, id(client), section);
+        self.clients[client].socket.connect();
+    }
+
+    fn open(&mut self, client: usize, label: &str, ordered: bool, reliability: Reliability) {
+        let client = &mut self.clients[client];
+        let stream = client.next_stream;
+        client.next_stream += 2;
+        client.open(stream, label, ordered, reliability);
+    }
+
+    fn open_all(&mut self, label: &str, ordered: bool, reliability: Reliability) {
+        for client in 0..self.clients.len() {
+            self.open(client, label, ordered, reliability);
+        }
+        self.run(SECOND);
+    }
+
+    fn send(&mut self, client: usize, label: &str, flags: u8, peer: &str, payload: &[u8]) {
+        let now = self.now;
+        let client = &mut self.clients[client];
+        client.advance(now);
+        client.send_raw(client.streams[label], 53, Frame { flags, peer, payload }.write());
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.now - self.start
+    }
+
+    fn dropped_in_all(&self) -> u64 {
+        self.drops.values().map(DropCounts::total).sum()
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            self.collect();
+            let link = self.link.first_key_value().map(|(key, _)| key.0);
+            let clients = self.clients.iter().filter_map(Client::poll_timeout);
+            let next = clients.chain(self.relay.poll_timeout()).chain(link).min();
+            let Some(next) = next.filter(|&next| next <= end) else { break };
+            self.steps += 1;
+            self.now = self.now.max(next);
+            if link == Some(next) {
+                let (_, (client, down, packet)) = self.link.pop_first().unwrap();
+                if down {
+                    self.clients[client].handle_packet(self.now, &packet);
+                } else {
+                    self.relay.handle_packet(self.now, id(client), &packet);
+                }
+                continue;
+            }
+            self.relay.handle_timeout(self.now);
+            for client in &mut self.clients {
+                client.advance(self.now);
+            }
+        }
+        self.now = end;
+    }
+
+    fn collect(&mut self) {
+        while let Some(output) = self.relay.poll_output() {
+            match output {
+                DataOutput::Packet { participant, bytes } => {
+                    self.transmit(participant.0 as usize - 1, true, bytes);
+                }
+                DataOutput::Event(Event::DataChannelClosed { participant, label, reason }) => {
+                    self.closed.push((participant, label, reason));
+                }
+                DataOutput::Event(event) => panic!("{event:?}"),
+                DataOutput::Dropped { participant, reason } => {
+                    self.drops.entry(participant).or_default().count(reason);
+                }
+            }
+        }
+        for client in 0..self.clients.len() {
+            self.clients[client].collect();
+            for packet in std::mem::take(&mut self.clients[client].packets) {
+                if client == 0 && self.recorded.len() < 100 {
+                    self.recorded.push(packet.clone());
+                }
+                self.transmit(client, false, packet);
+            }
+        }
+    }
+
+    fn transmit(&mut self, client: usize, down: bool, packet: Vec<u8>) {
+        let loss = if down { self.loss.max(self.down_loss) } else { self.loss };
+        if self.rng.random_bool(loss) {
+            return;
+        }
+        let mut at = self.now;
+        if let Some(rate) = self.clients[client].down_rate.filter(|_| down) {
+            // A queue of at most 100 ms in front of the slow link.
+            let busy = &mut self.clients[client].busy_until;
+            if *busy > self.now + Duration::from_millis(100) {
+                return;
+            }
+            *busy = (*busy).max(self.now) + Duration::from_secs_f64(packet.len() as f64 / rate as f64);
+            at = *busy;
+        }
+        at += Duration::from_millis(20) + self.jitter.mul_f64(self.rng.random());
+        let number = self.link.last_key_value().map_or(0, |(key, _)| key.1) + self.steps + 1;
+        self.link.insert((at, number << 20 | self.link.len() as u64), (client, down, packet));
+    }
+}
+
+/// A browser's side.
+struct Client {
+    socket: Socket,
+    start: Instant,
+    next_stream: u16,
+    streams: BTreeMap<String, u16>,
+    labels: BTreeMap<u16, String>,
+    acks: usize,
+    resets: Vec<u16>,
+    received: Vec<Received>,
+    packets: Vec<Vec<u8>>,
+    /// Reads nothing, so that its receive window closes.
+    stalled: bool,
+    down_rate: Option<usize>,
+    busy_until: Instant,
+}
+
+impl Client {
+    fn new(now: Instant) -> Self {
+        let options = Options {
+            max_message_size: usize::MAX,
+            max_send_buffer_size: usize::MAX,
+            per_stream_send_queue_limit: usize::MAX,
+            max_receiver_window_buffer_size: 1 << 20,
+            max_timer_backoff_duration: Some(Duration::from_secs(3)),
+            max_retransmissions: None,
+            ..Options::default()
+        };
+        Self {
+            socket: Socket::new("client", &options),
+            start: now,
+            next_stream: 0,
+            streams: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            acks: 0,
+            resets: vec![],
+            received: vec![],
+            packets: vec![],
+            stalled: false,
+            down_rate: None,
+            busy_until: now,
+        }
+    }
+
+    fn open(&mut self, stream: u16, label: &str, ordered: bool, reliability: Reliability) {
+        self.streams.insert(label.into(), stream);
+        self.labels.insert(stream, label.into());
+        let open = Open { ordered, reliability, priority: 0, label: label.into(), protocol: String::new() };
+        self.send_raw(stream, 50, DcepMessage::Open(open).write());
+    }
+
+    fn send_raw(&mut self, stream: u16, ppid: u32, bytes: Vec<u8>) {
+        self.socket.send(Message::new(StreamId(stream), PpId(ppid), bytes), &SendOptions::default()).unwrap();
+    }
+
+    fn buffered(&self, label: &str) -> usize {
+        self.socket.buffered_amount(StreamId(self.streams[label]))
+    }
+
+    fn numbers(&self, label: &str) -> Vec<u32> {
+        let messages = self.received.iter().filter(|message| message.label == label);
+        messages.map(|message| u32::from_be_bytes(message.payload[..4].try_into().unwrap())).collect()
+    }
+
+    fn advance(&mut self, now: Instant) {
+        self.socket.advance_time(SocketTime::zero() + (now - self.start));
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let at = self.socket.poll_timeout();
+        (at != SocketTime::infinite_future()).then(|| self.start + (at - SocketTime::zero()))
+    }
+
+    fn handle_packet(&mut self, now: Instant, packet: &[u8]) {
+        self.advance(now);
+        self.socket.handle_input(packet);
+    }
+
+    fn collect(&mut self) {
+        while let Some(event) = self.socket.poll_event() {
+            match event {
+                SocketEvent::SendPacket(packet) => self.packets.push(packet),
+                SocketEvent::OnIncomingStreamReset(streams) => {
+                    self.resets.extend(streams.iter().map(|s| s.0))
+                }
+                _ => {}
+            }
+        }
+        while !self.stalled
+            && let Some(message) = self.socket.get_next_message()
+        {
+            if message.ppid == PpId(50) {
+                assert_eq!(DcepMessage::parse(&message.payload), Ok(DcepMessage::Ack));
+                self.acks += 1;
+                continue;
+            }
+            assert_eq!(message.ppid, PpId(53));
+            let frame = Frame::parse(&message.payload).unwrap();
+            let label = &self.labels[&message.stream_id.0];
+            self.received.push(received(label, frame.flags, frame.peer, frame.payload));
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "virtual time starts somewhere")]
+fn start() -> Instant {
+    Instant::now()
+}
