@@ -1,6 +1,7 @@
 //! Workers as the server starts and stops them.
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use veche_sfu::{CommandError, Handle, Sfu, SfuConfig, WorkerMetrics, start};
@@ -61,6 +62,22 @@ async fn garbage_is_received_counted_and_dropped() {
     assert!(events.recv_async().await.is_err());
     let again = UdpSocket::bind((LOCALHOST, ports[0]));
     assert!(again.is_ok(), "the sockets are closed");
+}
+
+#[tokio::test]
+async fn frames_over_tcp_reach_the_engine() {
+    let Sfu { handle, .. } = start(config(1)).unwrap();
+    let port = handle.metrics()[0].port;
+    let mut client = TcpStream::connect((LOCALHOST, port)).unwrap();
+    // It begins as STUN does, and is none.
+    client.write_all(&[0, 3, 0, 1, 2]).unwrap();
+    let metrics =
+        wait_for(&handle, |workers| workers[0].connections == 1 && workers[0].traffic.packets_in == 1);
+    assert_eq!((metrics[0].traffic.bytes_in, metrics[0].drops.total()), (3, 1));
+    drop(client);
+    wait_for(&handle, |workers| workers[0].connections == 0);
+    handle.stop().await;
+    assert!(TcpStream::connect((LOCALHOST, port)).is_err(), "nobody listens any more");
 }
 
 #[tokio::test]
