@@ -1,11 +1,26 @@
 //! The engine: everything of one worker that decides. Datagrams and commands go in, datagrams and events come out.
 
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use rustc_hash::FxHashMap;
+use slab::Slab;
+
+use crate::context::{Context, Now};
 use crate::control::{Command, Event};
+use crate::demux::{Demux, Place, Protocol};
+use crate::drops::{DropCounts, DropReason};
+use crate::dtls::Certificate;
+use crate::ice::IceEvent;
+use crate::ids::{ParticipantId, RoomId};
 use crate::path::Path;
+use crate::room::{Room, RoomConfig};
+use crate::sdp::negotiator::LocalDescription;
+use crate::stun::BindingRequest;
 
 /// What an engine needs to know at its start.
 #[derive(Clone, Debug)]
@@ -13,13 +28,13 @@ pub struct EngineConfig {
     /// The candidates of the answers: the worker's addresses as clients reach them, best first.
     pub candidates: Vec<Candidate>,
     /// The certificate of the process.
-    pub certificate: Arc<crate::dtls::Certificate>,
+    pub certificate: Arc<Certificate>,
     /// Seeds all randomness: SSRCs, credentials, first sequence numbers. Must be secret and unpredictable in
     /// production.
     pub seed: [u8; 32],
-    /// The difference between `now` and the NTP clock, for sender reports: NTP time of `epoch`.
+    /// A moment not after the engine's start, whose NTP timestamp is known.
     pub epoch: Instant,
-    /// Nanoseconds since 1900 at `epoch`... as a 32.32 fixed-point NTP timestamp (RFC 5905).
+    /// The 32.32 fixed-point NTP timestamp (RFC 5905) at `epoch`, for sender reports.
     pub epoch_ntp: u64,
     /// Offer DTLS 1.3 as well as 1.2.
     pub dtls13: bool,
@@ -50,52 +65,311 @@ pub struct Transmit<'a> {
 /// The core of one worker.
 #[derive(Debug)]
 pub struct Engine {
-    _config: EngineConfig,
+    epoch: Instant,
+    epoch_ntp: u64,
+    room_config: Arc<RoomConfig>,
+    rng: StdRng,
+    demux: Demux,
+    rooms: Slab<Room>,
+    room_by_id: HashMap<RoomId, u32>,
+    place_by_participant: FxHashMap<ParticipantId, Place>,
+    next_track: u64,
+    next_timeout: Option<Instant>,
+    events: VecDeque<Event>,
+    dirty: Vec<Place>,
+    drops: DropCounts,
+    scratch: Vec<u8>,
+    /// Answers to STUN requests, which go back on the path of the request.
+    stun_replies: Vec<(Path, Vec<u8>)>,
+    spare_replies: Vec<Vec<u8>>,
 }
+
+/// Answers to STUN requests that may wait within one batch of inputs.
+const MAX_STUN_REPLIES: usize = 256;
 
 impl Engine {
     /// An engine without rooms.
     pub fn new(config: EngineConfig, _now: Instant) -> Self {
-        Self { _config: config }
+        let mut rng = StdRng::from_seed(config.seed);
+        let local = LocalDescription {
+            candidates: config.candidates,
+            fingerprint: config.certificate.fingerprint(),
+            max_message_size: config.max_message_size,
+        };
+        let room_config = RoomConfig {
+            local,
+            certificate: config.certificate,
+            dtls13: config.dtls13,
+            max_message_size: config.max_message_size,
+        };
+        Self {
+            epoch: config.epoch,
+            epoch_ntp: config.epoch_ntp,
+            room_config: Arc::new(room_config),
+            demux: Demux::new(rng.random()),
+            rng,
+            rooms: Slab::new(),
+            room_by_id: HashMap::default(),
+            place_by_participant: FxHashMap::default(),
+            next_track: 0,
+            next_timeout: None,
+            events: VecDeque::new(),
+            dirty: Vec::new(),
+            drops: DropCounts::default(),
+            scratch: Vec::new(),
+            stun_replies: Vec::new(),
+            spare_replies: Vec::new(),
+        }
     }
 
     /// Takes a command of the control plane.
-    pub fn handle_command(&mut self, _now: Instant, _command: Command) {
-        todo!()
+    pub fn handle_command(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::AddParticipant { room, participant, peer } => self.add(now, room, participant, peer),
+            Command::RemoveParticipant { participant } => self.remove(now, participant),
+            Command::Offer { participant, request, sdp, labels } => {
+                let mut next_track = self.next_track;
+                self.with_participant(now, participant, |room, ctx, index| {
+                    room.handle_offer(ctx, index, request, &sdp, &labels, &mut next_track);
+                });
+                self.next_track = next_track;
+                self.sync_ufrags(participant);
+            }
+            Command::SetMuted { participant, track, muted } => {
+                self.with_participant(now, participant, |room, ctx, index| {
+                    room.set_muted(ctx, index, track, muted);
+                });
+            }
+            Command::Subscribe { participant, subscription } => {
+                self.with_participant(now, participant, |room, ctx, index| {
+                    room.subscribe(ctx, index, subscription);
+                });
+            }
+            Command::RoomStats { room, request } => {
+                let room = self.room_by_id.get(&room).and_then(|r| self.rooms.get(*r as usize));
+                let participants =
+                    room.map(|r| r.participants.iter().map(|(_, p)| p.stats()).collect()).unwrap_or_default();
+                self.events.push_back(Event::Stats { request, participants });
+            }
+        }
     }
 
     /// Takes one datagram (over TCP: one RFC 4571 frame). It is decrypted in place.
-    pub fn handle_datagram(&mut self, _now: Instant, _path: Path, _datagram: &mut [u8]) {
-        todo!()
+    pub fn handle_datagram(&mut self, now: Instant, path: Path, datagram: &mut [u8]) {
+        let result = match Protocol::of(datagram) {
+            Some(Protocol::Stun) => self.handle_stun(now, path, datagram),
+            Some(_) => match self.demux.by_path(&path) {
+                Some(place) => {
+                    self.with_room(now, place.room, |room, ctx| {
+                        room.handle_datagram(ctx, place.participant, path, datagram);
+                    });
+                    self.poll_ice(now, place);
+                    Ok(())
+                }
+                None => Err(DropReason::UnknownAddress),
+            },
+            None => Err(DropReason::UnknownProtocol),
+        };
+        if let Err(reason) = result {
+            self.drops.count(reason);
+        }
     }
 
-    /// A TCP connection is gone: its paths are dead.
-    pub fn handle_disconnect(&mut self, _now: Instant, _path: Path) {
-        todo!()
+    /// A TCP connection is gone: its path is dead.
+    pub fn handle_disconnect(&mut self, now: Instant, path: Path) {
+        let Some(place) = self.demux.by_path(&path) else { return };
+        self.with_room(now, place.room, |room, _| {
+            if let Some(transport) = room.transport_mut(place.participant) {
+                transport.handle_disconnect(now, path);
+            }
+        });
+        self.poll_ice(now, place);
     }
 
     /// Does what is due. To be called at or after the time of [`Engine::poll_timeout`].
-    pub fn handle_timeout(&mut self, _now: Instant) {
-        todo!()
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let due: Vec<u32> =
+            self.rooms.iter().filter(|(_, r)| r.next_tick() <= now).map(|(i, _)| i as u32).collect();
+        for room in due {
+            self.with_room(now, room, Room::handle_timeout);
+            let members: Vec<u32> = self
+                .rooms
+                .get(room as usize)
+                .map(|r| r.participants.iter().map(|(i, _)| i as u32).collect())
+                .unwrap_or_default();
+            for participant in members {
+                self.poll_ice(now, Place { room, participant });
+            }
+        }
+        self.next_timeout = self.rooms.iter().map(|(_, r)| r.next_tick()).min();
     }
 
     /// When [`Engine::handle_timeout`] wants to be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
+        self.next_timeout
     }
 
     /// The next event for the control plane.
     pub fn poll_event(&mut self) -> Option<Event> {
-        todo!()
+        self.events.pop_front()
     }
 
     /// Hands out all that is to be sent, run by run. To be called after each batch of inputs.
-    pub fn flush(&mut self, _send: &mut dyn FnMut(Transmit<'_>)) {
-        todo!()
+    pub fn flush(&mut self, send: &mut dyn FnMut(Transmit<'_>)) {
+        for (path, reply) in self.stun_replies.drain(..) {
+            send(Transmit { path, bytes: &reply, ends: &[reply.len() as u32] });
+            self.spare_replies.push(reply);
+        }
+        for place in self.dirty.drain(..) {
+            let Some(room) = self.rooms.get_mut(place.room as usize) else { continue };
+            let Some(transport) = room.transport_mut(place.participant) else { continue };
+            if let Some((path, bytes, ends)) = transport.output() {
+                send(Transmit { path, bytes, ends });
+            }
+            transport.sent();
+        }
     }
 
-    /// Whether this STUN user name fragment is one of ours: for TCP connections, which are accepted by any worker.
-    pub fn close(&mut self, _now: Instant) {
-        todo!()
+    /// All packets dropped so far, by reason.
+    pub fn drops(&self) -> &DropCounts {
+        &self.drops
+    }
+
+    /// How many participants there are.
+    pub fn participants(&self) -> usize {
+        self.place_by_participant.len()
+    }
+
+    /// Says good-bye to all clients; to be followed by a last [`Engine::flush`].
+    pub fn close(&mut self, now: Instant) {
+        let rooms: Vec<u32> = self.rooms.iter().map(|(i, _)| i as u32).collect();
+        for room in rooms {
+            self.with_room(now, room, Room::close);
+        }
+    }
+
+    fn add(&mut self, now: Instant, room: RoomId, participant: ParticipantId, peer: Arc<str>) {
+        if self.place_by_participant.contains_key(&participant) {
+            return;
+        }
+        let index = if let Some(index) = self.room_by_id.get(&room) {
+            *index
+        } else {
+            let entry = self.rooms.vacant_entry();
+            let index = entry.key() as u32;
+            let rng = StdRng::from_seed(self.rng.random());
+            entry.insert(Room::new(room, index, self.room_config.clone(), rng, now));
+            self.room_by_id.insert(room, index);
+            index
+        };
+        let mut place = Place { room: index, participant: 0 };
+        self.with_room(now, index, |room, ctx| {
+            place.participant = room.add(ctx.now.instant, participant, peer);
+        });
+        self.place_by_participant.insert(participant, place);
+    }
+
+    fn remove(&mut self, now: Instant, participant: ParticipantId) {
+        let Some(place) = self.place_by_participant.remove(&participant) else { return };
+        self.unmap(place);
+        self.with_room(now, place.room, |room, ctx| room.remove(ctx, place.participant));
+        if self.rooms[place.room as usize].participants.is_empty() {
+            let room = self.rooms.remove(place.room as usize);
+            self.room_by_id.remove(&room.id);
+        }
+    }
+
+    /// No datagram is for this participant any more.
+    fn unmap(&mut self, place: Place) {
+        let Some(transport) = self.rooms[place.room as usize].transport_mut(place.participant) else { return };
+        for ufrag in transport.ufrags() {
+            self.demux.remove_ufrag(ufrag);
+        }
+        for path in transport.paths() {
+            self.demux.remove_path(&path, place);
+        }
+    }
+
+    fn handle_stun(&mut self, now: Instant, path: Path, datagram: &[u8]) -> Result<(), DropReason> {
+        let request = BindingRequest::parse(datagram)?;
+        let place = self.demux.by_ufrag(request.local_ufrag).ok_or(DropReason::StunUnknownUser)?;
+        if self.stun_replies.len() >= MAX_STUN_REPLIES {
+            return Err(DropReason::SendBufferFull);
+        }
+        let mut reply = self.spare_replies.pop().unwrap_or_default();
+        let mut result = Err(DropReason::StunUnknownUser);
+        self.with_room(now, place.room, |room, ctx| {
+            result = room.handle_stun(ctx, place.participant, path, &request, &mut reply);
+        });
+        if reply.is_empty() {
+            self.spare_replies.push(reply);
+        } else {
+            self.stun_replies.push((path, reply));
+        }
+        self.poll_ice(now, place);
+        result
+    }
+
+    /// Keeps the tables of paths and user names as ICE says.
+    fn poll_ice(&mut self, now: Instant, place: Place) {
+        let mut changed = false;
+        while let Some(event) = self.next_ice_event(place) {
+            match event {
+                IceEvent::PathKnown(path) => self.take_path(now, path, place),
+                IceEvent::PathForgotten(path) => self.demux.remove_path(&path, place),
+                IceEvent::UfragForgotten(ufrag) => self.demux.remove_ufrag(&ufrag),
+                IceEvent::Selected(_) | IceEvent::State(_) => changed = true,
+            }
+        }
+        if changed {
+            self.with_room(now, place.room, |room, ctx| room.on_ice(ctx, place.participant));
+        }
+    }
+
+    fn next_ice_event(&mut self, place: Place) -> Option<IceEvent> {
+        self.rooms.get_mut(place.room as usize)?.transport_mut(place.participant)?.poll_ice()
+    }
+
+    /// A path moves to whoever was authenticated on it last; its owner of before must not send there any more.
+    fn take_path(&mut self, now: Instant, path: Path, place: Place) {
+        let before = self.demux.by_path(&path).filter(|p| *p != place);
+        self.demux.add_path(path, place);
+        let Some(before) = before else { return };
+        let room = self.rooms.get_mut(before.room as usize);
+        if let Some(transport) = room.and_then(|r| r.transport_mut(before.participant)) {
+            transport.handle_disconnect(now, path);
+        }
+    }
+
+    fn sync_ufrags(&mut self, participant: ParticipantId) {
+        let Some(&place) = self.place_by_participant.get(&participant) else { return };
+        let Some(transport) = self.rooms[place.room as usize].transport_mut(place.participant) else { return };
+        for ufrag in transport.ufrags() {
+            self.demux.add_ufrag(ufrag, place);
+        }
+    }
+
+    fn with_participant(
+        &mut self,
+        now: Instant,
+        participant: ParticipantId,
+        act: impl FnOnce(&mut Room, &mut Context<'_>, u32),
+    ) {
+        let Some(&place) = self.place_by_participant.get(&participant) else { return };
+        self.with_room(now, place.room, |room, ctx| act(room, ctx, place.participant));
+    }
+
+    fn with_room(&mut self, now: Instant, room: u32, act: impl FnOnce(&mut Room, &mut Context<'_>)) {
+        let Some(room) = self.rooms.get_mut(room as usize) else { return };
+        let mut ctx = Context {
+            now: Now::new(now, self.epoch, self.epoch_ntp),
+            events: &mut self.events,
+            dirty: &mut self.dirty,
+            drops: &mut self.drops,
+            scratch: &mut self.scratch,
+        };
+        act(room, &mut ctx);
+        let tick = room.next_tick();
+        self.next_timeout = Some(self.next_timeout.map_or(tick, |t| t.min(tick)));
     }
 }

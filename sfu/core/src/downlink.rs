@@ -1,0 +1,127 @@
+//! A participant's way down: what their slots are sent, and sent again.
+
+use std::time::Instant;
+
+use crate::context::{Context, Now};
+use crate::drops::DropReason;
+use crate::forward::forwarder::{ForwardOutput, LayerRef, Sent};
+use crate::forward::picture::{PictureFields, PictureIds};
+use crate::incoming::Incoming;
+use crate::participant::Participant;
+use crate::rtcp::write as rtcp;
+use crate::transport::{OutgoingRtp, PassedExtensions};
+
+/// The longest dependency descriptor that is passed on. The longest with a full structure of browsers has about
+/// 100 bytes; the two-byte header form could carry 255.
+const MAX_DESCRIPTOR: usize = 255;
+
+impl Participant {
+    /// Forwards a packet of a layer to a slot that shows it or waits for it.
+    pub fn forward(
+        &mut self,
+        now: &Now,
+        slot: u32,
+        from: LayerRef,
+        incoming: &Incoming<'_>,
+    ) -> Result<ForwardOutput, DropReason> {
+        let slot = self.slots.get_mut(slot as usize).ok_or(DropReason::BeforeSwitch)?;
+        let transport = self.transport.as_mut().ok_or(DropReason::NotConnected)?;
+        if !transport.ready() {
+            return Err(DropReason::NotConnected);
+        }
+        let format = slot.outgoing_format(incoming.format).ok_or(DropReason::NoCommonCodec)?;
+        let output = slot.forwarder.forward(from, &incoming.forward_input())?;
+        let mut descriptor = [0; MAX_DESCRIPTOR];
+        let extensions = continue_descriptor(incoming.passed, &incoming.picture, &output.offsets, &mut descriptor);
+        let payload = incoming.payload_for(format.strip_red);
+        let packet = OutgoingRtp {
+            payload_type: format.payload_type,
+            marker: incoming.header.marker,
+            seq: output.seq,
+            timestamp: output.timestamp,
+            ssrc: slot.ssrc,
+            extensions,
+            prefix: &[],
+            payload,
+        };
+        let written = transport.send_rtp(now, &packet, |copy| output.offsets.apply(&incoming.picture, copy))?;
+        slot.sent_packets = slot.sent_packets.wrapping_add(1);
+        slot.sent_octets = slot.sent_octets.wrapping_add(payload.len() as u32);
+        self.counters.packets_sent += 1;
+        self.counters.bytes_sent += written as u64;
+        Ok(output)
+    }
+
+    /// Where a packet of a slot came from, when it may be sent again now.
+    pub fn find_repair(&mut self, now: Instant, slot: u32, seq: u16) -> Result<Sent, DropReason> {
+        self.counters.nacks_received += 1;
+        let rtt = self.rtt();
+        let slot = self.slots.get_mut(slot as usize).ok_or(DropReason::HistoryMiss)?;
+        let sent = slot.forwarder.sent(seq).ok_or(DropReason::HistoryMiss)?;
+        if !slot.repairs.allow(now, seq, rtt) {
+            return Err(DropReason::RepairedRecently);
+        }
+        Ok(sent)
+    }
+
+    /// Sends a packet again, as a repair (RFC 4588).
+    pub fn repair(
+        &mut self,
+        now: &Now,
+        slot: u32,
+        seq: u16,
+        sent: &Sent,
+        stored: &Incoming<'_>,
+    ) -> Result<(), DropReason> {
+        let slot = self.slots.get_mut(slot as usize).ok_or(DropReason::HistoryMiss)?;
+        let transport = self.transport.as_mut().ok_or(DropReason::NotConnected)?;
+        let format = slot.outgoing_format(stored.format).ok_or(DropReason::NoCommonCodec)?;
+        let payload_type = format.rtx.ok_or(DropReason::HistoryMiss)?;
+        let mut descriptor = [0; MAX_DESCRIPTOR];
+        let packet = OutgoingRtp {
+            payload_type,
+            marker: stored.header.marker,
+            seq: slot.repairs.take_seq(),
+            timestamp: stored.header.timestamp.wrapping_add(sent.timestamp_offset),
+            ssrc: slot.rtx_ssrc,
+            extensions: continue_descriptor(stored.passed, &stored.picture, &sent.offsets, &mut descriptor),
+            prefix: &seq.to_be_bytes(),
+            payload: stored.payload_for(format.strip_red),
+        };
+        transport.send_rtp(now, &packet, |copy| sent.offsets.apply(&stored.picture, copy))?;
+        self.counters.repairs_sent += 1;
+        Ok(())
+    }
+
+    /// Sends a sender report for every slot that shows something, on the slot's own clock.
+    pub fn send_sender_reports(&mut self, ctx: &mut Context<'_>) {
+        let Some(transport) = self.transport.as_mut().filter(|t| t.ready()) else { return };
+        for (_, slot) in &mut self.slots {
+            if slot.forwarder.current().is_none() || slot.sent_packets == 0 {
+                continue;
+            }
+            let out = &mut *ctx.scratch;
+            out.clear();
+            let timestamp = slot.forwarder.clock().at(ctx.now.nanos);
+            rtcp::sender_report(slot.ssrc, ctx.now.ntp, timestamp, slot.sent_packets, slot.sent_octets, out);
+            rtcp::cname(slot.ssrc, crate::sdp::CNAME, out);
+            let _ = transport.send_rtcp(out);
+        }
+    }
+}
+
+/// Continues the frame number in a copy of the dependency descriptor.
+fn continue_descriptor<'a>(
+    passed: PassedExtensions<'a>,
+    picture: &PictureFields,
+    offsets: &PictureIds,
+    copy: &'a mut [u8; MAX_DESCRIPTOR],
+) -> PassedExtensions<'a> {
+    let Some(descriptor) = passed.dependency_descriptor.filter(|d| d.len() <= MAX_DESCRIPTOR) else {
+        return PassedExtensions { dependency_descriptor: None, ..passed };
+    };
+    let copy = &mut copy[..descriptor.len()];
+    copy.copy_from_slice(descriptor);
+    offsets.apply_to_descriptor(picture, copy);
+    PassedExtensions { dependency_descriptor: Some(copy), ..passed }
+}

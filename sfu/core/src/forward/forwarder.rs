@@ -1,0 +1,327 @@
+//! The forwarder of one slot: turns packets of changing sources into one continuous stream.
+//!
+//! Sequence numbers, timestamps and picture ids never go back, whatever the slot shows. A switch of video waits for
+//! the first packet of a key frame of the new source and keeps the old one until it comes; a switch of audio waits for
+//! nothing. See research/slots.md for what browsers do otherwise.
+
+use smallvec::SmallVec;
+
+use super::picture::{PictureFields, PictureIds};
+use super::slot_clock::{SlotClock, snap_to_grid};
+use crate::drops::DropReason;
+use crate::ids::TrackId;
+use crate::media::MediaKind;
+
+/// One layer of one published track of the room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerRef {
+    /// The publisher's index in the room.
+    pub participant: u32,
+    /// The track's index among the publisher's.
+    pub track: u32,
+    /// The layer's index among the track's.
+    pub layer: u8,
+    /// The track's identity: indexes are used again, this is not.
+    pub id: TrackId,
+}
+
+/// What the forwarder needs to know of a packet.
+#[derive(Clone, Copy, Debug)]
+pub struct ForwardInput<'a> {
+    /// Its extended sequence number.
+    pub seq: u64,
+    /// Its timestamp, on the publisher's clock.
+    pub timestamp: u32,
+    /// The server time of its sample, in nanoseconds since the engine's epoch.
+    pub nanos: i64,
+    /// Whether a decoder can begin with it: the first packet of a key frame.
+    pub starts_key_frame: bool,
+    /// Its picture counters.
+    pub picture: &'a PictureFields,
+}
+
+/// How a packet goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForwardOutput {
+    /// Its extended sequence number; the wire has the low 16 bits, SRTP's roll-over counter is the rest.
+    pub seq: u64,
+    /// Its timestamp, on the slot's clock.
+    pub timestamp: u32,
+    /// What to add to its picture counters.
+    pub offsets: PictureIds,
+    /// The slot shows this source from this packet on.
+    pub switched: bool,
+    /// The layer that it showed before, when `switched`.
+    pub left: Option<LayerRef>,
+}
+
+/// Where a packet that was sent came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The layer.
+    pub source: LayerRef,
+    /// The extended sequence number that it had there.
+    pub seq: u64,
+    /// The timestamp that it went out with is the source's plus this.
+    pub timestamp_offset: u32,
+    /// What was added to its picture counters.
+    pub offsets: PictureIds,
+}
+
+/// A run of packets of one source, moved by constant offsets.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    source: LayerRef,
+    first_in: u64,
+    first_out: u64,
+    timestamp_offset: u32,
+    offsets: PictureIds,
+}
+
+/// How many sources back a repair can reach.
+const SEGMENTS: usize = 8;
+
+/// The state of one slot's stream. It outlives idleness.
+#[derive(Debug)]
+pub struct Forwarder {
+    kind: MediaKind,
+    clock: SlotClock,
+    current: Option<LayerRef>,
+    target: Option<LayerRef>,
+    segments: SmallVec<[Segment; SEGMENTS]>,
+    next_seq: u64,
+    last_timestamp: Option<u32>,
+    picture: PictureIds,
+}
+
+impl Forwarder {
+    /// A slot that has not sent anything. `first_seq` is at most 16 bits.
+    pub fn new(kind: MediaKind, clock: SlotClock, first_seq: u16) -> Self {
+        Self {
+            kind,
+            clock,
+            current: None,
+            target: None,
+            segments: SmallVec::new(),
+            next_seq: u64::from(first_seq),
+            last_timestamp: None,
+            picture: PictureIds::default(),
+        }
+    }
+
+    /// What it shows.
+    pub fn current(&self) -> Option<LayerRef> {
+        self.current
+    }
+
+    /// What it waits to show.
+    pub fn target(&self) -> Option<LayerRef> {
+        self.target
+    }
+
+    /// The slot's clock.
+    pub fn clock(&self) -> &SlotClock {
+        &self.clock
+    }
+
+    /// Wants another source from its next key frame on; `None` stops waiting.
+    pub fn set_target(&mut self, target: Option<LayerRef>) {
+        self.target = target;
+    }
+
+    /// Shows nothing any more and waits for nothing.
+    pub fn stop(&mut self) {
+        self.current = None;
+        self.target = None;
+    }
+
+    /// Takes a packet of a layer that the slot shows or waits for.
+    pub fn forward(&mut self, from: LayerRef, packet: &ForwardInput<'_>) -> Result<ForwardOutput, DropReason> {
+        if self.target == Some(from) {
+            if self.kind == MediaKind::Video && !packet.starts_key_frame {
+                return Err(DropReason::AwaitingKeyFrame);
+            }
+            let left = self.current;
+            self.switch(from, packet)?;
+            let output = self.send(packet)?;
+            return Ok(ForwardOutput { switched: true, left, ..output });
+        }
+        if self.current != Some(from) {
+            return Err(DropReason::BeforeSwitch);
+        }
+        self.send(packet)
+    }
+
+    /// Where a packet that was sent came from; `None` when it was never sent or too many switches ago.
+    pub fn sent(&self, seq: u16) -> Option<Sent> {
+        let last = self.next_seq.checked_sub(1)?;
+        let behind = (last as u16).wrapping_sub(seq);
+        let out = last.checked_sub(u64::from(behind))?;
+        let segment = self.segments.iter().rev().find(|s| s.first_out <= out)?;
+        Some(Sent {
+            source: segment.source,
+            seq: segment.first_in + (out - segment.first_out),
+            timestamp_offset: segment.timestamp_offset,
+            offsets: segment.offsets,
+        })
+    }
+
+    fn switch(&mut self, to: LayerRef, packet: &ForwardInput<'_>) -> Result<(), DropReason> {
+        let timestamp = self.first_timestamp(packet).ok_or(DropReason::BeforeSwitch)?;
+        let offsets = if self.segments.is_empty() {
+            self.picture.start(packet.picture);
+            PictureIds::default()
+        } else {
+            self.picture.continued_by(packet.picture)
+        };
+        if self.segments.len() == SEGMENTS {
+            self.segments.remove(0);
+        }
+        self.segments.push(Segment {
+            source: to,
+            first_in: packet.seq,
+            first_out: self.next_seq,
+            timestamp_offset: timestamp.wrapping_sub(packet.timestamp),
+            offsets,
+        });
+        self.current = Some(to);
+        self.target = None;
+        Ok(())
+    }
+
+    /// The slot clock's time of the packet, kept later than all that was sent; `None` for audio that would come
+    /// before what was heard already.
+    fn first_timestamp(&self, packet: &ForwardInput<'_>) -> Option<u32> {
+        let timestamp = self.clock.at(packet.nanos);
+        let Some(last) = self.last_timestamp else { return Some(timestamp) };
+        match self.kind {
+            MediaKind::Audio => snap_to_grid(timestamp, last),
+            MediaKind::Video => {
+                let earliest = last.wrapping_add(self.clock.rate() / 100);
+                let late = (timestamp.wrapping_sub(earliest) as i32) >= 0;
+                Some(if late { timestamp } else { earliest })
+            }
+        }
+    }
+
+    fn send(&mut self, packet: &ForwardInput<'_>) -> Result<ForwardOutput, DropReason> {
+        let segment = self.segments.last().expect("a slot that shows something has a segment");
+        let ahead = packet.seq.checked_sub(segment.first_in).ok_or(DropReason::BeforeSwitch)?;
+        let seq = segment.first_out + ahead;
+        let timestamp = packet.timestamp.wrapping_add(segment.timestamp_offset);
+        let offsets = segment.offsets;
+        self.next_seq = self.next_seq.max(seq + 1);
+        self.picture.advance(packet.picture, &offsets);
+        if self.last_timestamp.is_none_or(|last| (timestamp.wrapping_sub(last) as i32) > 0) {
+            self.last_timestamp = Some(timestamp);
+        }
+        Ok(ForwardOutput { seq, timestamp, offsets, switched: false, left: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::Codec;
+
+    fn layer(participant: u32, layer: u8) -> LayerRef {
+        LayerRef { participant, track: 0, layer, id: TrackId(u64::from(participant)) }
+    }
+
+    fn video() -> Forwarder {
+        Forwarder::new(MediaKind::Video, SlotClock::new(5_000, 90_000), 65_530)
+    }
+
+    struct Packet {
+        seq: u64,
+        timestamp: u32,
+        millis: i64,
+        key: bool,
+        picture: PictureFields,
+    }
+
+    fn packet(seq: u64, timestamp: u32, millis: i64, key: bool) -> Packet {
+        let [high, low] = ((seq as u16 & 0x7fff) | 0x8000).to_be_bytes();
+        let picture = PictureFields::read(Codec::Vp8, &[0x90, 0x80, high, low, 0], None);
+        Packet { seq, timestamp, millis, key, picture }
+    }
+
+    impl Packet {
+        fn input(&self) -> ForwardInput<'_> {
+            ForwardInput {
+                seq: self.seq,
+                timestamp: self.timestamp,
+                nanos: self.millis * 1_000_000,
+                starts_key_frame: self.key,
+                picture: &self.picture,
+            }
+        }
+    }
+
+    #[test]
+    fn a_switch_waits_for_the_key_frame_and_keeps_the_old_source_until_then() {
+        let mut slot = video();
+        let (a, b) = (layer(1, 0), layer(2, 0));
+        slot.set_target(Some(a));
+        assert_eq!(slot.forward(a, &packet(10, 0, 0, false).input()), Err(DropReason::AwaitingKeyFrame));
+        let first = slot.forward(a, &packet(11, 3000, 33, true).input()).unwrap();
+        assert!(first.switched);
+        assert_eq!((first.seq, first.timestamp), (65_530, 5_000 + 2_970));
+
+        slot.set_target(Some(b));
+        assert_eq!(slot.forward(b, &packet(900, 77, 50, false).input()), Err(DropReason::AwaitingKeyFrame));
+        let old = slot.forward(a, &packet(12, 6000, 66, false).input()).unwrap();
+        assert_eq!((old.seq, old.timestamp), (65_531, first.timestamp + 3000));
+
+        let cut = slot.forward(b, &packet(901, 100, 100, true).input()).unwrap();
+        assert!(cut.switched);
+        assert_eq!((cut.seq, cut.timestamp), (65_532, 5_000 + 9_000));
+        assert_eq!(slot.forward(a, &packet(13, 9000, 99, false).input()), Err(DropReason::BeforeSwitch));
+        assert_eq!(slot.forward(b, &packet(900, 77, 99, false).input()), Err(DropReason::BeforeSwitch));
+        let next = slot.forward(b, &packet(903, 3100, 133, false).input()).unwrap();
+        assert_eq!((next.seq, next.timestamp), (65_534, cut.timestamp + 3000), "a gap of the source stays a gap");
+    }
+
+    #[test]
+    fn timestamps_never_go_back_even_when_the_new_source_seems_older() {
+        let mut slot = video();
+        slot.set_target(Some(layer(1, 0)));
+        let first = slot.forward(layer(1, 0), &packet(1, 0, 500, true).input()).unwrap();
+        slot.set_target(Some(layer(2, 0)));
+        let second = slot.forward(layer(2, 0), &packet(1, 0, 450, true).input()).unwrap();
+        assert_eq!(second.timestamp.wrapping_sub(first.timestamp), 900);
+    }
+
+    #[test]
+    fn repairs_find_the_source_of_what_was_sent() {
+        let mut slot = video();
+        for (i, source) in (1..=12).enumerate() {
+            let source = layer(source, 0);
+            slot.set_target(Some(source));
+            let base = 1000 * i as u64;
+            let millis = 100 * i as i64;
+            slot.forward(source, &packet(base, 0, millis, true).input()).unwrap();
+            slot.forward(source, &packet(base + 1, 0, millis, false).input()).unwrap();
+        }
+        let last = (65_530u64 + 23) as u16;
+        assert_eq!(slot.sent(last).map(|s| (s.source, s.seq)), Some((layer(12, 0), 11_001)));
+        assert_eq!(slot.sent(last.wrapping_sub(2)).map(|s| (s.source, s.seq)), Some((layer(11, 0), 10_001)));
+        assert_eq!(slot.sent(last.wrapping_add(1)), None, "never sent");
+        assert_eq!(slot.sent(last.wrapping_sub(23)), None, "too many switches ago");
+    }
+
+    #[test]
+    fn audio_switches_at_once_and_stays_on_the_grid() {
+        let mut slot = Forwarder::new(MediaKind::Audio, SlotClock::new(0, 48_000), 1);
+        let (a, b) = (layer(1, 0), layer(2, 0));
+        slot.set_target(Some(a));
+        let first = slot.forward(a, &packet(5, 960, 20, false).input()).unwrap();
+        slot.set_target(Some(b));
+        let too_early = packet(70, 0, 25, false);
+        assert_eq!(slot.forward(b, &too_early.input()), Err(DropReason::BeforeSwitch));
+        let second = slot.forward(b, &packet(71, 960, 45, false).input()).unwrap();
+        assert!(second.switched);
+        assert_eq!(second.timestamp.wrapping_sub(first.timestamp), 960);
+        assert_eq!(second.seq, first.seq + 1);
+    }
+}

@@ -1,0 +1,6 @@
+//! What a slot sends: continuous streams out of changing sources.
+
+pub mod forwarder;
+pub mod layer_choice;
+pub mod picture;
+pub mod slot_clock;

@@ -1,0 +1,722 @@
+//! ICE-lite (RFC 8445 section 2.5): the server's side of the connectivity checks of one transport, which has one
+//! component (BUNDLE, rtcp-mux). The client checks and nominates; the server answers and follows.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use crate::drops::DropReason;
+use crate::path::Path;
+use crate::sdp::IceCredentials;
+use crate::stun::{self, BindingRequest, IceRole, IntegrityKey, StunError};
+
+/// How long nothing authenticated may come before the connection counts as interrupted.
+pub const INTERRUPTED_AFTER: Duration = Duration::from_secs(5);
+/// How long nothing authenticated may come before nothing is sent any more (RFC 7675 section 5.1).
+pub const CONSENT_EXPIRES_AFTER: Duration = Duration::from_secs(30);
+/// How many paths of one transport are known at a time.
+pub const MAX_PATHS: usize = 16;
+/// A client with aggressive nomination (RFC 5245 section 8.1.1.2) nominates every pair with its first check and
+/// means the best of them. For this long after the first nomination a worse pair is not followed; later a
+/// nomination is a decision.
+const SETTLING: Duration = Duration::from_secs(1);
+
+/// How a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IceState {
+    /// The client has not come yet.
+    New,
+    /// Authenticated packets come.
+    Connected,
+    /// None came for [`INTERRUPTED_AFTER`], or the last path is gone. Sending goes on where there is a path.
+    Interrupted,
+    /// None came for [`CONSENT_EXPIRES_AFTER`]: all paths are forgotten, nothing may be sent. The next authenticated
+    /// request brings it back.
+    Expired,
+}
+
+/// What changed; the caller keeps its map from datagrams to transports and its own state by these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IceEvent {
+    /// Datagrams on this path belong to this transport from now on.
+    PathKnown(Path),
+    /// They no longer do.
+    PathForgotten(Path),
+    /// Everything is sent on this path from now on; `None` when there is nowhere to send to.
+    Selected(Option<Path>),
+    /// Requests for this local user name fragment are no longer answered.
+    UfragForgotten(String),
+    /// The state changed.
+    State(IceState),
+}
+
+/// The ICE-lite agent of one transport. Events are to be polled after each call that takes `&mut self`.
+#[derive(Debug)]
+pub struct IceAgent {
+    current: Credentials,
+    /// From before a restart that the client has not confirmed yet.
+    previous: Option<Credentials>,
+    /// All paths on which an authenticated request came: the valid pairs of a lite agent.
+    paths: SmallVec<[KnownPath; 4]>,
+    selected: Option<Selected>,
+    /// When the client first nominated under the current credentials.
+    first_nomination: Option<Instant>,
+    state: IceState,
+    last_heard: Instant,
+    /// When to look at how long it has been silent. It does not move with each packet, so that timers need not.
+    check_at: Option<Instant>,
+    events: VecDeque<IceEvent>,
+}
+
+#[derive(Debug)]
+struct Credentials {
+    ufrag: String,
+    key: IntegrityKey,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct KnownPath {
+    path: Path,
+    priority: u32,
+    last_heard: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Selected {
+    path: Path,
+    /// By the client; otherwise it is a guess of ours.
+    nominated: bool,
+}
+
+impl IceAgent {
+    /// An agent that waits for its client. The client's credentials are not needed: a lite agent sends no requests,
+    /// and a request is authentic by the server's password alone (RFC 8445 section 7.3).
+    pub fn new(local: &IceCredentials, now: Instant) -> Self {
+        Self {
+            current: Credentials::new(local),
+            previous: None,
+            paths: SmallVec::new(),
+            selected: None,
+            first_nomination: None,
+            state: IceState::New,
+            last_heard: now,
+            check_at: Some(now + CONSENT_EXPIRES_AFTER),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Takes fresh credentials (RFC 8445 section 9). Until the first authenticated request under them everything
+    /// goes on as before, requests under the old ones included. With the user name fragment that is in use already
+    /// nothing is restarted.
+    pub fn restart(&mut self, local: &IceCredentials) {
+        if local.ufrag == self.current.ufrag {
+            return;
+        }
+        let replaced = std::mem::replace(&mut self.current, Credentials::new(local));
+        if self.previous.is_none() {
+            self.previous = Some(replaced);
+        } else {
+            // The client never confirmed these; what is in use are the ones from before them.
+            self.events.push_back(IceEvent::UfragForgotten(replaced.ufrag));
+        }
+    }
+
+    /// Answers a binding request that came on `path` and follows what it says. `response` is replaced by what is to
+    /// be sent back on the same path; on an error it is empty. An error leaves everything as it was.
+    pub fn handle_request(
+        &mut self,
+        now: Instant,
+        path: Path,
+        request: &BindingRequest<'_>,
+        response: &mut Vec<u8>,
+    ) -> Result<(), DropReason> {
+        response.clear();
+        let renewed = request.local_ufrag == self.current.ufrag;
+        let credentials = if renewed {
+            &self.current
+        } else {
+            let previous = self.previous.as_ref().filter(|previous| previous.ufrag == request.local_ufrag);
+            previous.ok_or(DropReason::StunUnknownUser)?
+        };
+        if !request.verify(&credentials.key) {
+            return Err(DropReason::StunUnauthenticated);
+        }
+        if let Some(error) = objection(request) {
+            stun::write_error(request, error, &credentials.key, response);
+            return Ok(());
+        }
+        stun::write_success(request, path.remote(), &credentials.key, response);
+        if renewed {
+            self.confirm_restart();
+        }
+        self.remember(now, path, request.priority);
+        self.heard(now);
+        if request.use_candidate {
+            self.follow_nomination(now, path);
+        } else {
+            self.use_until_nominated(now, path);
+        }
+        Ok(())
+    }
+
+    /// Something authenticated other than STUN came: SRTP, SRTCP or DTLS records. It counts as life when its path is
+    /// known; consent that has expired it cannot renew.
+    pub fn on_authenticated(&mut self, now: Instant, path: Path) {
+        let Some(known) = self.paths.iter_mut().find(|known| known.path == path) else { return };
+        known.last_heard = now;
+        self.heard(now);
+        if self.selected_is_silent(now) {
+            self.select(Some(Selected { path, nominated: false }));
+        }
+    }
+
+    /// The path is gone: its TCP connection was closed, or another transport was heard on it. When it was selected,
+    /// the path that was heard last takes its place.
+    pub fn on_disconnected(&mut self, now: Instant, path: Path) {
+        let Some(index) = self.paths.iter().position(|known| known.path == path) else { return };
+        self.forget(index);
+        if self.selected.is_some_and(|selected| selected.path == path) {
+            let live = self.paths.iter().filter(|known| !known.is_silent(now, CONSENT_EXPIRES_AFTER));
+            let fallback = live.max_by_key(|known| (known.last_heard, known.priority));
+            self.select(fallback.map(|known| Selected { path: known.path, nominated: false }));
+        }
+        if self.selected.is_none() && self.state == IceState::Connected {
+            self.change_state(IceState::Interrupted);
+        }
+    }
+
+    /// Where to send; `None` before the first authenticated request, without a living path, and after expiry.
+    pub fn selected(&self) -> Option<Path> {
+        self.selected.map(|selected| selected.path)
+    }
+
+    /// Whether an authenticated request came on this path, and it has not been forgotten since.
+    pub fn knows(&self, path: Path) -> bool {
+        self.paths.iter().any(|known| known.path == path)
+    }
+
+    /// All known paths, at most [`MAX_PATHS`].
+    pub fn paths(&self) -> impl Iterator<Item = Path> + '_ {
+        self.paths.iter().map(|known| known.path)
+    }
+
+    /// The local user name fragments under which requests are answered: the current one, and during a restart the
+    /// one before it.
+    pub fn local_ufrags(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.current).chain(&self.previous).map(|credentials| credentials.ufrag.as_str())
+    }
+
+    /// How the connection is.
+    pub fn state(&self) -> IceState {
+        self.state
+    }
+
+    /// What changed since the last call, in order.
+    pub fn poll_event(&mut self) -> Option<IceEvent> {
+        self.events.pop_front()
+    }
+
+    /// When [`IceAgent::handle_timeout`] wants to be called next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.check_at
+    }
+
+    /// Notices silence. Calling it too early does no harm.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.check_at.is_none_or(|at| now < at) {
+            return;
+        }
+        let silence = now.saturating_duration_since(self.last_heard);
+        if silence >= CONSENT_EXPIRES_AFTER {
+            self.expire();
+            return;
+        }
+        if silence >= INTERRUPTED_AFTER && self.state == IceState::Connected {
+            self.change_state(IceState::Interrupted);
+        }
+        self.forget_silent_paths(now);
+        let next = if self.state == IceState::Connected { INTERRUPTED_AFTER } else { CONSENT_EXPIRES_AFTER };
+        self.check_at = Some(self.last_heard + next);
+    }
+
+    /// The first request under the credentials of a restart retires those from before it. The pair in use stays in
+    /// use until the client nominates another, or it falls silent (RFC 8445 section 9).
+    fn confirm_restart(&mut self) {
+        if let Some(previous) = self.previous.take() {
+            self.first_nomination = None;
+            self.events.push_back(IceEvent::UfragForgotten(previous.ufrag));
+        }
+    }
+
+    fn remember(&mut self, now: Instant, path: Path, priority: u32) {
+        let heard = KnownPath { path, priority, last_heard: now };
+        if let Some(known) = self.paths.iter_mut().find(|known| known.path == path) {
+            *known = heard;
+            return;
+        }
+        if self.paths.len() >= MAX_PATHS {
+            let selected = self.selected();
+            let others = self.paths.iter().enumerate().filter(|(_, known)| Some(known.path) != selected);
+            if let Some((oldest, _)) = others.min_by_key(|(_, known)| known.last_heard) {
+                self.forget(oldest);
+            }
+        }
+        self.paths.push(heard);
+        self.events.push_back(IceEvent::PathKnown(path));
+    }
+
+    fn heard(&mut self, now: Instant) {
+        self.last_heard = now;
+        if self.state != IceState::Connected {
+            self.change_state(IceState::Connected);
+            self.check_at = Some(now + INTERRUPTED_AFTER);
+        }
+    }
+
+    fn follow_nomination(&mut self, now: Instant, path: Path) {
+        let settling = self.first_nomination.is_some_and(|first| now < first + SETTLING);
+        self.first_nomination.get_or_insert(now);
+        let better = |selected: Selected| {
+            selected.nominated && self.priority_of(selected.path) > self.priority_of(path)
+        };
+        if !(settling && self.selected.is_some_and(better)) {
+            self.select(Some(Selected { path, nominated: true }));
+        }
+    }
+
+    /// Before the client nominates, the path that was proven last is the best guess, so that DTLS need not wait.
+    /// So it is when the nominated one has fallen silent.
+    fn use_until_nominated(&mut self, now: Instant, path: Path) {
+        let nominated = self.selected.is_some_and(|selected| selected.nominated);
+        if !nominated || self.selected_is_silent(now) {
+            self.select(Some(Selected { path, nominated: false }));
+        }
+    }
+
+    fn selected_is_silent(&self, now: Instant) -> bool {
+        let selected = self.selected();
+        let known = self.paths.iter().find(|known| Some(known.path) == selected);
+        known.is_none_or(|known| known.is_silent(now, INTERRUPTED_AFTER))
+    }
+
+    fn priority_of(&self, path: Path) -> u32 {
+        self.paths.iter().find(|known| known.path == path).map_or(0, |known| known.priority)
+    }
+
+    fn forget_silent_paths(&mut self, now: Instant) {
+        let selected = self.selected();
+        let silent =
+            |known: &KnownPath| Some(known.path) != selected && known.is_silent(now, CONSENT_EXPIRES_AFTER);
+        while let Some(index) = self.paths.iter().position(silent) {
+            self.forget(index);
+        }
+    }
+
+    fn expire(&mut self) {
+        self.check_at = None;
+        self.select(None);
+        while !self.paths.is_empty() {
+            self.forget(0);
+        }
+        self.change_state(IceState::Expired);
+    }
+
+    fn forget(&mut self, index: usize) {
+        let forgotten = self.paths.remove(index);
+        self.events.push_back(IceEvent::PathForgotten(forgotten.path));
+    }
+
+    fn select(&mut self, selected: Option<Selected>) {
+        let before = self.selected();
+        self.selected = selected;
+        if self.selected() != before {
+            self.events.push_back(IceEvent::Selected(self.selected()));
+        }
+    }
+
+    fn change_state(&mut self, state: IceState) {
+        if self.state != state {
+            self.state = state;
+            self.events.push_back(IceEvent::State(state));
+        }
+    }
+}
+
+impl Credentials {
+    fn new(credentials: &IceCredentials) -> Self {
+        Self { ufrag: credentials.ufrag.clone(), key: IntegrityKey::new(&credentials.pwd) }
+    }
+}
+
+impl KnownPath {
+    fn is_silent(&self, now: Instant, limit: Duration) -> bool {
+        now.saturating_duration_since(self.last_heard) >= limit
+    }
+}
+
+/// Why an authentic request is refused all the same.
+fn objection(request: &BindingRequest<'_>) -> Option<StunError> {
+    if !request.unknown_attributes().is_empty() {
+        return Some(StunError::UnknownAttribute);
+    }
+    // A lite agent is always the controlled one (RFC 8445 section 6.1.1).
+    matches!(request.role, Some(IceRole::Controlled(_))).then_some(StunError::RoleConflict)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
+    use super::*;
+    use crate::path::ConnectionId;
+    use crate::stun::client::TestRequest;
+
+    const OLD: (&str, &str) = ("oldu:peer", "old password of 22 chars");
+    const NEW: (&str, &str) = ("newu:peer", "new password of 22 chars");
+
+    /// An agent in virtual time, and a client that sends it requests.
+    struct Story {
+        agent: IceAgent,
+        now: Instant,
+        user: (&'static str, &'static str),
+        response: Vec<u8>,
+    }
+
+    impl Story {
+        // Virtual time has to begin somewhere; only differences matter.
+        #[allow(clippy::disallowed_methods)]
+        fn new() -> Self {
+            let now = Instant::now();
+            Self { agent: IceAgent::new(&credentials(OLD), now), now, user: OLD, response: Vec::new() }
+        }
+
+        fn send(&mut self, path: Path, change: impl FnOnce(&mut TestRequest<'_>)) -> Result<(), DropReason> {
+            let (username, password) = self.user;
+            let mut request = TestRequest { username, password, ..TestRequest::default() };
+            change(&mut request);
+            let datagram = request.write();
+            let request = BindingRequest::parse(&datagram).unwrap();
+            self.agent.handle_request(self.now, path, &request, &mut self.response)
+        }
+
+        fn check(&mut self, path: Path) {
+            self.send(path, |_| {}).unwrap();
+        }
+
+        fn nominate(&mut self, path: Path) {
+            self.send(path, |request| request.use_candidate = true).unwrap();
+        }
+
+        /// Lets time pass, as an event loop does: timeouts are handled when they are due.
+        fn pass(&mut self, seconds: f32) {
+            let end = self.now + Duration::from_secs_f32(seconds);
+            while let Some(at) = self.agent.poll_timeout().filter(|&at| at <= end) {
+                self.now = at;
+                self.agent.handle_timeout(at);
+                assert_ne!(self.agent.poll_timeout(), Some(at), "a timeout must not repeat at once");
+            }
+            self.now = end;
+        }
+
+        fn events(&mut self) -> Vec<IceEvent> {
+            std::iter::from_fn(|| self.agent.poll_event()).collect()
+        }
+    }
+
+    fn credentials((username, pwd): (&str, &str)) -> IceCredentials {
+        let (ufrag, _) = username.split_once(':').unwrap();
+        IceCredentials { ufrag: ufrag.into(), pwd: pwd.into() }
+    }
+
+    fn udp(port: u16) -> Path {
+        Path::Udp { remote: ([192, 0, 2, 1], port).into(), local: None }
+    }
+
+    fn tcp(connection: u64) -> Path {
+        Path::Tcp { connection: ConnectionId(connection), remote: ([192, 0, 2, 1], 9).into() }
+    }
+
+    #[test]
+    fn the_newest_checked_path_carries_until_the_client_nominates() {
+        let mut story = Story::new();
+        assert_eq!((story.agent.state(), story.agent.selected()), (IceState::New, None));
+        story.check(udp(1));
+        assert_eq!(
+            story.events(),
+            [
+                IceEvent::PathKnown(udp(1)),
+                IceEvent::State(IceState::Connected),
+                IceEvent::Selected(Some(udp(1)))
+            ]
+        );
+        assert_eq!(story.response[..2], [1, 1]);
+        story.check(udp(2));
+        assert_eq!(story.agent.selected(), Some(udp(2)));
+        story.nominate(udp(1));
+        story.check(udp(2));
+        assert_eq!(story.agent.selected(), Some(udp(1)));
+        assert!(story.agent.knows(udp(2)) && !story.agent.knows(udp(3)));
+    }
+
+    #[test]
+    fn a_nomination_is_followed_to_a_worse_pair_and_back() {
+        let mut story = Story::new();
+        story.send(udp(1), |r| (r.priority, r.use_candidate) = (200, true)).unwrap();
+        story.pass(3.0);
+        story.send(udp(2), |r| (r.priority, r.use_candidate) = (100, true)).unwrap();
+        assert_eq!(story.agent.selected(), Some(udp(2)));
+        story.send(udp(1), |r| (r.priority, r.use_candidate) = (200, true)).unwrap();
+        assert_eq!(story.agent.selected(), Some(udp(1)));
+    }
+
+    #[test]
+    fn of_pairs_that_are_nominated_all_at_once_the_best_is_used() {
+        for order in [[tcp(1), udp(1), udp(2)], [udp(1), udp(2), tcp(1)], [udp(2), tcp(1), udp(1)]] {
+            let mut story = Story::new();
+            for path in order {
+                let priority = if path == udp(1) { 200 } else { 100 };
+                story.send(path, |r| (r.priority, r.use_candidate) = (priority, true)).unwrap();
+                story.pass(0.05);
+            }
+            assert_eq!(story.agent.selected(), Some(udp(1)));
+        }
+    }
+
+    #[test]
+    fn nothing_happens_without_the_right_password() {
+        let mut story = Story::new();
+        let wrong = story.send(udp(1), |r| (r.password, r.use_candidate) = ("guess", true));
+        assert_eq!(wrong, Err(DropReason::StunUnauthenticated));
+        // Neither a role conflict nor an unknown attribute is answered for a stranger.
+        let conflict = story.send(udp(1), |r| (r.password, r.role) = ("guess", IceRole::Controlled(1)));
+        assert_eq!(conflict, Err(DropReason::StunUnauthenticated));
+        let unknown = story.send(udp(1), |r| (r.password, r.unknown) = ("guess", &[0x7001]));
+        assert_eq!(unknown, Err(DropReason::StunUnauthenticated));
+        let stranger = story.send(udp(1), |r| r.username = "nobo:peer");
+        assert_eq!(stranger, Err(DropReason::StunUnknownUser));
+        story.agent.on_authenticated(story.now, udp(1));
+        assert!(story.response.is_empty());
+        assert_eq!(story.events(), []);
+        assert_eq!((story.agent.state(), story.agent.selected()), (IceState::New, None));
+    }
+
+    #[test]
+    fn a_client_in_our_role_and_one_that_asks_too_much_are_told_so() {
+        let mut story = Story::new();
+        story.send(udp(1), |r| (r.role, r.use_candidate) = (IceRole::Controlled(1), true)).unwrap();
+        assert_eq!(story.response[..2], [1, 0x11]);
+        assert!(story.response.windows(4).any(|w| w == [0, 0, 4, 87]));
+        story.send(udp(1), |r| r.unknown = &[0x7001]).unwrap();
+        assert!(story.response.windows(4).any(|w| w == [0, 0, 4, 20]));
+        assert_eq!(story.events(), []);
+    }
+
+    #[test]
+    fn silence_interrupts_then_expires_and_a_request_brings_it_back() {
+        let mut story = Story::new();
+        story.nominate(udp(1));
+        story.events();
+        story.pass(4.9);
+        assert_eq!(story.events(), []);
+        story.pass(0.2);
+        assert_eq!(story.events(), [IceEvent::State(IceState::Interrupted)]);
+        assert_eq!(story.agent.selected(), Some(udp(1)));
+        story.pass(24.8);
+        assert_eq!(story.agent.state(), IceState::Interrupted);
+        story.pass(0.2);
+        assert_eq!(
+            story.events(),
+            [IceEvent::Selected(None), IceEvent::PathForgotten(udp(1)), IceEvent::State(IceState::Expired)]
+        );
+        assert_eq!(story.agent.poll_timeout(), None);
+        story.agent.on_authenticated(story.now, udp(1));
+        assert_eq!(story.agent.state(), IceState::Expired);
+        story.check(udp(1));
+        assert_eq!((story.agent.state(), story.agent.selected()), (IceState::Connected, Some(udp(1))));
+        story.pass(5.0);
+        assert_eq!(story.agent.state(), IceState::Interrupted);
+    }
+
+    #[test]
+    fn media_alone_keeps_a_connection_alive_and_revives_it() {
+        let mut story = Story::new();
+        story.nominate(udp(1));
+        for _ in 0..20 {
+            story.pass(4.0);
+            story.agent.on_authenticated(story.now, udp(1));
+        }
+        assert_eq!(story.agent.state(), IceState::Connected);
+        story.pass(10.0);
+        assert_eq!(story.agent.state(), IceState::Interrupted);
+        story.agent.on_authenticated(story.now, udp(1));
+        assert_eq!(story.agent.state(), IceState::Connected);
+        story.pass(5.0);
+        assert_eq!(story.agent.state(), IceState::Interrupted);
+    }
+
+    #[test]
+    fn a_client_that_never_comes_expires() {
+        let mut story = Story::new();
+        story.pass(29.9);
+        assert_eq!(story.agent.state(), IceState::New);
+        story.pass(0.2);
+        assert_eq!(story.events(), [IceEvent::State(IceState::Expired)]);
+    }
+
+    #[test]
+    fn a_nominated_path_that_falls_silent_gives_way_to_one_that_lives() {
+        let mut story = Story::new();
+        story.nominate(udp(1));
+        for _ in 0..4 {
+            story.pass(1.0);
+            story.check(udp(2));
+            assert_eq!(story.agent.selected(), Some(udp(1)));
+        }
+        story.pass(1.0);
+        story.agent.on_authenticated(story.now, udp(2));
+        assert_eq!(story.agent.selected(), Some(udp(2)));
+        story.nominate(udp(1));
+        assert_eq!(story.agent.selected(), Some(udp(1)));
+    }
+
+    #[test]
+    fn when_the_tcp_connection_is_gone_another_live_path_takes_over() {
+        let mut story = Story::new();
+        story.check(udp(1));
+        story.pass(1.0);
+        story.check(udp(2));
+        story.nominate(tcp(1));
+        story.events();
+        story.agent.on_disconnected(story.now, tcp(1));
+        assert_eq!(story.events(), [IceEvent::PathForgotten(tcp(1)), IceEvent::Selected(Some(udp(2)))]);
+        story.agent.on_disconnected(story.now, udp(1));
+        assert_eq!(story.events(), [IceEvent::PathForgotten(udp(1))]);
+        story.agent.on_disconnected(story.now, udp(2));
+        assert_eq!(story.agent.selected(), None);
+        assert_eq!(story.agent.state(), IceState::Interrupted);
+        story.nominate(tcp(2));
+        assert_eq!((story.agent.state(), story.agent.selected()), (IceState::Connected, Some(tcp(2))));
+    }
+
+    #[test]
+    fn a_restart_keeps_the_old_pair_until_the_new_one_is_nominated() {
+        let mut story = Story::new();
+        story.nominate(udp(1));
+        story.pass(2.0);
+        story.agent.restart(&credentials(NEW));
+        assert_eq!(story.agent.local_ufrags().collect::<Vec<_>>(), ["newu", "oldu"]);
+        // The old session goes on, nominations included.
+        story.nominate(udp(2));
+        assert_eq!(story.agent.selected(), Some(udp(2)));
+        story.events();
+
+        story.user = NEW;
+        story.check(udp(3));
+        assert_eq!(story.events(), [IceEvent::UfragForgotten("oldu".into()), IceEvent::PathKnown(udp(3))]);
+        assert_eq!(story.agent.selected(), Some(udp(2)));
+        assert_eq!(story.agent.local_ufrags().collect::<Vec<_>>(), ["newu"]);
+        story.user = OLD;
+        assert_eq!(story.send(udp(2), |_| {}), Err(DropReason::StunUnknownUser));
+        story.user = NEW;
+        story.send(udp(3), |r| (r.priority, r.use_candidate) = (1, true)).unwrap();
+        assert_eq!(story.agent.selected(), Some(udp(3)));
+    }
+
+    #[test]
+    fn of_two_restarts_without_an_answer_only_the_second_and_the_session_in_use_count() {
+        let mut story = Story::new();
+        story.nominate(udp(1));
+        story.agent.restart(&credentials(("lost:peer", "lost password of 22 chars")));
+        story.events();
+        story.agent.restart(&credentials(NEW));
+        assert_eq!(story.events(), [IceEvent::UfragForgotten("lost".into())]);
+        story.check(udp(1));
+        assert_eq!(story.agent.local_ufrags().collect::<Vec<_>>(), ["newu", "oldu"]);
+        story.user = NEW;
+        story.nominate(udp(2));
+        assert_eq!(story.agent.selected(), Some(udp(2)));
+    }
+
+    #[test]
+    fn a_restart_under_the_wrong_password_confirms_nothing() {
+        let mut story = Story::new();
+        story.nominate(udp(1));
+        story.agent.restart(&credentials(OLD));
+        assert_eq!(story.agent.local_ufrags().count(), 1);
+        story.agent.restart(&credentials(NEW));
+        let forged = story.send(udp(9), |r| (r.username, r.password) = (NEW.0, OLD.1));
+        assert_eq!(forged, Err(DropReason::StunUnauthenticated));
+        assert_eq!(story.agent.local_ufrags().count(), 2);
+        story.check(udp(1));
+    }
+
+    #[test]
+    fn old_paths_are_forgotten_but_never_the_selected_one() {
+        let mut story = Story::new();
+        story.nominate(udp(1));
+        for port in 2..40 {
+            story.pass(0.01);
+            story.check(udp(port));
+        }
+        assert_eq!(story.agent.paths().count(), MAX_PATHS);
+        assert!(story.agent.knows(udp(1)) && story.agent.knows(udp(39)) && !story.agent.knows(udp(2)));
+        let events = story.events();
+        let forgotten = events.iter().filter(|e| matches!(e, IceEvent::PathForgotten(_))).count();
+        assert_eq!(forgotten, 39 - MAX_PATHS);
+        for _ in 0..12 {
+            story.pass(3.0);
+            story.nominate(udp(1));
+        }
+        assert_eq!(story.agent.paths().collect::<Vec<_>>(), [udp(1)]);
+    }
+
+    /// Whatever happens, the events alone tell which paths and names belong to the agent.
+    #[test]
+    fn events_tell_all_that_a_demultiplexer_needs() {
+        let mut random = StdRng::seed_from_u64(8445);
+        let mut story = Story::new();
+        let (mut paths, mut ufrags) = (Vec::new(), vec!["oldu".to_string()]);
+        let (mut selected, mut state) = (None, IceState::New);
+        for _ in 0..20_000 {
+            let port = random.random_range(1..25);
+            let path = if random.random_bool(0.5) { udp(port) } else { tcp(port.into()) };
+            story.user = if random.random_bool(0.5) { OLD } else { NEW };
+            match random.random_range(0..100) {
+                0..40 => drop(story.send(path, |_| {})),
+                40..60 => drop(story.send(path, |r| r.use_candidate = true)),
+                60..65 => drop(story.send(path, |r| r.password = "wrong")),
+                65..80 => story.agent.on_authenticated(story.now, path),
+                80..90 => story.agent.on_disconnected(story.now, path),
+                90..92 => {
+                    let fresh = if story.agent.current.ufrag == "oldu" { NEW } else { OLD };
+                    if story.agent.previous.is_none() {
+                        story.agent.restart(&credentials(fresh));
+                        ufrags.push(credentials(fresh).ufrag);
+                    }
+                }
+                92..99 => story.pass(random.random_range(0.0..2.0)),
+                _ => story.pass(random.random_range(0.0..40.0)),
+            }
+            for event in story.events() {
+                match event {
+                    IceEvent::PathKnown(path) => paths.push(path),
+                    IceEvent::PathForgotten(path) => paths.retain(|&p| p != path),
+                    IceEvent::Selected(path) => selected = path,
+                    IceEvent::UfragForgotten(ufrag) => ufrags.retain(|u| *u != ufrag),
+                    IceEvent::State(new) => state = new,
+                }
+            }
+            let mut known: Vec<_> = story.agent.local_ufrags().collect();
+            known.sort_unstable();
+            ufrags.sort_unstable();
+            assert_eq!(known, ufrags);
+            assert_eq!(paths.len(), story.agent.paths().count());
+            assert!(paths.iter().all(|&path| story.agent.knows(path)) && paths.len() <= MAX_PATHS);
+            assert_eq!((selected, state), (story.agent.selected(), story.agent.state()));
+            assert!(selected.is_none_or(|path| paths.contains(&path)));
+            assert!(state != IceState::Connected || selected.is_some());
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! One received media packet, and what all subscribers need to know of it: worked out once.
+
+use crate::forward::forwarder::ForwardInput;
+use crate::forward::picture::PictureFields;
+use crate::media::{Codec, CodecProfile};
+use crate::rtp::frame::FrameInfo;
+use crate::rtp::{RtpHeader, red};
+use crate::transport::PassedExtensions;
+
+/// What a payload type stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Format {
+    /// The codec.
+    pub codec: Codec,
+    /// Its stream format.
+    pub profile: CodecProfile,
+    /// Wrapped in RED (RFC 2198).
+    pub red: bool,
+}
+
+/// A decrypted media packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming<'a> {
+    /// Its extended sequence number.
+    pub seq: u64,
+    /// Its header.
+    pub header: RtpHeader,
+    /// Its format.
+    pub format: Format,
+    /// Its payload without padding; empty for padding alone.
+    pub payload: &'a [u8],
+    /// The header extensions that are passed on.
+    pub passed: PassedExtensions<'a>,
+    /// What its payload says of its frame.
+    pub frame: FrameInfo,
+    /// Its picture counters.
+    pub picture: PictureFields,
+    /// The server time of its sample, in nanoseconds since the engine's epoch.
+    pub nanos: i64,
+}
+
+impl<'a> Incoming<'a> {
+    /// For the forwarder.
+    pub fn forward_input(&self) -> ForwardInput<'_> {
+        ForwardInput {
+            seq: self.seq,
+            timestamp: self.header.timestamp,
+            nanos: self.nanos,
+            starts_key_frame: self.frame.key_frame && self.frame.start_of_frame,
+            picture: &self.picture,
+        }
+    }
+
+    /// The payload as a subscriber gets it: without RED where it is not known.
+    pub fn payload_for(&self, strip_red: bool) -> &'a [u8] {
+        if strip_red { red::primary(self.payload) } else { self.payload }
+    }
+}
+
+/// What the history keeps of a packet beside its bytes: enough to send it again.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredMeta {
+    /// Its header.
+    pub header: RtpHeader,
+    /// Its format.
+    pub format: Format,
+    /// Its picture counters.
+    pub picture: PictureFields,
+    /// Where its payload is in the bytes.
+    pub payload: (u16, u16),
+}

@@ -1,0 +1,195 @@
+//! One stream of a published track: with simulcast one of several sizes, otherwise the only one.
+
+use std::time::{Duration, Instant};
+
+use crate::context::Now;
+use crate::drops::DropReason;
+use crate::forward::layer_choice::LayerView;
+use crate::forward::picture::PictureFields;
+use crate::ids::{Rid, Ssrc};
+use crate::incoming::{Format, Incoming, StoredMeta};
+use crate::media::{ExtensionIds, MediaKind};
+use crate::receive::history::{History, HistoryLimits};
+use crate::receive::key_frame::KeyFrameRequests;
+use crate::receive::loss::{Arrival, LossDetector};
+use crate::receive::media_clock::MediaClock;
+use crate::receive::rate::RateMeter;
+use crate::receive::statistics::ReceiverStatistics;
+use crate::rtp::RtpHeader;
+use crate::rtp::dependency::DependencyState;
+use crate::rtp::extension::Extensions;
+use crate::rtp::frame::FrameInfo;
+use crate::rtp::sequence::SeqExtender;
+use crate::sdp::PublishedLayer;
+use crate::transport::PassedExtensions;
+
+/// A slot of a subscriber in the same room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotRef {
+    /// The subscriber's index in the room.
+    pub participant: u32,
+    /// The slot's index among the subscriber's.
+    pub slot: u32,
+}
+
+/// How long a layer may be silent and still count as flowing. Video at five frames a second must pass.
+const FLOWING_WITHIN: Duration = Duration::from_millis(700);
+
+/// One published stream.
+#[derive(Debug)]
+pub struct Layer {
+    /// Its rid, with simulcast.
+    pub rid: Option<Rid>,
+    /// Its SSRC, once known.
+    pub ssrc: Option<Ssrc>,
+    /// The SSRC of its repairs, once known.
+    pub rtx_ssrc: Option<Ssrc>,
+    kind: MediaKind,
+    extender: SeqExtender,
+    /// What was received, to be sent again.
+    pub history: History<StoredMeta>,
+    /// What is missing.
+    pub loss: LossDetector,
+    /// For receiver reports.
+    pub statistics: ReceiverStatistics,
+    /// Who waits for a key frame.
+    pub key_frames: KeyFrameRequests,
+    /// What arrives.
+    pub rate: RateMeter,
+    /// Its timestamps on the server's clock.
+    pub clock: MediaClock,
+    dependency: DependencyState,
+    /// The size of its pictures, once a key frame has shown it.
+    pub size: Option<(u16, u16)>,
+    /// The slots that show it or wait for it.
+    pub subscribers: Vec<SlotRef>,
+}
+
+impl Layer {
+    /// A layer that has not arrived yet.
+    pub fn new(kind: MediaKind, clock_rate: u32, negotiated: &PublishedLayer, now: Instant) -> Self {
+        let (limits, loss) = match kind {
+            MediaKind::Audio => (HistoryLimits::AUDIO, LossDetector::audio()),
+            MediaKind::Video => (HistoryLimits::VIDEO, LossDetector::video()),
+        };
+        Self {
+            rid: negotiated.rid.clone(),
+            ssrc: negotiated.ssrc,
+            rtx_ssrc: negotiated.rtx_ssrc,
+            kind,
+            extender: SeqExtender::default(),
+            history: History::new(limits),
+            loss,
+            statistics: ReceiverStatistics::new(clock_rate),
+            key_frames: KeyFrameRequests::new(),
+            rate: RateMeter::new(now),
+            clock: MediaClock::new(clock_rate),
+            dependency: DependencyState::default(),
+            size: None,
+            subscribers: Vec::new(),
+        }
+    }
+
+    /// For the choice of a layer.
+    pub fn view(&self, now: Instant) -> LayerView {
+        LayerView { size: self.size, flowing: self.rate.is_flowing(now, FLOWING_WITHIN) }
+    }
+
+    /// Takes a decrypted packet. `repaired` when it came as a repair.
+    pub fn receive<'a>(
+        &mut self,
+        now: &Now,
+        header: RtpHeader,
+        extensions: &Extensions<'a>,
+        format: Format,
+        packet: &'a [u8],
+        repaired: bool,
+    ) -> Result<Incoming<'a>, DropReason> {
+        let range = header.payload_range(packet)?;
+        let payload = &packet[range.clone()];
+        let seq = self.extender.extend(header.seq);
+        self.take_arrival(now, seq, &header, repaired)?;
+        let (frame, picture) = match self.kind {
+            MediaKind::Audio => (FrameInfo::default(), PictureFields::default()),
+            MediaKind::Video => self.read_frame(now, seq, &header, format, payload, extensions),
+        };
+        let meta =
+            StoredMeta { header, format, picture, payload: (range.start as u16, range.end as u16) };
+        self.history.insert(now.instant, seq, &packet[..range.end], meta);
+        self.rate.on_packet(now.instant, packet.len(), frame.end_of_frame);
+        if !repaired {
+            self.clock.on_packet(now.nanos, header.timestamp);
+        }
+        let nanos = self.clock.server_time(header.timestamp);
+        Ok(Incoming { seq, header, format, payload, passed: pass(extensions), frame, picture, nanos })
+    }
+
+    /// A packet of before, as it was given out when it arrived.
+    pub fn stored(&self, now: Instant, seq: u64, ids: &ExtensionIds) -> Option<Incoming<'_>> {
+        let (bytes, meta) = self.history.get(now, seq)?;
+        let extensions = Extensions::read(&meta.header, bytes, ids);
+        Some(Incoming {
+            seq,
+            header: meta.header,
+            format: meta.format,
+            payload: bytes.get(meta.payload.0 as usize..meta.payload.1 as usize)?,
+            passed: pass(&extensions),
+            frame: FrameInfo::default(),
+            picture: meta.picture,
+            nanos: self.clock.server_time(meta.header.timestamp),
+        })
+    }
+
+    fn take_arrival(
+        &mut self,
+        now: &Now,
+        seq: u64,
+        header: &RtpHeader,
+        repaired: bool,
+    ) -> Result<(), DropReason> {
+        let arrival = self.loss.on_packet(now.instant, seq, repaired);
+        if !repaired {
+            self.statistics.on_packet(now.instant, header.seq, header.timestamp);
+        }
+        if self.loss.take_needs_key_frame() && self.kind == MediaKind::Video {
+            self.key_frames.request(now.instant);
+        }
+        match arrival {
+            Arrival::New | Arrival::Repaired => Ok(()),
+            Arrival::Duplicate if repaired => Err(DropReason::RtxUseless),
+            Arrival::Duplicate => Err(DropReason::Duplicate),
+            Arrival::TooOld => Err(DropReason::TooOld),
+        }
+    }
+
+    fn read_frame(
+        &mut self,
+        now: &Now,
+        seq: u64,
+        header: &RtpHeader,
+        format: Format,
+        payload: &[u8],
+        extensions: &Extensions<'_>,
+    ) -> (FrameInfo, PictureFields) {
+        let descriptor = extensions.dependency_descriptor;
+        let frame = FrameInfo::read(format.codec, header, payload, descriptor, &mut self.dependency);
+        if frame.key_frame && frame.start_of_frame {
+            self.key_frames.on_key_frame(now.instant);
+            self.loss.on_key_frame(seq);
+        }
+        if frame.size.is_some() {
+            self.size = frame.size;
+        }
+        (frame, PictureFields::read(format.codec, payload, descriptor))
+    }
+}
+
+/// The extensions that a subscriber gets as the publisher sent them.
+fn pass<'a>(extensions: &Extensions<'a>) -> PassedExtensions<'a> {
+    PassedExtensions {
+        audio_level: extensions.audio_level.map(|l| [u8::from(l.voice) << 7 | (l.level & 0x7f)]),
+        video_orientation: extensions.video_orientation.map(|o| [o]),
+        playout_delay: extensions.playout_delay,
+        dependency_descriptor: extensions.dependency_descriptor,
+    }
+}

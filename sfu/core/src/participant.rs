@@ -1,0 +1,321 @@
+//! One participant of a room: a transport, the tracks that it publishes, the slots in which it receives.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+use rustc_hash::FxHashMap;
+use slab::Slab;
+
+use crate::control::{ConnectionState, ParticipantStats, SectionLabels, Subscription};
+use crate::drops::DropCounts;
+use crate::ids::{Mid, ParticipantId, Ssrc, TrackId};
+use crate::media::{ExtensionIds, MediaKind, Source};
+use crate::quality::SteadyQuality;
+use crate::receive::media_clock::NtpClock;
+use crate::receive::rtt::RttEstimator;
+use crate::receive::transport_feedback::ArrivalRecorder;
+use crate::sdp::negotiator::Negotiator;
+use crate::sdp::{DataSection, Negotiation, PublishedSection, SectionUse, SlotSection};
+use crate::slot::Slot;
+use crate::track::Track;
+use crate::transport::Transport;
+
+/// What an SSRC of the participant is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamRef {
+    /// The track's index.
+    pub track: u32,
+    /// The layer's index.
+    pub layer: u8,
+    /// Its repairs instead of its media.
+    pub repairs: bool,
+}
+
+/// Counters for statistics.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    /// RTP packets received and taken.
+    pub packets_received: u64,
+    /// Bytes of them.
+    pub bytes_received: u64,
+    /// RTP packets sent, repairs not counted.
+    pub packets_sent: u64,
+    /// Bytes of them.
+    pub bytes_sent: u64,
+    /// Packets asked for again.
+    pub nacks_sent: u64,
+    /// Packets that a repair brought.
+    pub repairs_received: u64,
+    /// Packets that the participant asked for again.
+    pub nacks_received: u64,
+    /// Repairs sent.
+    pub repairs_sent: u64,
+    /// Key frames asked of the participant.
+    pub key_frames_requested: u64,
+}
+
+/// Somebody in a room.
+#[derive(Debug)]
+pub struct Participant {
+    /// Their number.
+    pub id: ParticipantId,
+    /// Their name in messages.
+    pub peer: Arc<str>,
+    /// Their session description.
+    pub negotiator: Negotiator,
+    /// Their transport, after the first offer.
+    pub transport: Option<Transport>,
+    /// What they publish.
+    pub tracks: Slab<Track>,
+    /// In what they receive.
+    pub slots: Slab<Slot>,
+    /// Their SSRCs, known from the offer or from authenticated packets.
+    pub streams: FxHashMap<Ssrc, StreamRef>,
+    /// Their slots by SSRC.
+    pub slot_by_ssrc: FxHashMap<Ssrc, u32>,
+    /// Their SCTP section.
+    pub data: Option<DataSection>,
+    /// What they want to see.
+    pub subscription: Subscription,
+    /// Their NTP clock on the server's, for lip sync.
+    pub ntp_clock: NtpClock,
+    /// When their packets arrived, for transport-wide feedback.
+    pub arrivals: ArrivalRecorder,
+    /// The round-trip time.
+    pub rtt: RttEstimator,
+    /// The share of packets lost to them, as they report.
+    pub loss_down: f32,
+    /// The share of packets lost from them, as our reports say.
+    pub loss_up: f32,
+    /// What the room was told of their connection.
+    pub quality: SteadyQuality,
+    /// What the control plane was told of their connection.
+    pub told_state: Option<ConnectionState>,
+    /// Counters.
+    pub counters: Counters,
+    /// Dropped packets.
+    pub drops: DropCounts,
+    /// The SSRC that feedback is sent with.
+    pub feedback_ssrc: Ssrc,
+    /// When reports are due.
+    pub reports_at: Instant,
+    /// When they spoke last.
+    pub spoke_at: Option<Instant>,
+    rng: StdRng,
+}
+
+/// What an offer changed beside the participant itself.
+#[derive(Debug, Default)]
+pub struct SectionChanges {
+    /// Tracks that are new or changed.
+    pub tracks: Vec<u32>,
+    /// Tracks that are gone.
+    pub gone: Vec<(u32, TrackId)>,
+    /// The SCTP section is new.
+    pub data: bool,
+}
+
+/// The round-trip time that is assumed before one was measured.
+const ASSUMED_RTT: Duration = Duration::from_millis(100);
+
+impl Participant {
+    /// Somebody who has not offered anything yet.
+    pub fn new(id: ParticipantId, peer: Arc<str>, negotiator: Negotiator, mut rng: StdRng, now: Instant) -> Self {
+        Self {
+            id,
+            peer,
+            negotiator,
+            transport: None,
+            tracks: Slab::new(),
+            slots: Slab::new(),
+            streams: FxHashMap::default(),
+            slot_by_ssrc: FxHashMap::default(),
+            data: None,
+            subscription: Subscription { auto: true, ..Subscription::default() },
+            ntp_clock: NtpClock::default(),
+            arrivals: ArrivalRecorder::new(now),
+            rtt: RttEstimator::default(),
+            loss_down: 0.0,
+            loss_up: 0.0,
+            quality: SteadyQuality::default(),
+            told_state: None,
+            counters: Counters::default(),
+            drops: DropCounts::default(),
+            feedback_ssrc: Ssrc(rng.random()),
+            reports_at: now,
+            spoke_at: None,
+            rng,
+        }
+    }
+
+    /// The round-trip time, measured or assumed.
+    pub fn rtt(&self) -> Duration {
+        self.rtt.smoothed().unwrap_or(ASSUMED_RTT)
+    }
+
+    /// The ids of header extensions on their transport.
+    pub fn extensions(&self) -> ExtensionIds {
+        self.transport.as_ref().map(|t| t.extensions).unwrap_or_default()
+    }
+
+    /// A seed for the randomness of a part.
+    pub fn seed(&mut self) -> u64 {
+        self.rng.random()
+    }
+
+    /// Forgets everything of the browser session of before. Returns its tracks.
+    pub fn reset_session(&mut self, now: Instant) -> Vec<(u32, TrackId)> {
+        let gone = self.tracks.iter().map(|(i, t)| (i as u32, t.id)).collect();
+        self.transport = None;
+        self.tracks.clear();
+        self.slots.clear();
+        self.streams.clear();
+        self.slot_by_ssrc.clear();
+        self.data = None;
+        self.arrivals = ArrivalRecorder::new(now);
+        gone
+    }
+
+    /// Takes over the sections that offer and answer agreed on. `next_track` numbers new tracks.
+    pub fn apply_sections(
+        &mut self,
+        now: Instant,
+        negotiation: &Negotiation,
+        labels: &SectionLabels,
+        next_track: &mut u64,
+    ) -> SectionChanges {
+        let mut changes = SectionChanges::default();
+        self.remove_missing(negotiation, &mut changes);
+        for section in &negotiation.sections {
+            match &section.usage {
+                SectionUse::Stopped => {}
+                SectionUse::Published(published) => {
+                    let track = self.apply_published(now, &section.mid, published, labels, next_track);
+                    changes.tracks.push(track);
+                }
+                SectionUse::Slot(slot) => self.apply_slot(&section.mid, slot),
+                SectionUse::Data(data) => {
+                    changes.data |= self.data.is_none();
+                    self.data = Some(*data);
+                }
+            }
+        }
+        if let Some(transport) = self.transport.as_mut() {
+            transport.extensions = negotiation.extensions;
+        }
+        changes
+    }
+
+    fn remove_missing(&mut self, negotiation: &Negotiation, changes: &mut SectionChanges) {
+        let published = |mid: &Mid| {
+            let mut sections = negotiation.sections.iter();
+            sections.any(|s| s.mid == *mid && matches!(s.usage, SectionUse::Published(_)))
+        };
+        let slot = |mid: &Mid| {
+            let mut sections = negotiation.sections.iter();
+            sections.any(|s| s.mid == *mid && matches!(s.usage, SectionUse::Slot(_)))
+        };
+        changes.gone.extend(
+            self.tracks.iter().filter(|(_, t)| !published(&t.mid)).map(|(i, t)| (i as u32, t.id)),
+        );
+        for (track, _) in &changes.gone {
+            self.tracks.remove(*track as usize);
+            let Self { streams, transport, .. } = self;
+            streams.retain(|ssrc, stream| {
+                let keep = stream.track != *track;
+                if !keep && let Some(transport) = transport.as_mut() {
+                    transport.forget_stream(*ssrc);
+                }
+                keep
+            });
+        }
+        self.slots.retain(|_, s| slot(&s.mid));
+        let slots = &self.slots;
+        self.slot_by_ssrc.retain(|_, slot| slots.contains(*slot as usize));
+    }
+
+    fn apply_published(
+        &mut self,
+        now: Instant,
+        mid: &Mid,
+        section: &PublishedSection,
+        labels: &SectionLabels,
+        next_track: &mut u64,
+    ) -> u32 {
+        let label = labels.published.iter().find(|l| l.mid == *mid);
+        let known = self.tracks.iter().find(|(_, t)| t.mid == *mid).map(|(i, _)| i);
+        let index = if let Some(index) = known {
+            let track = &mut self.tracks[index];
+            track.update(section, now);
+            if let Some(label) = label {
+                track.source = label.source;
+                track.muted = label.muted;
+            }
+            index
+        } else {
+            let source = label.map_or(default_source(section.kind), |l| l.source);
+            let muted = label.is_some_and(|l| l.muted);
+            *next_track += 1;
+            self.tracks.insert(Track::new(TrackId(*next_track), mid.clone(), section, source, muted, now))
+        };
+        for (i, layer) in self.tracks[index].layers.iter().enumerate() {
+            let stream = StreamRef { track: index as u32, layer: i as u8, repairs: false };
+            if let Some(ssrc) = layer.ssrc {
+                self.streams.insert(ssrc, stream);
+            }
+            if let Some(ssrc) = layer.rtx_ssrc {
+                self.streams.insert(ssrc, StreamRef { repairs: true, ..stream });
+            }
+        }
+        index as u32
+    }
+
+    fn apply_slot(&mut self, mid: &Mid, section: &SlotSection) {
+        let known = self.slots.iter().find(|(_, s)| s.mid == *mid).map(|(i, _)| i);
+        if let Some(index) = known {
+            self.slots[index].update(section);
+            return;
+        }
+        // The first sequence number stays below 2^15 (RFC 3711 section 3.3.1: a first packet lost near the wrap would
+        // leave the receiver with the wrong roll-over).
+        let first_seq = self.rng.random::<u16>() & 0x7fff;
+        let index = self.slots.insert(Slot::new(mid.clone(), section, self.rng.random(), first_seq));
+        self.slot_by_ssrc.insert(section.ssrc, index as u32);
+    }
+
+    /// The slot with a mid.
+    pub fn slot_by_mid(&self, mid: &Mid) -> Option<u32> {
+        self.slots.iter().find(|(_, s)| s.mid == *mid).map(|(i, _)| i as u32)
+    }
+
+    /// For the control plane.
+    pub fn stats(&self) -> ParticipantStats {
+        let c = &self.counters;
+        ParticipantStats {
+            participant: self.id,
+            connection: self.transport.as_ref().and_then(Transport::state),
+            packets_received: c.packets_received,
+            bytes_received: c.bytes_received,
+            packets_sent: c.packets_sent,
+            bytes_sent: c.bytes_sent,
+            nacks_sent: c.nacks_sent,
+            repairs_received: c.repairs_received,
+            nacks_received: c.nacks_received,
+            repairs_sent: c.repairs_sent,
+            key_frames_requested: c.key_frames_requested,
+            rtt_ms: self.rtt.smoothed().map(|r| r.as_secs_f32() * 1000.0),
+            loss_up: self.loss_up,
+            loss_down: self.loss_down,
+            drops: self.drops.clone(),
+        }
+    }
+}
+
+fn default_source(kind: MediaKind) -> Source {
+    match kind {
+        MediaKind::Audio => Source::Microphone,
+        MediaKind::Video => Source::Camera,
+    }
+}

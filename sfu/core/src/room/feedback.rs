@@ -1,0 +1,126 @@
+//! RTCP from participants: what they miss, what they need, how they are.
+
+use crate::context::Context;
+use crate::demux::Place;
+use crate::drops::DropReason;
+use crate::forward::forwarder::LayerRef;
+use crate::ids::Ssrc;
+use crate::path::Path;
+use crate::rtcp::{self, Packet, ReportBlock, SenderInfo};
+
+use super::Room;
+
+impl Room {
+    /// Takes an SRTCP packet.
+    pub(super) fn handle_rtcp(
+        &mut self,
+        ctx: &mut Context<'_>,
+        index: u32,
+        path: Path,
+        datagram: &mut [u8],
+    ) -> Result<(), DropReason> {
+        let participant = &mut self.participants[index as usize];
+        let transport = participant.transport.as_mut().ok_or(DropReason::SrtpNotReady)?;
+        let len = transport.unprotect_rtcp(ctx.now.instant, path, datagram)?;
+        let plain = datagram.get(..len).ok_or(DropReason::RtcpMalformed)?;
+        for packet in rtcp::parse(plain) {
+            self.take_feedback(ctx, index, packet?);
+        }
+        Ok(())
+    }
+
+    fn take_feedback(&mut self, ctx: &mut Context<'_>, index: u32, packet: Packet<'_>) {
+        match packet {
+            Packet::SenderReport(report) => {
+                self.take_sender_report(ctx, index, report.ssrc, &report.info);
+                self.take_report_blocks(ctx, index, report.blocks());
+            }
+            Packet::ReceiverReport(report) => self.take_report_blocks(ctx, index, report.blocks()),
+            Packet::Nack(nack) => {
+                for seq in nack.sequence_numbers() {
+                    self.repair(ctx, index, nack.media, seq);
+                }
+            }
+            Packet::Pli(pli) => self.want_key_frame(ctx, index, pli.media),
+            Packet::Fir(fir) => {
+                for entry in fir.entries() {
+                    self.want_key_frame(ctx, index, entry.ssrc);
+                }
+            }
+            // Bandwidth estimation will listen to these; sources end by SDP, not by BYE.
+            _ => {}
+        }
+    }
+
+    fn take_sender_report(&mut self, ctx: &mut Context<'_>, index: u32, ssrc: Ssrc, info: &SenderInfo) {
+        let participant = &mut self.participants[index as usize];
+        let Some(stream) = participant.streams.get(&ssrc).filter(|s| !s.repairs) else { return };
+        let track = participant.tracks.get_mut(stream.track as usize);
+        let Some(layer) = track.and_then(|t| t.layers.get_mut(stream.layer as usize)) else { return };
+        layer.statistics.on_sender_report(ctx.now.instant, info.ntp);
+        layer.clock.on_sender_report(&mut participant.ntp_clock, ctx.now.nanos, info.ntp, info.rtp_timestamp);
+    }
+
+    fn take_report_blocks(
+        &mut self,
+        ctx: &mut Context<'_>,
+        index: u32,
+        blocks: impl Iterator<Item = ReportBlock>,
+    ) {
+        let participant = &mut self.participants[index as usize];
+        let mut worst: Option<f32> = None;
+        for block in blocks {
+            if !participant.slot_by_ssrc.contains_key(&block.ssrc) {
+                continue;
+            }
+            participant.rtt.on_report((ctx.now.ntp >> 16) as u32, block.lsr, block.dlsr);
+            let lost = f32::from(block.fraction_lost) / 256.0;
+            worst = Some(worst.map_or(lost, |w| w.max(lost)));
+        }
+        if let Some(worst) = worst {
+            participant.loss_down += (worst - participant.loss_down) * 0.3;
+        }
+    }
+
+    /// Sends a packet of a slot again, out of the publisher's history.
+    fn repair(&mut self, ctx: &mut Context<'_>, index: u32, ssrc: Ssrc, seq: u16) {
+        let subscriber = &mut self.participants[index as usize];
+        let Some(&slot) = subscriber.slot_by_ssrc.get(&ssrc) else { return };
+        let sent = match subscriber.find_repair(ctx.now.instant, slot, seq) {
+            Ok(sent) => sent,
+            Err(reason) => return ctx.drop_packet(&mut subscriber.drops, reason),
+        };
+        let from = sent.source;
+        let pair = self.participants.get2_mut(from.participant as usize, index as usize);
+        let Some((publisher, subscriber)) = pair else { return };
+        let layer = publisher
+            .tracks
+            .get(from.track as usize)
+            .filter(|t| t.id == from.id)
+            .and_then(|t| t.layers.get(from.layer as usize));
+        let stored = layer.and_then(|l| l.stored(ctx.now.instant, sent.seq, &publisher.extensions()));
+        let result = match stored {
+            Some(stored) => subscriber.repair(&ctx.now, slot, seq, &sent, &stored),
+            None => Err(DropReason::HistoryMiss),
+        };
+        match result {
+            Ok(()) => ctx.dirty.push(Place { room: self.index, participant: index }),
+            Err(reason) => ctx.drop_packet(&mut subscriber.drops, reason),
+        }
+    }
+
+    /// A subscriber cannot go on without a key frame.
+    fn want_key_frame(&mut self, ctx: &mut Context<'_>, index: u32, ssrc: Ssrc) {
+        let subscriber = &self.participants[index as usize];
+        let Some(slot) = subscriber.slot_by_ssrc.get(&ssrc).and_then(|s| subscriber.slots.get(*s as usize))
+        else {
+            return;
+        };
+        let layers: [Option<LayerRef>; 2] = [slot.forwarder.current(), slot.forwarder.target()];
+        for layer in layers.into_iter().flatten() {
+            if let Some(layer) = self.layer_mut(layer) {
+                layer.key_frames.request(ctx.now.instant);
+            }
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! A room: its participants, and how a packet of one reaches the others.
+//!
+//! - `mod.rs`: members, datagrams in, fan-out
+//! - `offer.rs`: session descriptions
+//! - `subscription.rs`: which slot shows what
+//! - `feedback.rs`: RTCP from participants
+//! - `tick.rs`: what is due
+
+mod feedback;
+mod offer;
+mod subscription;
+mod tick;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use slab::Slab;
+use smallvec::SmallVec;
+
+use crate::context::Context;
+use crate::control::{Event, Subscription};
+use crate::data::relay::{DataOutput, DataRelay};
+use crate::demux::Place;
+use crate::drops::DropReason;
+use crate::dtls::Certificate;
+use crate::forward::forwarder::LayerRef;
+use crate::ids::{ParticipantId, RoomId, TrackId};
+use crate::incoming::Incoming;
+use crate::layer::{Layer, SlotRef};
+use crate::media::{MediaKind, Source};
+use crate::participant::Participant;
+use crate::path::Path;
+use crate::rtp::is_rtcp;
+use crate::sdp::negotiator::{LocalDescription, Negotiator};
+use crate::speakers::Speakers;
+use crate::stun::BindingRequest;
+use crate::transport::{Transport, TransportEvent};
+use crate::uplink::Received;
+
+/// What all rooms of an engine have in common.
+#[derive(Clone, Debug)]
+pub struct RoomConfig {
+    /// What every answer says of the server.
+    pub local: LocalDescription,
+    /// The certificate of the process.
+    pub certificate: Arc<Certificate>,
+    /// Whether DTLS 1.3 is offered.
+    pub dtls13: bool,
+    /// The largest data channel message, in bytes.
+    pub max_message_size: usize,
+}
+
+/// While something happens in a room, timers are looked at this often.
+const BUSY_TICK: Duration = Duration::from_millis(10);
+/// In a quiet room, this often.
+const QUIET_TICK: Duration = Duration::from_millis(200);
+/// How long after the last input a room still counts as busy: longer than any repair takes.
+const BUSY_FOR: Duration = Duration::from_millis(1_500);
+
+/// A room.
+#[derive(Debug)]
+pub struct Room {
+    /// Its number.
+    pub id: RoomId,
+    index: u32,
+    config: Arc<RoomConfig>,
+    /// Who is in it.
+    pub participants: Slab<Participant>,
+    relay: DataRelay,
+    speakers: Speakers,
+    rng: StdRng,
+    busy_until: Instant,
+    next_tick: Instant,
+    assign_at: Option<Instant>,
+    retarget_at: Instant,
+    quality_at: Instant,
+    /// Reused by the assignment.
+    ranked: subscription::Ranking,
+}
+
+/// A slot that shows another source from this packet on.
+#[derive(Clone, Copy, Debug)]
+struct Switched {
+    slot: SlotRef,
+    timestamp: u32,
+    left: Option<LayerRef>,
+}
+
+impl Room {
+    /// An empty room, at `index` of the engine's.
+    pub fn new(id: RoomId, index: u32, config: Arc<RoomConfig>, rng: StdRng, now: Instant) -> Self {
+        let relay = DataRelay::new(config.max_message_size, now);
+        Self {
+            id,
+            index,
+            config,
+            participants: Slab::new(),
+            relay,
+            speakers: Speakers::new(),
+            rng,
+            busy_until: now,
+            next_tick: now,
+            assign_at: None,
+            retarget_at: now,
+            quality_at: now,
+            ranked: subscription::Ranking::default(),
+        }
+    }
+
+    /// When [`Room::handle_timeout`] wants to be called next.
+    pub fn next_tick(&self) -> Instant {
+        self.next_tick
+    }
+
+    /// Adds somebody. Returns their index.
+    pub fn add(&mut self, now: Instant, id: ParticipantId, peer: Arc<str>) -> u32 {
+        let negotiator = Negotiator::new(self.config.local.clone(), self.fork_rng());
+        let rng = self.fork_rng();
+        self.relay.add(id, peer.clone());
+        self.participants.insert(Participant::new(id, peer, negotiator, rng, now)) as u32
+    }
+
+    /// Removes somebody, their tracks and all that showed them.
+    pub fn remove(&mut self, ctx: &mut Context<'_>, index: u32) {
+        let Some(participant) = self.participants.get_mut(index as usize) else { return };
+        let gone = participant.reset_session(ctx.now.instant);
+        self.forget_tracks(ctx, index, &gone);
+        self.unsubscribe_all(index);
+        let participant = self.participants.remove(index as usize);
+        self.relay.remove(participant.id);
+        self.speakers.remove(participant.id);
+        self.drain_data(ctx);
+        self.wake(ctx.now.instant);
+    }
+
+    /// Says good-bye to everybody.
+    pub fn close(&mut self, ctx: &mut Context<'_>) {
+        for i in self.indices() {
+            if let Some(transport) = self.participants[i as usize].transport.as_mut() {
+                transport.close();
+            }
+            self.drain_transport(ctx, i);
+        }
+    }
+
+    /// Mutes or unmutes a track.
+    pub fn set_muted(&mut self, ctx: &mut Context<'_>, index: u32, id: TrackId, muted: bool) {
+        let Some(participant) = self.participants.get_mut(index as usize) else { return };
+        let Some((_, track)) = participant.tracks.iter_mut().find(|(_, t)| t.id == id) else { return };
+        if track.muted == muted {
+            return;
+        }
+        track.muted = muted;
+        let event = Event::Track { participant: participant.id, track: track.info() };
+        if muted && track.kind == MediaKind::Audio {
+            self.speakers.remove(participant.id);
+        }
+        ctx.events.push_back(event);
+        self.assign_soon(ctx.now.instant);
+    }
+
+    /// Takes what a participant wants to see.
+    pub fn subscribe(&mut self, ctx: &mut Context<'_>, index: u32, subscription: Subscription) {
+        let Some(participant) = self.participants.get_mut(index as usize) else { return };
+        for (_, slot) in &mut participant.slots {
+            let wish = subscription.wishes.iter().find(|w| w.mid == slot.mid);
+            slot.show = wish.map_or(crate::control::Show::Auto, |w| w.show);
+            slot.wanted_size = wish.map_or((0, 0), |w| (w.width, w.height));
+        }
+        participant.subscription = subscription;
+        self.assign_soon(ctx.now.instant);
+        self.retarget_at = ctx.now.instant;
+    }
+
+    /// A participant's transport.
+    pub fn transport_mut(&mut self, index: u32) -> Option<&mut Transport> {
+        self.participants.get_mut(index as usize)?.transport.as_mut()
+    }
+
+    /// Answers a STUN request; `reply` is to be sent back on the same path.
+    pub fn handle_stun(
+        &mut self,
+        ctx: &mut Context<'_>,
+        index: u32,
+        path: Path,
+        request: &BindingRequest<'_>,
+        reply: &mut Vec<u8>,
+    ) -> Result<(), DropReason> {
+        let participant = self.participants.get_mut(index as usize).ok_or(DropReason::StunUnknownUser)?;
+        let transport = participant.transport.as_mut().ok_or(DropReason::StunUnknownUser)?;
+        let result = transport.handle_stun(ctx.now.instant, path, request, reply);
+        if let Err(reason) = result {
+            participant.drops.count(reason);
+        }
+        result
+    }
+
+    /// ICE has another path or another state.
+    pub fn on_ice(&mut self, ctx: &mut Context<'_>, index: u32) {
+        self.drain_transport(ctx, index);
+    }
+
+    /// Takes a datagram that came on a path of the participant; STUN excepted.
+    pub fn handle_datagram(&mut self, ctx: &mut Context<'_>, index: u32, path: Path, datagram: &mut [u8]) {
+        if !self.participants.contains(index as usize) {
+            return;
+        }
+        self.busy_until = ctx.now.instant + BUSY_FOR;
+        self.next_tick = self.next_tick.min(ctx.now.instant + BUSY_TICK);
+        let result = if datagram.first().is_some_and(|b| (20..=63).contains(b)) {
+            self.handle_dtls(ctx, index, datagram)
+        } else if is_rtcp(datagram) {
+            self.handle_rtcp(ctx, index, path, datagram)
+        } else {
+            self.handle_rtp(ctx, index, path, datagram)
+        };
+        if let Err(reason) = result {
+            ctx.drop_packet(&mut self.participants[index as usize].drops, reason);
+        }
+    }
+
+    fn handle_rtp(
+        &mut self,
+        ctx: &mut Context<'_>,
+        index: u32,
+        path: Path,
+        datagram: &mut [u8],
+    ) -> Result<(), DropReason> {
+        let participant = &mut self.participants[index as usize];
+        let received = participant.receive_rtp(&ctx.now, path, datagram)?;
+        if let Some((voice, level)) = received.level {
+            self.hear(ctx.now.instant, index, &received, voice, level);
+        }
+        let id = self.participants[index as usize].tracks[received.track as usize].id;
+        let from = LayerRef { participant: index, track: received.track, layer: received.layer, id };
+        self.fan_out(ctx, from, &received.incoming);
+        Ok(())
+    }
+
+    fn hear(&mut self, now: Instant, index: u32, received: &Received<'_>, voice: bool, level: u8) {
+        let participant = &mut self.participants[index as usize];
+        if participant.tracks[received.track as usize].source != Source::Microphone {
+            return;
+        }
+        if self.speakers.on_level(now, participant.id, level, voice) {
+            participant.spoke_at = Some(now);
+            self.assign_soon(now);
+        }
+    }
+
+    /// Gives a packet to every slot that shows its layer or waits for it.
+    fn fan_out(&mut self, ctx: &mut Context<'_>, from: LayerRef, incoming: &Incoming<'_>) {
+        let Some(layer) = self.layer_mut(from) else { return };
+        let subscribers = std::mem::take(&mut layer.subscribers);
+        let mut switched: SmallVec<[Switched; 4]> = SmallVec::new();
+        let mut undecodable = false;
+        for &slot in &subscribers {
+            let subscriber = &mut self.participants[slot.participant as usize];
+            match subscriber.forward(&ctx.now, slot.slot, from, incoming) {
+                Ok(output) => {
+                    if output.switched {
+                        switched.push(Switched { slot, timestamp: output.timestamp, left: output.left });
+                    }
+                    ctx.dirty.push(Place { room: self.index, participant: slot.participant });
+                }
+                Err(reason) => {
+                    ctx.drop_packet(&mut subscriber.drops, reason);
+                    undecodable |= reason == DropReason::NoCommonCodec;
+                }
+            }
+        }
+        if undecodable {
+            self.on_no_common_codec(ctx, &subscribers, incoming.format);
+        }
+        if let Some(layer) = self.layer_mut(from) {
+            layer.subscribers = subscribers;
+        }
+        for switch in switched {
+            self.on_switched(ctx, switch, from);
+        }
+    }
+
+    fn handle_dtls(
+        &mut self,
+        ctx: &mut Context<'_>,
+        index: u32,
+        datagram: &[u8],
+    ) -> Result<(), DropReason> {
+        let participant = &mut self.participants[index as usize];
+        let transport = participant.transport.as_mut().ok_or(DropReason::DtlsUnexpected)?;
+        transport.handle_dtls(ctx.now.instant, datagram)?;
+        self.drain_transport(ctx, index);
+        Ok(())
+    }
+
+    /// Takes what came out of a participant's DTLS and tells what became of their connection.
+    fn drain_transport(&mut self, ctx: &mut Context<'_>, index: u32) {
+        loop {
+            let Some(participant) = self.participants.get_mut(index as usize) else { return };
+            let Some(event) = participant.transport.as_mut().and_then(Transport::poll) else {
+                break;
+            };
+            match event {
+                TransportEvent::Secured => self.connect_data(ctx, index),
+                TransportEvent::Data(data) => {
+                    self.relay.handle_packet(ctx.now.instant, participant.id, &data);
+                }
+                TransportEvent::Dropped(reason) => ctx.drop_packet(&mut participant.drops, reason),
+            }
+        }
+        self.drain_data(ctx);
+        self.tell_state(ctx, index);
+        ctx.dirty.push(Place { room: self.index, participant: index });
+    }
+
+    /// Sets SCTP up, once DTLS is there and the section was negotiated.
+    fn connect_data(&mut self, ctx: &mut Context<'_>, index: u32) {
+        let participant = &self.participants[index as usize];
+        let secured = participant.transport.as_ref().is_some_and(|t| t.state().is_some());
+        if let Some(data) = participant.data
+            && secured
+        {
+            self.relay.connect(ctx.now.instant, participant.id, data);
+        }
+    }
+
+    /// Sends what the relay has to send.
+    fn drain_data(&mut self, ctx: &mut Context<'_>) {
+        while let Some(output) = self.relay.poll_output() {
+            match output {
+                DataOutput::Packet { participant, bytes } => {
+                    let Some(index) = self.index_of(participant) else { continue };
+                    self.send_data(ctx, index, &bytes);
+                }
+                DataOutput::Event(event) => ctx.events.push_back(event),
+                DataOutput::Dropped { participant, reason } => {
+                    if let Some(index) = self.index_of(participant) {
+                        ctx.drop_packet(&mut self.participants[index as usize].drops, reason);
+                    }
+                }
+            }
+        }
+    }
+
+    fn send_data(&mut self, ctx: &mut Context<'_>, index: u32, bytes: &[u8]) {
+        let participant = &mut self.participants[index as usize];
+        let Some(transport) = participant.transport.as_mut() else { return };
+        transport.send_data(bytes);
+        while let Some(event) = transport.poll() {
+            if let TransportEvent::Dropped(reason) = event {
+                ctx.drop_packet(&mut participant.drops, reason);
+            }
+        }
+        ctx.dirty.push(Place { room: self.index, participant: index });
+    }
+
+    /// Tells the control plane when the state of a connection has changed.
+    fn tell_state(&mut self, ctx: &mut Context<'_>, index: u32) {
+        let participant = &mut self.participants[index as usize];
+        let state = participant.transport.as_ref().and_then(Transport::state);
+        if state == participant.told_state {
+            return;
+        }
+        participant.told_state = state;
+        if let Some(state) = state {
+            ctx.events.push_back(Event::Connection { participant: participant.id, state });
+            self.quality_at = ctx.now.instant;
+            self.retarget_at = ctx.now.instant;
+            self.wake(ctx.now.instant);
+        }
+    }
+
+    fn layer_mut(&mut self, at: LayerRef) -> Option<&mut Layer> {
+        let track = self.participants.get_mut(at.participant as usize)?.tracks.get_mut(at.track as usize)?;
+        (track.id == at.id).then_some(track)?.layers.get_mut(at.layer as usize)
+    }
+
+    fn index_of(&self, id: ParticipantId) -> Option<u32> {
+        self.participants.iter().find(|(_, p)| p.id == id).map(|(i, _)| i as u32)
+    }
+
+    fn indices(&self) -> SmallVec<[u32; 16]> {
+        self.participants.iter().map(|(i, _)| i as u32).collect()
+    }
+
+    fn fork_rng(&mut self) -> StdRng {
+        StdRng::from_seed(self.rng.random())
+    }
+
+    /// Something happened that timers may have to follow.
+    fn wake(&mut self, now: Instant) {
+        self.busy_until = self.busy_until.max(now + BUSY_FOR);
+        self.next_tick = self.next_tick.min(now);
+    }
+}

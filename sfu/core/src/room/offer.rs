@@ -1,0 +1,113 @@
+//! Session descriptions: an offer comes in, the participant's tracks and slots follow it.
+
+use crate::context::Context;
+use crate::control::{Event, SectionLabels};
+use crate::ids::{RequestId, TrackId};
+use crate::sdp::Negotiation;
+use crate::transport::{Transport, TransportConfig};
+
+use super::Room;
+
+impl Room {
+    /// Answers an offer. `next_track` numbers new tracks.
+    pub fn handle_offer(
+        &mut self,
+        ctx: &mut Context<'_>,
+        index: u32,
+        request: RequestId,
+        sdp: &str,
+        labels: &SectionLabels,
+        next_track: &mut u64,
+    ) {
+        let Some(participant) = self.participants.get_mut(index as usize) else { return };
+        let id = participant.id;
+        let result = match participant.negotiator.answer(sdp, labels) {
+            Ok(negotiation) => {
+                self.apply(ctx, index, &negotiation, labels, next_track);
+                Ok(negotiation.answer)
+            }
+            Err(error) => Err(error),
+        };
+        ctx.events.push_back(Event::Answer { participant: id, request, result });
+        self.tell_tracks(ctx, index);
+        self.wake(ctx.now.instant);
+    }
+
+    fn apply(
+        &mut self,
+        ctx: &mut Context<'_>,
+        index: u32,
+        negotiation: &Negotiation,
+        labels: &SectionLabels,
+        next_track: &mut u64,
+    ) {
+        let now = ctx.now.instant;
+        let fresh = self.participants[index as usize].transport.is_none();
+        if negotiation.new_session || fresh {
+            let gone = self.participants[index as usize].reset_session(now);
+            self.forget_tracks(ctx, index, &gone);
+            self.unsubscribe_all(index);
+            self.relay.disconnect(self.participants[index as usize].id);
+            let participant = &mut self.participants[index as usize];
+            participant.told_state = None;
+            let seed = participant.seed();
+            participant.transport = Some(Transport::new(
+                now,
+                &TransportConfig {
+                    ice: &negotiation.ice_local,
+                    certificate: &self.config.certificate,
+                    setup: negotiation.setup,
+                    fingerprint: negotiation.fingerprint,
+                    dtls13: self.config.dtls13,
+                    seed,
+                },
+            ));
+        } else if negotiation.ice_restarted
+            && let Some(transport) = self.participants[index as usize].transport.as_mut()
+        {
+            transport.restart_ice(&negotiation.ice_local);
+        }
+        self.apply_sections(ctx, index, negotiation, labels, next_track);
+    }
+
+    fn apply_sections(
+        &mut self,
+        ctx: &mut Context<'_>,
+        index: u32,
+        negotiation: &Negotiation,
+        labels: &SectionLabels,
+        next_track: &mut u64,
+    ) {
+        // Slots that this offer ends must leave the lists of their layers first.
+        self.unsubscribe_ended(index, negotiation);
+        let participant = &mut self.participants[index as usize];
+        let changes = participant.apply_sections(ctx.now.instant, negotiation, labels, next_track);
+        self.forget_tracks(ctx, index, &changes.gone);
+        if changes.data {
+            self.connect_data(ctx, index);
+        }
+        let subscription = self.participants[index as usize].subscription.clone();
+        self.subscribe(ctx, index, subscription);
+    }
+
+    /// Tells the control plane which tracks there are; it keeps what it knows already.
+    fn tell_tracks(&mut self, ctx: &mut Context<'_>, index: u32) {
+        let participant = &self.participants[index as usize];
+        for (_, track) in &participant.tracks {
+            ctx.events.push_back(Event::Track { participant: participant.id, track: track.info() });
+        }
+    }
+
+    /// Tracks are gone: nothing may point at them any more.
+    pub(super) fn forget_tracks(&mut self, ctx: &mut Context<'_>, index: u32, gone: &[(u32, TrackId)]) {
+        if gone.is_empty() {
+            return;
+        }
+        let id = self.participants[index as usize].id;
+        for (_, track) in gone {
+            ctx.events.push_back(Event::TrackGone { participant: id, track: *track });
+            self.clear_slots_of(ctx, *track);
+        }
+        self.assign_soon(ctx.now.instant);
+    }
+}

@@ -1,0 +1,443 @@
+//! Which slot shows what: ranks the room's tracks, assigns them to slots, picks layers, tells the control plane.
+
+use std::time::{Duration, Instant};
+
+use crate::assignment::{AudioSlot, TrackRef, VideoSlot, Want, assign_audio, assign_video};
+use crate::context::Context;
+use crate::control::{Event, Show, SlotChange, SlotReason, SlotSource};
+use crate::demux::Place;
+use crate::forward::forwarder::LayerRef;
+use crate::ids::{Mid, TrackId};
+use crate::incoming::Format;
+use crate::layer::SlotRef;
+use crate::media::{MediaKind, Source};
+use crate::sdp::{Negotiation, SectionUse};
+
+use super::{Room, Switched};
+
+/// The room's tracks in the order in which people want them.
+#[derive(Debug, Default)]
+pub(super) struct Ranking {
+    video: Vec<TrackRef>,
+    audio: Vec<TrackRef>,
+    /// Reused per subscriber.
+    mine: Vec<TrackRef>,
+    assigned: Vec<Option<TrackRef>>,
+}
+
+/// Joins, leaves and speakers come in bursts; one assignment serves them all.
+const ASSIGN_DELAY: Duration = Duration::from_millis(20);
+
+/// How many packets of a new speaker from before the switch are sent, so that the start of the first word is heard:
+/// as many as it takes to notice that somebody speaks.
+const ONSET_PACKETS: u64 = 4;
+
+impl Room {
+    /// Assigns slots anew within a moment.
+    pub(super) fn assign_soon(&mut self, now: Instant) {
+        let at = now + ASSIGN_DELAY;
+        self.assign_at = Some(self.assign_at.map_or(at, |a| a.min(at)));
+        self.next_tick = self.next_tick.min(at);
+    }
+
+    /// Assigns all slots of the room.
+    pub(super) fn assign(&mut self, ctx: &mut Context<'_>) {
+        let mut ranking = std::mem::take(&mut self.ranked);
+        self.rank(&mut ranking);
+        for index in self.indices() {
+            self.assign_video_of(ctx, index, &mut ranking);
+            self.assign_audio_of(ctx, index, &mut ranking);
+        }
+        self.ranked = ranking;
+    }
+
+    /// Ranks tracks: screens, then who speaks or spoke last, then who came last. Audio by who speaks.
+    fn rank(&self, ranking: &mut Ranking) {
+        ranking.video.clear();
+        ranking.audio.clear();
+        for (i, participant) in &self.participants {
+            for (t, track) in &participant.tracks {
+                let reference = TrackRef { participant: i as u32, track: t as u32, id: track.id };
+                match track.kind {
+                    MediaKind::Video if track.showable() => ranking.video.push(reference),
+                    MediaKind::Audio if track.active => ranking.audio.push(reference),
+                    _ => {}
+                }
+            }
+        }
+        ranking.video.sort_by_cached_key(|r| {
+            let participant = &self.participants[r.participant as usize];
+            let track = &participant.tracks[r.track as usize];
+            let recency = participant.spoke_at.unwrap_or(track.published_at).max(track.published_at);
+            std::cmp::Reverse((track.source == Source::Screen, recency, track.id))
+        });
+        ranking.audio.sort_by_cached_key(|r| {
+            let participant = &self.participants[r.participant as usize];
+            let track = &participant.tracks[r.track as usize];
+            let score = self.speakers.score(participant.id);
+            std::cmp::Reverse((track.source == Source::ScreenAudio, score, !track.muted, track.id))
+        });
+    }
+
+    fn assign_video_of(&mut self, ctx: &mut Context<'_>, index: u32, ranking: &mut Ranking) {
+        let subscriber = &self.participants[index as usize];
+        ranking.mine.clear();
+        if subscriber.subscription.auto {
+            let pinned = &subscriber.subscription.pinned;
+            ranking.mine.extend(ranking.video.iter().filter(|t| t.participant != index));
+            if !pinned.is_empty() {
+                let rank = |t: &TrackRef| {
+                    let id = self.participants[t.participant as usize].id;
+                    pinned.iter().position(|p| *p == id).unwrap_or(usize::MAX)
+                };
+                ranking.mine.sort_by_key(rank);
+            }
+        }
+        let active = |s: &crate::slot::Slot| s.kind == MediaKind::Video && s.active;
+        let slots: Vec<(u32, VideoSlot)> = subscriber
+            .slots
+            .iter()
+            .filter(|(_, s)| active(s))
+            .map(|(i, s)| (i as u32, VideoSlot { shows: s.assigned, want: self.want(index, s.show) }))
+            .collect();
+        let views: Vec<VideoSlot> = slots.iter().map(|(_, v)| *v).collect();
+        assign_video(&views, &ranking.mine, &mut ranking.assigned);
+        for ((slot, view), assigned) in slots.iter().zip(&ranking.assigned) {
+            let reason = match view.want {
+                Want::Fixed(None) => self.why_not(index, *slot),
+                _ => SlotReason::Displaced,
+            };
+            self.set_assigned(ctx, SlotRef { participant: index, slot: *slot }, *assigned, reason);
+        }
+        self.clear_inactive(ctx, index);
+    }
+
+    fn want(&self, subscriber: u32, show: Show) -> Want {
+        match show {
+            Show::Auto => Want::Ranked,
+            Show::Nothing => Want::Fixed(None),
+            Show::Track(id) => {
+                let track = self.ranked_track(id).filter(|t| t.participant != subscriber);
+                Want::Fixed(track.filter(|t| self.track(*t).is_some_and(crate::track::Track::showable)))
+            }
+        }
+    }
+
+    fn ranked_track(&self, id: TrackId) -> Option<TrackRef> {
+        self.participants.iter().find_map(|(p, participant)| {
+            let (t, _) = participant.tracks.iter().find(|(_, t)| t.id == id)?;
+            Some(TrackRef { participant: p as u32, track: t as u32, id })
+        })
+    }
+
+    fn track(&self, at: TrackRef) -> Option<&crate::track::Track> {
+        let track = self.participants.get(at.participant as usize)?.tracks.get(at.track as usize)?;
+        (track.id == at.id).then_some(track)
+    }
+
+    /// Why a slot does not show the track that its client named.
+    fn why_not(&self, index: u32, slot: u32) -> SlotReason {
+        let slot = &self.participants[index as usize].slots[slot as usize];
+        match slot.show {
+            Show::Track(id) if self.ranked_track(id).is_some() => SlotReason::Muted,
+            Show::Track(_) => SlotReason::Gone,
+            _ => SlotReason::Displaced,
+        }
+    }
+
+    fn assign_audio_of(&mut self, ctx: &mut Context<'_>, index: u32, ranking: &mut Ranking) {
+        let subscriber = &self.participants[index as usize];
+        ranking.mine.clear();
+        ranking.mine.extend(ranking.audio.iter().filter(|t| t.participant != index));
+        let slots: Vec<(u32, AudioSlot)> = subscriber
+            .slots
+            .iter()
+            .filter(|(_, s)| s.kind == MediaKind::Audio && s.active)
+            .map(|(i, s)| {
+                let reserved = s.pair.as_ref().and_then(|pair| self.voice_beside(index, pair));
+                (i as u32, AudioSlot { shows: s.assigned, reserved })
+            })
+            .collect();
+        let views: Vec<AudioSlot> = slots.iter().map(|(_, v)| *v).collect();
+        assign_audio(&views, &ranking.mine, &mut ranking.assigned);
+        for ((slot, _), assigned) in slots.iter().zip(&ranking.assigned) {
+            let slot = SlotRef { participant: index, slot: *slot };
+            self.set_assigned(ctx, slot, *assigned, SlotReason::Displaced);
+        }
+    }
+
+    /// The sound that belongs to what a video slot shows.
+    fn voice_beside(&self, index: u32, video_mid: &Mid) -> Option<TrackRef> {
+        let subscriber = &self.participants[index as usize];
+        let video = &subscriber.slots[subscriber.slot_by_mid(video_mid)? as usize];
+        let shown = video.assigned?;
+        let source = match self.track(shown)?.source {
+            Source::Screen => Source::ScreenAudio,
+            _ => Source::Microphone,
+        };
+        let owner = &self.participants[shown.participant as usize];
+        let (t, track) = owner.tracks.iter().find(|(_, t)| t.source == source && t.active)?;
+        Some(TrackRef { participant: shown.participant, track: t as u32, id: track.id })
+    }
+
+    /// A slot that is not active shows nothing.
+    fn clear_inactive(&mut self, ctx: &mut Context<'_>, index: u32) {
+        let inactive: Vec<u32> = self.participants[index as usize]
+            .slots
+            .iter()
+            .filter(|(_, s)| !s.active && s.assigned.is_some())
+            .map(|(i, _)| i as u32)
+            .collect();
+        for slot in inactive {
+            self.set_assigned(ctx, SlotRef { participant: index, slot }, None, SlotReason::Displaced);
+        }
+    }
+
+    fn set_assigned(
+        &mut self,
+        ctx: &mut Context<'_>,
+        at: SlotRef,
+        assigned: Option<TrackRef>,
+        reason: SlotReason,
+    ) {
+        let slot = &mut self.participants[at.participant as usize].slots[at.slot as usize];
+        if slot.assigned == assigned {
+            if assigned.is_none() && slot.told.is_none() && slot.show != Show::Auto && slot.reason != Some(reason) {
+                slot.reason = Some(reason);
+                self.tell_slot(ctx, at, None, Some(reason));
+            }
+            return;
+        }
+        slot.assigned = assigned;
+        if assigned.is_some() {
+            slot.reason = None;
+            self.retarget(ctx, at);
+            return;
+        }
+        self.detach(at);
+        let slot = &mut self.participants[at.participant as usize].slots[at.slot as usize];
+        slot.forwarder.stop();
+        if slot.told.take().is_some() {
+            slot.reason = Some(reason);
+            self.tell_slot(ctx, at, None, Some(reason));
+        }
+    }
+
+    /// Looks at all slots whether a better layer should be shown, and asks for the key frames that are waited for.
+    pub(super) fn retarget_all(&mut self, ctx: &mut Context<'_>) {
+        for index in self.indices() {
+            let slots: smallvec::SmallVec<[u32; 16]> = self.participants[index as usize]
+                .slots
+                .iter()
+                .filter(|(_, s)| s.kind == MediaKind::Video && s.wants_media())
+                .map(|(i, _)| i as u32)
+                .collect();
+            for slot in slots {
+                self.retarget(ctx, SlotRef { participant: index, slot });
+            }
+        }
+    }
+
+    /// Lets a slot wait for the layer that it should show.
+    fn retarget(&mut self, ctx: &mut Context<'_>, at: SlotRef) {
+        let Some(chosen) = self.chosen_layer(ctx.now.instant, at) else { return };
+        let forwarder = &mut self.participants[at.participant as usize].slots[at.slot as usize].forwarder;
+        let (current, target) = (forwarder.current(), forwarder.target());
+        if current == Some(chosen) {
+            if let Some(target) = target {
+                forwarder.set_target(None);
+                self.unlist(target, at);
+            }
+            return;
+        }
+        if target != Some(chosen) {
+            forwarder.set_target(Some(chosen));
+            if let Some(target) = target {
+                self.unlist(target, at);
+            }
+            self.list(chosen, at);
+            if self.kind_of(at) == MediaKind::Audio {
+                self.replay_onset(ctx, chosen, at);
+                return;
+            }
+        }
+        if let Some(layer) = self.layer_mut(chosen) {
+            layer.key_frames.request(ctx.now.instant);
+        }
+    }
+
+    fn chosen_layer(&self, now: Instant, at: SlotRef) -> Option<LayerRef> {
+        let slot = &self.participants[at.participant as usize].slots[at.slot as usize];
+        let track_ref = slot.assigned?;
+        let layer = self.track(track_ref)?.choose_layer(now, slot.wanted_size)?;
+        Some(LayerRef {
+            participant: track_ref.participant,
+            track: track_ref.track,
+            layer: layer as u8,
+            id: track_ref.id,
+        })
+    }
+
+    fn kind_of(&self, at: SlotRef) -> MediaKind {
+        self.participants[at.participant as usize].slots[at.slot as usize].kind
+    }
+
+    /// Sends the last packets of a voice from before its slot was given to it.
+    fn replay_onset(&mut self, ctx: &mut Context<'_>, from: LayerRef, at: SlotRef) {
+        let Some(newest) = self.layer_mut(from).and_then(|l| l.history.highest()) else { return };
+        for seq in newest.saturating_sub(ONSET_PACKETS - 1)..=newest {
+            self.replay(ctx, from, at, seq);
+        }
+    }
+
+    fn replay(&mut self, ctx: &mut Context<'_>, from: LayerRef, at: SlotRef, seq: u64) {
+        let pair = self.participants.get2_mut(from.participant as usize, at.participant as usize);
+        let Some((publisher, subscriber)) = pair else { return };
+        let Some(layer) =
+            publisher.tracks.get(from.track as usize).and_then(|t| t.layers.get(from.layer as usize))
+        else {
+            return;
+        };
+        let Some(incoming) = layer.stored(ctx.now.instant, seq, &publisher.extensions()) else { return };
+        match subscriber.forward(&ctx.now, at.slot, from, &incoming) {
+            Ok(output) => {
+                ctx.dirty.push(Place { room: self.index, participant: at.participant });
+                if output.switched {
+                    let switch = Switched { slot: at, timestamp: output.timestamp, left: output.left };
+                    self.on_switched(ctx, switch, from);
+                }
+            }
+            Err(reason) => ctx.drop_packet(&mut subscriber.drops, reason),
+        }
+    }
+
+    /// A packet of the slot's new source is on its way: this is what it shows now.
+    pub(super) fn on_switched(&mut self, ctx: &mut Context<'_>, switch: Switched, from: LayerRef) {
+        let at = switch.slot;
+        if let Some(left) = switch.left.filter(|left| *left != from) {
+            self.unlist(left, at);
+        }
+        let slot = &mut self.participants[at.participant as usize].slots[at.slot as usize];
+        slot.reason = None;
+        if slot.told.replace(from.id) == Some(from.id) {
+            return;
+        }
+        let Some(owner) = self.participants.get(from.participant as usize) else { return };
+        let shows = SlotSource { participant: owner.id, track: from.id, rtp_timestamp: switch.timestamp };
+        self.tell_slot(ctx, at, Some(shows), None);
+    }
+
+    /// Some of these slots belong to clients that cannot decode the format.
+    pub(super) fn on_no_common_codec(&mut self, ctx: &mut Context<'_>, slots: &[SlotRef], format: Format) {
+        for at in slots {
+            let slot = &mut self.participants[at.participant as usize].slots[at.slot as usize];
+            if slot.reason == Some(SlotReason::NoCommonCodec) || slot.outgoing_format(format).is_some() {
+                continue;
+            }
+            slot.reason = Some(SlotReason::NoCommonCodec);
+            slot.told = None;
+            self.tell_slot(ctx, *at, None, Some(SlotReason::NoCommonCodec));
+        }
+    }
+
+    fn tell_slot(
+        &mut self,
+        ctx: &mut Context<'_>,
+        at: SlotRef,
+        shows: Option<SlotSource>,
+        reason: Option<SlotReason>,
+    ) {
+        let participant = &self.participants[at.participant as usize];
+        let change = SlotChange { mid: participant.slots[at.slot as usize].mid.clone(), shows, reason };
+        if let Some(Event::Slots { participant: last, changes }) = ctx.events.back_mut()
+            && *last == participant.id
+        {
+            changes.push(change);
+            return;
+        }
+        ctx.events.push_back(Event::Slots { participant: participant.id, changes: vec![change] });
+    }
+
+    fn list(&mut self, layer: LayerRef, slot: SlotRef) {
+        if let Some(layer) = self.layer_mut(layer)
+            && !layer.subscribers.contains(&slot)
+        {
+            layer.subscribers.push(slot);
+        }
+    }
+
+    fn unlist(&mut self, layer: LayerRef, slot: SlotRef) {
+        if let Some(layer) = self.layer_mut(layer) {
+            layer.subscribers.retain(|s| *s != slot);
+        }
+    }
+
+    /// A slot is in no layer's list any more.
+    fn detach(&mut self, at: SlotRef) {
+        let forwarder = &self.participants[at.participant as usize].slots[at.slot as usize].forwarder;
+        let layers = [forwarder.current(), forwarder.target()];
+        for layer in layers.into_iter().flatten() {
+            self.unlist(layer, at);
+        }
+    }
+
+    /// A participant's slots are in no layer's list any more.
+    pub(super) fn unsubscribe_all(&mut self, index: u32) {
+        for (_, participant) in &mut self.participants {
+            for (_, track) in &mut participant.tracks {
+                for layer in &mut track.layers {
+                    layer.subscribers.retain(|s| s.participant != index);
+                }
+            }
+        }
+    }
+
+    /// The slots that an offer ends are in no layer's list any more.
+    pub(super) fn unsubscribe_ended(&mut self, index: u32, negotiation: &Negotiation) {
+        let goes_on = |mid: &Mid| {
+            let mut sections = negotiation.sections.iter();
+            sections.any(|s| s.mid == *mid && matches!(s.usage, SectionUse::Slot(_)))
+        };
+        let ended: Vec<u32> = self.participants[index as usize]
+            .slots
+            .iter()
+            .filter(|(_, s)| !goes_on(&s.mid))
+            .map(|(i, _)| i as u32)
+            .collect();
+        for slot in ended {
+            self.detach(SlotRef { participant: index, slot });
+        }
+    }
+
+    /// A track is gone: slots that show it show nothing.
+    pub(super) fn clear_slots_of(&mut self, ctx: &mut Context<'_>, track: TrackId) {
+        for index in self.indices() {
+            let showing: Vec<u32> = self.participants[index as usize]
+                .slots
+                .iter()
+                .filter(|(_, s)| {
+                    let layers = [s.forwarder.current(), s.forwarder.target()];
+                    s.assigned.is_some_and(|t| t.id == track) || layers.iter().flatten().any(|l| l.id == track)
+                })
+                .map(|(i, _)| i as u32)
+                .collect();
+            for slot in showing {
+                let at = SlotRef { participant: index, slot };
+                let assigned = self.participants[index as usize].slots[slot as usize].assigned;
+                if assigned.is_some_and(|t| t.id != track) {
+                    // It waits for another track already; only the old picture ends.
+                    self.end_picture(at);
+                } else {
+                    self.set_assigned(ctx, at, None, SlotReason::Gone);
+                }
+            }
+        }
+    }
+
+    fn end_picture(&mut self, at: SlotRef) {
+        let forwarder = &mut self.participants[at.participant as usize].slots[at.slot as usize].forwarder;
+        let target = forwarder.target();
+        forwarder.stop();
+        forwarder.set_target(target);
+    }
+}

@@ -1,0 +1,128 @@
+//! One slot: a section in which a subscriber receives what the server chooses.
+
+use crate::assignment::TrackRef;
+use crate::control::{Show, SlotReason};
+use crate::forward::forwarder::Forwarder;
+use crate::forward::slot_clock::SlotClock;
+use crate::ids::{Mid, PayloadType, Ssrc, TrackId};
+use crate::incoming::Format;
+use crate::media::{Codecs, MediaKind};
+use crate::repairs::Repairs;
+use crate::sdp::SlotSection;
+
+/// A slot of a subscriber.
+#[derive(Debug)]
+pub struct Slot {
+    /// Its section.
+    pub mid: Mid,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Whether the client receives now.
+    pub active: bool,
+    /// What the client can decode.
+    codecs: Codecs,
+    /// Its SSRC.
+    pub ssrc: Ssrc,
+    /// The SSRC of its repairs.
+    pub rtx_ssrc: Ssrc,
+    /// The slot of the other kind that shares its stream.
+    pub pair: Option<Mid>,
+    /// What the client wants of it.
+    pub show: Show,
+    /// The size that it is shown at, in device pixels; 0 when unknown.
+    pub wanted_size: (u16, u16),
+    /// The track that it shall show.
+    pub assigned: Option<TrackRef>,
+    /// What the control plane was told that it shows.
+    pub told: Option<TrackId>,
+    /// Why it shows nothing, as the control plane was told.
+    pub reason: Option<SlotReason>,
+    /// Its stream.
+    pub forwarder: Forwarder,
+    /// What was sent again.
+    pub repairs: Repairs,
+    /// Sender report: packets and payload bytes sent, modulo 2^32 (RFC 3550 section 6.4.1).
+    pub sent_packets: u32,
+    /// See `sent_packets`.
+    pub sent_octets: u32,
+    /// The payload type that the last format went out with; formats change rarely.
+    cached: Option<(Format, OutgoingFormat)>,
+}
+
+/// How a subscriber gets a format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutgoingFormat {
+    /// The payload type of the media.
+    pub payload_type: PayloadType,
+    /// The payload type of its repairs.
+    pub rtx: Option<PayloadType>,
+    /// RED is taken off: the subscriber does not know it.
+    pub strip_red: bool,
+}
+
+impl Slot {
+    /// A slot that shows nothing yet. `clock_base` and `first_seq` are random.
+    pub fn new(mid: Mid, section: &SlotSection, clock_base: u32, first_seq: u16) -> Self {
+        let rate = match section.kind {
+            MediaKind::Audio => 48_000,
+            MediaKind::Video => 90_000,
+        };
+        Self {
+            mid,
+            kind: section.kind,
+            active: section.active,
+            codecs: section.codecs.clone(),
+            ssrc: section.ssrc,
+            rtx_ssrc: section.rtx_ssrc,
+            pair: section.pair.clone(),
+            show: Show::Auto,
+            wanted_size: (0, 0),
+            assigned: None,
+            told: None,
+            reason: None,
+            forwarder: Forwarder::new(section.kind, SlotClock::new(clock_base, rate), first_seq),
+            repairs: Repairs::default(),
+            sent_packets: 0,
+            sent_octets: 0,
+            cached: None,
+        }
+    }
+
+    /// Takes over what a later offer changed.
+    pub fn update(&mut self, section: &SlotSection) {
+        self.active = section.active;
+        self.codecs.clone_from(&section.codecs);
+        self.pair.clone_from(&section.pair);
+        self.cached = None;
+    }
+
+    /// How the subscriber gets this format; `None` when it cannot decode it.
+    pub fn outgoing_format(&mut self, format: Format) -> Option<OutgoingFormat> {
+        if let Some((cached, outgoing)) = self.cached
+            && cached == format
+        {
+            return Some(outgoing);
+        }
+        let outgoing = self.find_format(format)?;
+        self.cached = Some((format, outgoing));
+        Some(outgoing)
+    }
+
+    fn find_format(&self, format: Format) -> Option<OutgoingFormat> {
+        let matching = |c: &&crate::media::NegotiatedCodec| {
+            c.codec == format.codec && format.profile.compatible(c.profile)
+        };
+        let codec = self.codecs.iter().find(matching)?;
+        let red = codec.red.filter(|_| format.red);
+        Some(OutgoingFormat {
+            payload_type: red.unwrap_or(codec.payload_type),
+            rtx: codec.rtx,
+            strip_red: format.red && red.is_none(),
+        })
+    }
+
+    /// Whether the slot should send now.
+    pub fn wants_media(&self) -> bool {
+        self.active && self.assigned.is_some()
+    }
+}

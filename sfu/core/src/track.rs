@@ -1,0 +1,136 @@
+//! A published track: a section in which a participant sends.
+
+use smallvec::SmallVec;
+use std::time::Instant;
+
+use crate::control::TrackInfo;
+use crate::forward::layer_choice::choose_layer;
+use crate::ids::{Mid, PayloadType, Rid, TrackId};
+use crate::incoming::Format;
+use crate::layer::Layer;
+use crate::media::{Codecs, MediaKind, Source};
+use crate::sdp::PublishedSection;
+
+/// A published track.
+#[derive(Debug)]
+pub struct Track {
+    /// Its identity.
+    pub id: TrackId,
+    /// Its section.
+    pub mid: Mid,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// What it shows.
+    pub source: Source,
+    /// Muted by its publisher.
+    pub muted: bool,
+    /// Whether the section is active.
+    pub active: bool,
+    /// When it was published: newer ones are shown before older ones that never spoke.
+    pub published_at: Instant,
+    codecs: Codecs,
+    /// Its streams, from the smallest to the largest.
+    pub layers: SmallVec<[Layer; 3]>,
+}
+
+/// What the payload type of a received packet means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// Media of this format.
+    Media(Format),
+    /// A repair (RFC 4588) of a packet that had this payload type.
+    Repair(PayloadType),
+}
+
+impl Track {
+    /// A track that has not sent anything yet.
+    pub fn new(
+        id: TrackId,
+        mid: Mid,
+        section: &PublishedSection,
+        source: Source,
+        muted: bool,
+        now: Instant,
+    ) -> Self {
+        let mut track = Self {
+            id,
+            mid,
+            kind: section.kind,
+            source,
+            muted,
+            active: section.active,
+            published_at: now,
+            codecs: section.codecs.clone(),
+            layers: SmallVec::new(),
+        };
+        track.add_layers(section, now);
+        track
+    }
+
+    /// Takes over what a later offer changed. Streams that are known go on.
+    pub fn update(&mut self, section: &PublishedSection, now: Instant) {
+        self.active = section.active;
+        self.codecs.clone_from(&section.codecs);
+        self.add_layers(section, now);
+    }
+
+    fn add_layers(&mut self, section: &PublishedSection, now: Instant) {
+        let rate = section.codecs.first().map_or(90_000, |c| c.codec.clock_rate());
+        for (i, negotiated) in section.layers.iter().enumerate() {
+            match self.layers.get_mut(i) {
+                Some(layer) if layer.rid == negotiated.rid => {
+                    layer.ssrc = negotiated.ssrc.or(layer.ssrc);
+                    layer.rtx_ssrc = negotiated.rtx_ssrc.or(layer.rtx_ssrc);
+                }
+                Some(layer) => *layer = Layer::new(self.kind, rate, negotiated, now),
+                None => self.layers.push(Layer::new(self.kind, rate, negotiated, now)),
+            }
+        }
+    }
+
+    /// What a payload type means here.
+    pub fn payload(&self, payload_type: PayloadType) -> Option<Payload> {
+        self.codecs.iter().find_map(|c| {
+            let format = |red| Format { codec: c.codec, profile: c.profile, red };
+            if c.payload_type == payload_type {
+                Some(Payload::Media(format(false)))
+            } else if c.red == Some(payload_type) {
+                Some(Payload::Media(format(true)))
+            } else if c.rtx == Some(payload_type) {
+                Some(Payload::Repair(c.payload_type))
+            } else {
+                None
+            }
+        })
+    }
+
+    /// The layer with a rid; without simulcast the only one.
+    pub fn layer_by_rid(&self, rid: Option<&Rid>) -> Option<usize> {
+        match rid {
+            Some(rid) => self.layers.iter().position(|l| l.rid.as_ref() == Some(rid)),
+            None => (self.layers.len() == 1).then_some(0),
+        }
+    }
+
+    /// The layer to show at a size.
+    pub fn choose_layer(&self, now: Instant, wanted: (u16, u16)) -> Option<usize> {
+        let views: SmallVec<[_; 3]> = self.layers.iter().map(|l| l.view(now)).collect();
+        choose_layer(&views, wanted)
+    }
+
+    /// For the control plane.
+    pub fn info(&self) -> TrackInfo {
+        TrackInfo {
+            id: self.id,
+            mid: self.mid.clone(),
+            kind: self.kind,
+            source: self.source,
+            muted: self.muted,
+        }
+    }
+
+    /// Whether it can be shown now.
+    pub fn showable(&self) -> bool {
+        self.active && !self.muted
+    }
+}

@@ -1,0 +1,219 @@
+//! A participant's way up: their media comes in, feedback about it goes back.
+
+use crate::context::{Context, Now};
+use crate::drops::DropReason;
+use crate::ids::{Mid, Rid, Ssrc};
+use crate::incoming::Incoming;
+use crate::participant::{Participant, StreamRef};
+use crate::path::Path;
+use crate::rtcp::write as rtcp;
+use crate::rtp::RtpHeader;
+use crate::rtp::extension::Extensions;
+use crate::track::Payload;
+use crate::transport::Transport;
+
+/// A media packet that was taken, and the layer that it belongs to.
+#[derive(Debug)]
+pub struct Received<'a> {
+    /// The track's index.
+    pub track: u32,
+    /// The layer's index.
+    pub layer: u8,
+    /// The packet.
+    pub incoming: Incoming<'a>,
+    /// RFC 6464: whether it has voice, and the level below full scale.
+    pub level: Option<(bool, u8)>,
+}
+
+impl Participant {
+    /// Takes an SRTP packet: authenticates and decrypts it in place and gives it to its layer.
+    pub fn receive_rtp<'a>(
+        &mut self,
+        now: &Now,
+        path: Path,
+        datagram: &'a mut [u8],
+    ) -> Result<Received<'a>, DropReason> {
+        let header = RtpHeader::parse(datagram)?;
+        let transport = self.transport.as_mut().ok_or(DropReason::SrtpNotReady)?;
+        let len = transport.unprotect_rtp(now.instant, path, &header, datagram)?;
+        let packet = &mut datagram[..len];
+        let ids = transport.extensions;
+        let extensions = Extensions::read(&header, packet, &ids);
+        if let Some(seq) = extensions.transport_seq {
+            self.arrivals.on_packet(now.instant, seq);
+        }
+        let stream = match self.streams.get(&header.ssrc) {
+            Some(stream) => *stream,
+            None => self.bind_stream(&header, &extensions)?,
+        };
+        self.transport.as_mut().ok_or(DropReason::SrtpNotReady)?.accept_stream(header.ssrc, header.seq)?;
+        self.counters.packets_received += 1;
+        self.counters.bytes_received += len as u64;
+        self.take_media(now, stream, header, packet)
+    }
+
+    fn take_media<'a>(
+        &mut self,
+        now: &Now,
+        stream: StreamRef,
+        header: RtpHeader,
+        packet: &'a mut [u8],
+    ) -> Result<Received<'a>, DropReason> {
+        let ids = self.transport.as_ref().map(|t| t.extensions).unwrap_or_default();
+        let track = self.tracks.get_mut(stream.track as usize).ok_or(DropReason::UnknownSsrc)?;
+        if !track.active {
+            return Err(DropReason::InactiveTrack);
+        }
+        let payload = track.payload(header.payload_type).ok_or(DropReason::UnknownPayloadType)?;
+        let layer_index = stream.layer as usize;
+        let layer = track.layers.get(layer_index).ok_or(DropReason::UnknownRid)?;
+        let (format, header, packet, repaired): (_, _, &'a [u8], _) = match payload {
+            Payload::Media(format) => (format, header, packet, false),
+            Payload::Repair(media) => {
+                let ssrc = layer.ssrc.ok_or(DropReason::RtxUseless)?;
+                let (header, packet) = unwrap_repair(header, packet, media, ssrc)?;
+                let Some(Payload::Media(format)) = track.payload(media) else {
+                    return Err(DropReason::UnknownPayloadType);
+                };
+                (format, header, packet, true)
+            }
+        };
+        let extensions = Extensions::read(&header, packet, &ids);
+        let level = extensions.audio_level.map(|l| (l.voice, l.level));
+        let layer = track.layers.get_mut(layer_index).ok_or(DropReason::UnknownRid)?;
+        let incoming = layer.receive(now, header, &extensions, format, packet, repaired)?;
+        self.counters.repairs_received += u64::from(repaired);
+        if track.muted {
+            return Err(DropReason::InactiveTrack);
+        }
+        Ok(Received { track: stream.track, layer: stream.layer, incoming, level })
+    }
+
+    /// Finds out which negotiated stream a new SSRC is, by mid and rid, or by a payload type that only one section
+    /// has (RFC 9143 section 9.2). The packet was authenticated before.
+    fn bind_stream(
+        &mut self,
+        header: &RtpHeader,
+        extensions: &Extensions<'_>,
+    ) -> Result<StreamRef, DropReason> {
+        let track_index = match extensions.mid.and_then(Mid::from_bytes) {
+            Some(mid) => self.tracks.iter().find(|(_, t)| t.mid == mid).map(|(i, _)| i),
+            None => self.only_track_with(header),
+        };
+        let track_index = track_index.ok_or(DropReason::UnknownSsrc)?;
+        let track = &mut self.tracks[track_index];
+        let payload = track.payload(header.payload_type).ok_or(DropReason::UnknownPayloadType)?;
+        let repairs = matches!(payload, Payload::Repair(_));
+        let rid = if repairs { extensions.repaired_rid.or(extensions.rid) } else { extensions.rid };
+        let rid = rid.and_then(Rid::from_bytes);
+        let layer_index = track.layer_by_rid(rid.as_ref()).ok_or(DropReason::UnknownRid)?;
+        let layer = &mut track.layers[layer_index];
+        let place = if repairs { &mut layer.rtx_ssrc } else { &mut layer.ssrc };
+        if let Some(replaced) = place.replace(header.ssrc) {
+            self.streams.remove(&replaced);
+            if let Some(transport) = self.transport.as_mut() {
+                transport.forget_stream(replaced);
+            }
+        }
+        let stream = StreamRef { track: track_index as u32, layer: layer_index as u8, repairs };
+        self.streams.insert(header.ssrc, stream);
+        Ok(stream)
+    }
+
+    fn only_track_with(&self, header: &RtpHeader) -> Option<usize> {
+        let mut tracks = self.tracks.iter().filter(|(_, t)| t.payload(header.payload_type).is_some());
+        let (index, _) = tracks.next()?;
+        tracks.next().is_none().then_some(index)
+    }
+
+    /// Sends what the publisher must know: what is missing, that a key frame is wanted, when packets arrived.
+    pub fn send_feedback(&mut self, ctx: &mut Context<'_>) {
+        let now = ctx.now.instant;
+        let rtt = self.rtt();
+        let Some(transport) = self.transport.as_mut().filter(|t| t.ready()) else { return };
+        let out = &mut *ctx.scratch;
+        out.clear();
+        let mut missing: smallvec::SmallVec<[u16; 64]> = smallvec::SmallVec::new();
+        for (_, track) in &mut self.tracks {
+            let muted = track.muted;
+            for layer in &mut track.layers {
+                let Some(ssrc) = layer.ssrc else { continue };
+                missing.clear();
+                layer.loss.poll_nacks(now, rtt, &mut missing);
+                if !missing.is_empty() {
+                    self.counters.nacks_sent += missing.len() as u64;
+                    rtcp::nack(self.feedback_ssrc, ssrc, &missing, out);
+                }
+                if !muted && layer.key_frames.poll(now) {
+                    self.counters.key_frames_requested += 1;
+                    rtcp::pli(self.feedback_ssrc, ssrc, out);
+                }
+                send_when_large(transport, out);
+            }
+        }
+        if let Some(plan) = self.arrivals.take(now) {
+            rtcp::transport_feedback(self.feedback_ssrc, &plan, out);
+        }
+        send_all(transport, out);
+    }
+
+    /// Sends receiver reports about everything that is published.
+    pub fn send_receiver_reports(&mut self, ctx: &mut Context<'_>) {
+        let Some(transport) = self.transport.as_mut().filter(|t| t.ready()) else { return };
+        let mut blocks: smallvec::SmallVec<[_; 8]> = smallvec::SmallVec::new();
+        let mut worst: f32 = 0.0;
+        for (_, track) in &mut self.tracks {
+            for layer in &mut track.layers {
+                let Some(ssrc) = layer.ssrc else { continue };
+                let Some(block) = layer.statistics.report(ctx.now.instant, ssrc) else { continue };
+                worst = worst.max(f32::from(block.fraction_lost) / 256.0);
+                blocks.push(block);
+            }
+        }
+        self.loss_up += (worst - self.loss_up) * 0.3;
+        for chunk in blocks.chunks(MAX_REPORT_BLOCKS) {
+            let out = &mut *ctx.scratch;
+            out.clear();
+            rtcp::receiver_report(self.feedback_ssrc, chunk, out);
+            send_all(transport, out);
+        }
+    }
+}
+
+/// Report blocks in one packet: the count has five bits (RFC 3550 section 6.4.1).
+const MAX_REPORT_BLOCKS: usize = 31;
+
+/// A compound packet is sent before it could outgrow a datagram.
+const LARGE_RTCP: usize = 900;
+
+fn send_when_large(transport: &mut Transport, out: &mut Vec<u8>) {
+    if out.len() > LARGE_RTCP {
+        send_all(transport, out);
+    }
+}
+
+fn send_all(transport: &mut Transport, out: &mut Vec<u8>) {
+    if !out.is_empty() {
+        // A full send buffer costs this feedback; the next tick tells it again.
+        let _ = transport.send_rtcp(out);
+        out.clear();
+    }
+}
+
+/// Takes a repair apart in place: the original sequence number moves from the payload into the header.
+fn unwrap_repair(
+    mut header: RtpHeader,
+    packet: &mut [u8],
+    payload_type: crate::ids::PayloadType,
+    ssrc: Ssrc,
+) -> Result<(RtpHeader, &[u8]), DropReason> {
+    let range = header.payload_range(packet)?;
+    if range.len() < 2 {
+        return Err(DropReason::RtxUseless);
+    }
+    header.seq = u16::from_be_bytes([packet[range.start], packet[range.start + 1]]);
+    header.payload_type = payload_type;
+    header.ssrc = ssrc;
+    packet.copy_within(0..header.header_len, 2);
+    Ok((header, &packet[2..]))
+}
