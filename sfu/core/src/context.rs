@@ -46,6 +46,8 @@ pub struct Context<'a> {
     pub drops: &'a mut DropCounts,
     /// Where compound RTCP packets are put together.
     pub scratch: &'a mut Vec<u8>,
+    /// Where missing sequence numbers are put together.
+    pub missing: &'a mut Vec<u16>,
 }
 
 impl Context<'_> {

@@ -79,6 +79,7 @@ pub struct Engine {
     dirty: Vec<Place>,
     drops: DropCounts,
     scratch: Vec<u8>,
+    missing: Vec<u16>,
     /// Answers to STUN requests, which go back on the path of the request.
     stun_replies: Vec<(Path, Vec<u8>)>,
     spare_replies: Vec<Vec<u8>>,
@@ -101,6 +102,7 @@ impl Engine {
             certificate: config.certificate,
             dtls13: config.dtls13,
             max_message_size: config.max_message_size,
+            epoch: config.epoch,
         };
         Self {
             epoch: config.epoch,
@@ -117,6 +119,7 @@ impl Engine {
             dirty: Vec::new(),
             drops: DropCounts::default(),
             scratch: Vec::new(),
+            missing: Vec::new(),
             stun_replies: Vec::new(),
             spare_replies: Vec::new(),
         }
@@ -367,6 +370,7 @@ impl Engine {
             dirty: &mut self.dirty,
             drops: &mut self.drops,
             scratch: &mut self.scratch,
+            missing: &mut self.missing,
         };
         act(room, &mut ctx);
         let tick = room.next_tick();

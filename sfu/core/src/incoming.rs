@@ -4,7 +4,8 @@ use crate::forward::forwarder::ForwardInput;
 use crate::forward::picture::PictureFields;
 use crate::media::{Codec, CodecProfile};
 use crate::rtp::frame::FrameInfo;
-use crate::rtp::{RtpHeader, red};
+use crate::forward::red;
+use crate::rtp::RtpHeader;
 use crate::transport::PassedExtensions;
 
 /// What a payload type stands for.

@@ -10,15 +10,14 @@ use crate::ids::{Rid, Ssrc};
 use crate::incoming::{Format, Incoming, StoredMeta};
 use crate::media::{ExtensionIds, MediaKind};
 use crate::receive::history::{History, HistoryLimits};
-use crate::receive::key_frame::KeyFrameRequests;
-use crate::receive::loss::{Arrival, LossDetector};
-use crate::receive::media_clock::MediaClock;
+use crate::receive::key_frame::{KeyFrameReason, KeyFrameRequests};
+use crate::receive::loss::{Arrival, LossDetector, LossLimits};
+use crate::receive::media_clock::{MediaClock, PublisherClock};
 use crate::receive::rate::RateMeter;
 use crate::receive::statistics::ReceiverStatistics;
 use crate::rtp::RtpHeader;
-use crate::rtp::dependency::DependencyState;
 use crate::rtp::extension::Extensions;
-use crate::rtp::frame::FrameInfo;
+use crate::rtp::frame::{FrameInfo, FrameState};
 use crate::rtp::sequence::SeqExtender;
 use crate::sdp::PublishedLayer;
 use crate::transport::PassedExtensions;
@@ -50,15 +49,16 @@ pub struct Layer {
     pub history: History<StoredMeta>,
     /// What is missing.
     pub loss: LossDetector,
-    /// For receiver reports.
-    pub statistics: ReceiverStatistics,
+    clock_rate: u32,
+    /// For receiver reports; begins with the first packet of an SSRC.
+    pub statistics: Option<ReceiverStatistics>,
     /// Who waits for a key frame.
     pub key_frames: KeyFrameRequests,
     /// What arrives.
     pub rate: RateMeter,
     /// Its timestamps on the server's clock.
     pub clock: MediaClock,
-    dependency: DependencyState,
+    frame_state: FrameState,
     /// The size of its pictures, once a key frame has shown it.
     pub size: Option<(u16, u16)>,
     /// The slots that show it or wait for it.
@@ -67,10 +67,10 @@ pub struct Layer {
 
 impl Layer {
     /// A layer that has not arrived yet.
-    pub fn new(kind: MediaKind, clock_rate: u32, negotiated: &PublishedLayer, now: Instant) -> Self {
+    pub fn new(kind: MediaKind, clock_rate: u32, negotiated: &PublishedLayer, epoch: Instant) -> Self {
         let (limits, loss) = match kind {
-            MediaKind::Audio => (HistoryLimits::AUDIO, LossDetector::audio()),
-            MediaKind::Video => (HistoryLimits::VIDEO, LossDetector::video()),
+            MediaKind::Audio => (HistoryLimits::AUDIO, LossLimits::AUDIO),
+            MediaKind::Video => (HistoryLimits::VIDEO, LossLimits::VIDEO),
         };
         Self {
             rid: negotiated.rid.clone(),
@@ -79,12 +79,13 @@ impl Layer {
             kind,
             extender: SeqExtender::default(),
             history: History::new(limits),
-            loss,
-            statistics: ReceiverStatistics::new(clock_rate),
-            key_frames: KeyFrameRequests::new(),
-            rate: RateMeter::new(now),
-            clock: MediaClock::new(clock_rate),
-            dependency: DependencyState::default(),
+            loss: LossDetector::new(loss),
+            statistics: None,
+            clock_rate,
+            key_frames: KeyFrameRequests::default(),
+            rate: RateMeter::default(),
+            clock: MediaClock::new(epoch, clock_rate),
+            frame_state: FrameState::default(),
             size: None,
             subscribers: Vec::new(),
         }
@@ -104,10 +105,13 @@ impl Layer {
         format: Format,
         packet: &'a [u8],
         repaired: bool,
+        publisher: &PublisherClock,
     ) -> Result<Incoming<'a>, DropReason> {
         let range = header.payload_range(packet)?;
         let payload = &packet[range.clone()];
+        let before = self.extender.highest();
         let seq = self.extender.extend(header.seq);
+        let newest = before.is_none_or(|b| seq > b) && !repaired;
         self.take_arrival(now, seq, &header, repaired)?;
         let (frame, picture) = match self.kind {
             MediaKind::Audio => (FrameInfo::default(), PictureFields::default()),
@@ -116,11 +120,11 @@ impl Layer {
         let meta =
             StoredMeta { header, format, picture, payload: (range.start as u16, range.end as u16) };
         self.history.insert(now.instant, seq, &packet[..range.end], meta);
-        self.rate.on_packet(now.instant, packet.len(), frame.end_of_frame);
-        if !repaired {
-            self.clock.on_packet(now.nanos, header.timestamp);
+        self.rate.on_packet(now.instant, packet.len(), frame.start_of_frame);
+        if newest {
+            self.clock.on_packet(now.instant, header.timestamp, publisher);
         }
-        let nanos = self.clock.server_time(header.timestamp);
+        let nanos = self.clock.server_time(header.timestamp).unwrap_or(now.nanos);
         Ok(Incoming { seq, header, format, payload, passed: pass(extensions), frame, picture, nanos })
     }
 
@@ -136,7 +140,7 @@ impl Layer {
             passed: pass(&extensions),
             frame: FrameInfo::default(),
             picture: meta.picture,
-            nanos: self.clock.server_time(meta.header.timestamp),
+            nanos: self.clock.server_time(meta.header.timestamp)?,
         })
     }
 
@@ -147,12 +151,16 @@ impl Layer {
         header: &RtpHeader,
         repaired: bool,
     ) -> Result<(), DropReason> {
-        let arrival = self.loss.on_packet(now.instant, seq, repaired);
-        if !repaired {
-            self.statistics.on_packet(now.instant, header.seq, header.timestamp);
-        }
+        let arrival = if repaired {
+            self.loss.on_rtx(now.instant, seq)
+        } else {
+            let rate = self.clock_rate;
+            let statistics = self.statistics.get_or_insert_with(|| ReceiverStatistics::new(header.ssrc, rate));
+            statistics.on_packet(now.instant, seq, header.timestamp);
+            self.loss.on_packet(now.instant, seq)
+        };
         if self.loss.take_needs_key_frame() && self.kind == MediaKind::Video {
-            self.key_frames.request(now.instant);
+            self.key_frames.request(now.instant, KeyFrameReason::Loss);
         }
         match arrival {
             Arrival::New | Arrival::Repaired => Ok(()),
@@ -172,7 +180,7 @@ impl Layer {
         extensions: &Extensions<'_>,
     ) -> (FrameInfo, PictureFields) {
         let descriptor = extensions.dependency_descriptor;
-        let frame = FrameInfo::read(format.codec, header, payload, descriptor, &mut self.dependency);
+        let frame = FrameInfo::read(format.codec, header, payload, descriptor, &mut self.frame_state);
         if frame.key_frame && frame.start_of_frame {
             self.key_frames.on_key_frame(now.instant);
             self.loss.on_key_frame(seq);

@@ -13,8 +13,8 @@ use crate::drops::DropCounts;
 use crate::ids::{Mid, ParticipantId, Ssrc, TrackId};
 use crate::media::{ExtensionIds, MediaKind, Source};
 use crate::quality::SteadyQuality;
-use crate::receive::media_clock::NtpClock;
-use crate::receive::rtt::RttEstimator;
+use crate::receive::media_clock::PublisherClock;
+use crate::receive::rtt::RoundTrip;
 use crate::receive::transport_feedback::ArrivalRecorder;
 use crate::sdp::negotiator::Negotiator;
 use crate::sdp::{DataSection, Negotiation, PublishedSection, SectionUse, SlotSection};
@@ -80,11 +80,11 @@ pub struct Participant {
     /// What they want to see.
     pub subscription: Subscription,
     /// Their NTP clock on the server's, for lip sync.
-    pub ntp_clock: NtpClock,
+    pub clock: PublisherClock,
     /// When their packets arrived, for transport-wide feedback.
     pub arrivals: ArrivalRecorder,
     /// The round-trip time.
-    pub rtt: RttEstimator,
+    pub rtt: RoundTrip,
     /// The share of packets lost to them, as they report.
     pub loss_down: f32,
     /// The share of packets lost from them, as our reports say.
@@ -103,6 +103,7 @@ pub struct Participant {
     pub reports_at: Instant,
     /// When they spoke last.
     pub spoke_at: Option<Instant>,
+    epoch: Instant,
     rng: StdRng,
 }
 
@@ -117,12 +118,9 @@ pub struct SectionChanges {
     pub data: bool,
 }
 
-/// The round-trip time that is assumed before one was measured.
-const ASSUMED_RTT: Duration = Duration::from_millis(100);
-
 impl Participant {
     /// Somebody who has not offered anything yet.
-    pub fn new(id: ParticipantId, peer: Arc<str>, negotiator: Negotiator, mut rng: StdRng, now: Instant) -> Self {
+    pub fn new(id: ParticipantId, peer: Arc<str>, negotiator: Negotiator, mut rng: StdRng, now: Instant, epoch: Instant) -> Self {
         Self {
             id,
             peer,
@@ -134,9 +132,9 @@ impl Participant {
             slot_by_ssrc: FxHashMap::default(),
             data: None,
             subscription: Subscription { auto: true, ..Subscription::default() },
-            ntp_clock: NtpClock::default(),
-            arrivals: ArrivalRecorder::new(now),
-            rtt: RttEstimator::default(),
+            clock: PublisherClock::new(epoch),
+            arrivals: ArrivalRecorder::new(epoch),
+            rtt: RoundTrip::default(),
             loss_down: 0.0,
             loss_up: 0.0,
             quality: SteadyQuality::default(),
@@ -146,13 +144,14 @@ impl Participant {
             feedback_ssrc: Ssrc(rng.random()),
             reports_at: now,
             spoke_at: None,
+            epoch,
             rng,
         }
     }
 
     /// The round-trip time, measured or assumed.
     pub fn rtt(&self) -> Duration {
-        self.rtt.smoothed().unwrap_or(ASSUMED_RTT)
+        self.rtt.or_default()
     }
 
     /// The ids of header extensions on their transport.
@@ -166,7 +165,7 @@ impl Participant {
     }
 
     /// Forgets everything of the browser session of before. Returns its tracks.
-    pub fn reset_session(&mut self, now: Instant) -> Vec<(u32, TrackId)> {
+    pub fn reset_session(&mut self) -> Vec<(u32, TrackId)> {
         let gone = self.tracks.iter().map(|(i, t)| (i as u32, t.id)).collect();
         self.transport = None;
         self.tracks.clear();
@@ -174,7 +173,8 @@ impl Participant {
         self.streams.clear();
         self.slot_by_ssrc.clear();
         self.data = None;
-        self.arrivals = ArrivalRecorder::new(now);
+        self.clock = PublisherClock::new(self.epoch);
+        self.arrivals = ArrivalRecorder::new(self.epoch);
         gone
     }
 
@@ -248,7 +248,7 @@ impl Participant {
         let known = self.tracks.iter().find(|(_, t)| t.mid == *mid).map(|(i, _)| i);
         let index = if let Some(index) = known {
             let track = &mut self.tracks[index];
-            track.update(section, now);
+            track.update(section, self.epoch);
             if let Some(label) = label {
                 track.source = label.source;
                 track.muted = label.muted;
@@ -258,7 +258,7 @@ impl Participant {
             let source = label.map_or(default_source(section.kind), |l| l.source);
             let muted = label.is_some_and(|l| l.muted);
             *next_track += 1;
-            self.tracks.insert(Track::new(TrackId(*next_track), mid.clone(), section, source, muted, now))
+            self.tracks.insert(Track::new(TrackId(*next_track), mid.clone(), section, source, muted, now, self.epoch))
         };
         for (i, layer) in self.tracks[index].layers.iter().enumerate() {
             let stream = StreamRef { track: index as u32, layer: i as u8, repairs: false };

@@ -51,6 +51,7 @@ impl Track {
         source: Source,
         muted: bool,
         now: Instant,
+        epoch: Instant,
     ) -> Self {
         let mut track = Self {
             id,
@@ -63,18 +64,18 @@ impl Track {
             codecs: section.codecs.clone(),
             layers: SmallVec::new(),
         };
-        track.add_layers(section, now);
+        track.add_layers(section, epoch);
         track
     }
 
     /// Takes over what a later offer changed. Streams that are known go on.
-    pub fn update(&mut self, section: &PublishedSection, now: Instant) {
+    pub fn update(&mut self, section: &PublishedSection, epoch: Instant) {
         self.active = section.active;
         self.codecs.clone_from(&section.codecs);
-        self.add_layers(section, now);
+        self.add_layers(section, epoch);
     }
 
-    fn add_layers(&mut self, section: &PublishedSection, now: Instant) {
+    fn add_layers(&mut self, section: &PublishedSection, epoch: Instant) {
         let rate = section.codecs.first().map_or(90_000, |c| c.codec.clock_rate());
         for (i, negotiated) in section.layers.iter().enumerate() {
             match self.layers.get_mut(i) {
@@ -82,8 +83,8 @@ impl Track {
                     layer.ssrc = negotiated.ssrc.or(layer.ssrc);
                     layer.rtx_ssrc = negotiated.rtx_ssrc.or(layer.rtx_ssrc);
                 }
-                Some(layer) => *layer = Layer::new(self.kind, rate, negotiated, now),
-                None => self.layers.push(Layer::new(self.kind, rate, negotiated, now)),
+                Some(layer) => *layer = Layer::new(self.kind, rate, negotiated, epoch),
+                None => self.layers.push(Layer::new(self.kind, rate, negotiated, epoch)),
             }
         }
     }

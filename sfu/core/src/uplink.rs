@@ -81,7 +81,7 @@ impl Participant {
         let extensions = Extensions::read(&header, packet, &ids);
         let level = extensions.audio_level.map(|l| (l.voice, l.level));
         let layer = track.layers.get_mut(layer_index).ok_or(DropReason::UnknownRid)?;
-        let incoming = layer.receive(now, header, &extensions, format, packet, repaired)?;
+        let incoming = layer.receive(now, header, &extensions, format, packet, repaired, &self.clock)?;
         self.counters.repairs_received += u64::from(repaired);
         if track.muted {
             return Err(DropReason::InactiveTrack);
@@ -133,16 +133,16 @@ impl Participant {
         let Some(transport) = self.transport.as_mut().filter(|t| t.ready()) else { return };
         let out = &mut *ctx.scratch;
         out.clear();
-        let mut missing: smallvec::SmallVec<[u16; 64]> = smallvec::SmallVec::new();
+        let missing = &mut *ctx.missing;
         for (_, track) in &mut self.tracks {
             let muted = track.muted;
             for layer in &mut track.layers {
                 let Some(ssrc) = layer.ssrc else { continue };
                 missing.clear();
-                layer.loss.poll_nacks(now, rtt, &mut missing);
+                layer.loss.poll_nacks(now, rtt, missing);
                 if !missing.is_empty() {
                     self.counters.nacks_sent += missing.len() as u64;
-                    rtcp::nack(self.feedback_ssrc, ssrc, &missing, out);
+                    rtcp::nack(self.feedback_ssrc, ssrc, missing, out);
                 }
                 if !muted && layer.key_frames.poll(now) {
                     self.counters.key_frames_requested += 1;
@@ -164,8 +164,9 @@ impl Participant {
         let mut worst: f32 = 0.0;
         for (_, track) in &mut self.tracks {
             for layer in &mut track.layers {
-                let Some(ssrc) = layer.ssrc else { continue };
-                let Some(block) = layer.statistics.report(ctx.now.instant, ssrc) else { continue };
+                let Some(block) = layer.statistics.as_mut().and_then(|s| s.report(ctx.now.instant)) else {
+                    continue;
+                };
                 worst = worst.max(f32::from(block.fraction_lost) / 256.0);
                 blocks.push(block);
             }

@@ -3,4 +3,5 @@
 pub mod forwarder;
 pub mod layer_choice;
 pub mod picture;
+pub mod red;
 pub mod slot_clock;

@@ -6,6 +6,7 @@ use crate::drops::DropReason;
 use crate::forward::forwarder::LayerRef;
 use crate::ids::Ssrc;
 use crate::path::Path;
+use crate::receive::key_frame::KeyFrameReason;
 use crate::rtcp::{self, Packet, ReportBlock, SenderInfo};
 
 use super::Room;
@@ -57,8 +58,11 @@ impl Room {
         let Some(stream) = participant.streams.get(&ssrc).filter(|s| !s.repairs) else { return };
         let track = participant.tracks.get_mut(stream.track as usize);
         let Some(layer) = track.and_then(|t| t.layers.get_mut(stream.layer as usize)) else { return };
-        layer.statistics.on_sender_report(ctx.now.instant, info.ntp);
-        layer.clock.on_sender_report(&mut participant.ntp_clock, ctx.now.nanos, info.ntp, info.rtp_timestamp);
+        if let Some(statistics) = layer.statistics.as_mut() {
+            statistics.on_sender_report(ctx.now.instant, info.ntp);
+        }
+        let clock = &mut participant.clock;
+        layer.clock.on_sender_report(ctx.now.instant, info.ntp, info.rtp_timestamp, clock);
     }
 
     fn take_report_blocks(
@@ -73,7 +77,7 @@ impl Room {
             if !participant.slot_by_ssrc.contains_key(&block.ssrc) {
                 continue;
             }
-            participant.rtt.on_report((ctx.now.ntp >> 16) as u32, block.lsr, block.dlsr);
+            participant.rtt.on_report_block((ctx.now.ntp >> 16) as u32, block.lsr, block.dlsr);
             let lost = f32::from(block.fraction_lost) / 256.0;
             worst = Some(worst.map_or(lost, |w| w.max(lost)));
         }
@@ -119,7 +123,7 @@ impl Room {
         let layers: [Option<LayerRef>; 2] = [slot.forwarder.current(), slot.forwarder.target()];
         for layer in layers.into_iter().flatten() {
             if let Some(layer) = self.layer_mut(layer) {
-                layer.key_frames.request(ctx.now.instant);
+                layer.key_frames.request(ctx.now.instant, KeyFrameReason::Receiver);
             }
         }
     }

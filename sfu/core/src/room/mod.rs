@@ -34,7 +34,7 @@ use crate::participant::Participant;
 use crate::path::Path;
 use crate::rtp::is_rtcp;
 use crate::sdp::negotiator::{LocalDescription, Negotiator};
-use crate::speakers::Speakers;
+use crate::speakers::ActiveSpeakers;
 use crate::stun::BindingRequest;
 use crate::transport::{Transport, TransportEvent};
 use crate::uplink::Received;
@@ -50,6 +50,8 @@ pub struct RoomConfig {
     pub dtls13: bool,
     /// The largest data channel message, in bytes.
     pub max_message_size: usize,
+    /// Server time counts from here.
+    pub epoch: Instant,
 }
 
 /// While something happens in a room, timers are looked at this often.
@@ -69,7 +71,7 @@ pub struct Room {
     /// Who is in it.
     pub participants: Slab<Participant>,
     relay: DataRelay,
-    speakers: Speakers,
+    speakers: ActiveSpeakers,
     rng: StdRng,
     busy_until: Instant,
     next_tick: Instant,
@@ -98,7 +100,7 @@ impl Room {
             config,
             participants: Slab::new(),
             relay,
-            speakers: Speakers::new(),
+            speakers: ActiveSpeakers::default(),
             rng,
             busy_until: now,
             next_tick: now,
@@ -119,13 +121,13 @@ impl Room {
         let negotiator = Negotiator::new(self.config.local.clone(), self.fork_rng());
         let rng = self.fork_rng();
         self.relay.add(id, peer.clone());
-        self.participants.insert(Participant::new(id, peer, negotiator, rng, now)) as u32
+        self.participants.insert(Participant::new(id, peer, negotiator, rng, now, self.config.epoch)) as u32
     }
 
     /// Removes somebody, their tracks and all that showed them.
     pub fn remove(&mut self, ctx: &mut Context<'_>, index: u32) {
         let Some(participant) = self.participants.get_mut(index as usize) else { return };
-        let gone = participant.reset_session(ctx.now.instant);
+        let gone = participant.reset_session();
         self.forget_tracks(ctx, index, &gone);
         self.unsubscribe_all(index);
         let participant = self.participants.remove(index as usize);
@@ -244,9 +246,13 @@ impl Room {
         if participant.tracks[received.track as usize].source != Source::Microphone {
             return;
         }
-        if self.speakers.on_level(now, participant.id, level, voice) {
+        let spoke = self.speakers.is_speaking(now, participant.id);
+        self.speakers.on_level(now, participant.id, level, voice);
+        if self.speakers.is_speaking(now, participant.id) {
             participant.spoke_at = Some(now);
-            self.assign_soon(now);
+            if !spoke {
+                self.assign_soon(now);
+            }
         }
     }
 
@@ -347,7 +353,9 @@ impl Room {
     fn send_data(&mut self, ctx: &mut Context<'_>, index: u32, bytes: &[u8]) {
         let participant = &mut self.participants[index as usize];
         let Some(transport) = participant.transport.as_mut() else { return };
-        transport.send_data(bytes);
+        if let Err(reason) = transport.send_data(bytes) {
+            ctx.drop_packet(&mut participant.drops, reason);
+        }
         while let Some(event) = transport.poll() {
             if let TransportEvent::Dropped(reason) = event {
                 ctx.drop_packet(&mut participant.drops, reason);

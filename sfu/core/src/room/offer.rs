@@ -44,7 +44,7 @@ impl Room {
         let now = ctx.now.instant;
         let fresh = self.participants[index as usize].transport.is_none();
         if negotiation.new_session || fresh {
-            let gone = self.participants[index as usize].reset_session(now);
+            let gone = self.participants[index as usize].reset_session();
             self.forget_tracks(ctx, index, &gone);
             self.unsubscribe_all(index);
             self.relay.disconnect(self.participants[index as usize].id);

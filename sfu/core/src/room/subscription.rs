@@ -11,6 +11,7 @@ use crate::ids::{Mid, TrackId};
 use crate::incoming::Format;
 use crate::layer::SlotRef;
 use crate::media::{MediaKind, Source};
+use crate::receive::key_frame::KeyFrameReason;
 use crate::sdp::{Negotiation, SectionUse};
 
 use super::{Room, Switched};
@@ -43,7 +44,7 @@ impl Room {
     /// Assigns all slots of the room.
     pub(super) fn assign(&mut self, ctx: &mut Context<'_>) {
         let mut ranking = std::mem::take(&mut self.ranked);
-        self.rank(&mut ranking);
+        self.rank(ctx.now.instant, &mut ranking);
         for index in self.indices() {
             self.assign_video_of(ctx, index, &mut ranking);
             self.assign_audio_of(ctx, index, &mut ranking);
@@ -52,7 +53,7 @@ impl Room {
     }
 
     /// Ranks tracks: screens, then who speaks or spoke last, then who came last. Audio by who speaks.
-    fn rank(&self, ranking: &mut Ranking) {
+    fn rank(&self, now: Instant, ranking: &mut Ranking) {
         ranking.video.clear();
         ranking.audio.clear();
         for (i, participant) in &self.participants {
@@ -74,7 +75,7 @@ impl Room {
         ranking.audio.sort_by_cached_key(|r| {
             let participant = &self.participants[r.participant as usize];
             let track = &participant.tracks[r.track as usize];
-            let score = self.speakers.score(participant.id);
+            let score = self.speakers.score(now, participant.id);
             std::cmp::Reverse((track.source == Source::ScreenAudio, score, !track.muted, track.id))
         });
     }
@@ -262,7 +263,7 @@ impl Room {
             }
         }
         if let Some(layer) = self.layer_mut(chosen) {
-            layer.key_frames.request(ctx.now.instant);
+            layer.key_frames.request(ctx.now.instant, KeyFrameReason::Switch);
         }
     }
 

@@ -5,6 +5,8 @@ pub mod send_buffer;
 use std::sync::Arc;
 use std::time::Instant;
 
+use smallvec::SmallVec;
+
 use crate::context::Now;
 use crate::control::{ConnectionState, FailReason};
 use crate::drops::DropReason;
@@ -14,9 +16,9 @@ use crate::ids::{PayloadType, Ssrc};
 use crate::media::{Extension, ExtensionIds};
 use crate::path::Path;
 use crate::rtp::RtpHeader;
-use crate::rtp::extension::HeaderWriter;
+use crate::rtp::HeaderWriter;
 use crate::sdp::{Fingerprint, IceCredentials, SetupRole};
-use crate::srtp::{InboundSrtp, OutboundSrtp, SrtpKeys};
+use crate::srtp::{InboundSrtp, OutboundSrtp};
 use crate::stun::BindingRequest;
 use send_buffer::SendBuffer;
 
@@ -89,6 +91,8 @@ pub struct Transport {
     server_is_dtls_client: bool,
     inbound: Option<InboundSrtp>,
     outbound: Option<OutboundSrtp>,
+    /// The DTLS handshake is done.
+    secured: bool,
     failed: Option<FailReason>,
     /// The ids of header extensions, the same in all sections.
     pub extensions: ExtensionIds,
@@ -112,6 +116,7 @@ impl Transport {
             server_is_dtls_client: config.setup == SetupRole::Active,
             inbound: None,
             outbound: None,
+            secured: false,
             failed: None,
             extensions: ExtensionIds::default(),
             next_transport_seq: 0,
@@ -180,16 +185,13 @@ impl Transport {
                         return Some(TransportEvent::Dropped(reason));
                     }
                 }
-                DtlsOutput::Connected { profile, keying_material } => {
-                    let keys = SrtpKeys::from_dtls(profile, &keying_material, self.server_is_dtls_client);
-                    match keys.and_then(|k| Some((InboundSrtp::new(&k)?, OutboundSrtp::new(&k)?))) {
-                        Some((inbound, outbound)) => {
-                            self.inbound = Some(inbound);
-                            self.outbound = Some(outbound);
-                            return Some(TransportEvent::Secured);
-                        }
-                        None => self.failed = Some(FailReason::Dtls),
+                DtlsOutput::Connected { keys } => {
+                    self.secured = true;
+                    if let Some(keys) = keys.and_then(|k| k.srtp(self.server_is_dtls_client)) {
+                        self.inbound = Some(InboundSrtp::new(&keys.inbound));
+                        self.outbound = Some(OutboundSrtp::new(&keys.outbound));
                     }
+                    return Some(TransportEvent::Secured);
                 }
                 DtlsOutput::Data(data) => return Some(TransportEvent::Data(data)),
                 DtlsOutput::Closed => self.failed = Some(FailReason::Closed),
@@ -203,7 +205,9 @@ impl Transport {
         if let Some(reason) = self.failed {
             return Some(ConnectionState::Failed(reason));
         }
-        self.outbound.as_ref()?;
+        if !self.secured {
+            return None;
+        }
         match self.ice.state() {
             IceState::New => None,
             IceState::Connected => Some(ConnectionState::Connected),
@@ -280,7 +284,7 @@ impl Transport {
                 out.extend_from_slice(packet.payload);
                 rewrite(&mut out[payload_start..]);
             }
-            out.resize(out.len() + outbound.rtp_tag_len(), 0);
+            out.resize(out.len() + outbound.rtp_overhead(), 0);
             outbound.protect_rtp((packet.seq >> 16) as u32, header_len, &mut out[start..])
         })?;
         if ids.id(Extension::TransportCc).is_some() {
@@ -303,10 +307,8 @@ impl Transport {
     }
 
     /// Sends an SCTP packet over DTLS. Its DTLS packets come out of [`Transport::poll`].
-    pub fn send_data(&mut self, data: &[u8]) {
-        if self.failed.is_none() {
-            self.dtls.send(data);
-        }
+    pub fn send_data(&mut self, data: &[u8]) -> Result<(), DropReason> {
+        self.dtls.send(data)
     }
 
     /// Says good-bye.
@@ -354,11 +356,10 @@ fn write_header(
     send_time: &[u8; 3],
 ) -> usize {
     let passed = &packet.extensions;
-    let start = out.len();
-    let mut writer = HeaderWriter::new(packet.payload_type, packet.marker, packet.seq as u16, packet.timestamp, packet.ssrc);
-    let mut add = |extension, value: Option<&[u8]>| {
+    let mut elements: SmallVec<[(u8, &[u8]); 6]> = SmallVec::new();
+    let mut add = |extension, value| {
         if let (Some(id), Some(value)) = (ids.id(extension), value) {
-            writer.add(id, value);
+            elements.push((id, value));
         }
     };
     add(Extension::TransportCc, Some(transport_seq));
@@ -367,6 +368,12 @@ fn write_header(
     add(Extension::VideoOrientation, passed.video_orientation.as_ref().map(|v| &v[..]));
     add(Extension::PlayoutDelay, passed.playout_delay.as_ref().map(|v| &v[..]));
     add(Extension::DependencyDescriptor, passed.dependency_descriptor);
-    writer.write(out);
-    out.len() - start
+    let writer = HeaderWriter {
+        marker: packet.marker,
+        payload_type: packet.payload_type,
+        seq: packet.seq as u16,
+        timestamp: packet.timestamp,
+        ssrc: packet.ssrc,
+    };
+    writer.write(&elements, out)
 }
