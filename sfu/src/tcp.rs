@@ -6,6 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
+use rustix::io::Errno;
 use veche_sfu_core::engine::Transmit;
 use veche_sfu_core::path::{ConnectionId, Path};
 
@@ -113,12 +114,9 @@ impl TcpPort {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
-                    ) => {}
-                Err(error) => return self.pause(&error, poller),
+                Err(error) if is_shortage(&error) => return self.pause(&error, poller),
+                // Of the client that gave up, or was interrupted: the next may do better.
+                Err(_) => {}
             }
         }
     }
@@ -222,6 +220,12 @@ impl TcpPort {
             handle(TcpInput::Gone(connection.path));
         }
     }
+}
+
+/// Whether the system has no more files or memory, which lasts.
+fn is_shortage(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }
 
 impl Connection {
