@@ -18,7 +18,7 @@ use crate::path::Path;
 use crate::rtp::RtpHeader;
 use crate::rtp::HeaderWriter;
 use crate::sdp::{Fingerprint, IceCredentials, SetupRole};
-use crate::srtp::{InboundSrtp, OutboundSrtp};
+use crate::srtp::{InboundSrtp, OutboundSrtp, SrtpKeys};
 use crate::stun::BindingRequest;
 use send_buffer::SendBuffer;
 
@@ -187,7 +187,7 @@ impl Transport {
                 }
                 DtlsOutput::Connected { keys } => {
                     self.secured = true;
-                    if let Some(keys) = keys.and_then(|k| k.srtp(self.server_is_dtls_client)) {
+                    if let Some(keys) = keys.and_then(|k| SrtpKeys::from_dtls(k.profile, &k.material, self.server_is_dtls_client)) {
                         self.inbound = Some(InboundSrtp::new(&keys.inbound));
                         self.outbound = Some(OutboundSrtp::new(&keys.outbound));
                     }
@@ -284,7 +284,7 @@ impl Transport {
                 out.extend_from_slice(packet.payload);
                 rewrite(&mut out[payload_start..]);
             }
-            out.resize(out.len() + outbound.rtp_overhead(), 0);
+            out.resize(out.len() + outbound.profile().rtp_overhead(), 0);
             outbound.protect_rtp((packet.seq >> 16) as u32, header_len, &mut out[start..])
         })?;
         if ids.id(Extension::TransportCc).is_some() {

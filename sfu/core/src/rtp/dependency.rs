@@ -1,0 +1,520 @@
+//! The AV1 dependency descriptor (RTP Payload Format For AV1, appendix A), which browsers send with other codecs too.
+//! It stays clear under end-to-end encryption.
+
+use super::bits::BitReader;
+
+/// How many templates a structure can have: their ids have six bits.
+pub const MAX_TEMPLATES: usize = 64;
+/// How many decode targets a structure can have.
+pub const MAX_DECODE_TARGETS: usize = 32;
+/// How many spatial layers a structure can have.
+pub const MAX_SPATIAL_LAYERS: usize = 4;
+/// How many frames a frame may refer to here; AV1 has eight references.
+pub const MAX_REFERENCES: usize = 8;
+
+const MAX_TEMPORAL_ID: u8 = 7;
+
+/// What a frame is to a decode target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecodeTargetIndication {
+    /// Not part of it.
+    NotPresent,
+    /// Part of it, and nothing refers to the frame.
+    Discardable,
+    /// Part of it, and one may switch to it with this frame.
+    Switch,
+    /// Part of it, and needed.
+    Required,
+}
+
+/// What a frame is to each of the decode targets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DecodeTargets(u64);
+
+impl DecodeTargets {
+    /// What the frame is to this decode target.
+    pub fn get(self, target: usize) -> DecodeTargetIndication {
+        if target >= MAX_DECODE_TARGETS {
+            return DecodeTargetIndication::NotPresent;
+        }
+        match self.0 >> (2 * target) & 3 {
+            0 => DecodeTargetIndication::NotPresent,
+            1 => DecodeTargetIndication::Discardable,
+            2 => DecodeTargetIndication::Switch,
+            _ => DecodeTargetIndication::Required,
+        }
+    }
+
+    /// Whether one may switch to any decode target with the frame.
+    pub fn any_switch(self) -> bool {
+        const HIGH_BITS: u64 = 0xaaaa_aaaa_aaaa_aaaa;
+        self.0 & !(self.0 << 1) & HIGH_BITS != 0
+    }
+
+    fn read(reader: &mut BitReader<'_>, count: u8) -> Option<Self> {
+        let mut bits = 0;
+        for target in 0..count {
+            bits |= u64::from(reader.bits(2)?) << (2 * target);
+        }
+        Some(Self(bits))
+    }
+}
+
+/// The frames that a frame refers to, as distances of frame numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct References {
+    count: u8,
+    distances: [u16; MAX_REFERENCES],
+}
+
+impl References {
+    /// How far back each of them is, 1 or more.
+    pub fn distances(&self) -> &[u16] {
+        &self.distances[..usize::from(self.count)]
+    }
+
+    fn push(&mut self, distance: u16) -> Option<()> {
+        *self.distances.get_mut(usize::from(self.count))? = distance;
+        self.count += 1;
+        Some(())
+    }
+}
+
+/// How far back the previous frame of each chain is; 0 when the frame starts the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chains {
+    count: u8,
+    distances: [u8; MAX_DECODE_TARGETS],
+}
+
+impl Chains {
+    const NONE: Chains = Chains { count: 0, distances: [0; MAX_DECODE_TARGETS] };
+
+    /// The distance of frame numbers, chain by chain.
+    pub fn distances(&self) -> &[u8] {
+        &self.distances[..usize::from(self.count)]
+    }
+
+    fn read(reader: &mut BitReader<'_>, count: u8, bits: u32) -> Option<Self> {
+        let mut chains = Chains { count, ..Chains::NONE };
+        for distance in &mut chains.distances[..usize::from(count)] {
+            *distance = reader.bits(bits)? as u8;
+        }
+        Some(chains)
+    }
+}
+
+/// What is told of the frame that a packet belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameDependencies {
+    /// The packet is the first of its frame, that is of one spatial layer of a picture.
+    pub start_of_frame: bool,
+    /// The packet is the last of its frame.
+    pub end_of_frame: bool,
+    /// The number of the frame. All spatial layers count.
+    pub frame_number: u16,
+    /// The spatial layer.
+    pub spatial_id: u8,
+    /// The temporal layer.
+    pub temporal_id: u8,
+    /// The packet brings a structure: a receiver that has none can begin with it.
+    pub structure_attached: bool,
+    /// What the frame is to each decode target.
+    pub targets: DecodeTargets,
+    /// What it refers to.
+    pub references: References,
+    /// The previous frames of the chains.
+    pub chains: Chains,
+    /// The decode targets that the sender produces, one bit each, when the packet tells.
+    pub active_targets: Option<u32>,
+    /// The size that the frame is shown at, where the structure tells.
+    pub size: Option<(u16, u16)>,
+}
+
+impl FrameDependencies {
+    /// Whether the packet starts a key frame with which a receiver that knows nothing can begin: it brings the
+    /// structure, and the frame refers to no other. A frame that refers to none but brings no structure (the upper
+    /// layer of an independent pair, say) is of no use to such a receiver.
+    pub fn starts_key_frame(&self) -> bool {
+        self.start_of_frame && self.structure_attached && self.references.count == 0
+    }
+}
+
+/// What a stream's descriptors refer to: the last structure. One for each received stream.
+#[derive(Clone, Debug, Default)]
+pub struct DependencyState {
+    structure: Option<Box<Structure>>,
+    active_targets: u32,
+}
+
+impl DependencyState {
+    /// Parses the descriptor of one packet, and keeps the structure that it brings (which allocates, once per key
+    /// frame). `None`, and no change, when it is malformed or refers to a structure that is not known.
+    pub fn read(&mut self, descriptor: &[u8]) -> Option<FrameDependencies> {
+        let mut reader = BitReader::new(descriptor);
+        let start_of_frame = reader.bit()?;
+        let end_of_frame = reader.bit()?;
+        let template_id = reader.bits(6)? as u8;
+        let frame_number = reader.bits(16)? as u16;
+        let extended = if descriptor.len() > 3 { Extended::read(&mut reader)? } else { Extended::default() };
+        let structure = extended.structure.as_deref().or(self.structure.as_deref())?;
+        let active_targets = if extended.active_targets_present {
+            Some(reader.bits(u32::from(structure.decode_targets))?)
+        } else {
+            extended.structure.is_some().then(|| all_targets(structure.decode_targets))
+        };
+        let frame = structure.read_frame(&mut reader, template_id, &extended)?;
+        let dependencies = FrameDependencies {
+            start_of_frame,
+            end_of_frame,
+            frame_number,
+            spatial_id: frame.spatial_id,
+            temporal_id: frame.temporal_id,
+            structure_attached: extended.structure.is_some(),
+            targets: frame.targets,
+            references: frame.references,
+            chains: frame.chains,
+            active_targets,
+            size: structure.sizes.and_then(|sizes| sizes.get(usize::from(frame.spatial_id)).copied()),
+        };
+        if extended.structure.is_some() {
+            self.structure = extended.structure;
+        }
+        self.active_targets = active_targets.unwrap_or(self.active_targets);
+        Some(dependencies)
+    }
+
+    /// The last structure.
+    pub fn structure(&self) -> Option<&Structure> {
+        self.structure.as_deref()
+    }
+
+    /// The decode targets that the sender produces, one bit each, as it told last.
+    pub fn active_targets(&self) -> u32 {
+        self.active_targets
+    }
+}
+
+fn all_targets(count: u8) -> u32 {
+    u32::MAX.checked_shr(32 - u32::from(count)).unwrap_or(0)
+}
+
+/// What follows the mandatory fields (section A.8.3).
+#[derive(Default)]
+struct Extended {
+    structure: Option<Box<Structure>>,
+    active_targets_present: bool,
+    custom_targets: bool,
+    custom_references: bool,
+    custom_chains: bool,
+}
+
+impl Extended {
+    fn read(reader: &mut BitReader<'_>) -> Option<Self> {
+        let structure_present = reader.bit()?;
+        let mut extended = Self {
+            structure: None,
+            active_targets_present: reader.bit()?,
+            custom_targets: reader.bit()?,
+            custom_references: reader.bit()?,
+            custom_chains: reader.bit()?,
+        };
+        if structure_present {
+            extended.structure = Some(Box::new(Structure::read(reader)?));
+        }
+        Some(extended)
+    }
+}
+
+/// What a stream consists of, and templates for its frames.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Structure {
+    /// The id of the first template.
+    template_id_offset: u8,
+    /// How many decode targets there are, 1 to 32.
+    decode_targets: u8,
+    templates: Vec<Template>,
+    /// Which chain protects each decode target.
+    protected_by: [u8; MAX_DECODE_TARGETS],
+    chains: u8,
+    sizes: Option<[(u16, u16); MAX_SPATIAL_LAYERS]>,
+}
+
+/// A kind of frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Template {
+    spatial_id: u8,
+    temporal_id: u8,
+    targets: DecodeTargets,
+    references: References,
+    chains: Chains,
+}
+
+impl Structure {
+    /// How many decode targets there are, 1 to 32.
+    pub fn decode_targets(&self) -> usize {
+        usize::from(self.decode_targets)
+    }
+
+    /// The layers of a decode target: spatial and temporal id of the highest frames that are part of it.
+    pub fn target_layer(&self, target: usize) -> (u8, u8) {
+        let part = |t: &&Template| t.targets.get(target) != DecodeTargetIndication::NotPresent;
+        let mut layer = (0, 0);
+        for template in self.templates.iter().filter(part) {
+            layer = (layer.0.max(template.spatial_id), layer.1.max(template.temporal_id));
+        }
+        layer
+    }
+
+    /// How many chains there are.
+    pub fn chains(&self) -> usize {
+        usize::from(self.chains)
+    }
+
+    /// The chain that protects a decode target: as long as all frames of the chain arrive, the target can be decoded.
+    /// `None` when nothing does.
+    pub fn protecting_chain(&self, target: usize) -> Option<usize> {
+        let known = self.chains > 0 && target < self.decode_targets();
+        known.then(|| self.protected_by.get(target).map(|&chain| usize::from(chain)))?
+    }
+
+    /// How many spatial layers there are.
+    pub fn spatial_layers(&self) -> u8 {
+        self.templates.iter().map(|t| t.spatial_id + 1).max().unwrap_or(0)
+    }
+
+    /// The size that a spatial layer is shown at, where it is told.
+    pub fn size(&self, spatial_id: u8) -> Option<(u16, u16)> {
+        self.sizes?.get(usize::from(spatial_id)).copied().filter(|_| spatial_id < self.spatial_layers())
+    }
+
+    /// The size of the highest spatial layer, where it is told.
+    pub fn largest(&self) -> Option<(u16, u16)> {
+        self.size(self.spatial_layers().checked_sub(1)?)
+    }
+
+    /// Section A.8.3, `template_dependency_structure`.
+    fn read(reader: &mut BitReader<'_>) -> Option<Self> {
+        let template_id_offset = reader.bits(6)? as u8;
+        let decode_targets = reader.bits(5)? as u8 + 1;
+        let mut templates = read_layers(reader)?;
+        for template in &mut templates {
+            template.targets = DecodeTargets::read(reader, decode_targets)?;
+        }
+        for template in &mut templates {
+            while reader.bit()? {
+                template.references.push(reader.bits(4)? as u16 + 1)?;
+            }
+        }
+        let chains = reader.non_symmetric(u32::from(decode_targets) + 1)? as u8;
+        let mut protected_by = [0; MAX_DECODE_TARGETS];
+        if chains > 0 {
+            for chain in &mut protected_by[..usize::from(decode_targets)] {
+                *chain = reader.non_symmetric(u32::from(chains))? as u8;
+            }
+            for template in &mut templates {
+                template.chains = Chains::read(reader, chains, 4)?;
+            }
+        }
+        let mut structure =
+            Self { template_id_offset, decode_targets, templates, protected_by, chains, sizes: None };
+        if reader.bit()? {
+            let mut sizes = [(0, 0); MAX_SPATIAL_LAYERS];
+            for size in sizes.iter_mut().take(usize::from(structure.spatial_layers())) {
+                let (width, height) = (reader.bits(16)? as u16, reader.bits(16)? as u16);
+                *size = (width.checked_add(1)?, height.checked_add(1)?);
+            }
+            structure.sizes = Some(sizes);
+        }
+        Some(structure)
+    }
+
+    /// Section A.8.3, `frame_dependency_definition`.
+    fn read_frame(
+        &self,
+        reader: &mut BitReader<'_>,
+        template_id: u8,
+        extended: &Extended,
+    ) -> Option<Template> {
+        let index = (template_id + 64 - self.template_id_offset) % 64;
+        let mut frame = *self.templates.get(usize::from(index))?;
+        if extended.custom_targets {
+            frame.targets = DecodeTargets::read(reader, self.decode_targets)?;
+        }
+        if extended.custom_references {
+            frame.references = read_custom_references(reader)?;
+        }
+        if extended.custom_chains {
+            frame.chains = Chains::read(reader, self.chains, 8)?;
+        }
+        Some(frame)
+    }
+}
+
+/// Section A.8.3, `template_layers`: each template with its layers, and nothing else yet.
+fn read_layers(reader: &mut BitReader<'_>) -> Option<Vec<Template>> {
+    let (mut spatial_id, mut temporal_id) = (0, 0);
+    let mut templates = Vec::new();
+    loop {
+        if templates.len() == MAX_TEMPLATES {
+            return None;
+        }
+        templates.push(Template {
+            spatial_id,
+            temporal_id,
+            targets: DecodeTargets::default(),
+            references: References::default(),
+            chains: Chains::NONE,
+        });
+        match reader.bits(2)? {
+            0 => {}
+            1 => temporal_id += 1,
+            2 => (spatial_id, temporal_id) = (spatial_id + 1, 0),
+            _ => return Some(templates),
+        }
+        if temporal_id > MAX_TEMPORAL_ID || usize::from(spatial_id) >= MAX_SPATIAL_LAYERS {
+            return None;
+        }
+    }
+}
+
+/// Section A.8.3, `frame_fdiffs`: distances of 4, 8 or 12 bits.
+fn read_custom_references(reader: &mut BitReader<'_>) -> Option<References> {
+    let mut references = References::default();
+    loop {
+        match reader.bits(2)? {
+            0 => return Some(references),
+            size => references.push(reader.bits(4 * size)? as u16 + 1)?,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtp::mutation::{damaged, hex};
+
+    /// Packs bits written as text; blanks help the eye.
+    fn bits(text: &str) -> Vec<u8> {
+        let bits: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).map(|b| b - b'0').collect();
+        bits.chunks(8).map(|c| c.iter().enumerate().fold(0, |byte, (i, bit)| byte | bit << (7 - i))).collect()
+    }
+
+    /// Two spatial layers of two temporal layers each, as the specification's section A.10 builds such structures:
+    /// templates 62, 63 (layer 0/0), 0 (0/1), 1, 2 (1/0), 3 (1/1) for the decode targets 0/0, 0/1, 1/0, 1/1 with a
+    /// chain for each spatial layer. `frame` follows the structure.
+    fn with_structure(flags: &str, frame: &str) -> Vec<u8> {
+        let structure = "111110 00011 00 01 10 00 01 11 \
+             10101010 11111111 00010001 00001010 00001111 00000001 \
+             0  1 0011 0  1 0001 0  1 0000 0  1 0000 1 0011 0  1 0000 1 0001 0 \
+             10 0 0 1 1 \
+             0000 0000  0100 0100  0010 0010  0001 0001  0001 0001  0011 0001 \
+             1 0000000010011111 0000000001011001 0000000100111111 0000000010110011";
+        // A chain count of 2 out of 0..=4 takes two bits; a protecting chain out of 0..=1 one.
+        bits(&format!("1 1 111110 0000000000000111 {flags} {structure} {frame}"))
+    }
+
+    fn delta(template: u8, number: u16) -> Vec<u8> {
+        let [high, low] = number.to_be_bytes();
+        vec![0xc0 | template, high, low]
+    }
+
+    #[test]
+    fn a_key_frame_brings_the_structure_and_later_frames_use_it() {
+        let mut state = DependencyState::default();
+        let key = state.read(&with_structure("1 0 0 0 0", "")).unwrap();
+        assert!(key.starts_key_frame() && key.end_of_frame);
+        assert_eq!((key.frame_number, key.spatial_id, key.temporal_id), (7, 0, 0));
+        assert_eq!((key.active_targets, key.size), (Some(0b1111), Some((160, 90))));
+        assert_eq!(key.targets.get(3), DecodeTargetIndication::Switch);
+        assert_eq!(key.chains.distances(), [0, 0]);
+
+        let structure = state.structure().unwrap();
+        let layers: Vec<_> = (0..structure.decode_targets()).map(|t| structure.target_layer(t)).collect();
+        assert_eq!(layers, [(0, 0), (0, 1), (1, 0), (1, 1)]);
+        assert_eq!((structure.chains(), structure.spatial_layers()), (2, 2));
+        let chains: Vec<_> = (0..5).map(|t| structure.protecting_chain(t)).collect();
+        assert_eq!(chains, [Some(0), Some(0), Some(1), Some(1), None]);
+        assert_eq!(structure.largest(), Some((320, 180)));
+        assert_eq!(structure.size(2), None);
+
+        let upper = state.read(&delta(1, 8)).unwrap();
+        assert_eq!((upper.spatial_id, upper.temporal_id, upper.size), (1, 0, Some((320, 180))));
+        assert_eq!((upper.references.distances(), upper.active_targets), (&[1][..], None));
+        assert!(!upper.starts_key_frame() && !upper.structure_attached);
+        assert_eq!(upper.targets.get(0), DecodeTargetIndication::NotPresent);
+        assert_eq!(upper.targets.get(2), DecodeTargetIndication::Switch);
+        assert!(upper.targets.any_switch());
+
+        let last = state.read(&delta(3, 12)).unwrap();
+        assert_eq!((last.spatial_id, last.temporal_id), (1, 1));
+        assert_eq!((last.references.distances(), last.chains.distances()), (&[1, 2][..], &[3, 1][..]));
+        assert_eq!(last.targets.get(3), DecodeTargetIndication::Discardable);
+        assert!(!last.targets.any_switch() && !state.read(&delta(63, 9)).unwrap().targets.any_switch());
+        assert_eq!(state.read(&delta(4, 13)), None, "no such template");
+    }
+
+    #[test]
+    fn frames_can_differ_from_their_template() {
+        let mut state = DependencyState::default();
+        assert_eq!(state.read(&delta(1, 8)), None, "no structure yet");
+        state.read(&with_structure("1 0 0 0 0", "")).unwrap();
+        let custom = bits(
+            "0 1 000011 0000000000001001 0 1 1 1 1 0011 \
+             00 01 10 11  01 0010 10 00010000 11 000100000000 00  00000101 11111111",
+        );
+        let frame = state.read(&custom).unwrap();
+        assert!(!frame.start_of_frame && frame.end_of_frame);
+        assert_eq!((frame.active_targets, state.active_targets()), (Some(0b0011), 0b0011));
+        let targets: Vec<_> = (0..5).map(|t| frame.targets.get(t)).collect();
+        use DecodeTargetIndication::{Discardable, NotPresent, Required, Switch};
+        assert_eq!(targets, [NotPresent, Discardable, Switch, Required, NotPresent]);
+        assert_eq!(frame.references.distances(), [3, 17, 257]);
+        assert_eq!(frame.chains.distances(), [5, 255]);
+    }
+
+    #[test]
+    fn what_is_malformed_changes_nothing() {
+        let mut state = DependencyState::default();
+        let good = with_structure("1 1 0 0 0", "1000");
+        state.read(&good).unwrap();
+        let before = state.structure().cloned();
+        let mut cut = with_structure("1 0 0 0 1", "");
+        cut.truncate(cut.len() - 1);
+        assert_eq!(state.read(&cut), None);
+        let endless = bits(&format!("1 1 000000 0000000000000000 10000 000000 00000 {}", "00".repeat(80)));
+        assert_eq!(state.read(&endless), None, "more than 64 templates");
+        let many = bits(&format!("1 1 111110 0000000000000000 00010 {} 00", "01 0000".repeat(9)));
+        assert_eq!(state.read(&many), None, "nine references");
+        assert_eq!((state.structure().cloned(), state.active_targets()), (before, 0b1000));
+    }
+
+    #[test]
+    fn a_structure_with_references_in_its_first_frame_is_no_key_frame() {
+        let mut descriptor = with_structure("1 0 0 0 0", "");
+        descriptor[0] = 0xc0 | 63;
+        let frame = DependencyState::default().read(&descriptor).unwrap();
+        assert!(frame.structure_attached && !frame.starts_key_frame());
+    }
+
+    #[test]
+    fn damaged_descriptors_never_panic() {
+        let samples = [
+            with_structure("1 0 0 0 0", ""),
+            with_structure("1 1 1 1 1", "1111 00011011 00"),
+            hex("830102fc"),
+        ];
+        let samples: Vec<&[u8]> = samples.iter().map(|s| &s[..]).collect();
+        let mut state = DependencyState::default();
+        damaged(14, 20_000, &samples, |descriptor| {
+            if let Some(frame) = state.read(descriptor) {
+                assert!(frame.references.distances().len() <= MAX_REFERENCES);
+                let structure = state.structure().unwrap();
+                for target in 0..=MAX_DECODE_TARGETS {
+                    let _ = (frame.targets.get(target), structure.target_layer(target));
+                    let _ = structure.protecting_chain(target);
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,252 @@
+//! What one received video packet tells of its frame, computed once for all who receive it.
+
+use super::av1::Av1Packet;
+use super::dependency::{DependencyState, Structure};
+use super::h264::H264Packet;
+use super::h265::H265Packet;
+use super::header::RtpHeader;
+use super::vp8::Vp8Descriptor;
+use super::vp9::Vp9Descriptor;
+use crate::media::Codec;
+
+/// What a packet tells of its frame. Frames are those of one spatial layer where there are several in a picture.
+///
+/// A dependency descriptor decides where there is one, since it stays true and clear when payloads are encrypted end
+/// to end. Without it the marks of the codec decide:
+///
+/// | codec | a key frame starts where | survives end-to-end encryption |
+/// |-------|--------------------------|--------------------------------|
+/// | VP8   | the frame tag and the start code say so | when the first ten bytes of key frames stay clear, as is custom |
+/// | VP9   | the descriptor says so: no reference to other pictures | always; the size only with a scalability structure |
+/// | H264, H265 | parameter sets start, or, in streams that never had any, an IDR (IRAP) picture | when unit headers stay clear |
+/// | AV1   | N is set | always; the size only when sequence headers stay clear |
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameInfo {
+    /// The packet is the first of its frame. With H264 and H265, whose payloads do not tell, this can be true for
+    /// more than one packet of a frame: compare timestamps.
+    pub start_of_frame: bool,
+    /// The packet is the last of its frame. The last packet of the whole picture has the marker of the header, too.
+    pub end_of_frame: bool,
+    /// The packet starts a key frame with which a decoder can begin.
+    pub key_frame: bool,
+    /// On the start of a key frame: the size of the pictures, of the highest spatial layer where there are several.
+    pub size: Option<(u16, u16)>,
+    /// The spatial layer, where the stream has any.
+    pub spatial_id: Option<u8>,
+    /// The temporal layer, where the stream has any.
+    pub temporal_id: Option<u8>,
+    /// One may begin to show this temporal layer with this frame, having shown the one below (VP8: Y, VP9: U; with a
+    /// dependency descriptor: the frame is a switch for some decode target).
+    pub switching_up: bool,
+    /// The descriptor to rewrite.
+    pub vp8: Option<Vp8Descriptor>,
+}
+
+/// What a stream must remember from packet to packet. One for each received stream.
+#[derive(Clone, Debug, Default)]
+pub struct FrameState {
+    /// The structure that dependency descriptors refer to.
+    pub dependencies: DependencyState,
+    /// H264, H265: the stream carries its parameter sets, so that none but the packets with them start key frames.
+    parameter_sets: bool,
+}
+
+impl FrameInfo {
+    /// Reads a decrypted packet: its header, its payload without padding, and its dependency descriptor. Everything
+    /// is `false` or `None` for audio, empty payloads and those that do not parse; the marker still ends a frame.
+    pub fn read(
+        codec: Codec,
+        header: &RtpHeader,
+        payload: &[u8],
+        dependency_descriptor: Option<&[u8]>,
+        state: &mut FrameState,
+    ) -> Self {
+        if payload.is_empty() {
+            return Self::default();
+        }
+        let mut info = match codec {
+            Codec::Opus => return Self::default(),
+            Codec::Vp8 => read_vp8(payload),
+            Codec::Vp9 => read_vp9(payload),
+            Codec::H264 => read_h264(payload, state),
+            Codec::H265 => read_h265(payload, state),
+            Codec::Av1 => read_av1(payload),
+        };
+        info.end_of_frame |= header.marker;
+        if let Some(descriptor) = dependency_descriptor {
+            info.apply(descriptor, &mut state.dependencies);
+        }
+        info
+    }
+
+    /// Lets a dependency descriptor decide. One that refers to an unknown structure says nothing, and then the packet
+    /// starts no key frame either: that would have brought its structure.
+    fn apply(&mut self, descriptor: &[u8], state: &mut DependencyState) {
+        self.key_frame = false;
+        let codec_size = self.size.take();
+        let Some(frame) = state.read(descriptor) else { return };
+        self.start_of_frame = frame.start_of_frame;
+        self.end_of_frame = frame.end_of_frame;
+        self.key_frame = frame.starts_key_frame();
+        self.spatial_id = Some(frame.spatial_id);
+        self.temporal_id = Some(frame.temporal_id);
+        self.switching_up = frame.targets.any_switch();
+        if self.key_frame {
+            self.size = state.structure().and_then(Structure::largest).or(codec_size);
+        }
+    }
+}
+
+fn read_vp8(payload: &[u8]) -> FrameInfo {
+    let Some(descriptor) = Vp8Descriptor::parse(payload) else { return FrameInfo::default() };
+    let size = descriptor.key_frame_size(payload);
+    FrameInfo {
+        start_of_frame: descriptor.starts_frame(),
+        key_frame: size.is_some(),
+        size,
+        temporal_id: descriptor.temporal_id,
+        switching_up: descriptor.layer_sync,
+        vp8: Some(descriptor),
+        ..FrameInfo::default()
+    }
+}
+
+fn read_vp9(payload: &[u8]) -> FrameInfo {
+    let Some(descriptor) = Vp9Descriptor::parse(payload) else { return FrameInfo::default() };
+    FrameInfo {
+        start_of_frame: descriptor.frame_start,
+        end_of_frame: descriptor.frame_end,
+        key_frame: descriptor.starts_key_frame(),
+        size: descriptor.key_frame_size(payload),
+        spatial_id: descriptor.layer.map(|l| l.spatial_id),
+        temporal_id: descriptor.layer.map(|l| l.temporal_id),
+        switching_up: descriptor.layer.is_some_and(|l| l.switching_up),
+        ..FrameInfo::default()
+    }
+}
+
+fn read_h264(payload: &[u8], state: &mut FrameState) -> FrameInfo {
+    let packet = H264Packet::read(payload);
+    state.parameter_sets |= packet.parameter_set;
+    FrameInfo {
+        start_of_frame: packet.picture_start,
+        key_frame: packet.parameter_set || packet.idr_start && !state.parameter_sets,
+        size: packet.size,
+        ..FrameInfo::default()
+    }
+}
+
+fn read_h265(payload: &[u8], state: &mut FrameState) -> FrameInfo {
+    let packet = H265Packet::read(payload);
+    state.parameter_sets |= packet.parameter_set;
+    FrameInfo {
+        start_of_frame: packet.picture_start,
+        key_frame: packet.parameter_set || packet.irap_start && !state.parameter_sets,
+        size: packet.size,
+        temporal_id: packet.temporal_id,
+        ..FrameInfo::default()
+    }
+}
+
+fn read_av1(payload: &[u8]) -> FrameInfo {
+    let packet = Av1Packet::read(payload);
+    FrameInfo {
+        start_of_frame: packet.frame_start || packet.sequence_start,
+        key_frame: packet.sequence_start,
+        size: packet.size.filter(|_| packet.sequence_start),
+        spatial_id: packet.layer.map(|(_, spatial)| spatial),
+        temporal_id: packet.layer.map(|(temporal, _)| temporal),
+        ..FrameInfo::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtp::mutation::{damaged, hex};
+
+    const VP8_KEY: &str = "90 80 8001 3059009d012a4201b60000070885";
+    const H264_SPS: &str = "6764000bacb60a8cf1136022000003000200000300291e2855c0";
+    const H264_IDR: &str = "65888404affeb5df32c544f1fb75e280";
+    /// One decode target, two templates (key, delta), a size of 320x180.
+    const KEY_DESCRIPTOR: &str = "c0 0001 80003b40809f805980";
+    const DELTA_DESCRIPTOR: &str = "c1 0002";
+
+    fn header(marker: bool) -> RtpHeader {
+        let second = if marker { 0xe0 } else { 0x60 };
+        RtpHeader::parse(&[0x80, second, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1]).unwrap()
+    }
+
+    fn read(codec: Codec, payload: &str, descriptor: Option<&str>, state: &mut FrameState) -> FrameInfo {
+        let descriptor = descriptor.map(hex);
+        FrameInfo::read(codec, &header(false), &hex(payload), descriptor.as_deref(), state)
+    }
+
+    #[test]
+    fn the_marks_of_codecs_are_seen_without_a_descriptor() {
+        let mut state = FrameState::default();
+        let vp8 = read(Codec::Vp8, VP8_KEY, None, &mut state);
+        assert!(vp8.key_frame && vp8.start_of_frame && !vp8.end_of_frame && vp8.vp8.is_some());
+        assert_eq!(vp8.size, Some((322, 182)));
+        let vp9 = read(Codec::Vp9, "ac 9234 13 17 aabb", None, &mut state);
+        assert!(!vp9.key_frame && vp9.start_of_frame && vp9.end_of_frame && vp9.switching_up);
+        assert_eq!((vp9.spatial_id, vp9.temporal_id), (Some(1), Some(0)));
+        let av1 = read(Codec::Av1, "18 08 000000043d06d4daf90040", None, &mut state);
+        assert!(av1.key_frame && av1.start_of_frame);
+        assert_eq!(av1.size, Some((322, 182)));
+        let opus = read(Codec::Opus, "10 00", None, &mut state);
+        assert_eq!(opus, FrameInfo::default());
+    }
+
+    #[test]
+    fn an_idr_picture_is_a_key_frame_only_in_streams_without_parameter_sets() {
+        let mut state = FrameState::default();
+        assert!(read(Codec::H264, H264_IDR, None, &mut state).key_frame);
+        let sps = read(Codec::H264, H264_SPS, None, &mut state);
+        assert!(sps.key_frame);
+        assert_eq!(sps.size, Some((322, 182)));
+        assert!(!read(Codec::H264, H264_IDR, None, &mut state).key_frame, "its parameter sets were lost");
+    }
+
+    #[test]
+    fn a_dependency_descriptor_decides() {
+        let mut state = FrameState::default();
+        let opaque = "18 aabbccddeeff";
+        let key = read(Codec::Av1, opaque, Some(KEY_DESCRIPTOR), &mut state);
+        assert!(key.key_frame && key.start_of_frame && key.end_of_frame);
+        assert_eq!(key.size, Some((320, 180)));
+        assert_eq!((key.spatial_id, key.temporal_id), (Some(0), Some(0)));
+        let delta = read(Codec::Vp8, VP8_KEY, Some(DELTA_DESCRIPTOR), &mut state);
+        assert!(!delta.key_frame && delta.start_of_frame && delta.vp8.is_some());
+        assert_eq!(delta.size, None);
+    }
+
+    #[test]
+    fn a_descriptor_of_an_unknown_structure_starts_no_key_frame() {
+        let info = read(Codec::Vp8, VP8_KEY, Some(DELTA_DESCRIPTOR), &mut FrameState::default());
+        assert!(!info.key_frame && info.start_of_frame);
+    }
+
+    #[test]
+    fn the_marker_ends_a_frame_and_padding_is_no_frame() {
+        let mut state = FrameState::default();
+        let info = FrameInfo::read(Codec::Vp8, &header(true), &hex("00 aabb"), None, &mut state);
+        assert!(info.end_of_frame && !info.start_of_frame);
+        let empty = FrameInfo::read(Codec::Vp8, &header(true), &[], None, &mut state);
+        assert_eq!(empty, FrameInfo::default());
+    }
+
+    #[test]
+    fn damaged_payloads_never_panic() {
+        let samples =
+            [hex(VP8_KEY), hex(H264_SPS), hex(H264_IDR), hex("ac 9234 13 17 aabb"), hex(KEY_DESCRIPTOR)];
+        let samples: Vec<&[u8]> = samples.iter().map(|s| &s[..]).collect();
+        let mut state = FrameState::default();
+        damaged(15, 10_000, &samples, |bytes| {
+            for codec in [Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::H265, Codec::Av1] {
+                let _ = FrameInfo::read(codec, &header(false), bytes, None, &mut state);
+                let _ = FrameInfo::read(codec, &header(true), bytes, Some(bytes), &mut state);
+            }
+        });
+    }
+}

@@ -1,0 +1,25 @@
+//! RTP packets as views into their bytes: headers, header extensions and the payload descriptors of codecs.
+
+pub mod av1;
+mod bits;
+pub mod dependency;
+pub mod extension;
+pub mod frame;
+pub mod h264;
+pub mod h265;
+pub mod header;
+#[cfg(test)]
+pub(crate) mod mutation;
+pub mod sequence;
+pub mod vp8;
+pub mod vp9;
+pub mod writer;
+
+pub use dependency::{DependencyState, FrameDependencies};
+pub use extension::{AudioLevel, Extensions};
+pub use frame::{FrameInfo, FrameState};
+pub use header::{RtpHeader, is_rtcp};
+pub use sequence::{SeqExtender, TimestampExtender};
+pub use vp8::{Vp8Descriptor, Vp8Rewrite};
+pub use vp9::Vp9Descriptor;
+pub use writer::HeaderWriter;
