@@ -1,5 +1,19 @@
 //! The media plane's shell: worker threads, batched UDP, ICE-TCP. It does what the core decides.
 
+mod certificate;
+mod frames;
 pub mod handle;
+mod interfaces;
+mod mailbox;
+pub mod metrics;
+mod poller;
+mod ports;
+mod start;
+mod tcp;
+mod trains;
+mod udp;
+mod worker;
 
-pub use handle::{CommandError, Handle, Sfu, SfuConfig, StartError, start};
+pub use handle::{CommandError, Handle, Sfu, SfuConfig, StartError, WorkerFailure};
+pub use metrics::{Traffic, WorkerMetrics};
+pub use start::start;

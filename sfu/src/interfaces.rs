@@ -1,0 +1,131 @@
+//! Which addresses are announced to clients.
+
+use std::net::IpAddr;
+
+use veche_sfu_core::engine::Candidate;
+
+use crate::handle::{SfuConfig, StartError};
+
+/// The IP addresses to announce, best first: those configured, or else those of the network interfaces that `bound`
+/// covers.
+pub(crate) fn announced_addresses(config: &SfuConfig, bound: &[IpAddr]) -> Result<Vec<IpAddr>, StartError> {
+    let addresses = if config.external_addresses.is_empty() {
+        let interfaces = if_addrs::get_if_addrs()
+            .map_err(|error| no_addresses(format!("the network interfaces cannot be read ({error})")))?;
+        let interfaces: Vec<IpAddr> = interfaces.iter().map(if_addrs::Interface::ip).collect();
+        choose_local(&interfaces, bound, config.loopback)
+    } else {
+        choose_external(&config.external_addresses, bound)
+    };
+    if addresses.is_empty() {
+        return Err(no_addresses(format!(
+            "no address to announce to clients fits those that are bound, {bound:?}"
+        )));
+    }
+    Ok(addresses)
+}
+
+/// The candidates of a worker: UDP before TCP, each in the order of `addresses`.
+pub(crate) fn candidates(addresses: &[IpAddr], port: u16, tcp: bool) -> Vec<Candidate> {
+    let transports: &[bool] = if tcp { &[false, true] } else { &[false] };
+    transports
+        .iter()
+        .flat_map(|&tcp| addresses.iter().map(move |&ip| Candidate { address: (ip, port).into(), tcp }))
+        .collect()
+}
+
+fn no_addresses(reason: String) -> StartError {
+    StartError {
+        setting: "media.external_addresses",
+        reason: reason
+            + "; set it (VECHE_MEDIA_EXTERNAL_ADDRESSES) to the addresses at which clients reach this machine, for \
+               example [\"203.0.113.7\"], or bind more (media.bind)",
+    }
+}
+
+/// Those of a family that is bound: clients could not reach the others.
+fn choose_external(configured: &[IpAddr], bound: &[IpAddr]) -> Vec<IpAddr> {
+    let (mut reachable, unreachable): (Vec<_>, Vec<_>) =
+        configured.iter().partition(|ip| bound.iter().any(|b| b.is_ipv4() == ip.is_ipv4()));
+    for address in unreachable {
+        tracing::warn!(%address, "not announced: no address of its family is bound");
+    }
+    reachable.sort_by_key(IpAddr::is_ipv6);
+    reachable
+}
+
+fn choose_local(interfaces: &[IpAddr], bound: &[IpAddr], loopback: bool) -> Vec<IpAddr> {
+    let covered =
+        |ip: &IpAddr| bound.iter().any(|b| b == ip || b.is_unspecified() && b.is_ipv4() == ip.is_ipv4());
+    let mut addresses: Vec<IpAddr> =
+        interfaces.iter().copied().filter(|ip| covered(ip) && is_usable(ip)).collect();
+    if !loopback && addresses.iter().any(|ip| !ip.is_loopback()) {
+        addresses.retain(|ip| !ip.is_loopback());
+    }
+    addresses.sort_by_key(|ip| (ip.is_ipv6(), ip.is_loopback()));
+    addresses.dedup();
+    addresses
+}
+
+/// Link-local addresses need a zone, which candidates cannot carry (RFC 8839 section 5.1).
+fn is_usable(ip: &IpAddr) -> bool {
+    let link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    !link_local && !ip.is_multicast() && !ip.is_unspecified()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ips(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn chosen(bound: &[&str], loopback: bool) -> Vec<String> {
+        let interfaces =
+            ips(&["127.0.0.1", "2001:db8::5", "fe80::1", "::1", "169.254.3.4", "192.0.2.2", "172.17.0.1"]);
+        choose_local(&interfaces, &ips(bound), loopback).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn all_interfaces_are_announced_ipv4_first() {
+        assert_eq!(chosen(&["0.0.0.0", "::"], false), ["192.0.2.2", "172.17.0.1", "2001:db8::5"]);
+        assert_eq!(
+            chosen(&["0.0.0.0", "::"], true),
+            ["192.0.2.2", "172.17.0.1", "127.0.0.1", "2001:db8::5", "::1"]
+        );
+    }
+
+    #[test]
+    fn only_what_is_bound_is_announced() {
+        assert_eq!(chosen(&["0.0.0.0"], false), ["192.0.2.2", "172.17.0.1"]);
+        assert_eq!(chosen(&["192.0.2.2"], true), ["192.0.2.2"]);
+        assert_eq!(chosen(&["127.0.0.1"], false), ["127.0.0.1"], "there is nothing else");
+    }
+
+    #[test]
+    fn configured_addresses_replace_those_of_the_interfaces() {
+        let configured = ips(&["2001:db8::9", "203.0.113.7"]);
+        assert_eq!(
+            choose_external(&configured, &ips(&["0.0.0.0", "::"])),
+            ips(&["203.0.113.7", "2001:db8::9"])
+        );
+        assert_eq!(choose_external(&configured, &ips(&["0.0.0.0"])), ips(&["203.0.113.7"]));
+    }
+
+    #[test]
+    fn udp_is_offered_before_tcp() {
+        let candidates = candidates(&ips(&["192.0.2.2", "::1"]), 7000, true);
+        let shown: Vec<_> = candidates.iter().map(|c| (c.address.to_string(), c.tcp)).collect();
+        let expected = [
+            ("192.0.2.2:7000", false),
+            ("[::1]:7000", false),
+            ("192.0.2.2:7000", true),
+            ("[::1]:7000", true),
+        ];
+        assert_eq!(shown, expected.map(|(address, tcp)| (address.to_owned(), tcp)));
+    }
+}

@@ -1,0 +1,165 @@
+//! The queue of commands to a worker, which wakes it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::event::{EventfdFlags, eventfd};
+use veche_sfu_core::control::Command;
+
+use crate::handle::CommandError;
+
+/// How many commands may wait. A worker takes them within milliseconds; who fills this has outrun it.
+const CAPACITY: usize = 1024;
+
+/// A mailbox: where commands are put in, and where the worker takes them out.
+pub(crate) fn mailbox() -> io::Result<(Sender, Receiver)> {
+    let (commands, inbox) = flume::bounded(CAPACITY);
+    let bell = Arc::new(Bell {
+        eventfd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        stopping: AtomicBool::new(false),
+    });
+    Ok((Sender { commands, bell: bell.clone() }, Receiver { inbox, bell }))
+}
+
+/// The control plane's end. When it is dropped the worker stops.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    commands: flume::Sender<Command>,
+    bell: Arc<Bell>,
+}
+
+/// The worker's end.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    inbox: flume::Receiver<Command>,
+    bell: Arc<Bell>,
+}
+
+#[derive(Debug)]
+struct Bell {
+    eventfd: OwnedFd,
+    stopping: AtomicBool,
+}
+
+impl Sender {
+    /// Puts a command in; waits while the mailbox is full.
+    pub(crate) async fn send(&self, command: Command) -> Result<(), CommandError> {
+        self.commands.send_async(command).await.map_err(|_| CommandError::Stopped)?;
+        self.bell.ring();
+        Ok(())
+    }
+
+    /// The same without waiting.
+    pub(crate) fn try_send(&self, command: Command) -> Result<(), CommandError> {
+        self.commands.try_send(command).map_err(|error| match error {
+            flume::TrySendError::Full(_) => CommandError::Busy,
+            flume::TrySendError::Disconnected(_) => CommandError::Stopped,
+        })?;
+        self.bell.ring();
+        Ok(())
+    }
+
+    /// Asks the worker to stop. Never waits for room.
+    pub(crate) fn stop(&self) {
+        self.bell.stopping.store(true, Ordering::Release);
+        self.bell.ring();
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Receiver {
+    /// Hands over at most `most` commands, in their order. `false` when there may be more: then call again, for the
+    /// bell does not ring for them again.
+    pub(crate) fn take(&self, most: usize, mut handle: impl FnMut(Command)) -> bool {
+        // First the bell, then the queue: a command put in between rings for the next time.
+        self.bell.silence();
+        let taken = self.inbox.try_iter().take(most).map(&mut handle).count();
+        taken < most
+    }
+
+    /// Whether the worker is asked to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.bell.stopping.load(Ordering::Acquire)
+    }
+}
+
+impl AsFd for Receiver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.bell.eventfd.as_fd()
+    }
+}
+
+impl Bell {
+    fn ring(&self) {
+        // It fails only when the counter is full, and then the bell rings anyway.
+        let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
+    }
+
+    fn silence(&self) {
+        let _ = rustix::io::read(&self.eventfd, &mut [0u8; 8]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use veche_sfu_core::ids::{ParticipantId, RequestId, RoomId};
+
+    use super::*;
+    use crate::poller::{Interest, Poller, Ready, Token};
+
+    fn command(number: u64) -> Command {
+        Command::RoomStats { room: RoomId(1), request: RequestId(number) }
+    }
+
+    #[test]
+    fn a_command_rings_until_all_are_taken() {
+        let (sender, receiver) = mailbox().unwrap();
+        let poller = Poller::new().unwrap();
+        poller.add(&receiver, Token::Mailbox, Interest::Read).unwrap();
+        let mut ready = Ready::new();
+        let mut rings = |timeout| {
+            poller.wait(&mut ready, timeout).unwrap();
+            ready.tokens().count() == 1
+        };
+        assert!(!rings(Duration::ZERO));
+        for number in 0..3 {
+            sender.try_send(command(number)).unwrap();
+        }
+        assert!(rings(Duration::from_secs(5)));
+
+        let mut taken = Vec::new();
+        let mut take = |command| {
+            if let Command::RoomStats { request, .. } = command {
+                taken.push(request.0);
+            }
+        };
+        assert!(!receiver.take(2, &mut take), "one is left");
+        assert!(receiver.take(2, &mut take));
+        assert_eq!(taken, [0, 1, 2]);
+        assert!(!rings(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_full_mailbox_says_so_and_can_still_be_told_to_stop() {
+        let (sender, receiver) = mailbox().unwrap();
+        for number in 0..CAPACITY as u64 {
+            sender.try_send(command(number)).unwrap();
+        }
+        assert_eq!(sender.try_send(command(0)), Err(CommandError::Busy));
+        assert!(!receiver.is_stopping());
+        sender.stop();
+        assert!(receiver.is_stopping());
+        drop(receiver);
+        let last = Command::RemoveParticipant { participant: ParticipantId(1) };
+        assert_eq!(sender.try_send(last), Err(CommandError::Stopped));
+    }
+}

@@ -1,0 +1,121 @@
+//! What a worker tells about itself, once a second.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use veche_sfu_core::drops::DropCounts;
+
+/// Counters of one worker since its start, and what it has to do now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkerMetrics {
+    /// Which worker.
+    pub worker: usize,
+    /// Whether it runs. `false` after [`crate::Handle::stop`], and when it has panicked.
+    pub running: bool,
+    /// Its UDP and TCP port.
+    pub port: u16,
+    /// Participants in its rooms now.
+    pub participants: usize,
+    /// TCP connections now.
+    pub connections: usize,
+    /// What came and went.
+    pub traffic: Traffic,
+    /// Packets that the core dropped, by reason.
+    pub drops: DropCounts,
+}
+
+/// Packets (datagrams, and frames over TCP) of one worker since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Packets received.
+    pub packets_in: u64,
+    /// Bytes of them, without IP and UDP or TCP headers.
+    pub bytes_in: u64,
+    /// Packets handed to the system to send.
+    pub packets_out: u64,
+    /// Bytes of them, without IP and UDP or TCP headers.
+    pub bytes_out: u64,
+    /// Calls with which more than one packet was sent (UDP GSO).
+    pub trains_out: u64,
+    /// Packets that the system refused to send, for example for want of a route.
+    pub send_errors: u64,
+    /// Packets dropped because a socket's send buffer, or a TCP connection's queue, was full.
+    pub send_drops: u64,
+}
+
+/// What a worker and the control plane share, beside commands and events.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    /// The worker writes with `try_lock` once a second: a reader never holds it up.
+    metrics: Mutex<WorkerMetrics>,
+    /// Packets a second, in and out, and participants, on one scale. See [`PACKETS_PER_PARTICIPANT`].
+    load: AtomicU64,
+    /// Rooms created since `load` was measured: their participants are yet to come.
+    fresh_rooms: AtomicU64,
+    gone: AtomicBool,
+}
+
+/// How many packets a second a participant, or a room without any yet, is taken for when loads are compared: as many
+/// as one with a microphone, some of whose listeners come later.
+const PACKETS_PER_PARTICIPANT: u64 = 100;
+
+impl Shared {
+    pub(crate) fn new(worker: usize, port: u16) -> Self {
+        let metrics = WorkerMetrics { worker, port, ..WorkerMetrics::default() };
+        Self { metrics: Mutex::new(metrics), ..Self::default() }
+    }
+
+    pub(crate) fn metrics(&self) -> WorkerMetrics {
+        let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        metrics.running = !self.is_gone();
+        metrics
+    }
+
+    /// How much the worker has to do; `None` when it is gone.
+    pub(crate) fn load(&self) -> Option<u64> {
+        let fresh = self.fresh_rooms.load(Ordering::Relaxed) * PACKETS_PER_PARTICIPANT;
+        (!self.is_gone()).then(|| self.load.load(Ordering::Relaxed) + fresh)
+    }
+
+    pub(crate) fn on_room_created(&self) {
+        self.fresh_rooms.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes the worker's numbers; `packets_per_second` since the last time. Tells nothing while somebody reads.
+    pub(crate) fn publish(&self, packets_per_second: u64, metrics: impl FnOnce(&mut WorkerMetrics)) {
+        if let Ok(mut shared) = self.metrics.try_lock() {
+            metrics(&mut shared);
+            let participants = shared.participants as u64 * PACKETS_PER_PARTICIPANT;
+            self.load.store(packets_per_second + participants, Ordering::Relaxed);
+            self.fresh_rooms.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// The worker has ended, for whatever reason.
+    pub(crate) fn on_gone(&self) {
+        self.gone.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rooms_count_as_load_until_it_is_measured_again() {
+        let shared = Shared::default();
+        assert_eq!(shared.load(), Some(0));
+        shared.on_room_created();
+        shared.on_room_created();
+        assert_eq!(shared.load(), Some(2 * PACKETS_PER_PARTICIPANT));
+        shared.publish(30, |metrics| metrics.participants = 1);
+        assert_eq!(shared.load(), Some(30 + PACKETS_PER_PARTICIPANT));
+        shared.on_gone();
+        assert_eq!(shared.load(), None);
+        assert!(!shared.metrics().running);
+    }
+}

@@ -1,0 +1,218 @@
+//! One worker: an engine, its port, and the loop between them.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use veche_sfu_core::control::Event;
+use veche_sfu_core::engine::{Engine, EngineConfig};
+use veche_sfu_core::path::Path;
+
+use crate::mailbox;
+use crate::metrics::{Shared, Traffic};
+use crate::poller::{Interest, Poller, Ready, Token};
+use crate::tcp::{TcpInput, TcpPort};
+use crate::udp::UdpPort;
+
+/// How many commands are taken in one turn, so that a burst of them does not hold up media.
+const COMMANDS_PER_TURN: usize = 32;
+
+/// How often the worker tells its numbers and looks for what is overdue.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// How soon to try again to hand out events that found the queue full.
+const EVENTS_RETRY: Duration = Duration::from_millis(10);
+
+/// Everything of one media thread. It shares nothing with other workers but the queue of events.
+pub(crate) struct Worker {
+    poller: Poller,
+    udp: UdpPort,
+    tcp: TcpPort,
+    mailbox: mailbox::Receiver,
+    engine: Engine,
+    events: flume::Sender<Event>,
+    /// An event that found the queue full. Those after it stay in the engine.
+    held: Option<Event>,
+    shared: Arc<Shared>,
+    traffic: Traffic,
+    /// When this turn began; all that happens in it happens now.
+    now: Instant,
+    /// Whether the mailbox holds more than the last turn took.
+    commands_left: bool,
+    next_housekeeping: Instant,
+    /// Packets in and out at the last housekeeping.
+    packets_before: u64,
+}
+
+/// What a worker is made of; it comes to life on its thread.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) poller: Poller,
+    pub(crate) udp: UdpPort,
+    pub(crate) tcp: TcpPort,
+    pub(crate) mailbox: mailbox::Receiver,
+    pub(crate) engine: EngineConfig,
+    pub(crate) events: flume::Sender<Event>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Parts {
+    /// Has the poller wait for all that can wake the worker.
+    pub(crate) fn register(&self) -> io::Result<()> {
+        self.poller.add(&self.mailbox, Token::Mailbox, Interest::Read)?;
+        self.udp.register(&self.poller)?;
+        self.tcp.register(&self.poller)
+    }
+}
+
+impl Worker {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let now = Instant::now();
+        let Parts { poller, udp, tcp, mailbox, engine, events, shared } = parts;
+        Self {
+            poller,
+            udp,
+            tcp,
+            mailbox,
+            engine: Engine::new(engine, now),
+            events,
+            held: None,
+            shared,
+            traffic: Traffic::default(),
+            now,
+            commands_left: false,
+            next_housekeeping: now + HOUSEKEEPING,
+            packets_before: 0,
+        }
+    }
+
+    /// Works until it is told to stop. An error is one of waiting, after which nothing can go on.
+    pub(crate) fn run(&mut self) -> io::Result<()> {
+        let mut ready = Ready::new();
+        while !self.mailbox.is_stopping() {
+            // 1. Wait for work. The clock is read once for all that the wait brings.
+            self.poller.wait(&mut ready, self.patience())?;
+            self.now = Instant::now();
+            // 2. and 3. One batch from each socket, so that a flood does not starve what follows.
+            self.receive_udp(&ready);
+            self.receive_tcp(&ready);
+            // 4. Commands of the control plane.
+            self.take_commands(&ready);
+            // 5. What is due.
+            self.handle_timeouts();
+            // 6. Everything that the above has made is sent, in trains.
+            self.flush();
+            // 7. Events to the control plane.
+            self.hand_out_events();
+        }
+        self.close();
+        Ok(())
+    }
+
+    /// How long nothing is due.
+    fn patience(&self) -> Duration {
+        if self.commands_left {
+            return Duration::ZERO;
+        }
+        let mut due = self.next_housekeeping;
+        if let Some(timeout) = self.engine.poll_timeout() {
+            due = due.min(timeout);
+        }
+        if self.held.is_some() {
+            due = due.min(self.now + EVENTS_RETRY);
+        }
+        due.saturating_duration_since(Instant::now())
+    }
+
+    fn receive_udp(&mut self, ready: &Ready) {
+        for token in ready.tokens() {
+            if let Token::Udp(index) = token {
+                self.udp.receive(index, &mut self.traffic, |path, datagram| {
+                    self.engine.handle_datagram(self.now, path, datagram);
+                });
+            }
+        }
+    }
+
+    fn receive_tcp(&mut self, ready: &Ready) {
+        for token in ready.tokens() {
+            match token {
+                Token::Listener(index) => self.tcp.accept(index, self.now, &self.poller),
+                Token::Connection(id) => {
+                    self.tcp.handle_ready(id, self.now, &self.poller, &mut self.traffic, |input| {
+                        handle_tcp(&mut self.engine, self.now, input);
+                    });
+                }
+                Token::Mailbox | Token::Udp(_) => {}
+            }
+        }
+    }
+
+    fn take_commands(&mut self, ready: &Ready) {
+        if self.commands_left || ready.tokens().any(|token| token == Token::Mailbox) {
+            let taken_all =
+                self.mailbox.take(COMMANDS_PER_TURN, |command| self.engine.handle_command(self.now, command));
+            self.commands_left = !taken_all;
+        }
+    }
+
+    fn handle_timeouts(&mut self) {
+        if self.engine.poll_timeout().is_some_and(|due| due <= self.now) {
+            self.engine.handle_timeout(self.now);
+        }
+        if self.next_housekeeping <= self.now {
+            self.udp.handle_timeout(self.now);
+            self.tcp.handle_timeout(self.now, &self.poller, |input| {
+                handle_tcp(&mut self.engine, self.now, input);
+            });
+            self.tell_numbers(self.now.duration_since(self.next_housekeeping) + HOUSEKEEPING);
+            self.next_housekeeping = self.now + HOUSEKEEPING;
+        }
+    }
+
+    fn flush(&mut self) {
+        self.udp.begin_flush();
+        self.engine.flush(&mut |transmit| match transmit.path {
+            Path::Udp { .. } => self.udp.send(&transmit, &mut self.traffic),
+            Path::Tcp { .. } => self.tcp.send(&transmit, &self.poller, &mut self.traffic),
+        });
+    }
+
+    /// While the control plane does not read, events stay where they are, and media goes on.
+    fn hand_out_events(&mut self) {
+        while let Some(event) = self.held.take().or_else(|| self.engine.poll_event()) {
+            if let Err(flume::TrySendError::Full(event)) = self.events.try_send(event) {
+                self.held = Some(event);
+                return;
+            }
+        }
+    }
+
+    /// Tells the clients that this is the end.
+    fn close(&mut self) {
+        self.now = Instant::now();
+        self.engine.close(self.now);
+        self.flush();
+        self.hand_out_events();
+        self.tell_numbers(HOUSEKEEPING);
+    }
+
+    fn tell_numbers(&mut self, elapsed: Duration) {
+        let packets = self.traffic.packets_in + self.traffic.packets_out;
+        let rate = (packets - self.packets_before) as f64 / elapsed.as_secs_f64();
+        self.packets_before = packets;
+        self.shared.publish(rate as u64, |metrics| {
+            metrics.participants = self.engine.participants();
+            metrics.connections = self.tcp.len();
+            metrics.traffic = self.traffic;
+            metrics.drops.clone_from(self.engine.drops());
+        });
+    }
+}
+
+fn handle_tcp(engine: &mut Engine, now: Instant, input: TcpInput<'_>) {
+    match input {
+        TcpInput::Frame(path, frame) => engine.handle_datagram(now, path, frame),
+        TcpInput::Gone(path) => engine.handle_disconnect(now, path),
+    }
+}

@@ -1,0 +1,131 @@
+//! Workers as the server starts and stops them.
+
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use veche_sfu::{CommandError, Handle, Sfu, SfuConfig, WorkerMetrics, start};
+use veche_sfu_core::control::Command;
+use veche_sfu_core::drops::DropReason;
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+fn config(workers: usize) -> SfuConfig {
+    SfuConfig {
+        bind: vec![LOCALHOST],
+        first_port: 0,
+        workers,
+        external_addresses: Vec::new(),
+        loopback: true,
+        tcp: true,
+        certificate_file: None,
+        dtls13: false,
+        max_data_message: 65_536,
+    }
+}
+
+/// Waits on what a worker tells once a second.
+fn wait_for(handle: &Handle, what: impl Fn(&[WorkerMetrics]) -> bool) -> Vec<WorkerMetrics> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let metrics = handle.metrics();
+        if what(&metrics) {
+            return metrics;
+        }
+        assert!(Instant::now() < deadline, "not in time: {metrics:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[tokio::test]
+async fn garbage_is_received_counted_and_dropped() {
+    let Sfu { handle, events, failures } = start(config(2)).unwrap();
+    let ports: Vec<u16> = handle.metrics().iter().map(|worker| worker.port).collect();
+    assert_eq!(ports.len(), 2);
+    assert_ne!(ports[0], ports[1]);
+
+    let client = UdpSocket::bind((LOCALHOST, 0)).unwrap();
+    for sent in 1..=1000 {
+        client.send_to(&[200; 300], (LOCALHOST, ports[1])).unwrap();
+        if sent % 100 == 0 {
+            // Where the system grants small buffers only, a longer burst could overrun a worker that has no core.
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    let metrics = wait_for(&handle, |workers| workers[1].traffic.packets_in == 1000);
+    assert!(metrics.iter().all(|worker| worker.running && worker.participants == 0));
+    assert_eq!(metrics[0].traffic.packets_in, 0);
+    assert_eq!(metrics[1].traffic.bytes_in, 300_000);
+    assert_eq!(metrics[1].traffic.packets_out, 0, "garbage is never answered");
+    assert_eq!(metrics[1].drops.total(), 1000);
+    assert_eq!(metrics[1].drops.get(DropReason::UnknownProtocol), 1000);
+
+    handle.stop().await;
+    assert!(handle.metrics().iter().all(|worker| !worker.running));
+    assert!(failures.recv_async().await.is_err(), "ended without a failure");
+    assert!(events.recv_async().await.is_err());
+    let again = UdpSocket::bind((LOCALHOST, ports[0]));
+    assert!(again.is_ok(), "the sockets are closed");
+}
+
+#[tokio::test]
+async fn frames_over_tcp_reach_the_engine() {
+    let Sfu { handle, .. } = start(config(1)).unwrap();
+    let port = handle.metrics()[0].port;
+    let mut client = TcpStream::connect((LOCALHOST, port)).unwrap();
+    // It begins as STUN does, and is none.
+    client.write_all(&[0, 3, 0, 1, 2]).unwrap();
+    let metrics =
+        wait_for(&handle, |workers| workers[0].connections == 1 && workers[0].traffic.packets_in == 1);
+    assert_eq!((metrics[0].traffic.bytes_in, metrics[0].drops.total()), (3, 1));
+    drop(client);
+    wait_for(&handle, |workers| workers[0].connections == 0);
+    handle.stop().await;
+    assert!(TcpStream::connect((LOCALHOST, port)).is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn who_has_stopped_takes_no_commands() {
+    let Sfu { handle, .. } = start(config(1)).unwrap();
+    let room = handle.create_room();
+    let command = || Command::RemoveParticipant { participant: handle.create_participant() };
+    handle.command(room, command()).await.unwrap();
+    handle.try_command(room, command()).unwrap();
+    handle.stop().await;
+    handle.stop().await;
+    assert_eq!(handle.command(room, command()).await, Err(CommandError::Stopped));
+    assert_eq!(handle.try_command(room, command()), Err(CommandError::Stopped));
+}
+
+#[tokio::test]
+async fn workers_stop_with_their_last_handle() {
+    let Sfu { handle, failures, .. } = start(config(1)).unwrap();
+    let other = handle.clone();
+    drop(handle);
+    assert!(other.metrics()[0].running);
+    drop(other);
+    assert!(failures.recv_async().await.is_err());
+}
+
+#[tokio::test]
+async fn rooms_are_spread_over_workers() {
+    let Sfu { handle, .. } = start(config(3)).unwrap();
+    let rooms: Vec<_> = (0..6).map(|_| handle.create_room()).collect();
+    let mut workers: Vec<u64> = rooms.iter().map(|room| room.0 % 3).collect();
+    workers.sort_unstable();
+    assert_eq!(workers, [0, 0, 1, 1, 2, 2]);
+    let mut unique = rooms.clone();
+    unique.sort_unstable();
+    unique.dedup();
+    assert_eq!(unique.len(), rooms.len());
+    handle.stop().await;
+}
+
+#[test]
+fn a_port_in_use_is_said_with_its_setting() {
+    let other = UdpSocket::bind((LOCALHOST, 0)).unwrap();
+    let first_port = other.local_addr().unwrap().port();
+    let error = start(SfuConfig { first_port, ..config(1) }).unwrap_err();
+    assert_eq!(error.setting, "media.first_port");
+    assert!(error.to_string().contains("VECHE_MEDIA_FIRST_PORT"), "{error}");
+}
