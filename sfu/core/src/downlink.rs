@@ -104,7 +104,7 @@ impl Participant {
             out.clear();
             let timestamp = slot.forwarder.clock().at(ctx.now.nanos);
             rtcp::sender_report(slot.ssrc, ctx.now.ntp, timestamp, slot.sent_packets, slot.sent_octets, out);
-            rtcp::cname(slot.ssrc, crate::sdp::CNAME, out);
+            rtcp::cname(slot.ssrc, &self.cname, out);
             let _ = transport.send_rtcp(out);
         }
     }

@@ -97,6 +97,8 @@ pub struct Participant {
     pub counters: Counters,
     /// Dropped packets.
     pub drops: DropCounts,
+    /// The CNAME of all slots, for sender reports.
+    pub cname: String,
     /// The SSRC that feedback is sent with.
     pub feedback_ssrc: Ssrc,
     /// When reports are due.
@@ -141,6 +143,7 @@ impl Participant {
             told_state: None,
             counters: Counters::default(),
             drops: DropCounts::default(),
+            cname: String::new(),
             feedback_ssrc: Ssrc(rng.random()),
             reports_at: now,
             spoke_at: None,
@@ -202,8 +205,10 @@ impl Participant {
                 }
             }
         }
+        self.cname.clone_from(&negotiation.cname);
         if let Some(transport) = self.transport.as_mut() {
             transport.extensions = negotiation.extensions;
+            transport.writable_extensions = negotiation.writable_extensions;
         }
         changes
     }

@@ -96,6 +96,8 @@ pub struct Transport {
     failed: Option<FailReason>,
     /// The ids of header extensions, the same in all sections.
     pub extensions: ExtensionIds,
+    /// Those of them that the client takes in its slots.
+    pub writable_extensions: ExtensionIds,
     next_transport_seq: u16,
     send: SendBuffer,
 }
@@ -119,6 +121,7 @@ impl Transport {
             secured: false,
             failed: None,
             extensions: ExtensionIds::default(),
+            writable_extensions: ExtensionIds::default(),
             next_transport_seq: 0,
             send: SendBuffer::default(),
         }
@@ -271,7 +274,7 @@ impl Transport {
         let Some(outbound) = self.outbound.as_mut() else { return Err(DropReason::NotConnected) };
         let transport_seq = self.next_transport_seq.to_be_bytes();
         let send_time = now.abs_send_time();
-        let ids = &self.extensions;
+        let ids = &self.writable_extensions;
         let written = self.send.write(|out, start| {
             let header_len = write_header(out, ids, packet, &transport_seq, &send_time);
             out.extend_from_slice(packet.prefix);
