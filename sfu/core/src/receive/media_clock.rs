@@ -9,14 +9,6 @@
 
 use std::collections::VecDeque;
 
-/// The server time in ticks of an RTP clock, which wraps as RTP timestamps do; rounded to the nearest, so that a
-/// mapping with an unchanged offset gives back exact steps.
-pub fn to_rtp(server_time: i64, clock_rate: u32) -> u32 {
-    let rate = i64::from(clock_rate);
-    let (seconds, nanos) = (server_time.div_euclid(SECOND), server_time.rem_euclid(SECOND));
-    seconds.wrapping_mul(rate).wrapping_add((nanos * rate + SECOND / 2) / SECOND) as u32
-}
-
 /// How a publisher's NTP clock relates to the server's time. Shared by all layers of the publisher.
 #[derive(Debug)]
 pub struct NtpClock {
@@ -59,7 +51,8 @@ pub struct MediaClock {
     early_report: Option<(i64, u32)>,
     /// How many packets in a row had a timestamp below the newest.
     behind: u32,
-    /// The offset and the extended timestamp from which on it holds, oldest first; the last one is in use.
+    /// Server time less media time, in ticks, and the extended timestamp from which on it holds, oldest first. The last
+    /// one is in use. Whole ticks make timestamps come out as evenly as they came in.
     offsets: VecDeque<(i64, i64)>,
     /// Whether the offset moves towards its target, which it does until it is reached.
     moving: bool,
@@ -120,8 +113,8 @@ impl MediaClock {
     pub fn on_packet(&mut self, now: i64, rtp_timestamp: u32) {
         let Some(newest) = self.newest else { return self.begin(now, rtp_timestamp) };
         let extended = self.extend(rtp_timestamp);
-        let media = self.media_nanos(extended);
-        let elapsed = media - self.media_nanos(newest);
+        let media = self.to_nanos(extended);
+        let elapsed = media - self.to_nanos(newest);
         if elapsed <= 0 {
             self.behind = if elapsed < 0 { self.behind + 1 } else { 0 };
             if elapsed < -TOO_FAR_BACK || self.behind >= TOO_MANY_BACK {
@@ -164,7 +157,7 @@ impl MediaClock {
         let extended = self.extend(rtp_timestamp);
         let in_force = self.offsets.iter().rev().find(|(from, _)| *from <= extended);
         let (_, offset) = in_force.or(self.offsets.front())?;
-        Some(self.media_nanos(extended) + offset)
+        Some(self.to_nanos(extended + offset))
     }
 
     /// Whether the mapping goes through the publisher's NTP clock, and so agrees with its other layers.
@@ -176,10 +169,10 @@ impl MediaClock {
     fn begin(&mut self, now: i64, rtp_timestamp: u32) {
         // Extending anew keeps hostile jumps from adding up to an overflow.
         let extended = i64::from(rtp_timestamp);
-        let sample = now - self.media_nanos(extended);
+        let sample = now - self.to_nanos(extended);
         // Server time does not go back, even if the timestamps do.
-        let before = self.newest.and_then(|newest| self.server_time(newest as u32));
-        let offset = sample.max(before.map_or(i64::MIN, |b| b + MILLISECOND - self.media_nanos(extended)));
+        let before = self.newest.zip(self.offsets.back()).map(|(newest, (_, offset))| newest + offset);
+        let offset = self.to_ticks(sample).max(before.map_or(i64::MIN, |b| b + 1 - extended));
         self.newest = Some(extended);
         self.envelope = LowerEnvelope::new(MEDIA_BUCKET);
         self.envelope.on_sample(now, sample);
@@ -194,7 +187,7 @@ impl MediaClock {
     }
 
     fn pair(&mut self, ntp_nanos: i64, rtp_timestamp: u32) {
-        let sample = ntp_nanos - self.media_nanos(self.extend(rtp_timestamp));
+        let sample = ntp_nanos - self.to_nanos(self.extend(rtp_timestamp));
         let near = self.ntp_offset.filter(|o| (o - sample).abs() < SECOND / 10);
         self.ntp_offset = Some(near.map_or(sample, |o| i64::midpoint(o, sample)));
     }
@@ -208,12 +201,12 @@ impl MediaClock {
     fn move_offset(&mut self, from: i64, elapsed: i64) {
         let Some(target) = self.reported_offset().or(self.envelope.min()) else { return };
         let Some(&(_, current)) = self.offsets.back() else { return };
-        let wrong = target - current;
-        self.moving = if self.moving { wrong != 0 } else { wrong.abs() >= DEAD_BAND };
+        let wrong = self.to_ticks(target) - current;
+        self.moving = if self.moving { wrong != 0 } else { wrong.abs() >= self.to_ticks(DEAD_BAND) };
         if !self.moving {
             return;
         }
-        let step = (elapsed / 4).min(MAX_STEP).max(elapsed / SLOW_STEP_DIVISOR);
+        let step = self.to_ticks((elapsed / 4).min(MAX_STEP).max(elapsed / SLOW_STEP_DIVISOR)).max(1);
         if self.offsets.len() == MAX_OFFSETS {
             self.offsets.pop_front();
         }
@@ -228,9 +221,16 @@ impl MediaClock {
         }
     }
 
-    fn media_nanos(&self, extended: i64) -> i64 {
-        let (seconds, ticks) = (extended.div_euclid(self.clock_rate), extended.rem_euclid(self.clock_rate));
-        seconds * SECOND + ticks * SECOND / self.clock_rate
+    /// Rounded up by less than a nanosecond, so that whichever way the result is made ticks of the same rate again,
+    /// they are the same.
+    fn to_nanos(&self, ticks: i64) -> i64 {
+        let (seconds, rest) = (ticks.div_euclid(self.clock_rate), ticks.rem_euclid(self.clock_rate));
+        seconds * SECOND + (rest * SECOND + self.clock_rate - 1) / self.clock_rate
+    }
+
+    fn to_ticks(&self, nanos: i64) -> i64 {
+        let (seconds, rest) = (nanos.div_euclid(SECOND), nanos.rem_euclid(SECOND));
+        seconds * self.clock_rate + rest * self.clock_rate / SECOND
     }
 }
 
@@ -488,14 +488,19 @@ mod tests {
     }
 
     #[test]
-    fn server_time_becomes_exact_steps_of_a_slot_clock() {
-        let mut clock = MediaClock::new(90_000);
-        clock.on_packet(987_654_321, u32::MAX - 3000);
-        let at = |ticks: u32| {
-            to_rtp(clock.server_time((u32::MAX - 3000).wrapping_add(ticks)).expect("a packet came"), 90_000)
-        };
-        for ticks in [1, 2999, 3000, 3001, 6000, 900_000] {
-            assert_eq!(at(ticks).wrapping_sub(at(0)), ticks);
+    fn timestamps_come_out_as_evenly_as_they_came_in() {
+        let mut rng = StdRng::seed_from_u64(14);
+        for rate in [48_000, 90_000] {
+            let mut clock = MediaClock::new(rate);
+            clock.on_packet(rng.random_range(0..1_000_000 * SECOND), u32::MAX - 3000);
+            let nanos =
+                |ticks: u32| clock.server_time((u32::MAX - 3000).wrapping_add(ticks)).expect("a packet came");
+            let ticks = |nanos: i64| (i128::from(nanos) * i128::from(rate) / i128::from(SECOND)) as u32;
+            let rounded = |nanos: i64| ticks(nanos + SECOND / i64::from(rate) / 2);
+            for n in 0..20_000 {
+                assert_eq!(ticks(nanos(n * 7)).wrapping_sub(ticks(nanos(0))), n * 7);
+                assert_eq!(rounded(nanos(n * 7)).wrapping_sub(rounded(nanos(0))), n * 7);
+            }
         }
     }
 }
