@@ -12,6 +12,6 @@ pub mod engine;
 pub mod ids;
 pub mod media;
 pub mod path;
-//pub mod rtcp;
+pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
