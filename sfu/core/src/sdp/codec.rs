@@ -298,8 +298,9 @@ mod tests {
 
     /// Matches the codecs of a section with these formats and attributes.
     fn matched(kind: MediaKind, flow: Flow, formats: &str, attributes: &[&str]) -> Vec<MatchedCodec> {
-        let lines: String = attributes.iter().map(|a| format!("a={a}\r\n")).collect();
-        let text = format!("v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\nm=x 9 UDP/TLS/RTP/SAVPF {formats}\r\n{lines}");
+        let lines = attributes.join("\r\na=");
+        let text =
+            format!("v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\nm=x 9 UDP/TLS/RTP/SAVPF {formats}\r\na={lines}\r\n");
         match_codecs(&parse(&text).unwrap().media[0], kind, flow).unwrap()
     }
 

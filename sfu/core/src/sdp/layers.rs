@@ -152,8 +152,8 @@ mod tests {
     use crate::sdp::parser::parse;
 
     fn read(attributes: &[&str]) -> Result<OfferedLayers, OfferError> {
-        let lines: String = attributes.iter().map(|a| format!("a={a}\r\n")).collect();
-        let text = format!("v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\nm=video 9 X 96\r\n{lines}");
+        let lines = attributes.join("\r\na=");
+        let text = format!("v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\nm=video 9 X 96\r\na={lines}\r\n");
         let lines = parse(&text).unwrap();
         check_one_track(&lines.media[0])?;
         read_layers(&lines.media[0], MediaKind::Video)
