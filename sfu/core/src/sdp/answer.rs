@@ -57,8 +57,9 @@ impl Answer<'_> {
         line!(lines, "t=0 0");
         let bundled: Vec<&Mid> = self.offer.bundle.iter().filter(|mid| self.is_accepted(mid)).collect();
         if !self.offer.bundle.is_empty() {
-            let mids: Vec<&str> = bundled.iter().map(|mid| mid.as_str()).collect();
-            line!(lines, "a=group:BUNDLE {}", mids.join(" "));
+            let group: Vec<&str> =
+                std::iter::once("BUNDLE").chain(bundled.iter().map(|mid| mid.as_str())).collect();
+            line!(lines, "a=group:{}", group.join(" "));
         }
         line!(lines, "a=ice-lite");
         if self.offer.allow_mixed {

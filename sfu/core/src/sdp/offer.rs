@@ -158,7 +158,14 @@ fn read_bundle(lines: &SessionLines<'_>) -> Result<Vec<Mid>, OfferError> {
         Some(mid) => Ok(mid),
         None => error(line, format!("{} is no mid", quoted(mid))),
     };
-    mids.map(read).collect()
+    let mut group: Vec<Mid> = Vec::new();
+    for mid in mids {
+        let mid = read(mid)?;
+        if !group.contains(&mid) {
+            group.push(mid);
+        }
+    }
+    Ok(group)
 }
 
 /// Port 0 stops a section, unless it stands for "only within the BUNDLE group" (RFC 9143 section 6): Firefox writes
