@@ -16,7 +16,7 @@ use crate::sdp::{Fingerprint, SetupRole};
 /// The server's certificate, one per process.
 #[derive(Clone)]
 pub struct Certificate {
-    certificate: Vec<u8>,
+    der: Vec<u8>,
     private_key: Vec<u8>,
     fingerprint: Fingerprint,
 }
@@ -43,12 +43,12 @@ impl Certificate {
         EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &private_key)
             .map_err(|_| CertificateError::PrivateKey)?;
         let fingerprint = fingerprint_of(&certificate);
-        Ok(Self { certificate, private_key, fingerprint })
+        Ok(Self { der: certificate, private_key, fingerprint })
     }
 
     /// The certificate, in DER.
     pub fn certificate(&self) -> &[u8] {
-        &self.certificate
+        &self.der
     }
 
     /// The private key, in PKCS#8 DER.
@@ -355,7 +355,7 @@ fn new_dtls(certificate: &Certificate, role: SetupRole, dtls13: bool, seed: u64,
         .build()
         .expect("the settings are constants within the engine's limits");
     let identity = DtlsCertificate {
-        certificate: certificate.certificate.clone(),
+        certificate: certificate.der.clone(),
         private_key: certificate.private_key.clone(),
     };
     let new = if dtls13 { Dtls::new_auto } else { Dtls::new_12 };
@@ -394,7 +394,7 @@ mod tests {
         let good = certificate();
         assert_eq!(Certificate::new(vec![], good.private_key.clone()).unwrap_err(), CertificateError::Empty);
         assert_eq!(
-            Certificate::new(good.certificate.clone(), vec![1, 2, 3]).unwrap_err(),
+            Certificate::new(good.der.clone(), vec![1, 2, 3]).unwrap_err(),
             CertificateError::PrivateKey
         );
         assert_eq!(good.fingerprint(), fingerprint_of(good.certificate()));
@@ -588,14 +588,7 @@ mod tests {
         fn with_peer_mtu(role: SetupRole, dtls13: bool, seed: u64, mtu: usize) -> Self {
             let now = start();
             let theirs = certificate();
-            let ours = DtlsSession::new(
-                &certificate(),
-                role,
-                fingerprint_of(&theirs.certificate),
-                dtls13,
-                seed,
-                now,
-            );
+            let ours = DtlsSession::new(&certificate(), role, fingerprint_of(&theirs.der), dtls13, seed, now);
             let config = Config::builder()
                 .mtu(mtu)
                 .max_queue_tx(60)
@@ -605,8 +598,7 @@ mod tests {
                 .dangerously_set_rng_seed(seed + 1)
                 .build()
                 .unwrap();
-            let identity =
-                DtlsCertificate { certificate: theirs.certificate, private_key: theirs.private_key };
+            let identity = DtlsCertificate { certificate: theirs.der, private_key: theirs.private_key };
             let mut peer = if dtls13 {
                 Dtls::new_auto(Arc::new(config), identity, now)
             } else {

@@ -223,11 +223,11 @@ fn a_slow_receiver_that_may_lose_messages_keeps_its_channel() {
         room.send(0, "state", 0, "", &payload);
         room.run(Duration::from_millis(50));
     }
+    room.clients[1].stalled = false;
+    room.run(60 * SECOND);
     let lost = room.drops[&id(1)].get(DropReason::DataReceiverSlow) as usize;
     assert!(lost > 20);
     assert!(room.closed.is_empty());
-    room.clients[1].stalled = false;
-    room.run(60 * SECOND);
     assert_eq!(room.clients[1].received.len(), 160 - lost);
 }
 
@@ -476,6 +476,7 @@ struct Room {
     /// By time and number: the client, whether towards it, the packet.
     link: BTreeMap<(Instant, u64), (usize, bool, Vec<u8>)>,
     steps: u64,
+    sent: u64,
     closed: Vec<(ParticipantId, String, DataCloseReason)>,
     drops: BTreeMap<ParticipantId, DropCounts>,
     recorded: Vec<Vec<u8>>,
@@ -495,6 +496,7 @@ impl Room {
             jitter: Duration::ZERO,
             link: BTreeMap::new(),
             steps: 0,
+            sent: 0,
             closed: vec![],
             drops: BTreeMap::new(),
             recorded: vec![],
@@ -604,17 +606,17 @@ impl Room {
         }
         let mut at = self.now;
         if let Some(rate) = self.clients[client].down_rate.filter(|_| down) {
-            // A queue of at most 100 ms in front of the slow link.
+            // A queue of at most 600 ms in front of the slow link.
             let busy = &mut self.clients[client].busy_until;
-            if *busy > self.now + Duration::from_millis(100) {
+            if *busy > self.now + Duration::from_millis(600) {
                 return;
             }
             *busy = (*busy).max(self.now) + Duration::from_secs_f64(packet.len() as f64 / rate as f64);
             at = *busy;
         }
         at += Duration::from_millis(20) + self.jitter.mul_f64(self.rng.random());
-        let number = self.link.last_key_value().map_or(0, |(key, _)| key.1) + self.steps + 1;
-        self.link.insert((at, number << 20 | self.link.len() as u64), (client, down, packet));
+        self.sent += 1;
+        self.link.insert((at, self.sent), (client, down, packet));
     }
 }
 
