@@ -151,7 +151,7 @@ const MAX_REORDERED: usize = 64;
 /// Outputs that may wait for the owner to poll them.
 const MAX_OUTPUTS: usize = 512;
 /// The engine names a time some years ahead when it has nothing to wait for.
-const IDLE: Duration = Duration::from_secs(24 * 60 * 60);
+const IDLE: Duration = Duration::from_hours(24);
 
 impl DtlsSession {
     /// A session; when its role is active, the hello can be polled at once. The peer must present the certificate

@@ -29,7 +29,7 @@ const MESSAGE_COST: usize = 256;
 /// What may wait unread, in bytes: the least receive window.
 const MIN_RECEIVE_WINDOW: usize = 1 << 20;
 /// Messages that may wait unread. The receive window counts bytes only.
-const MAX_UNREAD: usize = 4096;
+pub const MAX_UNREAD: usize = 4096;
 /// With the DTLS record around it (37 bytes), UDP, IPv6 and a TURN channel's header, an SCTP packet fits 1280 bytes.
 const SCTP_MTU: usize = 1191;
 
@@ -144,7 +144,7 @@ impl Association {
         if !self.reading && carries_data(packet) {
             self.withheld.clear();
             self.withheld.extend_from_slice(packet);
-            if self.socket.messages_ready_count() >= MAX_UNREAD {
+            if self.unread() >= MAX_UNREAD {
                 // As with a full receive window, the client sends it again.
                 return;
             }
@@ -210,6 +210,11 @@ impl Association {
     /// How much waits to be sent or acknowledged, in bytes, with an allowance for each message.
     pub fn queued(&self) -> usize {
         self.queued
+    }
+
+    /// How many whole messages wait to be read.
+    pub fn unread(&self) -> usize {
+        self.socket.messages_ready_count()
     }
 
     /// Whether a message of this size could be queued now.

@@ -188,6 +188,13 @@ impl DataRelay {
         association.map_or(0, Association::queued)
     }
 
+    /// How many messages of a participant wait to be read.
+    #[cfg(test)]
+    pub(super) fn unread(&self, participant: ParticipantId) -> usize {
+        let association = self.members.get(&participant).and_then(|member| member.association.as_ref());
+        association.map_or(0, Association::unread)
+    }
+
     fn take_turn(&mut self, participant: ParticipantId) {
         if let Some(member) = self.members.get_mut(&participant) {
             member.is_ready = false;
