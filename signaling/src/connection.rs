@@ -61,10 +61,10 @@ pub(crate) async fn run(
             tracing::debug!(room = &*seat.room.room_id, peer = &*seat.peer_id, ?close, "connection ends");
             hub.disconnect(seat);
             if let Some(close) = close {
-                finish(&mut sink, &mut stream, close).await;
+                finish(&mut sink, &mut stream, Some(&mut outbox), close).await;
             }
         }
-        Err(error) => finish(&mut sink, &mut stream, Close::Because(error)).await,
+        Err(error) => finish(&mut sink, &mut stream, None, Close::Because(error)).await,
     }
 }
 
@@ -160,13 +160,19 @@ async fn write(settings: &Settings, sink: &mut Sink, outbox: &mut Outbox) -> Opt
     }
 }
 
-/// Says why, closes, and waits a little for the client's close, so that what was said arrives.
-async fn finish(sink: &mut Sink, stream: &mut Stream, close: Close) {
+/// Says what is left to say and why it ends, closes, and waits a little for the client's close, so that what was said
+/// arrives.
+async fn finish(sink: &mut Sink, stream: &mut Stream, outbox: Option<&mut Outbox>, close: Close) {
     let (code, error) = match close {
         Close::Left => (1000, None),
         Close::Because(error) => (error.kind.close_code(), Some(error)),
     };
     let goodbye = async {
+        if let Some(outbox) = outbox {
+            while let Some(Outgoing::Message(message)) = outbox.try_next() {
+                sink.feed(Frame::text(message)).await.ok()?;
+            }
+        }
         let reason = error.as_ref().map_or("left", |error| error.kind.code());
         if let Some(error) = error.clone() {
             sink.feed(Frame::text(encode(&error.into_message(None)))).await.ok()?;

@@ -479,3 +479,6 @@ fn no_such_room(room_id: &str) -> Error {
     let shown: String = room_id.chars().take(MAX_ROOM_ID_BYTES).collect();
     Error::new(ErrorKind::RoomNotFound, format!("there is no room `{shown}`; make it with POST"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,14 +34,14 @@ pub enum Close {
 /// The room's end of the queue.
 #[derive(Clone, Debug)]
 pub(crate) struct Link {
-    sender: mpsc::UnboundedSender<Outgoing>,
+    sender: mpsc::UnboundedSender<(Outgoing, usize)>,
     shared: Arc<Shared>,
 }
 
 /// The connection's end of the queue.
 #[derive(Debug)]
 pub struct Outbox {
-    receiver: mpsc::UnboundedReceiver<Outgoing>,
+    receiver: mpsc::UnboundedReceiver<(Outgoing, usize)>,
     shared: Arc<Shared>,
 }
 
@@ -75,12 +75,18 @@ impl Link {
             return;
         }
         // A connection that has just ended drops what is still sent to it.
-        let _ = self.sender.send(Outgoing::Message(message));
+        let _ = self.sender.send((Outgoing::Message(message), cost));
+    }
+
+    /// Queues the first message, which tells the whole state of the room. It is not counted: a large room must not
+    /// cut whoever comes.
+    pub(crate) fn send_first(&self, message: Bytes) {
+        let _ = self.sender.send((Outgoing::Message(message), 0));
     }
 
     /// Ends the connection after what is queued.
     pub(crate) fn close(&self, close: Close) {
-        let _ = self.sender.send(Outgoing::Close(close));
+        let _ = self.sender.send((Outgoing::Close(close), 0));
     }
 }
 
@@ -88,15 +94,13 @@ impl Outbox {
     /// What to send next; `None` when the room has let go of the connection.
     pub async fn next(&mut self) -> Option<Outgoing> {
         let next = self.receiver.recv().await;
-        self.taken(next.as_ref());
-        next
+        self.taken(next)
     }
 
     /// The same without waiting.
     pub fn try_next(&mut self) -> Option<Outgoing> {
         let next = self.receiver.try_recv().ok();
-        self.taken(next.as_ref());
-        next
+        self.taken(next)
     }
 
     /// Waits until the client has been too slow.
@@ -105,10 +109,10 @@ impl Outbox {
         async move { shared.overflow.notified().await }
     }
 
-    fn taken(&self, outgoing: Option<&Outgoing>) {
-        if let Some(Outgoing::Message(message)) = outgoing {
-            self.shared.queued.fetch_sub(message.len() + MESSAGE_OVERHEAD, Ordering::Relaxed);
-        }
+    fn taken(&self, next: Option<(Outgoing, usize)>) -> Option<Outgoing> {
+        let (outgoing, cost) = next?;
+        self.shared.queued.fetch_sub(cost, Ordering::Relaxed);
+        Some(outgoing)
     }
 }
 

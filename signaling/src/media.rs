@@ -53,6 +53,8 @@ impl Media {
             Way::Sfu(handle) => handle.command(room, command).await.is_ok(),
             Way::Queue { commands, .. } => commands.send_async((room, command)).await.is_ok(),
         };
-        taken.then_some(()).ok_or_else(|| Error::new(ErrorKind::ServerStopping, "the media plane has stopped"))
+        taken
+            .then_some(())
+            .ok_or_else(|| Error::new(ErrorKind::ServerStopping, "the media plane has stopped"))
     }
 }

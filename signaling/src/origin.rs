@@ -19,7 +19,8 @@ pub(crate) fn is_listed(origin: &HeaderValue, allowed: &[String]) -> bool {
 
 /// Whether a text is an origin (RFC 6454 section 6.2) of a web page.
 pub(crate) fn is_origin(text: &str) -> bool {
-    authority(text).is_some_and(|authority| !authority.is_empty() && !authority.contains(['/', '?', '#', '@']))
+    authority(text)
+        .is_some_and(|authority| !authority.is_empty() && !authority.contains(['/', '?', '#', '@']))
 }
 
 fn is_same_host(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {

@@ -497,7 +497,9 @@ mod tests {
 
     fn typescript() -> String {
         let config = Config::default();
-        let mut file = String::from("// Written by `cargo test -p veche-signaling export -- --ignored` from signaling/src/protocol.rs.\n");
+        let mut file = String::from(
+            "// Written by `cargo test -p veche-signaling export -- --ignored` from signaling/src/protocol.rs.\n",
+        );
         macro_rules! export {
             ($($name:ident)+) => { $(
                 file.push('\n');

@@ -114,7 +114,10 @@ impl Settings {
         }
         let is_origin = |origin: &&String| *origin != "*" && !crate::origin::is_origin(origin);
         if let Some(origin) = self.allowed_origins.iter().find(is_origin) {
-            return Err(("allowed_origins", format!("`{origin}` is not like \"https://app.example\" or \"*\"")));
+            return Err((
+                "allowed_origins",
+                format!("`{origin}` is not like \"https://app.example\" or \"*\""),
+            ));
         }
         Ok(())
     }
@@ -130,7 +133,10 @@ mod tests {
         let field = |settings: Settings| settings.check().unwrap_err().0;
         assert_eq!(field(Settings { max_rooms: 0, ..Settings::default() }), "max_rooms");
         assert_eq!(field(Settings { idle_seconds: 15, ..Settings::default() }), "idle_seconds");
-        assert_eq!(field(Settings { max_message_bytes: 2 << 20, ..Settings::default() }), "max_message_bytes");
+        assert_eq!(
+            field(Settings { max_message_bytes: 2 << 20, ..Settings::default() }),
+            "max_message_bytes"
+        );
         assert_eq!(field(Settings { max_queued_bytes: 1, ..Settings::default() }), "max_queued_bytes");
         let stun_servers = vec!["stun.example".to_owned()];
         assert_eq!(field(Settings { stun_servers, ..Settings::default() }), "stun_servers");

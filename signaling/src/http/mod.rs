@@ -107,7 +107,10 @@ async fn openapi(State(document): State<Arc<OpenApiDocument>>) -> Json<OpenApiDo
 
 async fn not_found(uri: Uri) -> Error {
     let path: String = uri.path().chars().take(200).collect();
-    Error::new(ErrorKind::NotFound, format!("nothing is at {path}; /realtime/openapi.json lists what there is"))
+    Error::new(
+        ErrorKind::NotFound,
+        format!("nothing is at {path}; /realtime/openapi.json lists what there is"),
+    )
 }
 
 async fn method_not_allowed(method: Method) -> Error {

@@ -64,7 +64,8 @@ pub(crate) async fn send(
         inbound::string(&envelope, field)?
             .ok_or_else(|| Error::new(ErrorKind::BadRequest, format!("{field}: missing")))
     };
-    let (room_id, target, signal_type) = (needed("room_id")?, needed("target_peer_id")?, needed("signal_type")?);
+    let (room_id, target, signal_type) =
+        (needed("room_id")?, needed("target_peer_id")?, needed("signal_type")?);
     let room = hub.room(&room_id)?;
     let message: Bytes = inbound::relayed(envelope, &signal_type, None)?;
     room.lock().relay(&target, message)?;

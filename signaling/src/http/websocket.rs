@@ -44,12 +44,12 @@ pub(crate) async fn connect(
     query: Result<Query<ConnectQuery>, Error>,
     upgrade: Result<IncomingUpgrade, StatusCode>,
 ) -> Result<Response, Error> {
-    let not_a_websocket = || Error::new(ErrorKind::BadRequest, "this address is for WebSockets: connect to ws://…");
+    let not_a_websocket =
+        || Error::new(ErrorKind::BadRequest, "this address is for WebSockets: connect to ws://…");
     let upgrade = upgrade.map_err(|_| not_a_websocket())?;
     let permit = api.hub.admit()?;
-    let (response, upgrade) = upgrade
-        .upgrade(connection::websocket_options(api.deflate.clone()))
-        .map_err(|_| not_a_websocket())?;
+    let (response, upgrade) =
+        upgrade.upgrade(connection::websocket_options(api.deflate.clone())).map_err(|_| not_a_websocket())?;
     // Browsers hide the answer to a failed handshake from the page, so refusals are told over the open WebSocket.
     let request = if origin::is_allowed(&headers, &api.hub.settings.allowed_origins) {
         query.map(|Query(query)| JoinRequest {

@@ -1,6 +1,8 @@
 //! What the media plane reports about a room, turned into state and messages.
 
-use veche_sfu_core::control::{self, ConnectionState, DataCloseReason, Quality, SlotChange, Speaker, TrackInfo};
+use veche_sfu_core::control::{
+    self, ConnectionState, DataCloseReason, Quality, SlotChange, Speaker, TrackInfo,
+};
 use veche_sfu_core::ids::{ParticipantId, RequestId, TrackId};
 use veche_sfu_core::media::{MediaKind, Source};
 use veche_sfu_core::sdp::OfferError;
@@ -8,8 +10,8 @@ use veche_sfu_core::sdp::OfferError;
 use super::{Member, RoomState};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::{
-    ActiveSpeaker, ConnectionQuality, MediaState, PeerQuality, ServerMessage, Slot, SlotReason, Track, TrackKind,
-    TrackSource,
+    ActiveSpeaker, ConnectionQuality, MediaState, PeerQuality, ServerMessage, Slot, SlotReason, Track,
+    TrackKind, TrackSource,
 };
 
 /// Slots of one participant that are remembered; an SDP session has fewer sections.
@@ -22,7 +24,8 @@ impl RoomState {
         request: RequestId,
         result: Result<String, OfferError>,
     ) {
-        let Some(id_of_offer) = self.members.get_mut(&id).and_then(|member| member.close_offer(request)) else {
+        let Some(id_of_offer) = self.members.get_mut(&id).and_then(|member| member.close_offer(request))
+        else {
             return;
         };
         let message = match result {

@@ -174,9 +174,7 @@ impl RoomState {
 
     /// Whether somebody is still away since this connection was lost.
     pub(crate) fn is_away(&self, id: ParticipantId, connection: u64) -> bool {
-        self.members
-            .get(&id)
-            .is_some_and(|member| member.connection == connection && member.link.is_none())
+        self.members.get(&id).is_some_and(|member| member.connection == connection && member.link.is_none())
     }
 
     /// Removes somebody for good, and tells the others.
@@ -299,7 +297,9 @@ impl RoomState {
             slots: member.slots.values().cloned().collect(),
             limits: welcome.limits,
         };
-        self.tell(id, &ServerMessage::Joined(joined));
+        if let Some(link) = &member.link {
+            link.send_first(encode(&ServerMessage::Joined(joined)));
+        }
         if let Some(state) = member.media_state {
             self.tell(id, &ServerMessage::Connection { state });
         }

@@ -3,6 +3,6 @@
 pub mod negotiation;
 
 pub use negotiation::{
-    DataSection, Fingerprint, IceCredentials, Negotiation, OfferError, PublishedLayer, PublishedSection, Section,
-    SectionUse, SetupRole, SlotSection,
+    DataSection, Fingerprint, IceCredentials, Negotiation, OfferError, PublishedLayer, PublishedSection,
+    Section, SectionUse, SetupRole, SlotSection,
 };

@@ -16,27 +16,27 @@ use yawc::{Frame, HttpRequest, OpCode, Options, WebSocket};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A server whose media plane the test plays.
-pub struct Server {
-    pub signaling: Signaling,
-    pub address: SocketAddr,
-    pub commands: flume::Receiver<(RoomId, Command)>,
-    pub events: flume::Sender<Event>,
+pub(crate) struct Server {
+    pub(crate) signaling: Signaling,
+    pub(crate) address: SocketAddr,
+    pub(crate) commands: flume::Receiver<(RoomId, Command)>,
+    pub(crate) events: flume::Sender<Event>,
 }
 
 /// A client's WebSocket.
-pub struct Client {
+pub(crate) struct Client {
     socket: WebSocket<TcpStream>,
 }
 
 /// An HTTP answer.
-pub struct Answer {
-    pub status: u16,
-    pub headers: String,
-    pub body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: String,
+    pub(crate) body: Value,
 }
 
 impl Server {
-    pub async fn start(settings: Settings) -> Self {
+    pub(crate) async fn start(settings: Settings) -> Self {
         let (media, commands) = Media::queue(1024);
         let (events, receiver) = flume::bounded(1024);
         let signaling = Signaling::start(settings, media, receiver);
@@ -48,12 +48,12 @@ impl Server {
     }
 
     /// Connects with what stands behind the `?`.
-    pub async fn connect(&self, query: &str) -> Client {
+    pub(crate) async fn connect(&self, query: &str) -> Client {
         self.connect_from(query, None).await.expect("the WebSocket opens")
     }
 
     /// The same as a page of an origin.
-    pub async fn connect_from(&self, query: &str, origin: Option<&str>) -> Option<Client> {
+    pub(crate) async fn connect_from(&self, query: &str, origin: Option<&str>) -> Option<Client> {
         let io = TcpStream::connect(self.address).await.unwrap();
         let url = format!("ws://{}/realtime/webrtc/signaling?{query}", self.address).parse().unwrap();
         let mut request = HttpRequest::builder();
@@ -66,7 +66,7 @@ impl Server {
     }
 
     /// Connects and takes the `joined` message.
-    pub async fn join(&self, query: &str) -> (Client, Value) {
+    pub(crate) async fn join(&self, query: &str) -> (Client, Value) {
         let mut client = self.connect(query).await;
         let joined = client.receive().await;
         assert_eq!(joined["signal_type"], "joined", "{joined}");
@@ -74,27 +74,28 @@ impl Server {
     }
 
     /// Connects in vain: the code of the error, and that of the close.
-    pub async fn refused(&self, query: &str) -> (String, u16) {
+    pub(crate) async fn refused(&self, query: &str) -> (String, u16) {
         let mut client = self.connect(query).await;
         let error = client.receive().await;
         (error["error"]["code"].as_str().unwrap_or_default().to_owned(), client.closed().await)
     }
 
-    pub async fn command(&self) -> Command {
+    pub(crate) async fn command(&self) -> Command {
         let next = tokio::time::timeout(PATIENCE, self.commands.recv_async());
         next.await.expect("a command comes").unwrap().1
     }
 
-    pub async fn event(&self, event: Event) {
+    pub(crate) async fn event(&self, event: Event) {
         self.events.send_async(event).await.unwrap();
     }
 
-    pub async fn request(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
+    pub(crate) async fn request(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
         let body = body.map(|body| body.to_string());
-        self.raw(method, path, "Content-Type: application/json\r\n", body.as_deref().unwrap_or_default()).await
+        self.raw(method, path, "Content-Type: application/json\r\n", body.as_deref().unwrap_or_default())
+            .await
     }
 
-    pub async fn raw(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+    pub(crate) async fn raw(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
         let mut io = TcpStream::connect(self.address).await.unwrap();
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
@@ -115,20 +116,20 @@ impl Server {
 }
 
 impl Client {
-    pub async fn send(&mut self, message: Value) {
+    pub(crate) async fn send(&mut self, message: Value) {
         self.send_text(&message.to_string()).await;
     }
 
-    pub async fn send_text(&mut self, text: &str) {
+    pub(crate) async fn send_text(&mut self, text: &str) {
         self.socket.send(Frame::text(text.to_owned())).await.unwrap();
     }
 
-    pub async fn send_binary(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send_binary(&mut self, bytes: &[u8]) {
         self.socket.send(Frame::binary(bytes.to_vec())).await.unwrap();
     }
 
     /// The next message.
-    pub async fn receive(&mut self) -> Value {
+    pub(crate) async fn receive(&mut self) -> Value {
         loop {
             let frame = self.frame().await.expect("the connection is open");
             match frame.opcode() {
@@ -140,19 +141,19 @@ impl Client {
     }
 
     /// The next message, which has this type.
-    pub async fn expect(&mut self, signal_type: &str) -> Value {
+    pub(crate) async fn expect(&mut self, signal_type: &str) -> Value {
         let message = self.receive().await;
         assert_eq!(message["signal_type"], signal_type, "{message}");
         message
     }
 
     /// The code of the next message, which is an error.
-    pub async fn error(&mut self) -> String {
+    pub(crate) async fn error(&mut self) -> String {
         self.expect("error").await["error"]["code"].as_str().unwrap().to_owned()
     }
 
     /// Reads on to the close, and says its code.
-    pub async fn closed(&mut self) -> u16 {
+    pub(crate) async fn closed(&mut self) -> u16 {
         loop {
             let frame = self.frame().await.expect("a close comes first");
             if let Some(code) = frame.close_code() {
@@ -162,7 +163,7 @@ impl Client {
     }
 
     /// Makes sure that everything sent before has been taken.
-    pub async fn round_trip(&mut self) {
+    pub(crate) async fn round_trip(&mut self) {
         self.send(json!({ "signal_type": "ping", "id": 99 })).await;
         assert_eq!(self.receive().await, json!({ "signal_type": "pong", "id": 99 }));
     }
