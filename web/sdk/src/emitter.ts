@@ -18,7 +18,7 @@ export class Emitter<Events extends object> {
 
   /** For the class that owns the events. A handler that throws does not keep the others from hearing. */
   protected emit<Name extends keyof Events>(name: Name, value: Events[Name]): void {
-    for (const handler of [...(this.#handlers.get(name) ?? [])]) {
+    for (const handler of this.#handlers.get(name) ?? []) {
       try {
         (handler as Handler<Events[Name]>)(value);
       } catch (error) {

@@ -371,7 +371,7 @@ function parse(text: string): Steer | undefined {
 
 /** A name without a way to other folders. */
 function safeName(name: string): string {
-  return name.replace(/[/\\\u0000-\u001f]/g, '_').slice(0, 255) || 'file';
+  return name.replace(/[/\\\p{Cc}]/gu, '_').slice(0, 255) || 'file';
 }
 
 function newId(): string {
