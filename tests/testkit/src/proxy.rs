@@ -156,7 +156,7 @@ impl Proxy {
         let mut buffer = vec![0; BUFFER_BYTES];
         let listener = self.listener.clone();
         loop {
-            let due = self.next_due().unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            let due = self.next_due().unwrap_or_else(|| Instant::now() + Duration::from_hours(1));
             tokio::select! {
                 biased;
                 command = commands.recv() => {

@@ -201,6 +201,7 @@ impl<M: Copy> History<M> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "virtual time has to start somewhere")]
 mod tests {
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};

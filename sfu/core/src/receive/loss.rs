@@ -92,6 +92,16 @@ const RETRY_RTT_PERCENT: u32 = 125;
 const MIN_RETRY: Duration = Duration::from_millis(20);
 
 impl LossDetector {
+    /// For a layer of video.
+    pub fn video() -> Self {
+        Self::new(LossLimits::VIDEO)
+    }
+
+    /// For a track of audio.
+    pub fn audio() -> Self {
+        Self::new(LossLimits::AUDIO)
+    }
+
     /// Knows of no packet yet.
     pub fn new(limits: LossLimits) -> Self {
         Self {
@@ -108,14 +118,28 @@ impl LossDetector {
         }
     }
 
-    /// A packet of the stream came; `seq` is its extended sequence number.
-    pub fn on_packet(&mut self, now: Instant, seq: u64) -> Arrival {
-        self.on_arrival(now, seq, true)
-    }
-
-    /// A packet of the stream came inside a repair (RFC 4588); `seq` is its original extended sequence number.
-    pub fn on_rtx(&mut self, now: Instant, seq: u64) -> Arrival {
-        self.on_arrival(now, seq, false)
+    /// A packet of the stream came, itself or inside a repair (RFC 4588): then `repaired`. `seq` is its original
+    /// extended sequence number.
+    pub fn on_packet(&mut self, now: Instant, seq: u64, repaired: bool) -> Arrival {
+        let Some(highest) = self.highest else {
+            self.highest = Some(seq);
+            self.arrived = 1;
+            self.seen.insert(seq);
+            return Arrival::New;
+        };
+        if seq > highest {
+            self.on_new(now, seq, highest);
+            return Arrival::New;
+        }
+        if highest - seq >= self.limits.window {
+            return Arrival::TooOld;
+        }
+        if self.seen.contains(seq) {
+            return Arrival::Duplicate;
+        }
+        self.seen.insert(seq);
+        self.on_late(now, seq, repaired);
+        Arrival::Repaired
     }
 
     /// A key frame begins with this packet: what is missing before it is of no use any more.
@@ -131,7 +155,7 @@ impl LossDetector {
     }
 
     /// Adds the numbers to ask for now to `out`, in rising order. To be called when [`Self::poll_timeout`] is due.
-    pub fn poll_nacks(&mut self, now: Instant, rtt: Duration, out: &mut Vec<u16>) {
+    pub fn poll_nacks(&mut self, now: Instant, rtt: Duration, out: &mut impl Extend<u16>) {
         if self.timeout.is_none_or(|at| at > now) {
             return;
         }
@@ -155,7 +179,7 @@ impl LossDetector {
             if due <= now {
                 lost += u64::from(missing.tries == 0);
                 counts.requested += 1;
-                out.push(missing.seq as u16);
+                out.extend([missing.seq as u16]);
                 missing.tries += 1;
                 missing.requested = Some(now);
                 due = now + retry;
@@ -193,28 +217,6 @@ impl LossDetector {
         self.counts
     }
 
-    fn on_arrival(&mut self, now: Instant, seq: u64, original: bool) -> Arrival {
-        let Some(highest) = self.highest else {
-            self.highest = Some(seq);
-            self.arrived = 1;
-            self.seen.insert(seq);
-            return Arrival::New;
-        };
-        if seq > highest {
-            self.on_new(now, seq, highest);
-            return Arrival::New;
-        }
-        if highest - seq >= self.limits.window {
-            return Arrival::TooOld;
-        }
-        if self.seen.contains(seq) {
-            return Arrival::Duplicate;
-        }
-        self.seen.insert(seq);
-        self.on_repaired(now, seq, original);
-        Arrival::Repaired
-    }
-
     fn on_new(&mut self, now: Instant, seq: u64, highest: u64) {
         self.highest = Some(seq);
         let gap = seq - highest - 1;
@@ -239,7 +241,7 @@ impl LossDetector {
         }
     }
 
-    fn on_repaired(&mut self, now: Instant, seq: u64, original: bool) {
+    fn on_late(&mut self, now: Instant, seq: u64, repaired: bool) {
         let Ok(at) = self.missing.binary_search_by_key(&seq, |m| m.seq) else { return };
         let Some(missing) = self.missing.remove(at) else { return };
         if missing.tries > 0 {
@@ -247,7 +249,7 @@ impl LossDetector {
         } else {
             self.counts.reordered += 1;
         }
-        if original {
+        if !repaired {
             self.reordering
                 .on_late(now.saturating_duration_since(missing.since), self.arrived - missing.arrived);
         }
@@ -331,6 +333,7 @@ impl Seen {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "virtual time has to start somewhere")]
 mod tests {
     use std::collections::BTreeMap;
 
@@ -354,14 +357,14 @@ mod tests {
     #[test]
     fn says_what_a_packet_is() {
         let now = Instant::now();
-        let mut detector = LossDetector::new(LossLimits::VIDEO);
-        assert_eq!(detector.on_packet(now, 5000), Arrival::New);
-        assert_eq!(detector.on_packet(now, 5003), Arrival::New);
-        assert_eq!(detector.on_packet(now, 5003), Arrival::Duplicate);
-        assert_eq!(detector.on_packet(now, 5001), Arrival::Repaired);
-        assert_eq!(detector.on_rtx(now, 5001), Arrival::Duplicate);
-        assert_eq!(detector.on_rtx(now, 5002), Arrival::Repaired);
-        assert_eq!(detector.on_packet(now, 5000 - 1024), Arrival::TooOld);
+        let mut detector = LossDetector::video();
+        assert_eq!(detector.on_packet(now, 5000, false), Arrival::New);
+        assert_eq!(detector.on_packet(now, 5003, false), Arrival::New);
+        assert_eq!(detector.on_packet(now, 5003, false), Arrival::Duplicate);
+        assert_eq!(detector.on_packet(now, 5001, false), Arrival::Repaired);
+        assert_eq!(detector.on_packet(now, 5001, true), Arrival::Duplicate);
+        assert_eq!(detector.on_packet(now, 5002, true), Arrival::Repaired);
+        assert_eq!(detector.on_packet(now, 5000 - 1024, false), Arrival::TooOld);
         assert_eq!(detector.missing(), 0);
         assert_eq!(detector.counts().reordered, 2);
     }
@@ -369,14 +372,14 @@ mod tests {
     #[test]
     fn asks_after_the_reorder_allowance_or_two_newer_packets_and_then_once_a_round_trip() {
         let start = Instant::now();
-        let mut detector = LossDetector::new(LossLimits::VIDEO);
-        detector.on_packet(start, 65_533);
-        detector.on_packet(start, 65_538);
+        let mut detector = LossDetector::video();
+        detector.on_packet(start, 65_533, false);
+        detector.on_packet(start, 65_538, false);
         assert!(nacks(&mut detector, start).is_empty());
         assert_eq!(detector.poll_timeout(), Some(start + ms(10)));
-        detector.on_packet(start + ms(2), 65_539);
+        detector.on_packet(start + ms(2), 65_539, false);
         assert_eq!(nacks(&mut detector, start + ms(2)), [65_534, 65_535, 0, 1]);
-        detector.on_rtx(start + ms(60), 65_536);
+        detector.on_packet(start + ms(60), 65_536, true);
         assert!(nacks(&mut detector, start + ms(76)).is_empty());
         assert_eq!(nacks(&mut detector, start + ms(77)), [65_534, 65_535, 1]);
 
@@ -394,9 +397,9 @@ mod tests {
     #[test]
     fn a_key_frame_and_age_end_the_requests() {
         let start = Instant::now();
-        let mut detector = LossDetector::new(LossLimits::VIDEO);
+        let mut detector = LossDetector::video();
         for seq in [10, 20, 30] {
-            detector.on_packet(start, seq);
+            detector.on_packet(start, seq, false);
         }
         nacks(&mut detector, start);
         detector.on_key_frame(20);
@@ -411,14 +414,14 @@ mod tests {
     #[test]
     fn a_jump_forgets_all_and_needs_a_key_frame_once() {
         let now = Instant::now();
-        let mut detector = LossDetector::new(LossLimits::VIDEO);
-        detector.on_packet(now, 10);
-        detector.on_packet(now, 12);
-        detector.on_packet(now, 12 + 600);
+        let mut detector = LossDetector::video();
+        detector.on_packet(now, 10, false);
+        detector.on_packet(now, 12, false);
+        detector.on_packet(now, 12 + 600, false);
         assert!(detector.take_needs_key_frame());
         assert!(!detector.take_needs_key_frame());
         assert_eq!((detector.missing(), detector.poll_timeout()), (0, None));
-        detector.on_packet(now, 12 + 600 + 70_000);
+        detector.on_packet(now, 12 + 600 + 70_000, false);
         assert!(detector.take_needs_key_frame());
         assert_eq!(detector.missing(), 0);
     }
@@ -428,7 +431,7 @@ mod tests {
     fn call(seed: u64, loss: f64, reorder: f64, seconds: u64) -> (LossDetector, Vec<u64>) {
         let mut rng = StdRng::seed_from_u64(seed);
         let start = Instant::now();
-        let mut detector = LossDetector::new(LossLimits::VIDEO);
+        let mut detector = LossDetector::video();
         let mut network: BTreeMap<(Duration, u64), bool> = BTreeMap::new();
         let mut requests_by_second = vec![0; seconds as usize + 5];
         for (at, seq) in (0..300 * seconds).map(|n| (Duration::from_micros(n * 3_333), 1000 + n)) {
@@ -439,19 +442,15 @@ mod tests {
                 } else {
                     Duration::ZERO
                 };
-                network.insert((at + late, seq), true);
+                network.insert((at + late, seq), false);
             }
         }
         let mut seqs = std::collections::BTreeSet::new();
         for step in 0..(seconds + 4) * 1000 {
             let now = ms(step);
-            while let Some((&(at, seq), &original)) = network.first_key_value().filter(|(k, _)| k.0 <= now) {
+            while let Some((&(at, seq), &repaired)) = network.first_key_value().filter(|(k, _)| k.0 <= now) {
                 network.remove(&(at, seq));
-                if original {
-                    detector.on_packet(start + at, seq);
-                } else {
-                    detector.on_rtx(start + at, seq);
-                }
+                detector.on_packet(start + at, seq, repaired);
                 seqs.insert(seq);
             }
             if detector.poll_timeout().is_some_and(|at| at <= start + now) {
@@ -460,7 +459,7 @@ mod tests {
                     let highest = *seqs.last().expect("a gap has an end");
                     let seq = highest - u64::from((highest as u16).wrapping_sub(low));
                     if !rng.random_bool(loss) {
-                        network.insert((now + RTT, seq), false);
+                        network.insert((now + RTT, seq), true);
                     }
                 }
             }
@@ -498,7 +497,7 @@ mod tests {
     fn random_numbers_keep_it_bounded() {
         let mut rng = StdRng::seed_from_u64(5);
         let mut now = Instant::now();
-        let mut detector = LossDetector::new(LossLimits::AUDIO);
+        let mut detector = LossDetector::audio();
         let mut out = Vec::new();
         let mut seq = 1_000_000_u64;
         for _ in 0..50_000 {
@@ -507,7 +506,7 @@ mod tests {
                 1 => seq - rng.random_range(0..3_000),
                 _ => seq + rng.random_range(0..4),
             };
-            detector.on_packet(now, seq);
+            detector.on_packet(now, seq, false);
             if rng.random_bool(0.01) {
                 detector.on_key_frame(seq);
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// A smoothed round-trip time.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct RoundTrip {
+pub struct RttEstimator {
     smoothed: Option<Duration>,
     latest: Option<Duration>,
 }
@@ -18,10 +18,10 @@ const MAX: Duration = Duration::from_secs(10);
 /// Clocks are read with limited precision: a time slightly below zero is a very short one.
 const TOLERANCE: i32 = 65_536 / 50;
 
-impl RoundTrip {
+impl RttEstimator {
     /// A report block came at the time `arrival` of the clock of our sender reports. All three are in 1/65536 s:
     /// the middle 32 bits of NTP times, and a delay. Reports without a sender report, and impossible ones, are ignored.
-    pub fn on_report_block(&mut self, arrival: u32, lsr: u32, dlsr: u32) {
+    pub fn on_report(&mut self, arrival: u32, lsr: u32, dlsr: u32) {
         if lsr == 0 {
             return;
         }
@@ -65,13 +65,13 @@ mod tests {
 
     #[test]
     fn subtracts_the_time_at_the_peer_and_smooths() {
-        let mut rtt = RoundTrip::default();
+        let mut rtt = RttEstimator::default();
         assert_eq!(rtt.or_default(), Duration::from_millis(100));
         let sent = u32::MAX - SECOND;
-        rtt.on_report_block(sent.wrapping_add(2 * SECOND + SECOND / 8), sent, 2 * SECOND);
+        rtt.on_report(sent.wrapping_add(2 * SECOND + SECOND / 8), sent, 2 * SECOND);
         assert_eq!(rtt.smoothed(), Some(Duration::from_millis(125)));
         for _ in 0..20 {
-            rtt.on_report_block(sent.wrapping_add(SECOND + SECOND / 16), sent, SECOND);
+            rtt.on_report(sent.wrapping_add(SECOND + SECOND / 16), sent, SECOND);
         }
         assert_eq!(rtt.latest(), Some(Duration::from_micros(62_500)));
         let smoothed = rtt.smoothed().expect("samples came");
@@ -80,13 +80,13 @@ mod tests {
 
     #[test]
     fn ignores_what_cannot_be() {
-        let mut rtt = RoundTrip::default();
-        rtt.on_report_block(5 * SECOND, 0, 0);
-        rtt.on_report_block(5 * SECOND, 4 * SECOND, 2 * SECOND);
-        rtt.on_report_block(50 * SECOND, SECOND, SECOND);
-        rtt.on_report_block(0, u32::MAX / 2, u32::MAX);
+        let mut rtt = RttEstimator::default();
+        rtt.on_report(5 * SECOND, 0, 0);
+        rtt.on_report(5 * SECOND, 4 * SECOND, 2 * SECOND);
+        rtt.on_report(50 * SECOND, SECOND, SECOND);
+        rtt.on_report(0, u32::MAX / 2, u32::MAX);
         assert_eq!(rtt.latest(), None);
-        rtt.on_report_block(5 * SECOND, 4 * SECOND, SECOND + 100);
+        rtt.on_report(5 * SECOND, 4 * SECOND, SECOND + 100);
         assert!(rtt.latest().is_some_and(|r| r < Duration::from_millis(1)), "on a local network");
     }
 }

@@ -3,32 +3,13 @@
 use std::time::{Duration, Instant};
 
 use crate::ids::Ssrc;
-
-/// One report block of a receiver report (RFC 3550 section 6.4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReportBlock {
-    /// The stream that it is about.
-    pub ssrc: Ssrc,
-    /// The share of packets lost since the last report, in 1/256.
-    pub fraction_lost: u8,
-    /// Packets lost since the start, less duplicates; fits 24 bits.
-    pub cumulative_lost: i32,
-    /// The highest sequence number with the count of its wraps above it.
-    pub highest_seq: u32,
-    /// The interarrival jitter in RTP clock ticks.
-    pub jitter: u32,
-    /// The middle 32 bits of the NTP time of the last sender report; 0 when there was none.
-    pub lsr: u32,
-    /// The time since that came, in 1/65536 s; 0 when there was none.
-    pub dlsr: u32,
-}
+use crate::rtcp::ReportBlock;
 
 /// Receiver statistics of one stream.
 ///
 /// Repairs come on another SSRC and do not count here, so the loss is that of the network.
 #[derive(Debug)]
 pub struct ReceiverStatistics {
-    ssrc: Ssrc,
     clock_rate: u32,
     stream: Option<Stream>,
     sender_report: Option<(u32, Instant)>,
@@ -60,8 +41,8 @@ const MAX_TRANSIT_STEP: u32 = 5;
 
 impl ReceiverStatistics {
     /// Statistics of a stream with this RTP clock, in ticks a second.
-    pub fn new(ssrc: Ssrc, clock_rate: u32) -> Self {
-        Self { ssrc, clock_rate, stream: None, sender_report: None }
+    pub fn new(clock_rate: u32) -> Self {
+        Self { clock_rate, stream: None, sender_report: None }
     }
 
     /// A packet of the stream came. `seq` is its extended sequence number, whose low 16 bits stand in the packet.
@@ -84,9 +65,11 @@ impl ReceiverStatistics {
         self.sender_report = Some(((ntp >> 16) as u32, now));
     }
 
-    /// The report since the last one; `None` when nothing came since then.
-    pub fn report(&mut self, now: Instant) -> Option<ReportBlock> {
-        let (lsr, dlsr) = self.sender_report.map_or((0, 0), |(lsr, at)| (lsr, since(now, at)));
+    /// The report since the last one, about the stream's SSRC; `None` when nothing came since then.
+    pub fn report(&mut self, now: Instant, ssrc: Ssrc) -> Option<ReportBlock> {
+        let (last_sender_report, delay_since_last) = self
+            .sender_report
+            .map_or((0, 0), |(last_sender_report, at)| (last_sender_report, since(now, at)));
         let stream = self.stream.as_mut().filter(|s| s.received > s.received_before)?;
         let expected = stream.expected();
         let expected_now = expected - stream.expected_before;
@@ -94,13 +77,13 @@ impl ReceiverStatistics {
         stream.expected_before = expected;
         stream.received_before = stream.received;
         Some(ReportBlock {
-            ssrc: self.ssrc,
+            ssrc,
             fraction_lost: (lost_now * 256).checked_div(expected_now).unwrap_or(0).min(255) as u8,
             cumulative_lost: stream.lost().clamp(-0x80_0000, 0x7f_ffff) as i32,
             highest_seq: (stream.highest - stream.cycle) as u32,
             jitter: stream.jitter >> 4,
-            lsr,
-            dlsr,
+            last_sender_report,
+            delay_since_last,
         })
     }
 
@@ -172,6 +155,7 @@ fn since(now: Instant, at: Instant) -> u32 {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "virtual time has to start somewhere")]
 mod tests {
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
@@ -181,32 +165,32 @@ mod tests {
     const FIRST: u64 = (1 << 16) + 65_000;
 
     fn statistics() -> ReceiverStatistics {
-        ReceiverStatistics::new(Ssrc(7), 90_000)
+        ReceiverStatistics::new(90_000)
     }
 
     #[test]
     fn reports_the_loss_since_the_last_report_and_since_the_start_through_a_wrap() {
         let start = Instant::now();
         let mut statistics = statistics();
-        assert_eq!(statistics.report(start), None);
+        assert_eq!(statistics.report(start, Ssrc(7)), None);
         for n in (0..1000).filter(|n| n % 4 != 1) {
             statistics.on_packet(start, FIRST + n, 0);
         }
-        let report = statistics.report(start).expect("packets came");
+        let report = statistics.report(start, Ssrc(7)).expect("packets came");
         assert_eq!((report.fraction_lost, report.cumulative_lost), (64, 250));
         assert_eq!(report.highest_seq, (1 << 16) + (65_000 + 999 - 65_536));
-        assert_eq!(statistics.report(start), None, "nothing new");
+        assert_eq!(statistics.report(start, Ssrc(7)), None, "nothing new");
 
         for n in 1000..1100 {
             statistics.on_packet(start, FIRST + n, 0);
         }
-        let report = statistics.report(start).expect("packets came");
+        let report = statistics.report(start, Ssrc(7)).expect("packets came");
         assert_eq!((report.fraction_lost, report.cumulative_lost), (0, 250));
 
         for _ in 0..300 {
             statistics.on_packet(start, FIRST + 1099, 0);
         }
-        let report = statistics.report(start).expect("packets came");
+        let report = statistics.report(start, Ssrc(7)).expect("packets came");
         assert_eq!((report.fraction_lost, report.cumulative_lost), (0, -50), "duplicates make it negative");
     }
 
@@ -217,7 +201,7 @@ mod tests {
         for n in (0..100).chain(20_000..20_100) {
             statistics.on_packet(start, FIRST + n, 0);
         }
-        let report = statistics.report(start).expect("packets came");
+        let report = statistics.report(start, Ssrc(7)).expect("packets came");
         assert_eq!((report.fraction_lost, report.cumulative_lost), (0, 0));
         assert_eq!(u64::from(report.highest_seq), FIRST + 20_099 - (1 << 16));
     }
@@ -227,7 +211,7 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(1);
         let start = Instant::now();
         let mut statistics = statistics();
-        let mut even = ReceiverStatistics::new(Ssrc(8), 90_000);
+        let mut even = ReceiverStatistics::new(90_000);
         for n in 0..2_000_u64 {
             let at = start + Duration::from_micros(n * 33_333);
             let timestamp = (u32::MAX - 90_000).wrapping_add((n * 3000) as u32);
@@ -239,7 +223,7 @@ mod tests {
         // The mean difference of two uniform delays of 0..30 ms is 10 ms.
         let jitter = statistics.jitter();
         assert!((Duration::from_millis(6)..Duration::from_millis(14)).contains(&jitter), "{jitter:?}");
-        let ticks = statistics.report(start).expect("packets came").jitter;
+        let ticks = statistics.report(start, Ssrc(7)).expect("packets came").jitter;
         assert_eq!(Duration::from_micros(u64::from(ticks) * 100 / 9).as_millis(), jitter.as_millis());
     }
 
@@ -248,11 +232,11 @@ mod tests {
         let start = Instant::now();
         let mut statistics = statistics();
         statistics.on_packet(start, FIRST, 0);
-        let report = statistics.report(start).expect("a packet came");
-        assert_eq!((report.lsr, report.dlsr), (0, 0));
+        let report = statistics.report(start, Ssrc(7)).expect("a packet came");
+        assert_eq!((report.last_sender_report, report.delay_since_last), (0, 0));
         statistics.on_sender_report(start, 0x1234_5678_9abc_def0);
         statistics.on_packet(start, FIRST + 1, 0);
-        let report = statistics.report(start + Duration::from_millis(1500)).expect("a packet came");
-        assert_eq!((report.lsr, report.dlsr), (0x5678_9abc, 98_304));
+        let report = statistics.report(start + Duration::from_millis(1500), Ssrc(7)).expect("a packet came");
+        assert_eq!((report.last_sender_report, report.delay_since_last), (0x5678_9abc, 98_304));
     }
 }

@@ -15,8 +15,8 @@ use crate::ice::{IceAgent, IceEvent, IceState};
 use crate::ids::{PayloadType, Ssrc};
 use crate::media::{Extension, ExtensionIds};
 use crate::path::Path;
-use crate::rtp::RtpHeader;
 use crate::rtp::HeaderWriter;
+use crate::rtp::RtpHeader;
 use crate::sdp::{Fingerprint, IceCredentials, SetupRole};
 use crate::srtp::{InboundSrtp, OutboundSrtp, SrtpKeys};
 use crate::stun::BindingRequest;
@@ -96,6 +96,8 @@ pub struct Transport {
     failed: Option<FailReason>,
     /// The ids of header extensions, the same in all sections.
     pub extensions: ExtensionIds,
+    /// Those of them that the client takes in its slots.
+    pub writable_extensions: ExtensionIds,
     next_transport_seq: u16,
     send: SendBuffer,
 }
@@ -119,6 +121,7 @@ impl Transport {
             secured: false,
             failed: None,
             extensions: ExtensionIds::default(),
+            writable_extensions: ExtensionIds::default(),
             next_transport_seq: 0,
             send: SendBuffer::default(),
         }
@@ -187,7 +190,9 @@ impl Transport {
                 }
                 DtlsOutput::Connected { keys } => {
                     self.secured = true;
-                    if let Some(keys) = keys.and_then(|k| SrtpKeys::from_dtls(k.profile, &k.material, self.server_is_dtls_client)) {
+                    if let Some(keys) = keys
+                        .and_then(|k| SrtpKeys::from_dtls(k.profile, &k.material, self.server_is_dtls_client))
+                    {
                         self.inbound = Some(InboundSrtp::new(&keys.inbound));
                         self.outbound = Some(OutboundSrtp::new(&keys.outbound));
                     }
@@ -250,7 +255,12 @@ impl Transport {
     }
 
     /// Authenticates an RTCP packet and decrypts it in place. Returns its plain length.
-    pub fn unprotect_rtcp(&mut self, now: Instant, path: Path, packet: &mut [u8]) -> Result<usize, DropReason> {
+    pub fn unprotect_rtcp(
+        &mut self,
+        now: Instant,
+        path: Path,
+        packet: &mut [u8],
+    ) -> Result<usize, DropReason> {
         let inbound = self.inbound.as_mut().ok_or(DropReason::SrtpNotReady)?;
         let len = inbound.unprotect_rtcp(packet)?;
         self.ice.on_authenticated(now, path);
@@ -271,7 +281,7 @@ impl Transport {
         let Some(outbound) = self.outbound.as_mut() else { return Err(DropReason::NotConnected) };
         let transport_seq = self.next_transport_seq.to_be_bytes();
         let send_time = now.abs_send_time();
-        let ids = &self.extensions;
+        let ids = &self.writable_extensions;
         let written = self.send.write(|out, start| {
             let header_len = write_header(out, ids, packet, &transport_seq, &send_time);
             out.extend_from_slice(packet.prefix);
