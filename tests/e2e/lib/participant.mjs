@@ -35,6 +35,12 @@ export class Participant {
     return this;
   }
 
+  /** Opens a room's page, ready for a click on “Join”. */
+  async opens(url, room, options = {}) {
+    await this.page.goto(`${url}/r/${room}?${new URLSearchParams({ name: this.name, ...options })}`);
+    await until(`${this.name} sees the mirror`, () => this.exists('[data-testid=preview] video[data-shown=true]'));
+  }
+
   async isInCall(within = 15_000) {
     await until(`${this.name} is in the call`, () => this.exists('[data-testid=call]'), { within });
   }
@@ -56,12 +62,66 @@ export class Participant {
     await this.page.click(`[data-testid=${testid}]`);
   }
 
+  /** Clicks, and tells when that was, by the page's clock. */
+  async clickAt(testid) {
+    return this.evaluate((testid) => {
+      const at = performance.now();
+      document.querySelector(`[data-testid=${testid}]`).click();
+      return at;
+    }, testid);
+  }
+
   tiles() {
     return this.evaluate(() => window.__e2e.tiles());
   }
 
   async tile(name, kind = 'camera') {
     return (await this.tiles()).find((tile) => tile.name === name && tile.kind === kind);
+  }
+
+  /** When the first picture of each of the others came, by the page's clock. */
+  async firstPictures() {
+    return (await this.tiles()).filter((tile) => !tile.local);
+  }
+
+  /** Our own name in messages. */
+  peerId() {
+    return this.evaluate(() => window.veche.peerId);
+  }
+
+  /** Notes the room's events from now on. */
+  listen() {
+    return this.evaluate(() => {
+      window.__heard = [];
+      for (const name of ['state', 'participant-left', 'participant-joined']) {
+        window.veche.on(name, (value) => window.__heard.push([name, value]));
+      }
+    });
+  }
+
+  /** What `listen` noted of an event. */
+  heard(name) {
+    return this.evaluate((name) => window.__heard.filter((one) => one[0] === name).map((one) => one[1]), name);
+  }
+
+  /** Keeps the media connection in mind, for `hasSameConnection`. */
+  keepConnection() {
+    return this.evaluate(() => {
+      window.__connection = window.veche.connection;
+    });
+  }
+
+  hasSameConnection() {
+    return this.evaluate(() => window.__connection === window.veche.connection);
+  }
+
+  /** The names that both sides of the connection have for ICE, and whether they are agreed on. */
+  iceCredentials() {
+    return this.evaluate(() => {
+      const { localDescription, remoteDescription, signalingState } = window.veche.connection;
+      const name = (description) => /a=ice-ufrag:(.*)/.exec(description?.sdp ?? '')?.[1];
+      return { local: name(localDescription), remote: name(remoteDescription), stable: signalingState === 'stable' };
+    });
   }
 
   /** What the connection receives of somebody, as `getStats` reports it. */
@@ -95,6 +155,20 @@ export class Participant {
       async () => {
         const tile = await this.tile(name, kind);
         return { ok: tile?.hasVideo && tile.shown && tile.frames >= before + 5, tile };
+      },
+      { within },
+    );
+    const contrast = await this.evaluate(({ name, kind }) => window.__e2e.contrast(name, kind), { name, kind });
+    assert.ok(contrast > 5, `${this.name} sees ${name} (${kind}), but the picture is plain (contrast ${contrast})`);
+  }
+
+  /** Waits until a picture that may stand still is there. */
+  async sees(name, kind, { within = 10_000 } = {}) {
+    await until(
+      `${this.name} sees ${name} (${kind})`,
+      async () => {
+        const tile = await this.tile(name, kind);
+        return { ok: tile?.hasVideo && tile.shown && tile.videoWidth > 0, tile };
       },
       { within },
     );

@@ -112,6 +112,7 @@
           videoWidth: video?.videoWidth ?? 0,
           frames: pictures?.frames ?? 0,
           sinceLast: pictures ? now - pictures.last : -1,
+          first: pictures?.first ?? Infinity,
           longest: pictures ? Math.max(pictures.longest, now - pictures.last) : -1,
           text: tile.innerText,
         };
