@@ -4,7 +4,7 @@ mod config;
 mod tls;
 mod web;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use axum::Router;
 use axum_server::Handle;
 use clap::Parser;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use veche_sfu::Sfu;
@@ -70,6 +71,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     for note in notes {
         tracing::info!("{note}");
     }
+    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(serve(&config));
     runtime.shutdown_timeout(Duration::from_millis(200));
@@ -145,6 +147,15 @@ fn listen(address: SocketAddr, setting: &str) -> Result<TcpListener> {
     Ok(listener)
 }
 
+/// Every connection is an open file, and the usual limit of 1024 is soon reached.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
 fn start_log(config: &Config) -> Result<()> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(filter) => EnvFilter::try_new(filter).context("RUST_LOG: for example RUST_LOG=info")?,
@@ -165,8 +176,12 @@ fn announce(http: SocketAddr, https: Option<SocketAddr>) {
     println!("Veche is running.");
     println!("  On this machine, open   http://localhost:{}", http.port());
     let Some(https) = https else { return };
-    let addresses: Vec<_> =
-        tls::machine_addresses().into_iter().filter(|address| !address.is_loopback()).collect();
+    let addresses = if https.ip().is_unspecified() {
+        let takes = |address: &IpAddr| !address.is_loopback() && (https.is_ipv6() || address.is_ipv4());
+        tls::machine_addresses().into_iter().filter(takes).collect()
+    } else {
+        vec![https.ip()]
+    };
     for address in addresses {
         println!("  From other machines:    https://{}", SocketAddr::new(address, https.port()));
     }

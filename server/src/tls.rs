@@ -21,10 +21,10 @@ const KEY: &str = "https-key.pem";
 const NAMES: &str = "https-names.json";
 
 /// How long a self-signed certificate lasts. Browsers take no more than 825 days, and Apple's no more than 398.
-const LIFETIME: Duration = Duration::from_secs(397 * 86_400);
+const LIFETIME: Duration = Duration::from_hours(397 * 24);
 
 /// How long before its end it is made anew.
-const RENEWAL: Duration = Duration::from_secs(30 * 86_400);
+const RENEWAL: Duration = Duration::from_hours(30 * 24);
 
 /// What a self-signed certificate was made for.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +73,7 @@ fn renew(folder: &Path, names: BTreeSet<String>, now: SystemTime) -> Result<()> 
     }
     let expires = now + LIFETIME;
     let mut parameters = CertificateParams::new(names.iter().cloned().collect::<Vec<_>>())?;
-    parameters.not_before = (UNIX_EPOCH + now.saturating_sub(Duration::from_secs(86_400))).into();
+    parameters.not_before = (UNIX_EPOCH + now.saturating_sub(Duration::from_hours(24))).into();
     parameters.not_after = (UNIX_EPOCH + expires).into();
     parameters.distinguished_name.push(DnType::CommonName, "Veche (self-signed)");
     let key = KeyPair::generate()?;
@@ -148,9 +148,9 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         RustlsConfig::from_pem_file(folder.0.join(CERTIFICATE), folder.0.join(KEY)).await.unwrap();
 
-        renew(&folder.0, some.clone(), now + Duration::from_secs(300 * 86_400)).unwrap();
+        renew(&folder.0, some.clone(), now + Duration::from_hours(300 * 24)).unwrap();
         assert_eq!(folder.certificate(), first);
-        renew(&folder.0, some.clone(), now + Duration::from_secs(380 * 86_400)).unwrap();
+        renew(&folder.0, some.clone(), now + Duration::from_hours(380 * 24)).unwrap();
         let second = folder.certificate();
         assert_ne!(second, first);
         renew(&folder.0, BTreeSet::from(["localhost".to_owned()]), now).unwrap();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -80,7 +81,10 @@ async fn serve(State(web): State<Web>, method: Method, uri: Uri, headers: Header
         }
     };
     if web.assets.get(name).is_some_and(|asset| asset.is_page) {
-        let policy = content_security_policy(headers.get(header::HOST), &web.frame_ancestors);
+        // HTTP/2 has the host in the address.
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let host = host.or_else(|| uri.authority().map(Authority::as_str));
+        let policy = content_security_policy(host, &web.frame_ancestors);
         response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
         let permissions = HeaderValue::from_static(PERMISSIONS);
         response.headers_mut().insert(HeaderName::from_static("permissions-policy"), permissions);
@@ -138,9 +142,9 @@ impl Asset {
 
 /// Scripts and connections of this server only. Browsers differ in whether `'self'` covers WebSockets, so they are
 /// named with the host that the client itself uses.
-fn content_security_policy(host: Option<&HeaderValue>, frame_ancestors: &str) -> HeaderValue {
+fn content_security_policy(host: Option<&str>, frame_ancestors: &str) -> HeaderValue {
     let is_safe = |host: &&str| host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b));
-    let host = host.and_then(|host| host.to_str().ok()).filter(is_safe);
+    let host = host.filter(is_safe);
     let sockets = host.map(|host| format!(" ws://{host} wss://{host}")).unwrap_or_default();
     let policy = format!(
         "default-src 'self'; connect-src 'self'{sockets}; img-src 'self' data: blob:; media-src 'self' blob: data:; \

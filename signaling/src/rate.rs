@@ -36,7 +36,7 @@ impl TokenBucket {
 
     /// Decides about one message. As many dropped messages as the burst is large, in one row, are too many.
     pub(crate) fn handle_message(&mut self, now: Instant) -> Verdict {
-        let elapsed = now.saturating_duration_since(self.filled_at).min(Duration::from_secs(3600));
+        let elapsed = now.saturating_duration_since(self.filled_at).min(Duration::from_hours(1));
         self.tokens = (self.tokens + elapsed.as_secs_f64() * self.per_second).min(self.burst);
         self.filled_at = now;
         if self.tokens >= self.burst / 2.0 {

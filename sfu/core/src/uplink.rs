@@ -158,7 +158,7 @@ impl Participant {
             ctx.arrived.clear();
             ctx.arrived.extend(plan.arrivals.iter().filter_map(|(seq, at)| Some((*seq, (*at)? as i64))));
             ctx.rtcp.add(|out| {
-                self.feedback.write(ctx.arrived, out);
+                self.feedback.write(plan.base_seq, ctx.arrived, out);
             });
         }
         send_all(transport, ctx.rtcp);

@@ -139,7 +139,7 @@ pub(crate) async fn list(
 }
 
 fn in_room(room: &Room, stats: Vec<ParticipantStats>, offset: usize, limit: usize) -> Vec<Connection> {
-    let mut stats: BTreeMap<_, _> = stats.into_iter().map(|stats| (stats.participant, stats)).collect();
+    let stats: BTreeMap<_, _> = stats.into_iter().map(|stats| (stats.participant, stats)).collect();
     let state = room.lock();
     let listed = state.members.values().skip(offset).take(limit);
     let connection = |member: &crate::room::Member| Connection {
@@ -148,12 +148,12 @@ fn in_room(room: &Room, stats: Vec<ParticipantStats>, offset: usize, limit: usiz
         name: member.name.clone(),
         connected: member.link.is_some(),
         quality: member.quality(),
-        media: stats.remove(&member.id).map(counters),
+        media: stats.get(&member.id).map(counters),
     };
     listed.map(connection).collect()
 }
 
-fn counters(stats: ParticipantStats) -> MediaCounters {
+fn counters(stats: &ParticipantStats) -> MediaCounters {
     MediaCounters {
         state: stats.connection.map(media_state),
         packets_received: stats.packets_received,

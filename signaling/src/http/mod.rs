@@ -61,7 +61,7 @@ struct Description;
 /// The routes below `/realtime`, and `/health`.
 pub(crate) fn router(hub: Arc<Hub>) -> Router {
     let (routes, mut document) = routes().split_for_parts();
-    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
     let cors = cors(&hub.settings);
     let body_limit = DefaultBodyLimit::max(hub.settings.max_message_bytes as usize);
     let deflate = DeflatePool::new(POOLED_COMPRESSORS);

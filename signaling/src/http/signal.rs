@@ -17,6 +17,7 @@ use crate::inbound;
 
 /// A signal to a peer. Further fields are passed on as they are.
 #[derive(Debug, Deserialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the contract")]
 #[expect(dead_code, reason = "describes the body; what is passed on is the body itself")]
 pub(crate) struct Signal {
     /// The peer's room.

@@ -24,13 +24,12 @@ impl RoomState {
         request: RequestId,
         result: Result<String, OfferError>,
     ) {
-        let Some(id_of_offer) = self.members.get_mut(&id).and_then(|member| member.close_offer(request))
-        else {
+        let Some(offer) = self.members.get_mut(&id).and_then(|member| member.close_offer(request)) else {
             return;
         };
         let message = match result {
-            Ok(sdp) => ServerMessage::Answer { sdp, id: id_of_offer },
-            Err(error) => Error::new(ErrorKind::OfferInvalid, error.to_string()).into_message(id_of_offer),
+            Ok(sdp) => ServerMessage::Answer { sdp, id: offer.id },
+            Err(error) => Error::new(ErrorKind::OfferInvalid, error.to_string()).into_message(offer.id),
         };
         self.tell(id, &message);
     }

@@ -14,6 +14,14 @@ use crate::token::TokenDigest;
 /// Offers of one participant that may wait for their answer at once.
 const MAX_OPEN_OFFERS: usize = 8;
 
+/// An offer that waits for its answer.
+#[derive(Debug)]
+pub(crate) struct OpenOffer {
+    request: RequestId,
+    /// What the client called it; the answer carries the same.
+    pub(crate) id: Option<u64>,
+}
+
 /// One participant of a room.
 #[derive(Debug)]
 pub(crate) struct Member {
@@ -35,7 +43,7 @@ pub(crate) struct Member {
     pub(crate) tracks: BTreeMap<TrackId, Track>,
     /// What the slots show that show something.
     pub(crate) slots: BTreeMap<Mid, Slot>,
-    open_offers: Vec<(RequestId, Option<u64>)>,
+    open_offers: Vec<OpenOffer>,
 }
 
 impl Member {
@@ -97,13 +105,13 @@ impl Member {
                 format!("{MAX_OPEN_OFFERS} offers wait for their answers; wait for one of them"),
             ));
         }
-        self.open_offers.push((request, id));
+        self.open_offers.push(OpenOffer { request, id });
         Ok(())
     }
 
-    /// The `id` for the answer to an offer; `None` when this connection did not make it.
-    pub(crate) fn close_offer(&mut self, request: RequestId) -> Option<Option<u64>> {
-        let index = self.open_offers.iter().position(|&(open, _)| open == request)?;
-        Some(self.open_offers.swap_remove(index).1)
+    /// The offer that is answered; `None` when this connection did not make it.
+    pub(crate) fn close_offer(&mut self, request: RequestId) -> Option<OpenOffer> {
+        let index = self.open_offers.iter().position(|open| open.request == request)?;
+        Some(self.open_offers.swap_remove(index))
     }
 }

@@ -26,6 +26,7 @@ pub(crate) use member::Member;
 
 /// A room.
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "`room_id` is its name in every message")]
 pub struct Room {
     /// Its name in addresses.
     pub(crate) room_id: Arc<str>,

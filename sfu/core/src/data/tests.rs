@@ -311,6 +311,20 @@ fn many_small_messages_do_not_wait_without_bound() {
 }
 
 #[test]
+fn small_messages_count_for_more_than_their_bytes() {
+    let mut room = Room::new(23, &["ann", "bob"]);
+    room.open_all("ticks", true, RELIABLE);
+    for _ in 0..10 {
+        room.send(0, "ticks", 0, "", b"t");
+    }
+    // They have come to the relay, but no acknowledgement has come back from the receiver.
+    room.run(Duration::from_millis(30));
+    assert!(room.relay.queued(id(1)) > 10 * 200);
+    room.run(SECOND);
+    assert_eq!(room.relay.queued(id(1)), 0);
+}
+
+#[test]
 fn who_was_held_back_takes_turns_with_the_others() {
     let mut room = Room::new(21, &["ann", "bob", "cy", "dee"]);
     room.open_all("chat", true, RELIABLE);

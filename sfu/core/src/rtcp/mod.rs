@@ -228,7 +228,7 @@ mod tests {
         extended::write_reference_time(&mut feedback, Ssrc(1), 5);
         let mut transport = vec![];
         let arrivals: Vec<_> = (0..60u16).filter(|n| n % 7 != 3).map(|n| (n, i64::from(n) * 90)).collect();
-        TransportFeedbackBuilder::new(Ssrc(1), Ssrc(2)).write(&arrivals, &mut transport);
+        TransportFeedbackBuilder::new(Ssrc(1), Ssrc(2)).write(0, &arrivals, &mut transport);
         damaged(20, 20_000, &[&all, &feedback, &transport], |datagram| {
             for packet in parse(datagram).flatten() {
                 let items = match packet {

@@ -30,14 +30,19 @@ impl TransportFeedbackBuilder {
         self.media = media;
     }
 
-    /// Appends feedback on packets that have arrived: transport sequence numbers from old to new (across the wrap,
-    /// none twice) with their times in ticks of 250 µs since any fixed moment. The numbers between them are reported
-    /// as not received. It is split into as many packets as its length, and jumps of the time, ask for; a gap of more
-    /// than [`MAX_STATUSES`] numbers is left out. Returns how many packets were written.
-    pub fn write(&mut self, arrivals: &[(u16, i64)], out: &mut Vec<u8>) -> usize {
+    /// Appends feedback on the packets from `base_seq` on: the transport sequence numbers of those that have arrived,
+    /// from old to new (across the wrap, none twice), with their times in ticks of 250 µs since any fixed moment. The
+    /// numbers before and between them are reported as not received. It is split into as many packets as its length,
+    /// and jumps of the time, ask for; a gap of [`MAX_STATUSES`] numbers or more is left out. Returns how many packets
+    /// were written.
+    pub fn write(&mut self, base_seq: u16, arrivals: &[(u16, i64)], out: &mut Vec<u8>) -> usize {
+        let mut base_seq = base_seq;
         let mut rest = arrivals;
         let mut packets = 0;
-        while let Some(&(base_seq, first_time)) = rest.first() {
+        while let Some(&(first_seq, first_time)) = rest.first() {
+            if first_seq.wrapping_sub(base_seq) >= MAX_STATUSES {
+                base_seq = first_seq;
+            }
             let start = out.len();
             let reference = first_time.div_euclid(TICKS_PER_REFERENCE);
             write_packet(out, usize::from(FORMAT_TRANSPORT), TRANSPORT_LAYER_FEEDBACK, |out| {
@@ -46,8 +51,9 @@ impl TransportFeedbackBuilder {
                 out.extend_from_slice(&base_seq.to_be_bytes());
                 out.extend_from_slice(&[0, 0]);
                 put_u32(out, (reference as u32) << 8 | u32::from(self.count));
-                let (taken, statuses) = write_statuses(rest, reference * TICKS_PER_REFERENCE, out);
+                let (taken, statuses) = write_statuses(base_seq, rest, reference * TICKS_PER_REFERENCE, out);
                 rest = rest.get(taken..).unwrap_or_default();
+                base_seq = base_seq.wrapping_add(statuses);
                 out[start + 14..start + 16].copy_from_slice(&statuses.to_be_bytes());
             });
             self.count = self.count.wrapping_add(1);
@@ -59,14 +65,14 @@ impl TransportFeedbackBuilder {
 
 /// Appends chunks and deltas for the first of `arrivals`, at least one. Returns for how many, and how many packets
 /// are reported on.
-fn write_statuses(arrivals: &[(u16, i64)], mut time: i64, out: &mut Vec<u8>) -> (usize, u16) {
+fn write_statuses(base_seq: u16, arrivals: &[(u16, i64)], mut time: i64, out: &mut Vec<u8>) -> (usize, u16) {
     let chunks_start = out.len();
     let mut chunk = PendingChunk::default();
     let mut deltas = [0; MAX_LEN];
     let mut deltas_len = 0;
     let (mut taken, mut statuses) = (0, 0);
     for &(seq, arrival) in arrivals {
-        let expected = arrivals[0].0.wrapping_add(statuses);
+        let expected = base_seq.wrapping_add(statuses);
         let gap = seq.wrapping_sub(expected);
         let Ok(delta) = i16::try_from(arrival - time) else { break };
         // Those that wait take two chunks at most, a gap and the packet behind it two each.
@@ -200,7 +206,8 @@ mod tests {
 
     fn write(arrivals: &[(u16, i64)]) -> Vec<u8> {
         let mut out = vec![];
-        TransportFeedbackBuilder::new(Ssrc(1), Ssrc(2)).write(arrivals, &mut out);
+        let base_seq = arrivals.first().map_or(0, |(seq, _)| *seq);
+        TransportFeedbackBuilder::new(Ssrc(1), Ssrc(2)).write(base_seq, arrivals, &mut out);
         out
     }
 
@@ -236,6 +243,21 @@ mod tests {
         assert_eq!(read(&write(&gap)), gap);
         assert_eq!(feedbacks(&write(&gap)).len(), 2);
         assert_eq!(write(&[]), []);
+    }
+
+    #[test]
+    fn losses_before_the_first_arrival_and_between_packets_are_reported() {
+        let mut bytes = vec![];
+        let mut builder = TransportFeedbackBuilder::new(Ssrc(1), Ssrc(2));
+        builder.write(65_534, &[(1, 512), (5, 512 + 40_000)], &mut bytes);
+        let all = feedbacks(&bytes);
+        let statuses: Vec<_> = all.iter().flat_map(|feedback| feedback.statuses()).collect();
+        let seqs: Vec<_> = statuses.iter().map(|(seq, _)| *seq).collect();
+        assert_eq!(seqs, [65_534, 65_535, 0, 1, 2, 3, 4, 5]);
+        let arrived: Vec<_> =
+            statuses.iter().filter(|(_, delta)| delta.is_some()).map(|(seq, _)| *seq).collect();
+        assert_eq!((all.len(), arrived), (2, vec![1, 5]));
+        assert_eq!(read(&bytes), [(1, 512), (5, 40_512)]);
     }
 
     fn random_arrivals(rng: &mut StdRng) -> Vec<(u16, i64)> {
