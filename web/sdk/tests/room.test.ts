@@ -175,6 +175,15 @@ describe('slots', () => {
     expect(room.participants.map((one) => one.peerId)).toEqual(['eve']);
   });
 
+  it('for sound are there to be played as soon as they are agreed on', async () => {
+    const heard: number[] = [];
+    room.on('participants', () => heard.push(room.audioStreams.length));
+    await join();
+    expect(heard.at(-1)).toBe(0);
+    await answer();
+    expect(heard.at(-1)).toBe(4);
+  });
+
   it('are added in batches when the room grows', async () => {
     await join();
     await answer();
