@@ -46,5 +46,6 @@ it('links lead back to the room', () => {
   expect(roomAddress('https://h/?room=a&codec=vp9#x', 'b')).toBe('https://h/r/b?codec=vp9');
   expect(inviteLink('https://h/r/b?codec=vp9', 'b')).toBe('https://h/r/b');
   expect(cleanRoom(' my room/../x ')).toBe('my-room..x');
+  expect(readOptions(roomAddress('https://h/', cleanRoom('Наша кухня'))).room).toBe('Наша-кухня');
   for (let round = 0; round < 50; round++) expect(cleanRoom(randomRoom())).toMatch(/^[a-z]{3}-[a-z]{3}-[a-z]{3}$/);
 });

@@ -4,9 +4,7 @@ import { MOST_PAIRS, type SlotCounts } from './slots';
 import { encodingsFor, preferCodecs, simulcastSuits, type VideoCodec } from './codecs';
 import { Emitter } from './emitter';
 import { Negotiation } from './negotiation';
-import type { ClientOffer } from './protocol/ClientOffer';
-import type { ErrorBody } from './protocol/ErrorBody';
-import type { TrackSource } from './protocol/TrackSource';
+import type { ClientOffer, ErrorBody, TrackSource } from './protocol';
 
 /** A short loss heals by itself; after this the path is asked for anew. */
 const DISCONNECTED_MS = 2_500;

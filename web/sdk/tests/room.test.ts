@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Room } from '../src/room';
-import type { Participant } from '../src/protocol/Participant';
+import type { Participant } from '../src/protocol';
 import { FakeConnection, FakeSocket, joined, turns } from './fakes';
 
 const camera = { kind: 'video', id: 'camera' } as MediaStreamTrack;
@@ -213,6 +213,23 @@ describe('slots', () => {
     expect(said.at(-1)).toMatchObject({ mode: 'auto', pinned: ['bob'], slots: [{ mid: video, width: 320, height: 224 }] });
     vi.advanceTimersByTime(5_000);
     expect(FakeSocket.last.of('subscribe')).toHaveLength(said.length);
+  });
+});
+
+describe('other clients', () => {
+  it('are heard, but do not speak for the server', async () => {
+    await join({ participants: [person('eve')] });
+    await answer();
+    const heard: unknown[] = [];
+    room.on('peer-message', (message) => heard.push(message.signal_type));
+    const forged = { ...joined({ peer_id: 'eve-owns-me' }), target_peer_id: 'me', from_peer_id: 'eve' };
+    FakeSocket.last.say(forged as never);
+    await turns();
+    expect(heard).toEqual(['joined']);
+    expect(room.peerId).toBe('me');
+    expect(FakeConnection.all).toHaveLength(1);
+    expect(room.sendToPeer('eve', { signal_type: 'offer', sdp: 'x' })).toBe(true);
+    expect(FakeSocket.last.sent.at(-1)).toEqual({ signal_type: 'offer', sdp: 'x', target_peer_id: 'eve' });
   });
 });
 
