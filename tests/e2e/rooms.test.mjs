@@ -53,9 +53,9 @@ stage({}, (story) => {
 async function samplePage({ room, target }) {
   document.body.innerHTML = '<video id="localVideo" autoplay muted></video><video id="remoteVideo" autoplay muted></video>';
   window.signals = [];
+  const stream = await navigator.mediaDevices.getUserMedia({ video: true, audio: true });
   const signalingSocket = new WebSocket(`ws://${location.host}/realtime/webrtc/signaling?room_id=${room}`);
   const peerConnection = (window.peerConnection = new RTCPeerConnection({ iceServers: [] }));
-  const stream = await navigator.mediaDevices.getUserMedia({ video: true, audio: true });
   stream.getTracks().forEach((track) => peerConnection.addTrack(track, stream));
   document.getElementById('localVideo').srcObject = stream;
   peerConnection.ontrack = (event) => {

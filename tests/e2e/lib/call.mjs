@@ -108,7 +108,7 @@ async function perform(title, shared, work) {
   const call = new Call(shared);
   const logStart = shared.server.log.length;
   try {
-    await work(call);
+    await withTimeout(work(call), LONGEST_MS - 20_000);
   } catch (error) {
     await leaveBehind(title, call, logStart, error).catch((trouble) => console.error(trouble));
     throw error;
@@ -143,6 +143,6 @@ async function leaveBehind(title, call, logStart, error) {
 }
 
 function withTimeout(promise, ms = 5_000) {
-  const late = new Promise((_, reject) => setTimeout(() => reject(new Error('took too long')), ms).unref());
+  const late = new Promise((_, reject) => setTimeout(() => reject(new Error(`took longer than ${ms} ms`)), ms).unref());
   return Promise.race([promise, late]);
 }

@@ -30,6 +30,21 @@
     };
   }
 
+  // Every word of the signaling, for the console that a failed test leaves behind.
+  const Socket = window.WebSocket;
+  window.WebSocket = class extends Socket {
+    constructor(...args) {
+      super(...args);
+      const tell = (what) => console.debug(`${Math.round(performance.now())} ${what}`.slice(0, 400));
+      this.addEventListener('message', ({ data }) => tell(`< ${data}`));
+      this.addEventListener('close', ({ code, reason }) => tell(`closed ${code} ${reason}`));
+      this.send = (data) => {
+        tell(`> ${data}`);
+        super.send(data);
+      };
+    }
+  };
+
   /** Pictures by tile: how many, when the last came, and the longest wait since the last `restart`. */
   const seen = new Map();
   const watched = new WeakSet();

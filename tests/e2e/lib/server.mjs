@@ -29,7 +29,7 @@ export class Server {
       {
         http: { listen: `127.0.0.1:${server.httpPort}`, https_listen: '', data_dir: path.join(server.#folder, 'data') },
         media: { first_port: server.mediaPort, workers: 1, loopback: true },
-        log: { filter: process.env.VECHE_LOG ?? 'info', format: 'text' },
+        log: { filter: process.env.E2E_LOG ?? 'info,dcsctp=warn,dimpl=warn', format: 'text' },
       },
       settings,
     );
