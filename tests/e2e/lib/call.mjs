@@ -28,7 +28,7 @@ export function stage({ settings } = {}, define) {
   define((name, work) => {
     for (let run = 1; run <= REPEAT; run++) {
       const title = REPEAT > 1 ? `${name} (${run} of ${REPEAT})` : name;
-      test(title, { timeout: LONGEST_MS }, () => perform(title, shared, work));
+      test(title, { timeout: LONGEST_MS }, (context) => perform(title, shared, work, context));
     }
   });
 }
@@ -39,8 +39,10 @@ class Call {
   #people = [];
   #ends = [];
 
-  constructor(shared) {
+  constructor(shared, note) {
     this.#shared = shared;
+    /** Writes a figure worth knowing beside the test's result. */
+    this.note = note;
     this.room = `room-${++rooms}`;
   }
 
@@ -104,8 +106,8 @@ class Call {
   }
 }
 
-async function perform(title, shared, work) {
-  const call = new Call(shared);
+async function perform(title, shared, work, context) {
+  const call = new Call(shared, (text) => context.diagnostic(text));
   const logStart = shared.server.log.length;
   try {
     await withTimeout(work(call), LONGEST_MS - 20_000);
