@@ -1,1 +1,13 @@
-//! veche-testkit
+//! What tests of several crates share: clients, networks and media in virtual time.
+//!
+//! - [`network`]: links that delay, lose, reorder and duplicate, by a seed
+//! - [`media`]: what clients send: voices and cameras whose packets say what they are
+//! - [`client`]: a WebRTC client without sockets
+//! - [`world`]: engines, clients and the links between them, event by event
+
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod media;
+pub mod network;
+pub mod world;
