@@ -1,2 +1,189 @@
 //! The binary `veche`: configuration and wiring only.
-fn main() {}
+
+mod config;
+mod tls;
+mod web;
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use axum_server::Handle;
+use clap::Parser;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use veche_sfu::Sfu;
+use veche_signaling::{Media, Signaling, disabled_router};
+
+use crate::config::{Config, LogFormat};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long HTTP requests may take to finish when the server stops.
+const HTTP_STOP_WAIT: Duration = Duration::from_secs(1);
+
+/// How long the media plane may take to say goodbye.
+const MEDIA_STOP_WAIT: Duration = Duration::from_secs(2);
+
+/// Realtime media and messaging server.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration; without it `veche.toml`, where that exists.
+    #[arg(long, env = "VECHE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Prints the configuration that would be used, and ends.
+    #[arg(long)]
+    print_config: bool,
+}
+
+/// What runs, to be stopped in the end.
+struct Running {
+    sfu: Option<Sfu>,
+    signaling: Option<Signaling>,
+    http: Handle<SocketAddr>,
+}
+
+fn main() -> ExitCode {
+    // Before anything that may speak TLS: rustls has no provider of its own choice.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("veche: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let (config, notes) = Config::load(arguments.config.as_deref(), std::env::vars())?;
+    if arguments.print_config {
+        print!("{}", config.to_toml());
+        return Ok(());
+    }
+    start_log(&config)?;
+    for note in notes {
+        tracing::info!("{note}");
+    }
+    raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(serve(&config));
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    result
+}
+
+async fn serve(config: &Config) -> Result<()> {
+    let listener = listen(config.http.listen, "http.listen")?;
+    let https = match config.http.https_listen {
+        Some(address) => Some((listen(address, "http.https_listen")?, tls::load(config).await?)),
+        None => None,
+    };
+    let (sfu, signaling, api) = start_parts(config)?;
+    let router = Router::new().merge(api).fallback_service(web::router(&config.http.frame_ancestors));
+    let http = Handle::new();
+    announce(listener.local_addr()?, https.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?);
+
+    let service = router.clone().into_make_service();
+    tokio::spawn(axum_server::from_tcp(listener)?.handle(http.clone()).serve(service));
+    if let Some((listener, tls)) = https {
+        let server = axum_server::from_tcp_rustls(listener, tls)?.handle(http.clone());
+        tokio::spawn(server.serve(router.into_make_service()));
+    }
+
+    let running = Running { sfu, signaling, http };
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping; a second signal stops at once");
+    tokio::select! {
+        () = running.stop() => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn start_parts(config: &Config) -> Result<(Option<Sfu>, Option<Signaling>, Router)> {
+    if !config.signaling.enabled {
+        return Ok((None, None, disabled_router()));
+    }
+    let sfu = veche_sfu::start(config.sfu())?;
+    let signaling =
+        Signaling::start(config.signaling.clone(), Media::from(sfu.handle.clone()), sfu.events.clone());
+    let router = signaling.router();
+    Ok((Some(sfu), Some(signaling), router))
+}
+
+impl Running {
+    /// Within five seconds: people are told first, then media ends, then HTTP.
+    async fn stop(self) {
+        if let Some(signaling) = &self.signaling {
+            signaling.stop().await;
+        }
+        if let Some(sfu) = &self.sfu {
+            let _ = tokio::time::timeout(MEDIA_STOP_WAIT, sfu.handle.stop()).await;
+        }
+        self.http.graceful_shutdown(Some(HTTP_STOP_WAIT));
+        while self.http.connection_count() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn listen(address: SocketAddr, setting: &str) -> Result<TcpListener> {
+    let listener = TcpListener::bind(address).with_context(|| {
+        format!("{setting}: cannot listen on {address}; choose a free port, for example {setting} = \"0.0.0.0:8010\"")
+    })?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Every connection is an open file, and the usual limit of 1024 is soon reached.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
+fn start_log(config: &Config) -> Result<()> {
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(filter) => EnvFilter::try_new(filter).context("RUST_LOG: for example RUST_LOG=info")?,
+        Err(_) => {
+            EnvFilter::try_new(&config.log.filter).context("log.filter: for example log.filter = \"info\"")?
+        }
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
+
+/// Says in plain words which addresses to open.
+fn announce(http: SocketAddr, https: Option<SocketAddr>) {
+    println!("Veche is running.");
+    println!("  On this machine, open   http://localhost:{}", http.port());
+    let Some(https) = https else { return };
+    let addresses = if https.ip().is_unspecified() {
+        let takes = |address: &IpAddr| !address.is_loopback() && (https.is_ipv6() || address.is_ipv4());
+        tls::machine_addresses().into_iter().filter(takes).collect()
+    } else {
+        vec![https.ip()]
+    };
+    for address in addresses {
+        println!("  From other machines:    https://{}", SocketAddr::new(address, https.port()));
+    }
+    println!("  (Unless you gave it a certificate, the browser warns once: accept to go on.)");
+}

@@ -63,10 +63,8 @@ impl Pair {
         params.not_after = OffsetDateTime::from(now + LIFETIME);
         let certificate = params.self_signed(&key).map_err(impossible)?;
         Ok(Self {
-            certificate: Certificate {
-                certificate: certificate.der().to_vec(),
-                private_key: key.serialize_der(),
-            },
+            certificate: Certificate::new(certificate.der().to_vec(), key.serialize_der())
+                .map_err(|e| failure(format!("a certificate cannot be made: {e}")))?,
             not_after: now + LIFETIME,
             pem: key.serialize_pem() + &certificate.pem(),
         })
@@ -87,10 +85,8 @@ impl Pair {
             return Err("the private key is not that of the certificate".to_owned());
         }
         Ok(Self {
-            certificate: Certificate {
-                certificate: certificate.to_vec(),
-                private_key: key.secret_pkcs8_der().to_vec(),
-            },
+            certificate: Certificate::new(certificate.to_vec(), key.secret_pkcs8_der().to_vec())
+                .map_err(|e| format!("not usable: {e}"))?,
             not_after: contents.validity().not_after.to_system_time(),
             pem,
         })

@@ -1,3 +1,56 @@
-//! What clients talk to: rooms, signaling and the HTTP API.
+//! What clients talk to: rooms, signaling over a WebSocket, and the HTTP API.
+//!
+//! The way in is [`Signaling`]. Inside, [`Hub`](hub::Hub) holds the rooms, [`room`] decides what happens in one,
+//! `connection` carries one client's WebSocket, and `events` turns what the media plane reports into messages.
 
+mod connection;
+pub mod error;
+mod events;
+mod http;
+pub mod hub;
+mod inbound;
+mod link;
+pub mod media;
+mod origin;
 pub mod protocol;
+mod rate;
+pub mod room;
+pub mod settings;
+mod token;
+
+use std::sync::Arc;
+
+use veche_sfu_core::control::Event;
+
+pub use error::{Error, ErrorKind};
+pub use http::disabled_router;
+pub use media::Media;
+pub use settings::Settings;
+
+use hub::Hub;
+
+/// The running control plane.
+#[derive(Clone, Debug)]
+pub struct Signaling {
+    hub: Arc<Hub>,
+}
+
+impl Signaling {
+    /// Starts it on the current tokio runtime: it takes the media plane's events from now on.
+    pub fn start(settings: Settings, media: Media, events: flume::Receiver<Event>) -> Self {
+        let hub = Arc::new(Hub::new(settings, media));
+        tokio::spawn(events::pump(Arc::downgrade(&hub), events));
+        Self { hub }
+    }
+
+    /// Everything below `/realtime`, and `/health`.
+    pub fn router(&self) -> axum::Router {
+        http::router(self.hub.clone())
+    }
+
+    /// Takes nobody in any more, tells everybody that the server stops, and returns when they are gone (or after two
+    /// seconds).
+    pub async fn stop(&self) {
+        self.hub.stop().await;
+    }
+}

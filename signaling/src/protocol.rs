@@ -1,16 +1,16 @@
-//! The JSON messages of `WS /realtime/webrtc/signaling`: typed here once, exported to TypeScript from here, and
-//! described in PROTOCOL.md.
+//! The JSON messages of `WS /realtime/webrtc/signaling`: typed here once, exported to TypeScript from here (to
+//! `web/sdk/src/protocol.ts`, by `cargo test -p veche-signaling export -- --ignored`), and described in PROTOCOL.md.
 //!
 //! Every message is an object with a `signal_type`. A message with a `target_peer_id` is for that peer and is relayed
 //! with a `from_peer_id`; one without is for the server.
 
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
+use utoipa::ToSchema;
 
 /// What a client sends to the server.
 #[derive(Clone, Debug, PartialEq, Deserialize, TS)]
 #[serde(tag = "signal_type", rename_all = "kebab-case")]
-#[ts(export)]
 pub enum ClientMessage {
     /// An SDP offer. Answered with `answer` or `error`, both with the same `id`.
     Offer(ClientOffer),
@@ -54,7 +54,6 @@ pub enum ClientMessage {
 
 /// An SDP offer to the server.
 #[derive(Clone, Debug, PartialEq, Deserialize, TS)]
-#[ts(export)]
 pub struct ClientOffer {
     /// The offer.
     pub sdp: String,
@@ -74,7 +73,6 @@ pub struct ClientOffer {
 
 /// What one published section is.
 #[derive(Clone, Debug, PartialEq, Deserialize, TS)]
-#[ts(export)]
 pub struct OfferedTrack {
     /// The section.
     pub mid: String,
@@ -88,7 +86,6 @@ pub struct OfferedTrack {
 
 /// An audio and a video slot that shall carry the same person.
 #[derive(Clone, Debug, PartialEq, Deserialize, TS)]
-#[ts(export)]
 pub struct SlotPair {
     /// The audio slot's mid.
     pub audio: String,
@@ -98,7 +95,6 @@ pub struct SlotPair {
 
 /// What a client wants to see.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, TS)]
-#[ts(export)]
 pub struct Subscribe {
     /// Who fills the video slots that `slots` does not give a track: `auto`, the server; `manual`, nobody.
     #[serde(default)]
@@ -116,7 +112,6 @@ pub struct Subscribe {
 /// Who fills the slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, TS)]
 #[serde(rename_all = "kebab-case")]
-#[ts(export)]
 pub enum SubscribeMode {
     /// The server: pinned, then speaking, then recent.
     #[default]
@@ -127,7 +122,6 @@ pub enum SubscribeMode {
 
 /// What one slot shall show.
 #[derive(Clone, Debug, PartialEq, Deserialize, TS)]
-#[ts(export)]
 pub struct WantedSlot {
     /// Which slot.
     pub mid: String,
@@ -148,7 +142,6 @@ pub struct WantedSlot {
 /// What the server sends to a client.
 #[derive(Clone, Debug, PartialEq, Serialize, TS)]
 #[serde(tag = "signal_type", rename_all = "kebab-case")]
-#[ts(export)]
 pub enum ServerMessage {
     /// The first message: the client is in the room.
     Joined(Joined),
@@ -245,7 +238,6 @@ pub enum ServerMessage {
 
 /// The client's place in a room.
 #[derive(Clone, Debug, PartialEq, Serialize, TS)]
-#[ts(export)]
 pub struct Joined {
     /// The client's own name in messages.
     pub peer_id: String,
@@ -271,7 +263,6 @@ pub struct Joined {
 
 /// Limits that clients should know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS)]
-#[ts(export)]
 pub struct Limits {
     /// The largest signaling message, in bytes.
     pub max_signal_bytes: u32,
@@ -283,7 +274,6 @@ pub struct Limits {
 
 /// A STUN or TURN server, as `RTCIceServer` wants it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, TS)]
-#[ts(export)]
 pub struct IceServer {
     /// Its addresses.
     pub urls: Vec<String>,
@@ -299,7 +289,6 @@ pub struct IceServer {
 
 /// A room.
 #[derive(Clone, Debug, PartialEq, Serialize, TS)]
-#[ts(export)]
 pub struct Room {
     /// Its name in addresses.
     pub room_id: String,
@@ -310,8 +299,7 @@ pub struct Room {
 }
 
 /// Somebody in a room.
-#[derive(Clone, Debug, PartialEq, Serialize, TS)]
-#[ts(export)]
+#[derive(Clone, Debug, PartialEq, Serialize, TS, ToSchema)]
 pub struct Participant {
     /// Their name in messages.
     pub peer_id: String,
@@ -320,6 +308,7 @@ pub struct Participant {
     /// Their own data.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[ts(type = "unknown", optional)]
+    #[schema(value_type = Object, nullable = false)]
     pub metadata: Option<serde_json::Value>,
     /// `false` while their signaling connection is lost and may be resumed.
     pub connected: bool,
@@ -330,8 +319,7 @@ pub struct Participant {
 }
 
 /// A published track.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, TS)]
-#[ts(export)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, TS, ToSchema)]
 pub struct Track {
     /// Its name in messages.
     pub track_id: String,
@@ -346,9 +334,8 @@ pub struct Track {
 }
 
 /// Audio or video.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-#[ts(export)]
 pub enum TrackKind {
     /// Sound.
     Audio,
@@ -357,9 +344,8 @@ pub enum TrackKind {
 }
 
 /// What a track shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-#[ts(export)]
 pub enum TrackSource {
     /// A person's voice.
     Microphone,
@@ -373,7 +359,6 @@ pub enum TrackSource {
 
 /// What one slot shows from now on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, TS)]
-#[ts(export)]
 pub struct Slot {
     /// Which slot.
     pub mid: String,
@@ -398,7 +383,6 @@ pub struct Slot {
 /// Why a slot shows nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS)]
 #[serde(rename_all = "kebab-case")]
-#[ts(export)]
 pub enum SlotReason {
     /// Receiver and publisher have no codec in common.
     NoCommonCodec,
@@ -412,7 +396,6 @@ pub enum SlotReason {
 
 /// Somebody who speaks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, TS)]
-#[ts(export)]
 pub struct ActiveSpeaker {
     /// Who.
     pub peer_id: String,
@@ -421,9 +404,8 @@ pub struct ActiveSpeaker {
 }
 
 /// How good a connection is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-#[ts(export)]
 pub enum ConnectionQuality {
     /// Nothing arrives.
     Lost,
@@ -437,7 +419,6 @@ pub enum ConnectionQuality {
 
 /// Somebody's quality.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, TS)]
-#[ts(export)]
 pub struct PeerQuality {
     /// Whose.
     pub peer_id: String,
@@ -446,9 +427,8 @@ pub struct PeerQuality {
 }
 
 /// The client's media connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-#[ts(export)]
 pub enum MediaState {
     /// Media flows.
     Connected,
@@ -463,7 +443,6 @@ pub enum MediaState {
 /// Why somebody left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS)]
 #[serde(rename_all = "kebab-case")]
-#[ts(export)]
 pub enum LeaveReason {
     /// They said so.
     Left,
@@ -476,8 +455,7 @@ pub enum LeaveReason {
 }
 
 /// What is wrong, and what to change. Also the body of every HTTP error.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, TS)]
-#[ts(export)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, TS, ToSchema)]
 pub struct ErrorBody {
     /// For programs, such as `room_full`.
     pub code: String,
@@ -487,7 +465,6 @@ pub struct ErrorBody {
 
 /// A message between two peers, relayed unchanged but for `from_peer_id`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
-#[ts(export)]
 pub struct PeerMessage {
     /// Usually `offer`, `answer` or `ice-candidate`.
     pub signal_type: String,
@@ -501,4 +478,101 @@ pub struct PeerMessage {
     #[serde(flatten)]
     #[ts(skip)]
     pub rest: serde_json::Map<String, serde_json::Value>,
+}
+
+impl ClientMessage {
+    /// The values of `signal_type` that the server knows.
+    pub const SIGNAL_TYPES: [&str; 7] =
+        ["offer", "ice-candidate", "mute", "subscribe", "update", "leave", "ping"];
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use serde_json::json;
+    use ts_rs::Config;
+
+    use super::*;
+
+    fn typescript() -> String {
+        let config = Config::default();
+        let mut file = String::from(
+            "// Written by `cargo test -p veche-signaling export -- --ignored` from signaling/src/protocol.rs.\n",
+        );
+        macro_rules! export {
+            ($($name:ident)+) => { $(
+                file.push('\n');
+                file.push_str(&$name::docs().unwrap_or_default());
+                file.push_str("export ");
+                file.push_str(&$name::decl(&config));
+                file.push('\n');
+            )+ };
+        }
+        export! {
+            ClientMessage ClientOffer OfferedTrack SlotPair Subscribe SubscribeMode WantedSlot ServerMessage Joined
+            Limits IceServer Room Participant Track TrackKind TrackSource Slot SlotReason ActiveSpeaker
+            ConnectionQuality PeerQuality MediaState LeaveReason ErrorBody PeerMessage
+        }
+        file
+    }
+
+    fn typescript_path() -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../web/sdk/src/protocol.ts")
+    }
+
+    #[test]
+    #[ignore = "writes web/sdk/src/protocol.ts; run it after a change of this file"]
+    fn export_the_types_to_typescript() {
+        std::fs::write(typescript_path(), typescript()).unwrap();
+    }
+
+    #[test]
+    fn the_typescript_types_are_those_of_this_file() {
+        let written = std::fs::read_to_string(typescript_path()).unwrap_or_default();
+        assert!(
+            written == typescript(),
+            "web/sdk/src/protocol.ts is old: run `cargo test -p veche-signaling export -- --ignored`"
+        );
+    }
+
+    #[test]
+    fn every_type_that_is_used_is_exported() {
+        let file = typescript();
+        let source = include_str!("protocol.rs");
+        for line in source.lines() {
+            let name = line.strip_prefix("pub struct ").or_else(|| line.strip_prefix("pub enum "));
+            if let Some(name) = name.and_then(|rest| rest.split([' ', '<', ';']).next()) {
+                assert!(file.contains(&format!("export type {name} = ")), "{name} is not exported");
+            }
+        }
+    }
+
+    #[test]
+    fn the_known_signal_types_are_those_of_the_enum() {
+        let unknown = serde_json::from_value::<ClientMessage>(json!({ "signal_type": "?" })).unwrap_err();
+        let known = ClientMessage::SIGNAL_TYPES.map(|name| format!("`{name}`")).join(", ");
+        assert_eq!(unknown.to_string(), format!("unknown variant `?`, expected one of {known}"));
+    }
+
+    #[test]
+    fn messages_of_the_documented_form_are_understood() {
+        let offer = json!({ "signal_type": "offer", "id": 7, "sdp": "v=0", "tracks":
+            [{ "mid": "0", "source": "screen-audio" }], "pairs": [{ "audio": "1", "video": "2" }] });
+        let ClientMessage::Offer(offer) = serde_json::from_value(offer).unwrap() else { panic!() };
+        assert_eq!((offer.id, offer.tracks[0].source), (Some(7), TrackSource::ScreenAudio));
+        let end = json!({ "signal_type": "ice-candidate", "ice_candidate": null });
+        assert_eq!(
+            serde_json::from_value::<ClientMessage>(end).unwrap(),
+            ClientMessage::IceCandidate { ice_candidate: None }
+        );
+        let error = ServerMessage::Error {
+            error: ErrorBody { code: "room_full".into(), message: "full".into() },
+            id: None,
+        };
+        assert_eq!(
+            serde_json::to_value(error).unwrap(),
+            json!({ "signal_type": "error", "error": { "code": "room_full", "message": "full" } })
+        );
+    }
 }

@@ -75,7 +75,8 @@ pub fn assign_audio(slots: &[AudioSlot], ranked: &[TrackRef], out: &mut Vec<Opti
 
 /// Puts the chosen tracks into the usable slots: each stays where it is shown already, the others fill the gaps.
 fn place(chosen: &[TrackRef], shown: &[Option<TrackRef>], usable: &[bool], out: &mut [Option<TrackRef>]) {
-    let stays = |i: usize| usable[i] && shown[i].is_some_and(|t| chosen.contains(&t) && first(shown, usable, t) == i);
+    let stays =
+        |i: usize| usable[i] && shown[i].is_some_and(|t| chosen.contains(&t) && first(shown, usable, t) == i);
     for i in 0..out.len() {
         if stays(i) {
             out[i] = shown[i];

@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::control::Event;
 use crate::demux::Place;
 use crate::drops::{DropCounts, DropReason};
+use crate::rtcp::CompoundWriter;
 
 /// The moment, in every form that the engine needs.
 #[derive(Clone, Copy, Debug)]
@@ -44,10 +45,12 @@ pub struct Context<'a> {
     pub dirty: &'a mut Vec<Place>,
     /// All drops of the engine.
     pub drops: &'a mut DropCounts,
-    /// Where compound RTCP packets are put together.
-    pub scratch: &'a mut Vec<u8>,
+    /// Where RTCP packets are put together.
+    pub rtcp: &'a mut CompoundWriter,
     /// Where missing sequence numbers are put together.
     pub missing: &'a mut Vec<u16>,
+    /// Where arrivals for transport-wide feedback are put together.
+    pub arrived: &'a mut Vec<(u16, i64)>,
 }
 
 impl Context<'_> {

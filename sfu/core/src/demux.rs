@@ -47,7 +47,10 @@ impl Demux {
     /// Empty tables; peers choose the keys, so `seeds` must be secret.
     pub fn new(seeds: [u64; 4]) -> Self {
         let hasher = ahash::RandomState::with_seeds(seeds[0], seeds[1], seeds[2], seeds[3]);
-        Self { place_by_ufrag: HashMap::with_hasher(hasher.clone()), place_by_path: HashMap::with_hasher(hasher) }
+        Self {
+            place_by_ufrag: HashMap::with_hasher(hasher.clone()),
+            place_by_path: HashMap::with_hasher(hasher),
+        }
     }
 
     /// The participant whose server-side user name fragment this is.

@@ -8,8 +8,9 @@ use crate::forward::forwarder::{ForwardOutput, LayerRef, Sent};
 use crate::forward::picture::{PictureFields, PictureIds};
 use crate::incoming::Incoming;
 use crate::participant::Participant;
-use crate::rtcp::write as rtcp;
+use crate::rtcp::{self, SenderInfo};
 use crate::transport::{OutgoingRtp, PassedExtensions};
+use crate::uplink::send_all;
 
 /// The longest dependency descriptor that is passed on. The longest with a full structure of browsers has about
 /// 100 bytes; the two-byte header form could carry 255.
@@ -32,7 +33,8 @@ impl Participant {
         let format = slot.outgoing_format(incoming.format).ok_or(DropReason::NoCommonCodec)?;
         let output = slot.forwarder.forward(from, &incoming.forward_input())?;
         let mut descriptor = [0; MAX_DESCRIPTOR];
-        let extensions = continue_descriptor(incoming.passed, &incoming.picture, &output.offsets, &mut descriptor);
+        let extensions =
+            continue_descriptor(incoming.passed, &incoming.picture, &output.offsets, &mut descriptor);
         let payload = incoming.payload_for(format.strip_red);
         let packet = OutgoingRtp {
             payload_type: format.payload_type,
@@ -44,7 +46,8 @@ impl Participant {
             prefix: &[],
             payload,
         };
-        let written = transport.send_rtp(now, &packet, |copy| output.offsets.apply(&incoming.picture, copy))?;
+        let written =
+            transport.send_rtp(now, &packet, |copy| output.offsets.apply(&incoming.picture, copy))?;
         slot.sent_packets = slot.sent_packets.wrapping_add(1);
         slot.sent_octets = slot.sent_octets.wrapping_add(payload.len() as u32);
         self.counters.packets_sent += 1;
@@ -100,13 +103,17 @@ impl Participant {
             if slot.forwarder.current().is_none() || slot.sent_packets == 0 {
                 continue;
             }
-            let out = &mut *ctx.scratch;
-            out.clear();
-            let timestamp = slot.forwarder.clock().at(ctx.now.nanos);
-            rtcp::sender_report(slot.ssrc, ctx.now.ntp, timestamp, slot.sent_packets, slot.sent_octets, out);
-            rtcp::cname(slot.ssrc, &self.cname, out);
-            let _ = transport.send_rtcp(out);
+            let info = SenderInfo {
+                ssrc: slot.ssrc,
+                ntp: ctx.now.ntp,
+                rtp_timestamp: slot.forwarder.report_timestamp(ctx.now.nanos),
+                packets: slot.sent_packets,
+                octets: slot.sent_octets,
+            };
+            ctx.rtcp.add(|out| rtcp::report::write_sender_report(out, &info, &[]));
+            ctx.rtcp.add(|out| rtcp::source::write_cname(out, slot.ssrc, &self.cname));
         }
+        send_all(transport, ctx.rtcp);
     }
 }
 

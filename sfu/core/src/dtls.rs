@@ -17,7 +17,7 @@ use crate::srtp::SrtpProfile;
 /// The server's certificate, one per process.
 #[derive(Clone)]
 pub struct Certificate {
-    certificate: Vec<u8>,
+    der: Vec<u8>,
     private_key: Vec<u8>,
     fingerprint: Fingerprint,
 }
@@ -44,12 +44,12 @@ impl Certificate {
         EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &private_key)
             .map_err(|_| CertificateError::PrivateKey)?;
         let fingerprint = fingerprint_of(&certificate);
-        Ok(Self { certificate, private_key, fingerprint })
+        Ok(Self { der: certificate, private_key, fingerprint })
     }
 
     /// The certificate, in DER.
     pub fn certificate(&self) -> &[u8] {
-        &self.certificate
+        &self.der
     }
 
     /// The private key, in PKCS#8 DER.
@@ -141,7 +141,7 @@ const MAX_REORDERED: usize = 64;
 /// Outputs that may wait for the owner to poll them.
 const MAX_OUTPUTS: usize = 512;
 /// The engine names a time some years ahead when it has nothing to wait for.
-const IDLE: Duration = Duration::from_secs(24 * 60 * 60);
+const IDLE: Duration = Duration::from_hours(24);
 
 impl DtlsSession {
     /// A session; when its role is active, the hello can be polled at once. The peer must present the certificate
@@ -345,7 +345,7 @@ fn new_dtls(certificate: &Certificate, role: SetupRole, dtls13: bool, seed: u64,
         .build()
         .expect("the settings are constants within the engine's limits");
     let identity = DtlsCertificate {
-        certificate: certificate.certificate.clone(),
+        certificate: certificate.der.clone(),
         private_key: certificate.private_key.clone(),
     };
     let new = if dtls13 { Dtls::new_auto } else { Dtls::new_12 };
@@ -384,7 +384,7 @@ mod tests {
         let good = certificate();
         assert_eq!(Certificate::new(vec![], good.private_key.clone()).unwrap_err(), CertificateError::Empty);
         assert_eq!(
-            Certificate::new(good.certificate.clone(), vec![1, 2, 3]).unwrap_err(),
+            Certificate::new(good.der.clone(), vec![1, 2, 3]).unwrap_err(),
             CertificateError::PrivateKey
         );
         assert_eq!(good.fingerprint(), fingerprint_of(good.certificate()));
@@ -578,14 +578,7 @@ mod tests {
         fn with_peer_mtu(role: SetupRole, dtls13: bool, seed: u64, mtu: usize) -> Self {
             let now = start();
             let theirs = certificate();
-            let ours = DtlsSession::new(
-                &certificate(),
-                role,
-                fingerprint_of(&theirs.certificate),
-                dtls13,
-                seed,
-                now,
-            );
+            let ours = DtlsSession::new(&certificate(), role, fingerprint_of(&theirs.der), dtls13, seed, now);
             let config = Config::builder()
                 .mtu(mtu)
                 .max_queue_tx(60)
@@ -595,8 +588,7 @@ mod tests {
                 .dangerously_set_rng_seed(seed + 1)
                 .build()
                 .unwrap();
-            let identity =
-                DtlsCertificate { certificate: theirs.certificate, private_key: theirs.private_key };
+            let identity = DtlsCertificate { certificate: theirs.der, private_key: theirs.private_key };
             let mut peer = if dtls13 {
                 Dtls::new_auto(Arc::new(config), identity, now)
             } else {

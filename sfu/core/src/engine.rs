@@ -19,6 +19,7 @@ use crate::ice::IceEvent;
 use crate::ids::{ParticipantId, RoomId};
 use crate::path::Path;
 use crate::room::{Room, RoomConfig};
+use crate::rtcp::CompoundWriter;
 use crate::sdp::negotiator::LocalDescription;
 use crate::stun::BindingRequest;
 
@@ -78,8 +79,9 @@ pub struct Engine {
     events: VecDeque<Event>,
     dirty: Vec<Place>,
     drops: DropCounts,
-    scratch: Vec<u8>,
+    rtcp: CompoundWriter,
     missing: Vec<u16>,
+    arrived: Vec<(u16, i64)>,
     /// Answers to STUN requests, which go back on the path of the request.
     stun_replies: Vec<(Path, Vec<u8>)>,
     spare_replies: Vec<Vec<u8>>,
@@ -118,8 +120,9 @@ impl Engine {
             events: VecDeque::new(),
             dirty: Vec::new(),
             drops: DropCounts::default(),
-            scratch: Vec::new(),
+            rtcp: CompoundWriter::default(),
             missing: Vec::new(),
+            arrived: Vec::new(),
             stun_replies: Vec::new(),
             spare_replies: Vec::new(),
         }
@@ -284,7 +287,9 @@ impl Engine {
 
     /// No datagram is for this participant any more.
     fn unmap(&mut self, place: Place) {
-        let Some(transport) = self.rooms[place.room as usize].transport_mut(place.participant) else { return };
+        let Some(transport) = self.rooms[place.room as usize].transport_mut(place.participant) else {
+            return;
+        };
         for ufrag in transport.ufrags() {
             self.demux.remove_ufrag(ufrag);
         }
@@ -346,7 +351,9 @@ impl Engine {
 
     fn sync_ufrags(&mut self, participant: ParticipantId) {
         let Some(&place) = self.place_by_participant.get(&participant) else { return };
-        let Some(transport) = self.rooms[place.room as usize].transport_mut(place.participant) else { return };
+        let Some(transport) = self.rooms[place.room as usize].transport_mut(place.participant) else {
+            return;
+        };
         for ufrag in transport.ufrags() {
             self.demux.add_ufrag(ufrag, place);
         }
@@ -369,8 +376,9 @@ impl Engine {
             events: &mut self.events,
             dirty: &mut self.dirty,
             drops: &mut self.drops,
-            scratch: &mut self.scratch,
+            rtcp: &mut self.rtcp,
             missing: &mut self.missing,
+            arrived: &mut self.arrived,
         };
         act(room, &mut ctx);
         let tick = room.next_tick();

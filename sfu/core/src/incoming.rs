@@ -2,10 +2,10 @@
 
 use crate::forward::forwarder::ForwardInput;
 use crate::forward::picture::PictureFields;
-use crate::media::{Codec, CodecProfile};
-use crate::rtp::frame::FrameInfo;
 use crate::forward::red;
+use crate::media::{Codec, CodecProfile};
 use crate::rtp::RtpHeader;
+use crate::rtp::frame::FrameInfo;
 use crate::transport::PassedExtensions;
 
 /// What a payload type stands for.

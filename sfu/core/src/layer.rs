@@ -11,8 +11,8 @@ use crate::incoming::{Format, Incoming, StoredMeta};
 use crate::media::{ExtensionIds, MediaKind};
 use crate::receive::history::{History, HistoryLimits};
 use crate::receive::key_frame::{KeyFrameReason, KeyFrameRequests};
-use crate::receive::loss::{Arrival, LossDetector, LossLimits};
-use crate::receive::media_clock::{MediaClock, PublisherClock};
+use crate::receive::loss::{Arrival, LossDetector};
+use crate::receive::media_clock::MediaClock;
 use crate::receive::rate::RateMeter;
 use crate::receive::statistics::ReceiverStatistics;
 use crate::rtp::RtpHeader;
@@ -49,9 +49,8 @@ pub struct Layer {
     pub history: History<StoredMeta>,
     /// What is missing.
     pub loss: LossDetector,
-    clock_rate: u32,
-    /// For receiver reports; begins with the first packet of an SSRC.
-    pub statistics: Option<ReceiverStatistics>,
+    /// For receiver reports.
+    pub statistics: ReceiverStatistics,
     /// Who waits for a key frame.
     pub key_frames: KeyFrameRequests,
     /// What arrives.
@@ -67,10 +66,10 @@ pub struct Layer {
 
 impl Layer {
     /// A layer that has not arrived yet.
-    pub fn new(kind: MediaKind, clock_rate: u32, negotiated: &PublishedLayer, epoch: Instant) -> Self {
+    pub fn new(kind: MediaKind, clock_rate: u32, negotiated: &PublishedLayer, now: Instant) -> Self {
         let (limits, loss) = match kind {
-            MediaKind::Audio => (HistoryLimits::AUDIO, LossLimits::AUDIO),
-            MediaKind::Video => (HistoryLimits::VIDEO, LossLimits::VIDEO),
+            MediaKind::Audio => (HistoryLimits::AUDIO, LossDetector::audio()),
+            MediaKind::Video => (HistoryLimits::VIDEO, LossDetector::video()),
         };
         Self {
             rid: negotiated.rid.clone(),
@@ -79,12 +78,11 @@ impl Layer {
             kind,
             extender: SeqExtender::default(),
             history: History::new(limits),
-            loss: LossDetector::new(loss),
-            statistics: None,
-            clock_rate,
-            key_frames: KeyFrameRequests::default(),
-            rate: RateMeter::default(),
-            clock: MediaClock::new(epoch, clock_rate),
+            loss,
+            statistics: ReceiverStatistics::new(clock_rate),
+            key_frames: KeyFrameRequests::new(),
+            rate: RateMeter::new(now),
+            clock: MediaClock::new(clock_rate),
             frame_state: FrameState::default(),
             size: None,
             subscribers: Vec::new(),
@@ -105,7 +103,6 @@ impl Layer {
         format: Format,
         packet: &'a [u8],
         repaired: bool,
-        publisher: &PublisherClock,
     ) -> Result<Incoming<'a>, DropReason> {
         let range = header.payload_range(packet)?;
         let payload = &packet[range.clone()];
@@ -117,12 +114,11 @@ impl Layer {
             MediaKind::Audio => (FrameInfo::default(), PictureFields::default()),
             MediaKind::Video => self.read_frame(now, seq, &header, format, payload, extensions),
         };
-        let meta =
-            StoredMeta { header, format, picture, payload: (range.start as u16, range.end as u16) };
+        let meta = StoredMeta { header, format, picture, payload: (range.start as u16, range.end as u16) };
         self.history.insert(now.instant, seq, &packet[..range.end], meta);
         self.rate.on_packet(now.instant, packet.len(), frame.start_of_frame);
         if newest {
-            self.clock.on_packet(now.instant, header.timestamp, publisher);
+            self.clock.on_packet(now.nanos, header.timestamp);
         }
         let nanos = self.clock.server_time(header.timestamp).unwrap_or(now.nanos);
         Ok(Incoming { seq, header, format, payload, passed: pass(extensions), frame, picture, nanos })
@@ -151,14 +147,10 @@ impl Layer {
         header: &RtpHeader,
         repaired: bool,
     ) -> Result<(), DropReason> {
-        let arrival = if repaired {
-            self.loss.on_rtx(now.instant, seq)
-        } else {
-            let rate = self.clock_rate;
-            let statistics = self.statistics.get_or_insert_with(|| ReceiverStatistics::new(header.ssrc, rate));
-            statistics.on_packet(now.instant, seq, header.timestamp);
-            self.loss.on_packet(now.instant, seq)
-        };
+        let arrival = self.loss.on_packet(now.instant, seq, repaired);
+        if !repaired {
+            self.statistics.on_packet(now.instant, seq, header.timestamp);
+        }
         if self.loss.take_needs_key_frame() && self.kind == MediaKind::Video {
             self.key_frames.request(now.instant, KeyFrameReason::Loss);
         }

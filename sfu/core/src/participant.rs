@@ -13,9 +13,10 @@ use crate::drops::DropCounts;
 use crate::ids::{Mid, ParticipantId, Ssrc, TrackId};
 use crate::media::{ExtensionIds, MediaKind, Source};
 use crate::quality::SteadyQuality;
-use crate::receive::media_clock::PublisherClock;
-use crate::receive::rtt::RoundTrip;
+use crate::receive::media_clock::NtpClock;
+use crate::receive::rtt::RttEstimator;
 use crate::receive::transport_feedback::ArrivalRecorder;
+use crate::rtcp::TransportFeedbackBuilder;
 use crate::sdp::negotiator::Negotiator;
 use crate::sdp::{DataSection, Negotiation, PublishedSection, SectionUse, SlotSection};
 use crate::slot::Slot;
@@ -80,11 +81,13 @@ pub struct Participant {
     /// What they want to see.
     pub subscription: Subscription,
     /// Their NTP clock on the server's, for lip sync.
-    pub clock: PublisherClock,
+    pub ntp_clock: NtpClock,
     /// When their packets arrived, for transport-wide feedback.
     pub arrivals: ArrivalRecorder,
+    /// Writes that feedback.
+    pub feedback: TransportFeedbackBuilder,
     /// The round-trip time.
-    pub rtt: RoundTrip,
+    pub rtt: RttEstimator,
     /// The share of packets lost to them, as they report.
     pub loss_down: f32,
     /// The share of packets lost from them, as our reports say.
@@ -122,7 +125,15 @@ pub struct SectionChanges {
 
 impl Participant {
     /// Somebody who has not offered anything yet.
-    pub fn new(id: ParticipantId, peer: Arc<str>, negotiator: Negotiator, mut rng: StdRng, now: Instant, epoch: Instant) -> Self {
+    pub fn new(
+        id: ParticipantId,
+        peer: Arc<str>,
+        negotiator: Negotiator,
+        mut rng: StdRng,
+        now: Instant,
+        epoch: Instant,
+    ) -> Self {
+        let feedback_ssrc = Ssrc(rng.random());
         Self {
             id,
             peer,
@@ -134,9 +145,10 @@ impl Participant {
             slot_by_ssrc: FxHashMap::default(),
             data: None,
             subscription: Subscription { auto: true, ..Subscription::default() },
-            clock: PublisherClock::new(epoch),
+            ntp_clock: NtpClock::default(),
             arrivals: ArrivalRecorder::new(epoch),
-            rtt: RoundTrip::default(),
+            feedback: TransportFeedbackBuilder::new(feedback_ssrc, Ssrc(0)),
+            rtt: RttEstimator::default(),
             loss_down: 0.0,
             loss_up: 0.0,
             quality: SteadyQuality::default(),
@@ -144,7 +156,7 @@ impl Participant {
             counters: Counters::default(),
             drops: DropCounts::default(),
             cname: String::new(),
-            feedback_ssrc: Ssrc(rng.random()),
+            feedback_ssrc,
             reports_at: now,
             spoke_at: None,
             epoch,
@@ -176,7 +188,7 @@ impl Participant {
         self.streams.clear();
         self.slot_by_ssrc.clear();
         self.data = None;
-        self.clock = PublisherClock::new(self.epoch);
+        self.ntp_clock = NtpClock::default();
         self.arrivals = ArrivalRecorder::new(self.epoch);
         gone
     }
@@ -222,9 +234,9 @@ impl Participant {
             let mut sections = negotiation.sections.iter();
             sections.any(|s| s.mid == *mid && matches!(s.usage, SectionUse::Slot(_)))
         };
-        changes.gone.extend(
-            self.tracks.iter().filter(|(_, t)| !published(&t.mid)).map(|(i, t)| (i as u32, t.id)),
-        );
+        changes
+            .gone
+            .extend(self.tracks.iter().filter(|(_, t)| !published(&t.mid)).map(|(i, t)| (i as u32, t.id)));
         for (track, _) in &changes.gone {
             self.tracks.remove(*track as usize);
             let Self { streams, transport, .. } = self;
@@ -253,7 +265,7 @@ impl Participant {
         let known = self.tracks.iter().find(|(_, t)| t.mid == *mid).map(|(i, _)| i);
         let index = if let Some(index) = known {
             let track = &mut self.tracks[index];
-            track.update(section, self.epoch);
+            track.update(section, now);
             if let Some(label) = label {
                 track.source = label.source;
                 track.muted = label.muted;
@@ -263,7 +275,7 @@ impl Participant {
             let source = label.map_or(default_source(section.kind), |l| l.source);
             let muted = label.is_some_and(|l| l.muted);
             *next_track += 1;
-            self.tracks.insert(Track::new(TrackId(*next_track), mid.clone(), section, source, muted, now, self.epoch))
+            self.tracks.insert(Track::new(TrackId(*next_track), mid.clone(), section, source, muted, now))
         };
         for (i, layer) in self.tracks[index].layers.iter().enumerate() {
             let stream = StreamRef { track: index as u32, layer: i as u8, repairs: false };

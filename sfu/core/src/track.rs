@@ -51,7 +51,6 @@ impl Track {
         source: Source,
         muted: bool,
         now: Instant,
-        epoch: Instant,
     ) -> Self {
         let mut track = Self {
             id,
@@ -64,18 +63,18 @@ impl Track {
             codecs: section.codecs.clone(),
             layers: SmallVec::new(),
         };
-        track.add_layers(section, epoch);
+        track.add_layers(section, now);
         track
     }
 
     /// Takes over what a later offer changed. Streams that are known go on.
-    pub fn update(&mut self, section: &PublishedSection, epoch: Instant) {
+    pub fn update(&mut self, section: &PublishedSection, now: Instant) {
         self.active = section.active;
         self.codecs.clone_from(&section.codecs);
-        self.add_layers(section, epoch);
+        self.add_layers(section, now);
     }
 
-    fn add_layers(&mut self, section: &PublishedSection, epoch: Instant) {
+    fn add_layers(&mut self, section: &PublishedSection, now: Instant) {
         let rate = section.codecs.first().map_or(90_000, |c| c.codec.clock_rate());
         for (i, negotiated) in section.layers.iter().enumerate() {
             match self.layers.get_mut(i) {
@@ -83,8 +82,8 @@ impl Track {
                     layer.ssrc = negotiated.ssrc.or(layer.ssrc);
                     layer.rtx_ssrc = negotiated.rtx_ssrc.or(layer.rtx_ssrc);
                 }
-                Some(layer) => *layer = Layer::new(self.kind, rate, negotiated, epoch),
-                None => self.layers.push(Layer::new(self.kind, rate, negotiated, epoch)),
+                Some(layer) => *layer = Layer::new(self.kind, rate, negotiated, now),
+                None => self.layers.push(Layer::new(self.kind, rate, negotiated, now)),
             }
         }
     }

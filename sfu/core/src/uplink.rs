@@ -1,12 +1,14 @@
 //! A participant's way up: their media comes in, feedback about it goes back.
 
+use smallvec::SmallVec;
+
 use crate::context::{Context, Now};
 use crate::drops::DropReason;
 use crate::ids::{Mid, Rid, Ssrc};
 use crate::incoming::Incoming;
 use crate::participant::{Participant, StreamRef};
 use crate::path::Path;
-use crate::rtcp::write as rtcp;
+use crate::rtcp::{self, CompoundWriter, ReportBlock};
 use crate::rtp::RtpHeader;
 use crate::rtp::extension::Extensions;
 use crate::track::Payload;
@@ -81,7 +83,7 @@ impl Participant {
         let extensions = Extensions::read(&header, packet, &ids);
         let level = extensions.audio_level.map(|l| (l.voice, l.level));
         let layer = track.layers.get_mut(layer_index).ok_or(DropReason::UnknownRid)?;
-        let incoming = layer.receive(now, header, &extensions, format, packet, repaired, &self.clock)?;
+        let incoming = layer.receive(now, header, &extensions, format, packet, repaired)?;
         self.counters.repairs_received += u64::from(repaired);
         if track.muted {
             return Err(DropReason::InactiveTrack);
@@ -127,78 +129,72 @@ impl Participant {
     }
 
     /// Sends what the publisher must know: what is missing, that a key frame is wanted, when packets arrived.
-    pub fn send_feedback(&mut self, ctx: &mut Context<'_>) {
+    pub(crate) fn send_feedback(&mut self, ctx: &mut Context<'_>) {
         let now = ctx.now.instant;
-        let rtt = self.rtt();
+        let (rtt, sender) = (self.rtt(), self.feedback_ssrc);
         let Some(transport) = self.transport.as_mut().filter(|t| t.ready()) else { return };
-        let out = &mut *ctx.scratch;
-        out.clear();
-        let missing = &mut *ctx.missing;
+        let mut media = Ssrc(0);
         for (_, track) in &mut self.tracks {
             let muted = track.muted;
             for layer in &mut track.layers {
                 let Some(ssrc) = layer.ssrc else { continue };
-                missing.clear();
-                layer.loss.poll_nacks(now, rtt, missing);
-                if !missing.is_empty() {
-                    self.counters.nacks_sent += missing.len() as u64;
-                    rtcp::nack(self.feedback_ssrc, ssrc, missing, out);
+                media = ssrc;
+                ctx.missing.clear();
+                layer.loss.poll_nacks(now, rtt, ctx.missing);
+                if !ctx.missing.is_empty() {
+                    self.counters.nacks_sent += ctx.missing.len() as u64;
+                    ctx.rtcp.add(|out| rtcp::feedback::write_nack(out, sender, ssrc, ctx.missing));
                 }
-                if !muted && layer.key_frames.poll(now) {
+                if layer.subscribers.is_empty() || muted {
+                    layer.key_frames.cancel();
+                } else if layer.key_frames.poll(now) {
                     self.counters.key_frames_requested += 1;
-                    rtcp::pli(self.feedback_ssrc, ssrc, out);
+                    ctx.rtcp.add(|out| rtcp::feedback::write_pli(out, sender, ssrc));
                 }
-                send_when_large(transport, out);
             }
         }
-        if let Some(plan) = self.arrivals.take(now) {
-            rtcp::transport_feedback(self.feedback_ssrc, &plan, out);
+        self.feedback.set_media(media);
+        while let Some(plan) = self.arrivals.take(now) {
+            ctx.arrived.clear();
+            ctx.arrived.extend(plan.arrivals.iter().filter_map(|(seq, at)| Some((*seq, (*at)? as i64))));
+            ctx.rtcp.add(|out| {
+                self.feedback.write(plan.base_seq, ctx.arrived, out);
+            });
         }
-        send_all(transport, out);
+        send_all(transport, ctx.rtcp);
     }
 
     /// Sends receiver reports about everything that is published.
-    pub fn send_receiver_reports(&mut self, ctx: &mut Context<'_>) {
+    pub(crate) fn send_receiver_reports(&mut self, ctx: &mut Context<'_>) {
         let Some(transport) = self.transport.as_mut().filter(|t| t.ready()) else { return };
-        let mut blocks: smallvec::SmallVec<[_; 8]> = smallvec::SmallVec::new();
+        let mut blocks: SmallVec<[ReportBlock; 8]> = SmallVec::new();
         let mut worst: f32 = 0.0;
         for (_, track) in &mut self.tracks {
             for layer in &mut track.layers {
-                let Some(block) = layer.statistics.as_mut().and_then(|s| s.report(ctx.now.instant)) else {
-                    continue;
-                };
+                let Some(ssrc) = layer.ssrc else { continue };
+                let Some(block) = layer.statistics.report(ctx.now.instant, ssrc) else { continue };
                 worst = worst.max(f32::from(block.fraction_lost) / 256.0);
                 blocks.push(block);
             }
         }
         self.loss_up += (worst - self.loss_up) * 0.3;
         for chunk in blocks.chunks(MAX_REPORT_BLOCKS) {
-            let out = &mut *ctx.scratch;
-            out.clear();
-            rtcp::receiver_report(self.feedback_ssrc, chunk, out);
-            send_all(transport, out);
+            ctx.rtcp.add(|out| rtcp::report::write_receiver_report(out, self.feedback_ssrc, chunk));
         }
+        send_all(transport, ctx.rtcp);
     }
 }
 
 /// Report blocks in one packet: the count has five bits (RFC 3550 section 6.4.1).
 const MAX_REPORT_BLOCKS: usize = 31;
 
-/// A compound packet is sent before it could outgrow a datagram.
-const LARGE_RTCP: usize = 900;
-
-fn send_when_large(transport: &mut Transport, out: &mut Vec<u8>) {
-    if out.len() > LARGE_RTCP {
-        send_all(transport, out);
-    }
-}
-
-fn send_all(transport: &mut Transport, out: &mut Vec<u8>) {
-    if !out.is_empty() {
+/// Sends the datagrams that were put together.
+pub(crate) fn send_all(transport: &mut Transport, rtcp: &mut CompoundWriter) {
+    for datagram in rtcp.datagrams() {
         // A full send buffer costs this feedback; the next tick tells it again.
-        let _ = transport.send_rtcp(out);
-        out.clear();
+        let _ = transport.send_rtcp(datagram);
     }
+    rtcp.clear();
 }
 
 /// Takes a repair apart in place: the original sequence number moves from the payload into the header.

@@ -29,7 +29,7 @@ const MESSAGE_COST: usize = 256;
 /// What may wait unread, in bytes: the least receive window.
 const MIN_RECEIVE_WINDOW: usize = 1 << 20;
 /// Messages that may wait unread. The receive window counts bytes only.
-const MAX_UNREAD: usize = 4096;
+pub const MAX_UNREAD: usize = 4096;
 /// With the DTLS record around it (37 bytes), UDP, IPv6 and a TURN channel's header, an SCTP packet fits 1280 bytes.
 const SCTP_MTU: usize = 1191;
 
@@ -138,13 +138,13 @@ impl Association {
     /// Takes an SCTP packet from the client.
     pub fn handle_packet(&mut self, now: Instant, packet: &[u8]) {
         if self.ended {
-            return self.drop(DropReason::DataMalformed);
+            return self.count(DropReason::DataMalformed);
         }
         self.advance(now);
         if !self.reading && carries_data(packet) {
             self.withheld.clear();
             self.withheld.extend_from_slice(packet);
-            if self.socket.messages_ready_count() >= MAX_UNREAD {
+            if self.unread() >= MAX_UNREAD {
                 // As with a full receive window, the client sends it again.
                 return;
             }
@@ -212,6 +212,11 @@ impl Association {
         self.queued
     }
 
+    /// How many whole messages wait to be read.
+    pub fn unread(&self) -> usize {
+        self.socket.messages_ready_count()
+    }
+
     /// Whether a message of this size could be queued now.
     pub fn has_room(&self, len: usize) -> bool {
         self.queued == 0 || self.queued + len + MESSAGE_COST <= MAX_QUEUED
@@ -237,11 +242,11 @@ impl Association {
     /// since a silent gap would break its promise.
     pub fn lose(&mut self, stream: u16, refusal: Refusal) {
         let (drop, close) = match refusal {
-            Refusal::NotOpen => return self.drop(DropReason::DataNoReceiver),
+            Refusal::NotOpen => return self.count(DropReason::DataNoReceiver),
             Refusal::Full => (DropReason::DataReceiverSlow, DataCloseReason::ReceiverSlow),
             Refusal::TooLarge => (DropReason::DataLimit, DataCloseReason::Limit),
         };
-        self.drop(drop);
+        self.count(drop);
         if self.channels.get(&stream).is_some_and(|channel| !channel.is_lossy()) {
             self.close(stream, close);
         }
@@ -260,7 +265,7 @@ impl Association {
         self.socket.advance_time(SocketTime::zero() + now.saturating_duration_since(self.start));
     }
 
-    fn drop(&mut self, reason: DropReason) {
+    fn count(&mut self, reason: DropReason) {
         self.outputs.push_back(AssociationOutput::Dropped(reason));
     }
 
@@ -278,7 +283,7 @@ impl Association {
             }
             SocketEvent::OnClosed() | SocketEvent::OnAborted(..) => self.end(),
             SocketEvent::OnError(ErrorKind::ParseFailed | ErrorKind::ProtocolViolation, _) => {
-                self.drop(DropReason::DataMalformed);
+                self.count(DropReason::DataMalformed);
             }
             _ => {}
         }
@@ -323,16 +328,16 @@ impl Association {
             return self.on_dcep(stream, &message.payload);
         }
         let Some(channel) = self.channels.get(&stream).filter(|channel| channel.open) else {
-            return self.drop(DropReason::DataMalformed);
+            return self.count(DropReason::DataMalformed);
         };
         if message.payload.len() > self.max_incoming {
-            self.drop(DropReason::DataLimit);
+            self.count(DropReason::DataLimit);
             self.close(stream, DataCloseReason::Limit);
         } else if message.ppid == PPID_BINARY {
             let label = channel.label.clone();
             self.outputs.push_back(AssociationOutput::Message { stream, label, bytes: message.payload });
         } else {
-            self.drop(DropReason::DataMalformed);
+            self.count(DropReason::DataMalformed);
         }
     }
 
@@ -343,14 +348,14 @@ impl Association {
                 self.refuse_open(stream, label.into());
             }
             // The server opens no channels that could be acknowledged.
-            Ok(DcepMessage::Ack) | Err(_) => self.drop(DropReason::DataMalformed),
+            Ok(DcepMessage::Ack) | Err(_) => self.count(DropReason::DataMalformed),
         }
     }
 
     fn on_open(&mut self, stream: u16, open: Open) {
         // RFC 8832 section 6: 65535 is no stream, and a stream has one channel at a time.
         if stream == u16::MAX || self.channels.contains_key(&stream) {
-            return self.drop(DropReason::DataMalformed);
+            return self.count(DropReason::DataMalformed);
         }
         let ack = Message::new(StreamId(stream), PPID_DCEP, DcepMessage::Ack.write());
         let within_limit = self.channels.len() < MAX_CHANNELS;
@@ -363,7 +368,7 @@ impl Association {
 
     /// Nothing is remembered of the channel, lest refused ones fill the memory.
     fn refuse_open(&mut self, stream: u16, label: Arc<str>) {
-        self.drop(DropReason::DataLimit);
+        self.count(DropReason::DataLimit);
         self.outputs.push_back(AssociationOutput::Closed { label, reason: DataCloseReason::Limit });
         self.reset(&[StreamId(stream)]);
     }
@@ -392,7 +397,10 @@ impl Association {
 
 impl fmt::Debug for Association {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Association").field("channels", &self.channels).field("queued", &self.queued).finish()
+        f.debug_struct("Association")
+            .field("channels", &self.channels)
+            .field("queued", &self.queued)
+            .finish_non_exhaustive()
     }
 }
 

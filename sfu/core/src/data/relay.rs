@@ -141,7 +141,7 @@ impl DataRelay {
                 association.handle_packet(now, packet);
                 self.make_ready(participant);
             }
-            None => self.drop(participant, DropReason::DataMalformed),
+            None => self.count(participant, DropReason::DataMalformed),
         }
     }
 
@@ -188,6 +188,13 @@ impl DataRelay {
         association.map_or(0, Association::queued)
     }
 
+    /// How many messages of a participant wait to be read.
+    #[cfg(test)]
+    pub(super) fn unread(&self, participant: ParticipantId) -> usize {
+        let association = self.members.get(&participant).and_then(|member| member.association.as_ref());
+        association.map_or(0, Association::unread)
+    }
+
     fn take_turn(&mut self, participant: ParticipantId) {
         if let Some(member) = self.members.get_mut(&participant) {
             member.is_ready = false;
@@ -222,20 +229,20 @@ impl DataRelay {
                 let event = Event::DataChannelClosed { participant, label, reason };
                 self.outputs.push_back(DataOutput::Event(event));
             }
-            AssociationOutput::Dropped(reason) => self.drop(participant, reason),
+            AssociationOutput::Dropped(reason) => self.count(participant, reason),
         }
     }
 
     fn relay(&mut self, sender: ParticipantId, stream: u16, label: Arc<str>, bytes: &[u8]) {
         let Some(frame) = Frame::parse(bytes) else {
-            return self.drop(sender, DropReason::DataMalformed);
+            return self.count(sender, DropReason::DataMalformed);
         };
         let Some(member) = self.members.get_mut(&sender) else { return };
         if frame.payload.len() + MAX_OVERHEAD > self.max_message_size {
             if let Some(association) = &mut member.association {
                 association.close(stream, DataCloseReason::Limit);
             }
-            return self.drop(sender, DropReason::DataLimit);
+            return self.count(sender, DropReason::DataLimit);
         }
         let message = Frame { peer: &member.peer, ..frame }.write();
         if frame.peer.is_empty() {
@@ -243,7 +250,7 @@ impl DataRelay {
         } else if let Some(&receiver) = self.participants_by_peer.get(frame.peer) {
             self.relay_to_one(sender, receiver, label, message);
         } else {
-            self.drop(sender, DropReason::DataNoReceiver);
+            self.count(sender, DropReason::DataNoReceiver);
         }
     }
 
@@ -261,7 +268,7 @@ impl DataRelay {
             receivers.push(participant);
         }
         if receivers.is_empty() {
-            self.drop(sender, DropReason::DataNoReceiver);
+            self.count(sender, DropReason::DataNoReceiver);
         }
         for participant in receivers {
             self.make_ready(participant);
@@ -299,7 +306,7 @@ impl DataRelay {
         let association = self.members.get_mut(&receiver).and_then(|member| member.association.as_mut());
         let channel = association.and_then(|a| a.open_channel(&held.label).map(|stream| (a, stream)));
         let Some((association, stream)) = channel else {
-            self.drop(sender, DropReason::DataNoReceiver);
+            self.count(sender, DropReason::DataNoReceiver);
             return None;
         };
         if !association.has_room(held.message.len()) {
@@ -381,13 +388,13 @@ impl DataRelay {
         }
     }
 
-    fn drop(&mut self, participant: ParticipantId, reason: DropReason) {
+    fn count(&mut self, participant: ParticipantId, reason: DropReason) {
         self.outputs.push_back(DataOutput::Dropped { participant, reason });
     }
 }
 
 impl fmt::Debug for DataRelay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DataRelay").field("members", &self.members.len()).finish()
+        f.debug_struct("DataRelay").field("members", &self.members.len()).finish_non_exhaustive()
     }
 }

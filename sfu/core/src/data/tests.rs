@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::SCTP_PORT;
-use super::association::{MAX_CHANNELS, MAX_QUEUED};
+use super::association::{MAX_CHANNELS, MAX_QUEUED, MAX_UNREAD};
 use super::dcep::{DcepMessage, Open, Reliability};
 use super::frame::{Frame, MAX_OVERHEAD, MORE, TEXT};
 use super::relay::{DataOutput, DataRelay, MAX_WAIT};
@@ -188,7 +188,7 @@ fn a_slow_receiver_of_a_broadcast_is_closed_and_the_others_get_everything() {
     room.open_all("news", true, RELIABLE);
     room.clients[1].stalled = true;
     for n in 0..160u32 {
-        let payload = [&n.to_be_bytes()[..], &[0; 60_000]].concat();
+        let payload = [&n.to_be_bytes()[..], &BULK].concat();
         room.send(0, "news", 0, "", &payload);
         room.run(Duration::from_millis(50));
         assert!(room.relay.queued(id(1)) <= MAX_QUEUED);
@@ -219,15 +219,15 @@ fn a_slow_receiver_that_may_lose_messages_keeps_its_channel() {
     room.run(SECOND);
     room.clients[1].stalled = true;
     for n in 0..160u32 {
-        let payload = [&n.to_be_bytes()[..], &[0; 60_000]].concat();
+        let payload = [&n.to_be_bytes()[..], &BULK].concat();
         room.send(0, "state", 0, "", &payload);
         room.run(Duration::from_millis(50));
     }
+    room.clients[1].stalled = false;
+    room.run(60 * SECOND);
     let lost = room.drops[&id(1)].get(DropReason::DataReceiverSlow) as usize;
     assert!(lost > 20);
     assert!(room.closed.is_empty());
-    room.clients[1].stalled = false;
-    room.run(60 * SECOND);
     assert_eq!(room.clients[1].received.len(), 160 - lost);
 }
 
@@ -237,7 +237,7 @@ fn a_message_to_one_who_does_not_drain_is_given_up_and_the_sender_goes_on() {
     room.open_all("file", true, RELIABLE);
     room.clients[1].stalled = true;
     for _ in 0..100 {
-        room.send(0, "file", 0, "bob", &[0; 60_000]);
+        room.send(0, "file", 0, "bob", &BULK);
     }
     room.send(0, "file", 0, "cy", b"at last");
     room.run(MAX_WAIT / 2);
@@ -256,7 +256,7 @@ fn several_senders_share_a_slow_receiver() {
     room.clients[3].down_rate = Some(2_000_000);
     for sender in 0..3 {
         for n in 0..60u32 {
-            let payload = [&n.to_be_bytes()[..], &[0; 60_000]].concat();
+            let payload = [&n.to_be_bytes()[..], &BULK].concat();
             room.send(sender, "file", 0, "dee", &payload);
         }
     }
@@ -271,20 +271,99 @@ fn several_senders_share_a_slow_receiver() {
 }
 
 #[test]
+fn a_large_message_is_not_overtaken_for_ever_by_small_ones() {
+    let mut room = Room::new(20, &["ann", "bob", "cy"]);
+    room.open_all("file", true, RELIABLE);
+    room.clients[2].down_rate = Some(150_000);
+    for _ in 0..100 {
+        room.send(0, "file", 0, "cy", &BULK);
+    }
+    room.run(5 * SECOND);
+    for _ in 0..200 {
+        for _ in 0..100 {
+            room.send(1, "file", 0, "cy", &[0; 100]);
+        }
+        room.run(Duration::from_millis(100));
+    }
+    room.run(60 * SECOND);
+    assert!(room.closed.is_empty(), "the large message has waited in vain");
+    assert!(room.clients[2].received.iter().any(|message| message.peer == "bob"));
+}
+
+#[test]
 fn many_small_messages_do_not_wait_without_bound() {
     let mut room = Room::new(12, &["ann", "bob"]);
     room.open_all("ticks", true, RELIABLE);
     room.clients[1].stalled = true;
     for _ in 0..100 {
         for _ in 0..400 {
-            room.send(0, "ticks", 0, "bob", b"t");
+            room.send(0, "ticks", 0, "bob", &BULK[..200]);
         }
         room.run(Duration::from_millis(20));
         assert!(room.relay.queued(id(1)) <= MAX_QUEUED);
+        // One packet may bring some at once.
+        assert!(room.relay.unread(id(0)) <= MAX_UNREAD + 100);
     }
+    assert!(room.clients[0].buffered("ticks") > 1_000_000, "the sender never felt back-pressure");
     room.clients[1].stalled = false;
     room.run(60 * SECOND);
     assert_eq!(room.clients[1].received.len(), 40_000);
+}
+
+#[test]
+fn small_messages_count_for_more_than_their_bytes() {
+    let mut room = Room::new(23, &["ann", "bob"]);
+    room.open_all("ticks", true, RELIABLE);
+    for _ in 0..10 {
+        room.send(0, "ticks", 0, "", b"t");
+    }
+    // They have come to the relay, but no acknowledgement has come back from the receiver.
+    room.run(Duration::from_millis(30));
+    assert!(room.relay.queued(id(1)) > 10 * 200);
+    room.run(SECOND);
+    assert_eq!(room.relay.queued(id(1)), 0);
+}
+
+#[test]
+fn who_was_held_back_takes_turns_with_the_others() {
+    let mut room = Room::new(21, &["ann", "bob", "cy", "dee"]);
+    room.open_all("chat", true, RELIABLE);
+    room.clients[1].stalled = true;
+    for _ in 0..100 {
+        for _ in 0..400 {
+            room.send(0, "chat", 0, "bob", &BULK[..200]);
+        }
+        room.run(Duration::from_millis(20));
+    }
+    assert!(room.relay.unread(id(0)) > 1_000);
+    room.send(2, "chat", 0, "dee", b"hi");
+    room.clients[2].collect();
+    // All of this happens before the owner polls again: a long backlog is set free, and a single message comes.
+    room.relay.disconnect(id(1));
+    for packet in std::mem::take(&mut room.clients[2].packets) {
+        room.relay.handle_packet(room.now, id(2), &packet);
+    }
+    let outputs: Vec<_> = std::iter::from_fn(|| room.relay.poll_output()).collect();
+    let to_dee =
+        |o: &DataOutput| matches!(o, DataOutput::Packet { participant, .. } if *participant == id(3));
+    let position = outputs.iter().position(to_dee).unwrap();
+    assert!(outputs.len() > 1_000 && position < 100, "{position} of {}", outputs.len());
+}
+
+#[test]
+fn who_was_held_back_learns_at_once_that_it_may_go_on() {
+    let mut room = Room::new(22, &["ann", "bob"]);
+    room.open_all("file", true, RELIABLE);
+    room.clients[1].stalled = true;
+    for _ in 0..100 {
+        room.send(0, "file", 0, "bob", &BULK);
+    }
+    room.run(MAX_WAIT * 6 / 10);
+    let window = |room: &Room| room.clients[0].socket.get_metrics().unwrap().peer_rwnd_bytes;
+    assert!(window(&room) < 100_000);
+    room.relay.disconnect(id(1));
+    room.run(Duration::from_millis(100));
+    assert!(window(&room) > 500_000, "{}", window(&room));
 }
 
 #[test]
@@ -403,7 +482,7 @@ fn a_receiver_that_goes_frees_those_who_wait_for_it() {
         room.open_all("file", true, RELIABLE);
         room.clients[1].stalled = true;
         for _ in 0..100 {
-            room.send(0, "file", 0, "bob", &[0; 60_000]);
+            room.send(0, "file", 0, "bob", &BULK);
         }
         room.send(0, "file", 0, "cy", b"at last");
         room.run(MAX_WAIT / 2);
@@ -424,7 +503,7 @@ fn a_sender_that_goes_leaves_nothing_behind() {
     room.open_all("file", true, RELIABLE);
     room.clients[1].stalled = true;
     for _ in 0..100 {
-        room.send(0, "file", 0, "bob", &[0; 60_000]);
+        room.send(0, "file", 0, "bob", &BULK);
     }
     room.run(MAX_WAIT / 2);
     room.relay.remove(id(0));
@@ -445,6 +524,7 @@ fn an_idle_room_wakes_rarely() {
     assert!(room.steps - before < 600, "{}", room.steps - before);
 }
 
+static BULK: [u8; 60_000] = [0; 60_000];
 const SECOND: Duration = Duration::from_secs(1);
 
 fn id(client: usize) -> ParticipantId {
@@ -476,6 +556,7 @@ struct Room {
     /// By time and number: the client, whether towards it, the packet.
     link: BTreeMap<(Instant, u64), (usize, bool, Vec<u8>)>,
     steps: u64,
+    sent: u64,
     closed: Vec<(ParticipantId, String, DataCloseReason)>,
     drops: BTreeMap<ParticipantId, DropCounts>,
     recorded: Vec<Vec<u8>>,
@@ -495,6 +576,7 @@ impl Room {
             jitter: Duration::ZERO,
             link: BTreeMap::new(),
             steps: 0,
+            sent: 0,
             closed: vec![],
             drops: BTreeMap::new(),
             recorded: vec![],
@@ -604,17 +686,17 @@ impl Room {
         }
         let mut at = self.now;
         if let Some(rate) = self.clients[client].down_rate.filter(|_| down) {
-            // A queue of at most 100 ms in front of the slow link.
+            // A queue of at most 600 ms in front of the slow link.
             let busy = &mut self.clients[client].busy_until;
-            if *busy > self.now + Duration::from_millis(100) {
+            if *busy > self.now + Duration::from_millis(600) {
                 return;
             }
             *busy = (*busy).max(self.now) + Duration::from_secs_f64(packet.len() as f64 / rate as f64);
             at = *busy;
         }
         at += Duration::from_millis(20) + self.jitter.mul_f64(self.rng.random());
-        let number = self.link.last_key_value().map_or(0, |(key, _)| key.1) + self.steps + 1;
-        self.link.insert((at, number << 20 | self.link.len() as u64), (client, down, packet));
+        self.sent += 1;
+        self.link.insert((at, self.sent), (client, down, packet));
     }
 }
 
@@ -701,7 +783,7 @@ impl Client {
             match event {
                 SocketEvent::SendPacket(packet) => self.packets.push(packet),
                 SocketEvent::OnIncomingStreamReset(streams) => {
-                    self.resets.extend(streams.iter().map(|s| s.0))
+                    self.resets.extend(streams.iter().map(|s| s.0));
                 }
                 _ => {}
             }

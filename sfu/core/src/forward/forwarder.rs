@@ -91,6 +91,8 @@ pub struct Forwarder {
     segments: SmallVec<[Segment; SEGMENTS]>,
     next_seq: u64,
     last_timestamp: Option<u32>,
+    /// The server time of the sample that has it.
+    last_nanos: i64,
     picture: PictureIds,
 }
 
@@ -105,6 +107,7 @@ impl Forwarder {
             segments: SmallVec::new(),
             next_seq: u64::from(first_seq),
             last_timestamp: None,
+            last_nanos: 0,
             picture: PictureIds::default(),
         }
     }
@@ -119,9 +122,14 @@ impl Forwarder {
         self.target
     }
 
-    /// The slot's clock.
-    pub fn clock(&self) -> &SlotClock {
-        &self.clock
+    /// The timestamp that a sample taken now would have, for sender reports: the slot clock's, corrected by what the
+    /// current source deviates from it. A source's offset is fixed when the slot switches to it, while its clock
+    /// drifts and its first mapping may have been some tens of milliseconds off; reported like this, voice and
+    /// picture of one person stay together all the same.
+    pub fn report_timestamp(&self, nanos: i64) -> u32 {
+        let deviation =
+            self.last_timestamp.map_or(0, |last| last.wrapping_sub(self.clock.at(self.last_nanos)));
+        self.clock.at(nanos).wrapping_add(deviation)
     }
 
     /// Wants another source from its next key frame on; `None` stops waiting.
@@ -136,7 +144,11 @@ impl Forwarder {
     }
 
     /// Takes a packet of a layer that the slot shows or waits for.
-    pub fn forward(&mut self, from: LayerRef, packet: &ForwardInput<'_>) -> Result<ForwardOutput, DropReason> {
+    pub fn forward(
+        &mut self,
+        from: LayerRef,
+        packet: &ForwardInput<'_>,
+    ) -> Result<ForwardOutput, DropReason> {
         if self.target == Some(from) {
             if self.kind == MediaKind::Video && !packet.starts_key_frame {
                 return Err(DropReason::AwaitingKeyFrame);
@@ -214,6 +226,7 @@ impl Forwarder {
         self.picture.advance(packet.picture, &offsets);
         if self.last_timestamp.is_none_or(|last| (timestamp.wrapping_sub(last) as i32) > 0) {
             self.last_timestamp = Some(timestamp);
+            self.last_nanos = packet.nanos;
         }
         Ok(ForwardOutput { seq, timestamp, offsets, switched: false, left: None })
     }
@@ -279,7 +292,11 @@ mod tests {
         assert_eq!(slot.forward(a, &packet(13, 9000, 99, false).input()), Err(DropReason::BeforeSwitch));
         assert_eq!(slot.forward(b, &packet(900, 77, 99, false).input()), Err(DropReason::BeforeSwitch));
         let next = slot.forward(b, &packet(903, 3100, 133, false).input()).unwrap();
-        assert_eq!((next.seq, next.timestamp), (65_534, cut.timestamp + 3000), "a gap of the source stays a gap");
+        assert_eq!(
+            (next.seq, next.timestamp),
+            (65_534, cut.timestamp + 3000),
+            "a gap of the source stays a gap"
+        );
     }
 
     #[test]

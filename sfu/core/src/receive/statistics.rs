@@ -3,25 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::ids::Ssrc;
-
-/// One report block of a receiver report (RFC 3550 section 6.4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReportBlock {
-    /// The stream that it is about.
-    pub ssrc: Ssrc,
-    /// The share of packets lost since the last report, in 1/256.
-    pub fraction_lost: u8,
-    /// Packets lost since the start, less duplicates; fits 24 bits.
-    pub cumulative_lost: i32,
-    /// The highest sequence number with the count of its wraps above it.
-    pub highest_seq: u32,
-    /// The interarrival jitter in RTP clock ticks.
-    pub jitter: u32,
-    /// The middle 32 bits of the NTP time of the last sender report; 0 when there was none.
-    pub lsr: u32,
-    /// The time since that came, in 1/65536 s; 0 when there was none.
-    pub dlsr: u32,
-}
+use crate::rtcp::ReportBlock;
 
 /// Receiver statistics of one stream.
 ///
@@ -85,7 +67,9 @@ impl ReceiverStatistics {
 
     /// The report since the last one, about the stream's SSRC; `None` when nothing came since then.
     pub fn report(&mut self, now: Instant, ssrc: Ssrc) -> Option<ReportBlock> {
-        let (lsr, dlsr) = self.sender_report.map_or((0, 0), |(lsr, at)| (lsr, since(now, at)));
+        let (last_sender_report, delay_since_last) = self
+            .sender_report
+            .map_or((0, 0), |(last_sender_report, at)| (last_sender_report, since(now, at)));
         let stream = self.stream.as_mut().filter(|s| s.received > s.received_before)?;
         let expected = stream.expected();
         let expected_now = expected - stream.expected_before;
@@ -98,8 +82,8 @@ impl ReceiverStatistics {
             cumulative_lost: stream.lost().clamp(-0x80_0000, 0x7f_ffff) as i32,
             highest_seq: (stream.highest - stream.cycle) as u32,
             jitter: stream.jitter >> 4,
-            lsr,
-            dlsr,
+            last_sender_report,
+            delay_since_last,
         })
     }
 
@@ -249,10 +233,10 @@ mod tests {
         let mut statistics = statistics();
         statistics.on_packet(start, FIRST, 0);
         let report = statistics.report(start, Ssrc(7)).expect("a packet came");
-        assert_eq!((report.lsr, report.dlsr), (0, 0));
+        assert_eq!((report.last_sender_report, report.delay_since_last), (0, 0));
         statistics.on_sender_report(start, 0x1234_5678_9abc_def0);
         statistics.on_packet(start, FIRST + 1, 0);
         let report = statistics.report(start + Duration::from_millis(1500), Ssrc(7)).expect("a packet came");
-        assert_eq!((report.lsr, report.dlsr), (0x5678_9abc, 98_304));
+        assert_eq!((report.last_sender_report, report.delay_since_last), (0x5678_9abc, 98_304));
     }
 }

@@ -33,19 +33,19 @@ impl Room {
     fn take_feedback(&mut self, ctx: &mut Context<'_>, index: u32, packet: Packet<'_>) {
         match packet {
             Packet::SenderReport(report) => {
-                self.take_sender_report(ctx, index, report.ssrc, &report.info);
+                self.take_sender_report(ctx, index, &report.info);
                 self.take_report_blocks(ctx, index, report.blocks());
             }
             Packet::ReceiverReport(report) => self.take_report_blocks(ctx, index, report.blocks()),
             Packet::Nack(nack) => {
-                for seq in nack.sequence_numbers() {
+                for seq in nack.seqs() {
                     self.repair(ctx, index, nack.media, seq);
                 }
             }
-            Packet::Pli(pli) => self.want_key_frame(ctx, index, pli.media),
+            Packet::Pli { media, .. } => self.want_key_frame(ctx, index, media),
             Packet::Fir(fir) => {
-                for entry in fir.entries() {
-                    self.want_key_frame(ctx, index, entry.ssrc);
+                for (ssrc, _) in fir.entries() {
+                    self.want_key_frame(ctx, index, ssrc);
                 }
             }
             // Bandwidth estimation will listen to these; sources end by SDP, not by BYE.
@@ -53,16 +53,14 @@ impl Room {
         }
     }
 
-    fn take_sender_report(&mut self, ctx: &mut Context<'_>, index: u32, ssrc: Ssrc, info: &SenderInfo) {
+    fn take_sender_report(&mut self, ctx: &mut Context<'_>, index: u32, info: &SenderInfo) {
         let participant = &mut self.participants[index as usize];
-        let Some(stream) = participant.streams.get(&ssrc).filter(|s| !s.repairs) else { return };
+        let Some(stream) = participant.streams.get(&info.ssrc).filter(|s| !s.repairs) else { return };
         let track = participant.tracks.get_mut(stream.track as usize);
         let Some(layer) = track.and_then(|t| t.layers.get_mut(stream.layer as usize)) else { return };
-        if let Some(statistics) = layer.statistics.as_mut() {
-            statistics.on_sender_report(ctx.now.instant, info.ntp);
-        }
-        let clock = &mut participant.clock;
-        layer.clock.on_sender_report(ctx.now.instant, info.ntp, info.rtp_timestamp, clock);
+        layer.statistics.on_sender_report(ctx.now.instant, info.ntp);
+        let ntp_clock = &mut participant.ntp_clock;
+        layer.clock.on_sender_report(ntp_clock, ctx.now.nanos, info.ntp, info.rtp_timestamp);
     }
 
     fn take_report_blocks(
@@ -77,7 +75,11 @@ impl Room {
             if !participant.slot_by_ssrc.contains_key(&block.ssrc) {
                 continue;
             }
-            participant.rtt.on_report_block((ctx.now.ntp >> 16) as u32, block.lsr, block.dlsr);
+            participant.rtt.on_report(
+                (ctx.now.ntp >> 16) as u32,
+                block.last_sender_report,
+                block.delay_since_last,
+            );
             let lost = f32::from(block.fraction_lost) / 256.0;
             worst = Some(worst.map_or(lost, |w| w.max(lost)));
         }

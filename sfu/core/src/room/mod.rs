@@ -34,7 +34,7 @@ use crate::participant::Participant;
 use crate::path::Path;
 use crate::rtp::is_rtcp;
 use crate::sdp::negotiator::{LocalDescription, Negotiator};
-use crate::speakers::ActiveSpeakers;
+use crate::speakers::Speakers;
 use crate::stun::BindingRequest;
 use crate::transport::{Transport, TransportEvent};
 use crate::uplink::Received;
@@ -71,7 +71,7 @@ pub struct Room {
     /// Who is in it.
     pub participants: Slab<Participant>,
     relay: DataRelay,
-    speakers: ActiveSpeakers,
+    speakers: Speakers,
     rng: StdRng,
     busy_until: Instant,
     next_tick: Instant,
@@ -100,7 +100,7 @@ impl Room {
             config,
             participants: Slab::new(),
             relay,
-            speakers: ActiveSpeakers::default(),
+            speakers: Speakers::new(),
             rng,
             busy_until: now,
             next_tick: now,
@@ -288,12 +288,7 @@ impl Room {
         }
     }
 
-    fn handle_dtls(
-        &mut self,
-        ctx: &mut Context<'_>,
-        index: u32,
-        datagram: &[u8],
-    ) -> Result<(), DropReason> {
+    fn handle_dtls(&mut self, ctx: &mut Context<'_>, index: u32, datagram: &[u8]) -> Result<(), DropReason> {
         let participant = &mut self.participants[index as usize];
         let transport = participant.transport.as_mut().ok_or(DropReason::DtlsUnexpected)?;
         transport.handle_dtls(ctx.now.instant, datagram)?;

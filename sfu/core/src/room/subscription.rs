@@ -44,7 +44,7 @@ impl Room {
     /// Assigns all slots of the room.
     pub(super) fn assign(&mut self, ctx: &mut Context<'_>) {
         let mut ranking = std::mem::take(&mut self.ranked);
-        self.rank(ctx.now.instant, &mut ranking);
+        self.rank(&mut ranking);
         for index in self.indices() {
             self.assign_video_of(ctx, index, &mut ranking);
             self.assign_audio_of(ctx, index, &mut ranking);
@@ -53,7 +53,7 @@ impl Room {
     }
 
     /// Ranks tracks: screens, then who speaks or spoke last, then who came last. Audio by who speaks.
-    fn rank(&self, now: Instant, ranking: &mut Ranking) {
+    fn rank(&self, ranking: &mut Ranking) {
         ranking.video.clear();
         ranking.audio.clear();
         for (i, participant) in &self.participants {
@@ -75,7 +75,7 @@ impl Room {
         ranking.audio.sort_by_cached_key(|r| {
             let participant = &self.participants[r.participant as usize];
             let track = &participant.tracks[r.track as usize];
-            let score = self.speakers.score(now, participant.id);
+            let score = self.speakers.score(participant.id);
             std::cmp::Reverse((track.source == Source::ScreenAudio, score, !track.muted, track.id))
         });
     }
@@ -203,7 +203,11 @@ impl Room {
     ) {
         let slot = &mut self.participants[at.participant as usize].slots[at.slot as usize];
         if slot.assigned == assigned {
-            if assigned.is_none() && slot.told.is_none() && slot.show != Show::Auto && slot.reason != Some(reason) {
+            if assigned.is_none()
+                && slot.told.is_none()
+                && slot.show != Show::Auto
+                && slot.reason != Some(reason)
+            {
                 slot.reason = Some(reason);
                 self.tell_slot(ctx, at, None, Some(reason));
             }
@@ -418,7 +422,8 @@ impl Room {
                 .iter()
                 .filter(|(_, s)| {
                     let layers = [s.forwarder.current(), s.forwarder.target()];
-                    s.assigned.is_some_and(|t| t.id == track) || layers.iter().flatten().any(|l| l.id == track)
+                    s.assigned.is_some_and(|t| t.id == track)
+                        || layers.iter().flatten().any(|l| l.id == track)
                 })
                 .map(|(i, _)| i as u32)
                 .collect();

@@ -75,7 +75,8 @@ impl Room {
             let speakers = speakers.to_vec();
             let now = ctx.now.instant;
             for speaker in &speakers {
-                if let Some((_, p)) = self.participants.iter_mut().find(|(_, p)| p.id == speaker.participant) {
+                if let Some((_, p)) = self.participants.iter_mut().find(|(_, p)| p.id == speaker.participant)
+                {
                     p.spoke_at = Some(now);
                 }
             }

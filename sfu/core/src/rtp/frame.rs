@@ -30,6 +30,7 @@ pub struct FrameInfo {
     /// The packet starts a key frame with which a decoder can begin.
     pub key_frame: bool,
     /// On the start of a key frame: the size of the pictures, of the highest spatial layer where there are several.
+    /// Never 0.
     pub size: Option<(u16, u16)>,
     /// The spatial layer, where the stream has any.
     pub spatial_id: Option<u8>,
@@ -73,6 +74,7 @@ impl FrameInfo {
             Codec::Av1 => read_av1(payload),
         };
         info.end_of_frame |= header.marker;
+        info.size = info.size.filter(|&(width, height)| width > 0 && height > 0);
         if let Some(descriptor) = dependency_descriptor {
             info.apply(descriptor, &mut state.dependencies);
         }
@@ -162,6 +164,13 @@ fn read_av1(payload: &[u8]) -> FrameInfo {
 
 #[cfg(test)]
 mod tests {
+    use rtc_rtp::codec::av1::Av1Payloader;
+    use rtc_rtp::codec::h264::H264Payloader;
+    use rtc_rtp::codec::h265::HevcPayloader;
+    use rtc_rtp::codec::vp8::Vp8Payloader;
+    use rtc_rtp::codec::vp9::Vp9Payloader;
+    use rtc_rtp::packetizer::Payloader;
+
     use super::*;
     use crate::rtp::mutation::{damaged, hex};
 
@@ -225,6 +234,57 @@ mod tests {
     fn a_descriptor_of_an_unknown_structure_starts_no_key_frame() {
         let info = read(Codec::Vp8, VP8_KEY, Some(DELTA_DESCRIPTOR), &mut FrameState::default());
         assert!(!info.key_frame && info.start_of_frame);
+    }
+
+    /// Splits a frame whose slice or OBU is filled up to some 2,500 bytes, and reads every packet.
+    fn packetize(codec: Codec, packetizer: &mut dyn Payloader, frame: &str) -> Vec<FrameInfo> {
+        let mut bytes = hex(frame);
+        bytes.resize(bytes.len() + 2_500, 0x55);
+        let payloads = packetizer.payload(1_000, &bytes.into()).unwrap();
+        let mut state = FrameState::default();
+        let last = payloads.len() - 1;
+        let read = |(index, payload): (usize, _)| {
+            FrameInfo::read(codec, &header(index == last), payload, None, &mut state)
+        };
+        payloads.iter().map(|payload| &payload[..]).enumerate().map(read).collect()
+    }
+
+    #[test]
+    fn frames_split_by_another_implementation_start_and_end_once() {
+        let sps = H264_SPS;
+        let h264 = format!("00000001 {sps} 00000001 68eac04d2c8b 00000001 {H264_IDR}");
+        let vps = "40010c01ffff01600000030090000003000003003c959809";
+        let sps = "42010101600000030090000003000003003ca00a480b9c9596566924caf0168080000003008000000504";
+        let h265 = format!("00000001 {vps} 00000001 {sps} 00000001 4401c172b46240 00000001 2801af0556261c8d");
+        // A temporal delimiter, a sequence header and a frame of 2,504 bytes.
+        let av1 = "1200 0a0b000000043d06d4daf90040 32c813 1400a1f0";
+        let vp8 = "3059009d012a4201b60000070885";
+        let vp9 = "824983420014100b560638241c184200";
+        let frames = [
+            packetize(Codec::H264, &mut H264Payloader::default(), &h264),
+            packetize(Codec::H265, &mut HevcPayloader, &h265),
+            packetize(Codec::Av1, &mut Av1Payloader::default(), av1),
+            packetize(Codec::Vp8, &mut Vp8Payloader::default(), vp8),
+            packetize(Codec::Vp9, &mut Vp9Payloader::default(), vp9),
+        ];
+        for frame in &frames {
+            let (first, rest) = frame.split_first().unwrap();
+            assert!(first.start_of_frame, "{frame:?}");
+            assert!(rest.len() >= 2 && rest.last().unwrap().end_of_frame);
+            assert_eq!(frame.iter().filter(|info| info.end_of_frame).count(), 1);
+        }
+        for frame in &frames {
+            assert!(frame[0].key_frame && frame[1..].iter().all(|info| !info.key_frame));
+            assert_eq!(frame[0].size, Some((322, 182)));
+        }
+    }
+
+    #[test]
+    fn a_size_of_nothing_is_no_size() {
+        let flat =
+            read(Codec::Vp8, "90 80 8001 3059009d012a42010000000708", None, &mut FrameState::default());
+        assert!(flat.key_frame);
+        assert_eq!(flat.size, None);
     }
 
     #[test]

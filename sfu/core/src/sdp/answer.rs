@@ -57,8 +57,9 @@ impl Answer<'_> {
         line!(lines, "t=0 0");
         let bundled: Vec<&Mid> = self.offer.bundle.iter().filter(|mid| self.is_accepted(mid)).collect();
         if !self.offer.bundle.is_empty() {
-            let mids: String = bundled.iter().map(|mid| format!(" {mid}")).collect();
-            line!(lines, "a=group:BUNDLE{mids}");
+            let group: Vec<&str> =
+                std::iter::once("BUNDLE").chain(bundled.iter().map(|mid| mid.as_str())).collect();
+            line!(lines, "a=group:{}", group.join(" "));
         }
         line!(lines, "a=ice-lite");
         if self.offer.allow_mixed {
@@ -119,11 +120,11 @@ impl Answer<'_> {
         let formats = match media {
             Some((media, flow)) => {
                 let types = payload_types(&offered.formats, media.codecs(flow));
-                types.iter().map(|pt| format!(" {pt}")).collect()
+                types.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
             }
-            None => offered.formats.iter().map(|format| format!(" {format}")).collect::<String>(),
+            None => offered.formats.join(" "),
         };
-        line!(lines, "m={} 9 {}{formats}", offered.media, offered.protocol);
+        line!(lines, "m={} 9 {} {formats}", offered.media, offered.protocol);
         line!(lines, "c=IN IP4 0.0.0.0");
         write_candidates(lines, candidates);
         line!(lines, "a=ice-ufrag:{}", self.ice.ufrag);

@@ -9,6 +9,9 @@ use super::parser::{Attributes as _, MediaLines, error, quoted};
 use crate::ids::PayloadType;
 use crate::media::{Codec, CodecProfile, MediaKind, NegotiatedCodec};
 
+/// The RTCP feedback that the server gives and takes.
+const FEEDBACK: [&str; 5] = ["goog-remb", "transport-cc", "ccm fir", "nack", "nack pli"];
+
 /// A codec that both sides have, and what its answer says beyond [`NegotiatedCodec`].
 #[derive(Clone, Debug)]
 pub(super) struct MatchedCodec {
@@ -34,7 +37,10 @@ struct Format<'a> {
     clock_rate: u32,
     channels: u8,
     parameters: &'a str,
-    feedback: SmallVec<[&'a str; 8]>,
+    /// The payload type that this one repairs.
+    apt: Option<u8>,
+    /// Those of [`FEEDBACK`] that were offered.
+    feedback: SmallVec<[&'static str; 5]>,
 }
 
 /// Matches the payload types of a section, in the client's order of preference.
@@ -53,7 +59,7 @@ pub(super) fn match_codecs(
             found.map(|f| PayloadType(f.payload_type))
         };
         let own = format.payload_type.to_string();
-        let rtx = companion("rtx", &|f| f.parameter("apt") == Some(own.as_str()));
+        let rtx = companion("rtx", &|f| f.apt == Some(format.payload_type));
         let red = companion("red", &|f| codec == Codec::Opus && f.parameters.split('/').all(|pt| pt == own));
         let has = |feedback: &str| format.feedback.contains(&feedback);
         let video = kind == MediaKind::Video;
@@ -147,7 +153,15 @@ fn read_formats<'a>(media: &MediaLines<'a>) -> Result<Vec<Format<'a>>, OfferErro
         }
         let channels = channels.and_then(|c| c.parse().ok()).unwrap_or(1);
         let feedback = SmallVec::new();
-        formats.push(Format { payload_type, name, clock_rate, channels, parameters: "", feedback });
+        formats.push(Format {
+            payload_type,
+            name,
+            clock_rate,
+            channels,
+            parameters: "",
+            apt: None,
+            feedback,
+        });
     }
     for attribute in media.attributes.named("fmtp") {
         let parsed = attribute.value.split_once(' ').and_then(|(pt, rest)| Some((payload_type(pt)?, rest)));
@@ -156,6 +170,7 @@ fn read_formats<'a>(media: &MediaLines<'a>) -> Result<Vec<Format<'a>>, OfferErro
         };
         if let Some(format) = formats.iter_mut().find(|f| f.payload_type == payload_type) {
             format.parameters = parameters.trim();
+            format.apt = format.parameter("apt").and_then(|apt| apt.parse().ok());
         }
     }
     for attribute in media.attributes.named("rtcp-fb") {
@@ -164,14 +179,17 @@ fn read_formats<'a>(media: &MediaLines<'a>) -> Result<Vec<Format<'a>>, OfferErro
         if one.is_none() && pt != "*" {
             return error(attribute.line, format!("{} is no payload type", quoted(pt)));
         }
+        let Some(known) = FEEDBACK.into_iter().find(|known| *known == feedback.trim()) else { continue };
         for format in formats.iter_mut().filter(|f| one.is_none_or(|pt| f.payload_type == pt)) {
-            format.feedback.push(feedback.trim());
+            if !format.feedback.contains(&known) {
+                format.feedback.push(known);
+            }
         }
     }
     let position =
         |f: &Format<'_>| media.formats.iter().position(|pt| payload_type(pt) == Some(f.payload_type));
     formats.retain(|f| position(f).is_some());
-    formats.sort_by_key(position);
+    formats.sort_by_cached_key(position);
     Ok(formats)
 }
 
@@ -298,8 +316,9 @@ mod tests {
 
     /// Matches the codecs of a section with these formats and attributes.
     fn matched(kind: MediaKind, flow: Flow, formats: &str, attributes: &[&str]) -> Vec<MatchedCodec> {
-        let lines: String = attributes.iter().map(|a| format!("a={a}\r\n")).collect();
-        let text = format!("v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\nm=x 9 UDP/TLS/RTP/SAVPF {formats}\r\n{lines}");
+        let lines = attributes.join("\r\na=");
+        let text =
+            format!("v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\nm=x 9 UDP/TLS/RTP/SAVPF {formats}\r\na={lines}\r\n");
         match_codecs(&parse(&text).unwrap().media[0], kind, flow).unwrap()
     }
 

@@ -10,6 +10,8 @@ use crate::media::MediaKind;
 /// The most layers of a section. Of more, the first ones are taken: an offer lists them by preference (RFC 8853
 /// section 5.2). Browsers send three at most.
 pub(super) const MAX_LAYERS: usize = 3;
+/// The most rids that are read from a section, and the most alternatives for a layer.
+const MAX_RIDS: usize = 16;
 /// The most SSRCs that are read from a section.
 const MAX_SSRCS: usize = 64;
 
@@ -31,8 +33,9 @@ pub(super) fn read_layers(media: &MediaLines<'_>, kind: MediaKind) -> Result<Off
         let Some(streams) = streams else {
             return error(attribute.line, "`a=simulcast` has the form `send <rid>;<rid>`");
         };
-        for alternatives in streams.split(';') {
-            let names = alternatives.split(',').map(|name| name.trim().trim_start_matches('~'));
+        for alternatives in streams.split(';').take(MAX_RIDS) {
+            let names =
+                alternatives.split(',').take(MAX_RIDS).map(|name| name.trim().trim_start_matches('~'));
             let taken =
                 |rid: &Rid| offered.layers.iter().any(|l: &PublishedLayer| l.rid.as_ref() == Some(rid));
             let first = names.filter_map(Rid::new).find(|rid| rids.contains(rid) && !taken(rid));
@@ -96,7 +99,7 @@ fn read_rids(media: &MediaLines<'_>) -> Result<Vec<Rid>, OfferError> {
         let (Some(rid), Some(direction @ ("send" | "recv"))) = (Rid::new(name), words.next()) else {
             return error(attribute.line, "`a=rid` has the form `<rid> send` or `<rid> recv`");
         };
-        if direction == "send" && !rids.contains(&rid) {
+        if direction == "send" && !rids.contains(&rid) && rids.len() < MAX_RIDS {
             rids.push(rid);
         }
     }
@@ -152,8 +155,8 @@ mod tests {
     use crate::sdp::parser::parse;
 
     fn read(attributes: &[&str]) -> Result<OfferedLayers, OfferError> {
-        let lines: String = attributes.iter().map(|a| format!("a={a}\r\n")).collect();
-        let text = format!("v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\nm=video 9 X 96\r\n{lines}");
+        let lines = attributes.join("\r\na=");
+        let text = format!("v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\nm=video 9 X 96\r\na={lines}\r\n");
         let lines = parse(&text).unwrap();
         check_one_track(&lines.media[0])?;
         read_layers(&lines.media[0], MediaKind::Video)

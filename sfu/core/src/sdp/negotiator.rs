@@ -263,16 +263,19 @@ fn decide(offer: &Offer<'_>, before: &[Section], rng: &mut StdRng) -> Vec<Sectio
     sections
 }
 
-/// Which side of a section sends. One that is inactive stays what it was.
+/// Which side of a section sends. One that is inactive stays what it was; a new one that names a stream, or layers,
+/// is going to be published.
 fn flow(media: &OfferedMedia, before: Option<&Section>) -> Flow {
-    match (media.direction, before.map(|section| &section.usage)) {
-        (Direction::SendRecv | Direction::SendOnly, _) => Flow::FromClient,
-        (Direction::RecvOnly, _) => Flow::ToClient,
-        (Direction::Inactive, Some(SectionUse::Published(_))) => Flow::FromClient,
-        (Direction::Inactive, Some(SectionUse::Slot(_))) => Flow::ToClient,
-        (Direction::Inactive, _) if media.has_stream || media.layers.simulcast => Flow::FromClient,
-        (Direction::Inactive, _) => Flow::ToClient,
-    }
+    let client_sends = match media.direction {
+        Direction::SendRecv | Direction::SendOnly => true,
+        Direction::RecvOnly => false,
+        Direction::Inactive => match before.map(|section| &section.usage) {
+            Some(SectionUse::Published(_)) => true,
+            Some(SectionUse::Slot(_)) => false,
+            _ => media.has_stream || media.layers.simulcast,
+        },
+    };
+    if client_sends { Flow::FromClient } else { Flow::ToClient }
 }
 
 fn publish(media: &OfferedMedia) -> SectionUse {

@@ -94,7 +94,7 @@ impl<'a> Offer<'a> {
         let mids = read_mids(&lines)?;
         let bundle = read_bundle(&lines)?;
         let stopped: Vec<bool> =
-            lines.media.iter().zip(&mids).map(|(m, mid)| is_stopped(m, mid, &bundle)).collect();
+            lines.media.iter().zip(&mids).map(|(m, mid)| is_stopped(m, mid.as_ref(), &bundle)).collect();
         check_bundled(&lines, &mids, &stopped, &bundle)?;
 
         let mut ids = IdTable::default();
@@ -158,13 +158,20 @@ fn read_bundle(lines: &SessionLines<'_>) -> Result<Vec<Mid>, OfferError> {
         Some(mid) => Ok(mid),
         None => error(line, format!("{} is no mid", quoted(mid))),
     };
-    mids.map(read).collect()
+    let mut group: Vec<Mid> = Vec::new();
+    for mid in mids {
+        let mid = read(mid)?;
+        if !group.contains(&mid) {
+            group.push(mid);
+        }
+    }
+    Ok(group)
 }
 
 /// Port 0 stops a section, unless it stands for "only within the BUNDLE group" (RFC 9143 section 6): Firefox writes
 /// later offers so.
-fn is_stopped(media: &MediaLines<'_>, mid: &Option<Mid>, bundle: &[Mid]) -> bool {
-    let bundled = media.attributes.has("bundle-only") && mid.as_ref().is_some_and(|mid| bundle.contains(mid));
+fn is_stopped(media: &MediaLines<'_>, mid: Option<&Mid>, bundle: &[Mid]) -> bool {
+    let bundled = media.attributes.has("bundle-only") && mid.is_some_and(|mid| bundle.contains(mid));
     media.port == 0 && !bundled
 }
 

@@ -92,6 +92,9 @@ pub(super) fn parse(text: &str) -> Result<SessionLines<'_>, OfferError> {
         let number = index + 1;
         last_line = number;
         let line = line.strip_suffix('\r').unwrap_or(line);
+        if line.contains(['\0', '\r']) {
+            return error(number, "a line has a control character in its middle");
+        }
         let (kind, value) = match line.split_once('=') {
             Some((kind, value)) if kind.len() == 1 => (kind, value),
             _ => return error(number, format!("{} is not of the form `x=value`", quoted(line))),
@@ -200,6 +203,7 @@ mod tests {
         assert_eq!(fails("v=0\r\no=- 1 1\r\n").line, 2);
         assert_eq!(fails(&format!("{HEAD}\r\na=x\r\n")).line, 5);
         assert_eq!(fails(&format!("{HEAD}x=1\r\n")).line, 5);
+        assert_eq!(fails(&format!("{HEAD}a=1\rm=x\r\n")).line, 5);
         assert_eq!(fails(&format!("{HEAD}m=audio\r\n")).line, 5);
         assert_eq!(fails(&format!("{HEAD}m=audio 99999 RTP/AVP 0\r\n")).line, 5);
         assert_eq!(fails(&format!("{HEAD}m=audio 9 RTP/AVP\r\n")).reason, "the `m=` line names no format");

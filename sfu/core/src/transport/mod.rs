@@ -15,8 +15,8 @@ use crate::ice::{IceAgent, IceEvent, IceState};
 use crate::ids::{PayloadType, Ssrc};
 use crate::media::{Extension, ExtensionIds};
 use crate::path::Path;
-use crate::rtp::RtpHeader;
 use crate::rtp::HeaderWriter;
+use crate::rtp::RtpHeader;
 use crate::sdp::{Fingerprint, IceCredentials, SetupRole};
 use crate::srtp::{InboundSrtp, OutboundSrtp, SrtpKeys};
 use crate::stun::BindingRequest;
@@ -190,7 +190,9 @@ impl Transport {
                 }
                 DtlsOutput::Connected { keys } => {
                     self.secured = true;
-                    if let Some(keys) = keys.and_then(|k| SrtpKeys::from_dtls(k.profile, &k.material, self.server_is_dtls_client)) {
+                    if let Some(keys) = keys
+                        .and_then(|k| SrtpKeys::from_dtls(k.profile, &k.material, self.server_is_dtls_client))
+                    {
                         self.inbound = Some(InboundSrtp::new(&keys.inbound));
                         self.outbound = Some(OutboundSrtp::new(&keys.outbound));
                     }
@@ -253,7 +255,12 @@ impl Transport {
     }
 
     /// Authenticates an RTCP packet and decrypts it in place. Returns its plain length.
-    pub fn unprotect_rtcp(&mut self, now: Instant, path: Path, packet: &mut [u8]) -> Result<usize, DropReason> {
+    pub fn unprotect_rtcp(
+        &mut self,
+        now: Instant,
+        path: Path,
+        packet: &mut [u8],
+    ) -> Result<usize, DropReason> {
         let inbound = self.inbound.as_mut().ok_or(DropReason::SrtpNotReady)?;
         let len = inbound.unprotect_rtcp(packet)?;
         self.ice.on_authenticated(now, path);

@@ -1,0 +1,202 @@
+//! One client's WebSocket, from the upgrade to the close.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use yawc::close::CloseCode;
+use yawc::{DeflatePool, Frame, HttpStream, OpCode, Options, UpgradeFut, WebSocket};
+
+use crate::error::{Error, ErrorKind};
+use crate::hub::{Hub, JoinRequest, Seat};
+use crate::inbound;
+use crate::link::{Close, Outbox, Outgoing, encode};
+use crate::rate::{TokenBucket, Verdict};
+use crate::settings::Settings;
+
+/// How long a client may take to answer a close.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
+/// The longest close reason, in bytes (RFC 6455 section 5.5).
+const MAX_CLOSE_REASON: usize = 123;
+
+/// Messages below this many bytes are not worth compressing.
+const COMPRESSION_THRESHOLD: usize = 1024;
+
+type Sink = futures_util::stream::SplitSink<WebSocket<HttpStream>, Frame>;
+type Stream = futures_util::stream::SplitStream<WebSocket<HttpStream>>;
+
+/// How WebSockets are spoken here. Compression keeps no state between messages, so that an idle client costs none.
+pub(crate) fn websocket_options(pool: DeflatePool) -> Options {
+    let hard_limit = Settings::MAX_MESSAGE_BYTES as usize + 1;
+    Options::default()
+        .with_limits(hard_limit, hard_limit)
+        .with_low_latency_compression()
+        .server_no_context_takeover()
+        .client_no_context_takeover()
+        .with_compression_threshold(COMPRESSION_THRESHOLD)
+        .with_deflate_pool(pool)
+        .with_fragment_timeout(Duration::from_secs(30))
+        .with_no_delay()
+}
+
+/// Runs one connection; `request` is an error where the client cannot join, which it is told.
+pub(crate) async fn run(
+    hub: Arc<Hub>,
+    upgrade: UpgradeFut,
+    request: Result<JoinRequest, Error>,
+    _permit: OwnedSemaphorePermit,
+) {
+    let Ok(websocket) = upgrade.await else { return };
+    let (mut sink, mut stream) = websocket.split();
+    let joined = match request {
+        Ok(request) => hub.join(&request).await,
+        Err(error) => Err(error),
+    };
+    match joined {
+        Ok((seat, mut outbox)) => {
+            let close = converse(&hub, &seat, &mut sink, &mut stream, &mut outbox).await;
+            tracing::debug!(room = &*seat.room.room_id, peer = &*seat.peer_id, ?close, "connection ends");
+            hub.disconnect(seat);
+            if let Some(close) = close {
+                finish(&mut sink, &mut stream, Some(&mut outbox), close).await;
+            }
+        }
+        Err(error) => finish(&mut sink, &mut stream, None, Close::Because(error)).await,
+    }
+}
+
+/// Carries messages both ways until one side ends it; `None` when there is nobody to say goodbye to.
+async fn converse(
+    hub: &Hub,
+    seat: &Seat,
+    sink: &mut Sink,
+    stream: &mut Stream,
+    outbox: &mut Outbox,
+) -> Option<Close> {
+    let overflow = outbox.overflow();
+    tokio::select! {
+        close = read(hub, seat, stream) => close,
+        close = write(&hub.settings, sink, outbox) => close,
+        () = overflow => {
+            tracing::info!(room = &*seat.room.room_id, peer = &*seat.peer_id, "reads too slowly: cut");
+            None
+        }
+    }
+}
+
+async fn read(hub: &Hub, seat: &Seat, stream: &mut Stream) -> Option<Close> {
+    let settings = &hub.settings;
+    let idle = Duration::from_secs(u64::from(settings.idle_seconds));
+    let mut bucket = TokenBucket::new(settings.messages_per_second, settings.message_burst, Instant::now());
+    let mut confirmed = false;
+    loop {
+        let Ok(frame) = timeout(idle, stream.next()).await else {
+            let message = format!("nothing came for {} s, not even a pong", settings.idle_seconds);
+            return Some(because(ErrorKind::Idle, message));
+        };
+        let frame = frame?;
+        match bucket.handle_message(Instant::now()) {
+            Verdict::Take => {}
+            Verdict::Drop { tell } => {
+                if tell {
+                    reject(seat, too_many(settings), None);
+                }
+                continue;
+            }
+            Verdict::Close => return Some(Close::Because(too_many(settings))),
+        }
+        match frame.opcode() {
+            OpCode::Text => {}
+            OpCode::Close => return None,
+            OpCode::Binary => {
+                reject(seat, Error::new(ErrorKind::BadMessage, "binary; send JSON as text"), None);
+                continue;
+            }
+            _ => continue,
+        }
+        if frame.payload().len() > settings.max_message_bytes as usize {
+            let message = format!("a message may have {} bytes", settings.max_message_bytes);
+            return Some(because(ErrorKind::MessageTooLarge, message));
+        }
+        if !confirmed {
+            seat.room.lock().confirm(seat.participant);
+            confirmed = true;
+        }
+        let Ok(text) = std::str::from_utf8(frame.payload()) else {
+            reject(seat, Error::new(ErrorKind::BadMessage, "not UTF-8"), None);
+            continue;
+        };
+        if let Err((error, id)) = inbound::handle_text(hub, seat, text).await {
+            reject(seat, error, id);
+        }
+    }
+}
+
+async fn write(settings: &Settings, sink: &mut Sink, outbox: &mut Outbox) -> Option<Close> {
+    let mut heartbeat = interval(Duration::from_secs(u64::from(settings.heartbeat_seconds)));
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    heartbeat.reset();
+    loop {
+        let first = tokio::select! {
+            outgoing = outbox.next() => outgoing?,
+            _ = heartbeat.tick() => {
+                sink.send(Frame::ping("")).await.ok()?;
+                continue;
+            }
+        };
+        // What has gathered goes in one write.
+        let mut next = Some(first);
+        while let Some(outgoing) = next {
+            match outgoing {
+                Outgoing::Message(message) => sink.feed(Frame::text(message)).await.ok()?,
+                Outgoing::Close(close) => return Some(close),
+            }
+            next = outbox.try_next();
+        }
+        sink.flush().await.ok()?;
+    }
+}
+
+/// Says what is left to say and why it ends, closes, and waits a little for the client's close, so that what was said
+/// arrives.
+async fn finish(sink: &mut Sink, stream: &mut Stream, outbox: Option<&mut Outbox>, close: Close) {
+    let (code, error) = match close {
+        Close::Left => (1000, None),
+        Close::Because(error) => (error.kind.close_code(), Some(error)),
+    };
+    let goodbye = async {
+        if let Some(outbox) = outbox {
+            while let Some(Outgoing::Message(message)) = outbox.try_next() {
+                sink.feed(Frame::text(message)).await.ok()?;
+            }
+        }
+        let reason = error.as_ref().map_or("left", |error| error.kind.code());
+        if let Some(error) = error.clone() {
+            sink.feed(Frame::text(encode(&error.into_message(None)))).await.ok()?;
+        }
+        debug_assert!(reason.len() <= MAX_CLOSE_REASON);
+        sink.send(Frame::close(CloseCode::from(code), reason)).await.ok()?;
+        while stream.next().await.is_some() {}
+        Some(())
+    };
+    let _ = timeout(CLOSE_WAIT, goodbye).await;
+}
+
+fn reject(seat: &Seat, error: Error, id: Option<u64>) {
+    tracing::debug!(room = &*seat.room.room_id, peer = &*seat.peer_id, %error, "message rejected");
+    seat.room.lock().tell(seat.participant, &error.into_message(id));
+}
+
+fn too_many(settings: &Settings) -> Error {
+    Error::new(
+        ErrorKind::RateLimited,
+        format!("more than {} messages a second; some were dropped", settings.messages_per_second),
+    )
+}
+
+fn because(kind: ErrorKind, message: impl Into<String>) -> Close {
+    Close::Because(Error::new(kind, message))
+}

@@ -1,0 +1,130 @@
+//! What can go wrong between a client and the server, with the three faces each of it has: the `code` of an error
+//! message, the status of an HTTP answer, and the code that closes a WebSocket.
+
+use axum::http::StatusCode;
+
+use crate::protocol::{ErrorBody, ServerMessage};
+
+macro_rules! error_kinds {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal, $close:literal;)+) => {
+        /// What is wrong.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum ErrorKind { $($(#[$doc])* $name),+ }
+
+        impl ErrorKind {
+            /// All of them, in the order of PROTOCOL.md.
+            pub const ALL: &'static [ErrorKind] = &[$(ErrorKind::$name),+];
+
+            /// The `code` for programs.
+            pub fn code(self) -> &'static str {
+                match self { $(ErrorKind::$name => $code),+ }
+            }
+
+            /// The status of an HTTP answer.
+            pub fn status(self) -> StatusCode {
+                let status: u16 = match self { $(ErrorKind::$name => $status),+ };
+                StatusCode::from_u16(status).expect("the table has valid statuses only")
+            }
+
+            /// The code with which a WebSocket is closed, where this closes it.
+            pub fn close_code(self) -> u16 {
+                match self { $(ErrorKind::$name => $close),+ }
+            }
+        }
+    };
+}
+
+error_kinds! {
+    /// A parameter or field that is missing or wrong.
+    BadRequest = "bad_request", 400, 4400;
+    /// Not JSON, or JSON that is not what its `signal_type` needs.
+    BadMessage = "bad_message", 400, 4400;
+    /// A `signal_type` that the server does not know, without a `target_peer_id`.
+    UnknownSignalType = "unknown_signal_type", 400, 4400;
+    /// A `room_id` in a message that is not the connection's room.
+    WrongRoom = "wrong_room", 400, 4400;
+    /// An SDP offer that cannot be used; the session stays as it was.
+    OfferInvalid = "offer_invalid", 400, 4400;
+    /// A page of an origin that is not allowed.
+    ForbiddenOrigin = "forbidden_origin", 403, 4403;
+    /// No such room.
+    RoomNotFound = "room_not_found", 404, 4404;
+    /// No such peer in the room.
+    PeerNotFound = "peer_not_found", 404, 4404;
+    /// The peer's connection is lost; it may come back.
+    PeerNotConnected = "peer_not_connected", 409, 4404;
+    /// No such track, or not the client's own.
+    TrackNotFound = "track_not_found", 404, 4404;
+    /// No such address.
+    NotFound = "not_found", 404, 4404;
+    /// The address does not take this method.
+    MethodNotAllowed = "method_not_allowed", 405, 4400;
+    /// Silent for too long.
+    Idle = "idle", 408, 4408;
+    /// A room of this name exists.
+    RoomExists = "room_exists", 409, 4409;
+    /// Somebody has this peer id.
+    PeerIdTaken = "peer_id_taken", 409, 4409;
+    /// The room was deleted.
+    RoomDeleted = "room_deleted", 410, 4410;
+    /// Larger than allowed.
+    MessageTooLarge = "message_too_large", 413, 4413;
+    /// The room has as many participants as it may have.
+    RoomFull = "room_full", 409, 4423;
+    /// There are as many rooms as there may be.
+    TooManyRooms = "too_many_rooms", 503, 4424;
+    /// More messages than allowed.
+    RateLimited = "rate_limited", 429, 4429;
+    /// The same resume token connected again.
+    Replaced = "replaced", 409, 4440;
+    /// There are as many connections as there may be.
+    TooManyConnections = "too_many_connections", 503, 4429;
+    /// Switched off by configuration.
+    WebrtcDisabled = "webrtc_disabled", 503, 1001;
+    /// The server stops.
+    ServerStopping = "server_stopping", 503, 1001;
+}
+
+/// What is wrong, and what to change.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// What is wrong.
+    pub kind: ErrorKind,
+    /// For people: what is wrong and what would be right.
+    pub message: String,
+}
+
+impl Error {
+    /// An error of this kind.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    /// The message for a client; `id` is that of the message it is about.
+    pub fn into_message(self, id: Option<u64>) -> ServerMessage {
+        ServerMessage::Error { error: self.into_body(), id }
+    }
+
+    /// The body of an HTTP answer.
+    pub fn into_body(self) -> ErrorBody {
+        ErrorBody { code: self.kind.code().to_owned(), message: self.message }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_own_code_a_valid_status_and_a_sendable_close_code_and_is_documented() {
+        let protocol = include_str!("../PROTOCOL.md");
+        let mut codes = std::collections::HashSet::new();
+        for kind in ErrorKind::ALL {
+            assert!(codes.insert(kind.code()), "{} is there twice", kind.code());
+            assert!(kind.status().is_client_error() || kind.status().is_server_error());
+            assert!(matches!(kind.close_code(), 1001 | 4400..=4499));
+            assert!(protocol.contains(&format!("`{}`", kind.code())), "PROTOCOL.md lacks {}", kind.code());
+        }
+    }
+}

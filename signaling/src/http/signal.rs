@@ -1,0 +1,74 @@
+//! A signal to a peer over HTTP, for programs that have no WebSocket.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::ErrorAnswer;
+use super::extract::Body;
+use crate::error::{Error, ErrorKind};
+use crate::hub::Hub;
+use crate::inbound;
+
+/// A signal to a peer. Further fields are passed on as they are.
+#[derive(Debug, Deserialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the contract")]
+#[expect(dead_code, reason = "describes the body; what is passed on is the body itself")]
+pub(crate) struct Signal {
+    /// The peer's room.
+    #[schema(example = "meeting_123")]
+    room_id: String,
+    /// The peer.
+    #[schema(example = "peer_456")]
+    target_peer_id: String,
+    /// `offer`, `answer`, `ice-candidate` or any other.
+    #[schema(example = "ice-candidate")]
+    signal_type: String,
+    /// For offers and answers.
+    sdp: Option<String>,
+    /// `RTCIceCandidateInit`.
+    #[schema(value_type = Option<Object>)]
+    ice_candidate: Option<serde_json::Value>,
+}
+
+/// What became of a signal.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Sent {
+    /// Always: it is on its way.
+    delivered: bool,
+}
+
+/// Sends a signal to a peer; it gets it without a `from_peer_id`.
+#[utoipa::path(
+    post,
+    path = "/realtime/webrtc/signal",
+    request_body = Signal,
+    responses(
+        (status = 202, description = "On its way", body = Sent),
+        (status = 400, description = "A field is wrong", body = ErrorAnswer),
+        (status = 404, description = "No such room or peer", body = ErrorAnswer),
+        (status = 409, description = "The peer's connection is lost", body = ErrorAnswer),
+    )
+)]
+pub(crate) async fn send(
+    State(hub): State<Arc<Hub>>,
+    Body(body): Body<Box<serde_json::value::RawValue>>,
+) -> Result<(StatusCode, Json<Sent>), Error> {
+    let envelope: inbound::Envelope<'_> = serde_json::from_str(body.get())
+        .map_err(|error| Error::new(ErrorKind::BadRequest, format!("not an object: {error}")))?;
+    let needed = |field: &str| {
+        inbound::string(&envelope, field)?
+            .ok_or_else(|| Error::new(ErrorKind::BadRequest, format!("{field}: missing")))
+    };
+    let (room_id, target, signal_type) =
+        (needed("room_id")?, needed("target_peer_id")?, needed("signal_type")?);
+    let room = hub.room(&room_id)?;
+    let message: Bytes = inbound::relayed(envelope, &signal_type, None)?;
+    room.lock().relay(&target, message)?;
+    Ok((StatusCode::ACCEPTED, Json(Sent { delivered: true })))
+}

@@ -1,0 +1,67 @@
+//! Where WebSockets come in.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use yawc::IncomingUpgrade;
+
+use super::extract::Query;
+use super::{Api, ErrorAnswer};
+use crate::connection;
+use crate::error::{Error, ErrorKind};
+use crate::hub::JoinRequest;
+use crate::origin;
+
+/// Who connects, and where to.
+#[derive(Debug, Deserialize, IntoParams)]
+pub(crate) struct ConnectQuery {
+    /// The room.
+    room_id: String,
+    /// The client's name for people.
+    name: Option<String>,
+    /// The client's name in messages, where it shall not be made by the server.
+    peer_id: Option<String>,
+    /// The token of a connection before, to be the same participant again.
+    resume_token: Option<String>,
+}
+
+/// The signaling WebSocket. Connecting is joining; PROTOCOL.md describes the messages.
+#[utoipa::path(
+    get,
+    path = "/realtime/webrtc/signaling",
+    params(ConnectQuery),
+    responses(
+        (status = 101, description = "The WebSocket is open. Whoever cannot join is told there"),
+        (status = 400, description = "Not a WebSocket request", body = ErrorAnswer),
+        (status = 503, description = "As many connections as there may be", body = ErrorAnswer),
+    )
+)]
+pub(crate) async fn connect(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    query: Result<Query<ConnectQuery>, Error>,
+    upgrade: Result<IncomingUpgrade, StatusCode>,
+) -> Result<Response, Error> {
+    let not_a_websocket =
+        || Error::new(ErrorKind::BadRequest, "this address is for WebSockets: connect to ws://…");
+    let upgrade = upgrade.map_err(|_| not_a_websocket())?;
+    let permit = api.hub.admit()?;
+    let (response, upgrade) =
+        upgrade.upgrade(connection::websocket_options(api.deflate.clone())).map_err(|_| not_a_websocket())?;
+    // Browsers hide the answer to a failed handshake from the page, so refusals are told over the open WebSocket.
+    let request = if origin::is_allowed(&headers, &api.hub.settings.allowed_origins) {
+        query.map(|Query(query)| JoinRequest {
+            room_id: query.room_id,
+            name: query.name,
+            peer_id: query.peer_id.filter(|peer_id| !peer_id.is_empty()),
+            resume_token: query.resume_token.filter(|token| !token.is_empty()),
+        })
+    } else {
+        let message = "pages of this origin may not connect; add it to signaling.allowed_origins";
+        Err(Error::new(ErrorKind::ForbiddenOrigin, message))
+    };
+    tokio::spawn(connection::run(api.hub, upgrade, request, permit));
+    Ok(response.into_response())
+}

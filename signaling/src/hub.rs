@@ -1,0 +1,484 @@
+//! All rooms, and the ways into and out of them.
+//!
+//! Two locks, always taken in this order: the registry's, then a room's. Who joins or empties a room holds both, so
+//! that nobody joins a room that is being forgotten; everything else takes the room's alone.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
+use veche_sfu_core::control::{Command, Event, ParticipantStats};
+use veche_sfu_core::ids::{ParticipantId, RequestId, RoomId};
+
+use crate::error::{Error, ErrorKind};
+use crate::link::{self, Close, Outbox};
+use crate::media::Media;
+use crate::protocol::{self, IceServer, LeaveReason, Limits};
+use crate::room::{Entrance, Room, Welcome};
+use crate::settings::Settings;
+
+/// The longest room id, in bytes, and peer id, in characters (the media plane keeps 64 bytes for it).
+const MAX_ROOM_ID_BYTES: usize = 128;
+const MAX_PEER_ID_CHARS: usize = 64;
+
+/// How long clients have to say goodbye when the server stops.
+const STOP_WAIT: Duration = Duration::from_secs(2);
+
+/// All rooms.
+#[derive(Debug)]
+pub struct Hub {
+    pub(crate) settings: Settings,
+    pub(crate) media: Media,
+    welcome: Welcome,
+    registry: Mutex<Registry>,
+    connections: Arc<Semaphore>,
+    last_connection: AtomicU64,
+    last_request: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Registry {
+    stopping: bool,
+    rooms: BTreeMap<Arc<str>, Arc<Room>>,
+    room_by_media_id: HashMap<RoomId, Arc<Room>>,
+    room_by_participant: HashMap<ParticipantId, Arc<Room>>,
+    stats_by_request: HashMap<RequestId, oneshot::Sender<Vec<ParticipantStats>>>,
+}
+
+/// What a client asks for when it connects.
+#[derive(Clone, Debug, Default)]
+pub struct JoinRequest {
+    /// The room.
+    pub room_id: String,
+    /// The client's name for people.
+    pub name: Option<String>,
+    /// The client's name in messages.
+    pub peer_id: Option<String>,
+    /// The token of a connection before.
+    pub resume_token: Option<String>,
+}
+
+/// A connection's place in a room.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    pub(crate) room: Arc<Room>,
+    pub(crate) participant: ParticipantId,
+    /// The client's name in messages.
+    pub peer_id: Arc<str>,
+    /// The number of the connection: a participant who comes back has the same place and another number.
+    pub(crate) connection: u64,
+}
+
+/// How many there are of what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Rooms.
+    pub rooms: usize,
+    /// Participants, also those whose connection is lost.
+    pub participants: usize,
+    /// Signaling connections.
+    pub connections: usize,
+}
+
+impl Hub {
+    /// No rooms yet.
+    pub fn new(settings: Settings, media: Media) -> Self {
+        let urls = settings.stun_servers.clone();
+        let ice_server = IceServer { urls, username: None, credential: None };
+        let welcome = Welcome {
+            resume_seconds: settings.resume_seconds,
+            ice_servers: if ice_server.urls.is_empty() { Vec::new() } else { vec![ice_server] },
+            limits: Limits {
+                max_signal_bytes: settings.max_message_bytes,
+                max_data_message_bytes: settings.max_data_message_bytes,
+                max_fragmented_bytes: settings.max_fragmented_bytes,
+            },
+        };
+        Self {
+            welcome,
+            media,
+            registry: Mutex::default(),
+            connections: Arc::new(Semaphore::new(settings.max_connections)),
+            last_connection: AtomicU64::new(0),
+            last_request: AtomicU64::new(0),
+            settings,
+        }
+    }
+
+    /// The right to one connection, for as long as the permit lives.
+    pub(crate) fn admit(&self) -> Result<OwnedSemaphorePermit, Error> {
+        self.connections.clone().try_acquire_owned().map_err(|_| {
+            Error::new(ErrorKind::TooManyConnections, "the server has as many connections as it may have")
+        })
+    }
+
+    /// Takes a client into a room, in its old place where it shows a token that still lives. The outbox starts with
+    /// `joined`.
+    pub async fn join(&self, request: &JoinRequest) -> Result<(Seat, Outbox), Error> {
+        let (seat, outbox, resumed) = self.take_seat(request)?;
+        if !resumed {
+            let command = Command::AddParticipant {
+                room: seat.room.media_id,
+                participant: seat.participant,
+                peer: seat.peer_id.clone(),
+            };
+            if let Err(error) = self.media.command(seat.room.media_id, command).await {
+                self.remove(&seat, LeaveReason::ServerStopping);
+                return Err(error);
+            }
+        }
+        Ok((seat, outbox))
+    }
+
+    /// Gives up a place for good.
+    pub fn leave(&self, seat: &Seat) {
+        self.remove(seat, LeaveReason::Left);
+    }
+
+    /// Notes that a connection is lost. Its place is kept for a while.
+    pub fn disconnect(self: &Arc<Self>, seat: Seat) {
+        if !seat.room.lock().disconnect(seat.participant, seat.connection) {
+            return;
+        }
+        let hub = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(u64::from(hub.settings.resume_seconds))).await;
+            if seat.room.lock().is_away(seat.participant, seat.connection) {
+                hub.remove(&seat, LeaveReason::TimedOut);
+            }
+        });
+    }
+
+    /// Makes a room that stays when it is empty.
+    pub fn create_room(
+        &self,
+        room_id: Option<String>,
+        name: Option<String>,
+        max_participants: Option<u32>,
+    ) -> Result<Arc<Room>, Error> {
+        let room_id = match room_id {
+            Some(room_id) => check_room_id(room_id)?,
+            None => crate::token::new_id("room"),
+        };
+        let name = name.map(|name| self.check_name(&name)).transpose()?.flatten();
+        let max_participants = self.check_max_participants(max_participants)?;
+        let mut registry = self.registry.lock();
+        if registry.rooms.contains_key(room_id.as_str()) {
+            return Err(Error::new(
+                ErrorKind::RoomExists,
+                format!("there is a room `{room_id}`; change it with PUT"),
+            ));
+        }
+        let info = protocol::Room {
+            name: name.unwrap_or_else(|| room_id.clone()),
+            room_id,
+            max_participants: max_participants.unwrap_or(self.settings.max_participants_per_room),
+        };
+        self.add_room(&mut registry, info, true)
+    }
+
+    /// Changes a room.
+    pub fn update_room(
+        &self,
+        room_id: &str,
+        name: Option<&str>,
+        max_participants: Option<u32>,
+    ) -> Result<Arc<Room>, Error> {
+        let name = name.map(|name| self.check_name(name)).transpose()?.flatten();
+        let max_participants = self.check_max_participants(max_participants)?;
+        let room = self.room(room_id)?;
+        room.lock().update_room(name, max_participants);
+        Ok(room)
+    }
+
+    /// Deletes a room. Who is in it is told and disconnected.
+    pub fn delete_room(&self, room_id: &str) -> Result<(), Error> {
+        let mut registry = self.registry.lock();
+        let room = registry.rooms.remove(room_id).ok_or_else(|| no_such_room(room_id))?;
+        let participants = room.lock().clear(&Error::new(ErrorKind::RoomDeleted, "the room was deleted"));
+        registry.room_by_media_id.remove(&room.media_id);
+        for participant in &participants {
+            registry.room_by_participant.remove(participant);
+        }
+        drop(registry);
+        self.remove_from_media(room.media_id, participants);
+        Ok(())
+    }
+
+    /// The room of this name.
+    pub fn room(&self, room_id: &str) -> Result<Arc<Room>, Error> {
+        self.registry.lock().rooms.get(room_id).cloned().ok_or_else(|| no_such_room(room_id))
+    }
+
+    /// All rooms, ordered by name.
+    pub fn rooms(&self) -> Vec<Arc<Room>> {
+        self.registry.lock().rooms.values().cloned().collect()
+    }
+
+    /// How many there are of what.
+    pub fn counts(&self) -> Counts {
+        let registry = self.registry.lock();
+        Counts {
+            rooms: registry.rooms.len(),
+            participants: registry.room_by_participant.len(),
+            connections: self.settings.max_connections - self.connections.available_permits(),
+        }
+    }
+
+    /// Asks the media plane for the counters of everybody in a room; empty when it does not answer in time.
+    pub async fn stats(&self, room: &Room, deadline: Instant) -> Vec<ParticipantStats> {
+        let request = self.next_request();
+        let (sender, receiver) = oneshot::channel();
+        self.registry.lock().stats_by_request.insert(request, sender);
+        let command = Command::RoomStats { room: room.media_id, request };
+        let asked = async {
+            self.media.command(room.media_id, command).await.ok()?;
+            receiver.await.ok()
+        };
+        let stats = tokio::time::timeout_at(deadline, asked).await.ok().flatten();
+        self.registry.lock().stats_by_request.remove(&request);
+        stats.unwrap_or_default()
+    }
+
+    /// Tells everybody that the server stops, and waits for them to go.
+    pub async fn stop(&self) {
+        let rooms = {
+            let mut registry = self.registry.lock();
+            registry.stopping = true;
+            registry.rooms.values().cloned().collect::<Vec<_>>()
+        };
+        for room in rooms {
+            room.lock().close_all(&Error::new(ErrorKind::ServerStopping, "the server stops; it may be back"));
+        }
+        let all = u32::try_from(self.settings.max_connections).unwrap_or(u32::MAX);
+        let _ = tokio::time::timeout(STOP_WAIT, self.connections.acquire_many(all)).await;
+    }
+
+    /// Takes what the media plane reports.
+    pub fn on_event(&self, event: Event) {
+        match event {
+            Event::Answer { participant, request, result } => {
+                self.with_room_of(participant, |room| room.lock().on_answer(participant, request, result));
+            }
+            Event::Connection { participant, state } => {
+                self.with_room_of(participant, |room| room.lock().on_connection(participant, state));
+            }
+            Event::Track { participant, track } => {
+                self.with_room_of(participant, |room| room.lock().on_track(participant, &track));
+            }
+            Event::TrackGone { participant, track } => {
+                self.with_room_of(participant, |room| room.lock().on_track_gone(participant, track));
+            }
+            Event::Slots { participant, changes } => {
+                self.with_room_of(participant, |room| room.lock().on_slots(participant, &changes));
+            }
+            Event::DataChannelClosed { participant, label, reason } => {
+                self.with_room_of(participant, |room| {
+                    room.lock().on_data_channel_closed(participant, label, reason);
+                });
+            }
+            Event::Speakers { room, speakers } => {
+                self.with_room(room, |room| room.lock().on_speakers(&speakers));
+            }
+            Event::Quality { room, changes } => {
+                self.with_room(room, |room| room.lock().on_quality(&changes));
+            }
+            Event::Stats { request, participants } => {
+                let sender = self.registry.lock().stats_by_request.remove(&request);
+                // Who asked may have given up.
+                let _ = sender.map(|sender| sender.send(participants));
+            }
+        }
+    }
+
+    pub(crate) fn next_request(&self) -> RequestId {
+        RequestId(self.last_request.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// A name for people: without control characters and outer spaces; `None` when nothing remains.
+    pub(crate) fn check_name(&self, name: &str) -> Result<Option<String>, Error> {
+        let clean: String = name.chars().filter(|c| !c.is_control()).collect();
+        let clean = clean.trim();
+        let max = self.settings.max_name_chars;
+        if clean.chars().count() > max {
+            return Err(Error::new(
+                ErrorKind::BadRequest,
+                format!("name: longer than {max} characters; choose a shorter one"),
+            ));
+        }
+        Ok((!clean.is_empty()).then(|| clean.to_owned()))
+    }
+
+    fn check_max_participants(&self, wanted: Option<u32>) -> Result<Option<u32>, Error> {
+        let limit = self.settings.max_participants_per_room;
+        match wanted {
+            Some(wanted) if wanted == 0 || wanted > limit => Err(Error::new(
+                ErrorKind::BadRequest,
+                format!("max_participants: {wanted} is not within 1 to {limit}, the limit of this server"),
+            )),
+            _ => Ok(wanted),
+        }
+    }
+
+    fn take_seat(&self, request: &JoinRequest) -> Result<(Seat, Outbox, bool), Error> {
+        let room_id = check_room_id(request.room_id.clone())?;
+        let name = request.name.as_deref().map(|name| self.check_name(name)).transpose()?.flatten();
+        let peer_id = request.peer_id.as_deref().map(check_peer_id).transpose()?;
+        let (link, outbox) = link::link(self.settings.max_queued_bytes);
+        let connection = self.last_connection.fetch_add(1, Ordering::Relaxed) + 1;
+        let entrance = Entrance {
+            connection,
+            link,
+            name,
+            peer_id,
+            peer_id_is_wish: request.resume_token.is_some(),
+            welcome: &self.welcome,
+        };
+
+        let mut registry = self.registry.lock();
+        if registry.stopping {
+            return Err(Error::new(ErrorKind::ServerStopping, "the server stops; it may be back"));
+        }
+        let room = self.find_or_make_room(&mut registry, room_id)?;
+        let token = request.resume_token.as_deref().unwrap_or_default();
+        let resuming = room.lock().find_token(token);
+        if let Some(participant) = resuming {
+            let peer_id = room.lock().resume(participant, token, entrance);
+            let peer_id = peer_id.expect("the registry's lock keeps a participant that its token found");
+            return Ok((Seat { room, participant, peer_id, connection }, outbox, true));
+        }
+        let participant = self.media.create_participant();
+        let joined = room.lock().join(participant, entrance);
+        match joined {
+            Ok(peer_id) => {
+                registry.room_by_participant.insert(participant, room.clone());
+                Ok((Seat { room, participant, peer_id, connection }, outbox, false))
+            }
+            Err(error) => {
+                registry.forget_if_empty(&room);
+                Err(error)
+            }
+        }
+    }
+
+    fn find_or_make_room(
+        &self,
+        registry: &mut MutexGuard<'_, Registry>,
+        room_id: String,
+    ) -> Result<Arc<Room>, Error> {
+        if let Some(room) = registry.rooms.get(room_id.as_str()) {
+            return Ok(room.clone());
+        }
+        if !self.settings.auto_create {
+            return Err(no_such_room(&room_id));
+        }
+        let max_participants = self.settings.max_participants_per_room;
+        self.add_room(registry, protocol::Room { name: room_id.clone(), room_id, max_participants }, false)
+    }
+
+    fn add_room(
+        &self,
+        registry: &mut MutexGuard<'_, Registry>,
+        info: protocol::Room,
+        permanent: bool,
+    ) -> Result<Arc<Room>, Error> {
+        let max_rooms = self.settings.max_rooms;
+        if registry.rooms.len() >= max_rooms {
+            return Err(Error::new(
+                ErrorKind::TooManyRooms,
+                format!("there are {max_rooms} rooms, as many as there may be"),
+            ));
+        }
+        let room = Arc::new(Room::new(info, self.media.create_room(), permanent));
+        registry.rooms.insert(room.room_id.clone(), room.clone());
+        registry.room_by_media_id.insert(room.media_id, room.clone());
+        Ok(room)
+    }
+
+    fn remove(&self, seat: &Seat, reason: LeaveReason) {
+        let removed = {
+            let mut registry = self.registry.lock();
+            let removed = seat.room.lock().remove(seat.participant, reason);
+            registry.room_by_participant.remove(&seat.participant);
+            registry.forget_if_empty(&seat.room);
+            removed
+        };
+        let Some(member) = removed else { return };
+        if let Some(link) = member.link {
+            link.close(Close::Left);
+        }
+        self.remove_from_media(seat.room.media_id, vec![seat.participant]);
+    }
+
+    /// In a task of its own, since whoever removes may be cut off at any `await`.
+    fn remove_from_media(&self, room: RoomId, participants: Vec<ParticipantId>) {
+        let media = self.media.clone();
+        tokio::spawn(async move {
+            for participant in participants {
+                // A media plane that has stopped has removed everybody.
+                let _ = media.command(room, Command::RemoveParticipant { participant }).await;
+            }
+        });
+    }
+
+    fn with_room_of(&self, participant: ParticipantId, then: impl FnOnce(&Room)) {
+        let room = self.registry.lock().room_by_participant.get(&participant).cloned();
+        if let Some(room) = room {
+            then(&room);
+        }
+    }
+
+    fn with_room(&self, media_id: RoomId, then: impl FnOnce(&Room)) {
+        let room = self.registry.lock().room_by_media_id.get(&media_id).cloned();
+        if let Some(room) = room {
+            then(&room);
+        }
+    }
+}
+
+impl Registry {
+    fn forget_if_empty(&mut self, room: &Arc<Room>) {
+        let is_listed = self.rooms.get(&room.room_id).is_some_and(|listed| Arc::ptr_eq(listed, room));
+        if is_listed && !room.permanent && room.lock().members.is_empty() {
+            self.rooms.remove(&room.room_id);
+            self.room_by_media_id.remove(&room.media_id);
+        }
+    }
+}
+
+/// A room id: letters and digits of any script, `_`, `-` and `.`.
+fn check_room_id(room_id: String) -> Result<String, Error> {
+    let valid = !room_id.is_empty()
+        && room_id.len() <= MAX_ROOM_ID_BYTES
+        && room_id.chars().all(|c| c.is_alphanumeric() || "_-.".contains(c))
+        && !room_id.chars().all(|c| c == '.');
+    valid.then_some(room_id).ok_or_else(|| {
+        let message = format!(
+            "room_id: 1 to {MAX_ROOM_ID_BYTES} bytes of letters, digits, `_`, `-` and `.`, for example `meeting_123`"
+        );
+        Error::new(ErrorKind::BadRequest, message)
+    })
+}
+
+fn check_peer_id(peer_id: &str) -> Result<&str, Error> {
+    let valid = (1..=MAX_PEER_ID_CHARS).contains(&peer_id.len())
+        && peer_id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+    valid.then_some(peer_id).ok_or_else(|| {
+        let message = format!(
+            "peer_id: 1 to {MAX_PEER_ID_CHARS} characters of `A-Z a-z 0-9 _ - .`, for example `peer_456`"
+        );
+        Error::new(ErrorKind::BadRequest, message)
+    })
+}
+
+fn no_such_room(room_id: &str) -> Error {
+    let shown: String = room_id.chars().take(MAX_ROOM_ID_BYTES).collect();
+    Error::new(ErrorKind::RoomNotFound, format!("there is no room `{shown}`; make it with POST"))
+}
+
+#[cfg(test)]
+mod tests;

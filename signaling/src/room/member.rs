@@ -1,0 +1,117 @@
+//! One participant of a room, connected or away.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+use veche_sfu_core::ids::{Mid, ParticipantId, RequestId, TrackId};
+
+use crate::error::{Error, ErrorKind};
+use crate::link::Link;
+use crate::protocol::{ConnectionQuality, MediaState, Participant, Slot, Track};
+use crate::token::TokenDigest;
+
+/// Offers of one participant that may wait for their answer at once.
+const MAX_OPEN_OFFERS: usize = 8;
+
+/// An offer that waits for its answer.
+#[derive(Debug)]
+pub(crate) struct OpenOffer {
+    request: RequestId,
+    /// What the client called it; the answer carries the same.
+    pub(crate) id: Option<u64>,
+}
+
+/// One participant of a room.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) id: ParticipantId,
+    pub(crate) peer_id: Arc<str>,
+    pub(crate) name: String,
+    pub(crate) metadata: Option<Value>,
+    /// The token that resumes.
+    pub(crate) token: TokenDigest,
+    /// The token before, good until the client shows by a message that it has the new one.
+    pub(crate) previous_token: Option<TokenDigest>,
+    /// The number of the latest connection.
+    pub(crate) connection: u64,
+    /// The way to the client; `None` while they are away.
+    pub(crate) link: Option<Link>,
+    /// How good the media connection is, as the media plane says.
+    pub(crate) media_quality: ConnectionQuality,
+    pub(crate) media_state: Option<MediaState>,
+    pub(crate) tracks: BTreeMap<TrackId, Track>,
+    /// What the slots show that show something.
+    pub(crate) slots: BTreeMap<Mid, Slot>,
+    open_offers: Vec<OpenOffer>,
+}
+
+impl Member {
+    /// Somebody who has just connected.
+    pub(crate) fn new(
+        id: ParticipantId,
+        peer_id: Arc<str>,
+        name: String,
+        token: TokenDigest,
+        connection: u64,
+        link: Link,
+    ) -> Self {
+        Self {
+            id,
+            peer_id,
+            name,
+            metadata: None,
+            token,
+            previous_token: None,
+            connection,
+            link: Some(link),
+            media_quality: ConnectionQuality::Excellent,
+            media_state: None,
+            tracks: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            open_offers: Vec::new(),
+        }
+    }
+
+    /// Moves to another connection. Answers to offers of the old one would confuse the new one.
+    pub(crate) fn reconnect(&mut self, connection: u64, link: Link) -> Option<Link> {
+        self.connection = connection;
+        self.open_offers.clear();
+        self.link.replace(link)
+    }
+
+    /// As others see them.
+    pub(crate) fn participant(&self) -> Participant {
+        Participant {
+            peer_id: self.peer_id.to_string(),
+            name: self.name.clone(),
+            metadata: self.metadata.clone(),
+            connected: self.link.is_some(),
+            quality: self.quality(),
+            tracks: self.tracks.values().cloned().collect(),
+        }
+    }
+
+    /// How good their connection is: lost while signaling is.
+    pub(crate) fn quality(&self) -> ConnectionQuality {
+        if self.link.is_some() { self.media_quality } else { ConnectionQuality::Lost }
+    }
+
+    /// Notes an offer, and the `id` that its answer shall carry.
+    pub(crate) fn open_offer(&mut self, request: RequestId, id: Option<u64>) -> Result<(), Error> {
+        if self.open_offers.len() == MAX_OPEN_OFFERS {
+            return Err(Error::new(
+                ErrorKind::RateLimited,
+                format!("{MAX_OPEN_OFFERS} offers wait for their answers; wait for one of them"),
+            ));
+        }
+        self.open_offers.push(OpenOffer { request, id });
+        Ok(())
+    }
+
+    /// The offer that is answered; `None` when this connection did not make it.
+    pub(crate) fn close_offer(&mut self, request: RequestId) -> Option<OpenOffer> {
+        let index = self.open_offers.iter().position(|open| open.request == request)?;
+        Some(self.open_offers.swap_remove(index))
+    }
+}

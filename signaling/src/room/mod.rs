@@ -1,0 +1,328 @@
+//! One room: who is in it, and who is told what.
+//!
+//! A room's state is behind one mutex, held for the time of one decision and never across an `await`. A message for
+//! many is made once and its bytes are shared.
+
+pub(crate) mod media_events;
+mod member;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
+use serde_json::Value;
+use veche_sfu_core::ids::{ParticipantId, RoomId};
+
+use crate::error::{Error, ErrorKind};
+use crate::link::{Close, Link, encode};
+use crate::protocol::{
+    self, ActiveSpeaker, IceServer, Joined, LeaveReason, Limits, Participant, ServerMessage,
+};
+use crate::token::{TokenDigest, new_id, new_resume_token};
+
+pub(crate) use member::Member;
+
+/// A room.
+#[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "`room_id` is its name in every message")]
+pub struct Room {
+    /// Its name in addresses.
+    pub(crate) room_id: Arc<str>,
+    /// Its number in the media plane.
+    pub(crate) media_id: RoomId,
+    pub(crate) created_at: SystemTime,
+    /// Made by a request: stays when it is empty.
+    pub(crate) permanent: bool,
+    state: Mutex<RoomState>,
+}
+
+/// What changes in a room.
+#[derive(Debug)]
+pub(crate) struct RoomState {
+    pub(crate) info: protocol::Room,
+    /// In the order in which they came.
+    pub(crate) members: BTreeMap<ParticipantId, Member>,
+    id_by_peer: HashMap<Arc<str>, ParticipantId>,
+    id_by_token: HashMap<TokenDigest, ParticipantId>,
+    speakers: Vec<ActiveSpeaker>,
+}
+
+/// Somebody who wants to come in, as far as the room is concerned.
+#[derive(Debug)]
+pub(crate) struct Entrance<'a> {
+    /// The number of the connection.
+    pub(crate) connection: u64,
+    /// The way to the client.
+    pub(crate) link: Link,
+    /// The name that they ask for.
+    pub(crate) name: Option<String>,
+    /// The peer id that they ask for.
+    pub(crate) peer_id: Option<&'a str>,
+    /// Whether the peer id is only a wish: a resumption that came too late.
+    pub(crate) peer_id_is_wish: bool,
+    /// What every client is told.
+    pub(crate) welcome: &'a Welcome,
+}
+
+/// What every client is told when it joins.
+#[derive(Clone, Debug)]
+pub(crate) struct Welcome {
+    pub(crate) resume_seconds: u32,
+    pub(crate) ice_servers: Vec<IceServer>,
+    pub(crate) limits: Limits,
+}
+
+impl Room {
+    pub(crate) fn new(info: protocol::Room, media_id: RoomId, permanent: bool) -> Self {
+        Self {
+            room_id: info.room_id.as_str().into(),
+            media_id,
+            created_at: SystemTime::now(),
+            permanent,
+            state: Mutex::new(RoomState {
+                info,
+                members: BTreeMap::new(),
+                id_by_peer: HashMap::new(),
+                id_by_token: HashMap::new(),
+                speakers: Vec::new(),
+            }),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, RoomState> {
+        self.state.lock()
+    }
+}
+
+impl RoomState {
+    /// Takes somebody new in: they are told about the room, the others about them.
+    pub(crate) fn join(&mut self, id: ParticipantId, entrance: Entrance<'_>) -> Result<Arc<str>, Error> {
+        if self.members.len() >= self.info.max_participants as usize {
+            let full = format!("the room is full: it takes {} participants", self.info.max_participants);
+            return Err(Error::new(ErrorKind::RoomFull, full));
+        }
+        let peer_id = self.free_peer_id(entrance.peer_id, entrance.peer_id_is_wish)?;
+        let name = entrance.name.unwrap_or_else(|| peer_id.to_string());
+        let token = new_resume_token();
+        let digest = TokenDigest::of(&token);
+        let member =
+            Member::new(id, peer_id.clone(), name, digest, entrance.connection, entrance.link.clone());
+        let participant = member.participant();
+        self.members.insert(id, member);
+        self.id_by_peer.insert(peer_id.clone(), id);
+        self.id_by_token.insert(digest, id);
+        self.welcome(id, token, false, entrance.welcome);
+        self.tell_others(id, &ServerMessage::ParticipantJoined { participant });
+        Ok(peer_id)
+    }
+
+    /// Who may resume with this token.
+    pub(crate) fn find_token(&self, token: &str) -> Option<ParticipantId> {
+        self.id_by_token.get(&TokenDigest::of(token)).copied()
+    }
+
+    /// Gives somebody their place back, who showed `token`. A connection that still has the place is closed.
+    pub(crate) fn resume(
+        &mut self,
+        id: ParticipantId,
+        token: &str,
+        entrance: Entrance<'_>,
+    ) -> Option<Arc<str>> {
+        let member = self.members.get_mut(&id)?;
+        if let Some(replaced) = member.reconnect(entrance.connection, entrance.link) {
+            let message = "the same resume token connected again, perhaps in another window";
+            replaced.close(Close::Because(Error::new(ErrorKind::Replaced, message)));
+        }
+        if let Some(name) = entrance.name {
+            member.name = name;
+        }
+        let new_token = new_resume_token();
+        for old in [Some(member.token), member.previous_token].into_iter().flatten() {
+            self.id_by_token.remove(&old);
+        }
+        member.token = TokenDigest::of(&new_token);
+        member.previous_token = Some(TokenDigest::of(token));
+        for digest in [Some(member.token), member.previous_token].into_iter().flatten() {
+            self.id_by_token.insert(digest, id);
+        }
+        let peer_id = member.peer_id.clone();
+        let participant = member.participant();
+        self.welcome(id, new_token, true, entrance.welcome);
+        self.tell_others(id, &ServerMessage::ParticipantUpdated { participant });
+        Some(peer_id)
+    }
+
+    /// A client that resumed has shown that it lives: the token before the current one dies.
+    pub(crate) fn confirm(&mut self, id: ParticipantId) {
+        let previous = self.members.get_mut(&id).and_then(|member| member.previous_token.take());
+        if let Some(previous) = previous {
+            self.id_by_token.remove(&previous);
+        }
+    }
+
+    /// Notes that a connection is lost; `false` when it was not the participant's latest.
+    pub(crate) fn disconnect(&mut self, id: ParticipantId, connection: u64) -> bool {
+        let Some(member) = self.members.get_mut(&id) else { return false };
+        if member.connection != connection || member.link.take().is_none() {
+            return false;
+        }
+        let participant = member.participant();
+        self.tell_others(id, &ServerMessage::ParticipantUpdated { participant });
+        true
+    }
+
+    /// Whether somebody is still away since this connection was lost.
+    pub(crate) fn is_away(&self, id: ParticipantId, connection: u64) -> bool {
+        self.members.get(&id).is_some_and(|member| member.connection == connection && member.link.is_none())
+    }
+
+    /// Removes somebody for good, and tells the others.
+    pub(crate) fn remove(&mut self, id: ParticipantId, reason: LeaveReason) -> Option<Member> {
+        let member = self.members.remove(&id)?;
+        self.id_by_peer.remove(&member.peer_id);
+        self.id_by_token.remove(&member.token);
+        if let Some(previous) = member.previous_token {
+            self.id_by_token.remove(&previous);
+        }
+        let peer_id = member.peer_id.to_string();
+        self.tell_all(&ServerMessage::ParticipantLeft { peer_id, reason });
+        Some(member)
+    }
+
+    /// Empties the room and closes everybody's connection.
+    pub(crate) fn clear(&mut self, error: &Error) -> Vec<ParticipantId> {
+        self.id_by_peer.clear();
+        self.id_by_token.clear();
+        let members = std::mem::take(&mut self.members);
+        for link in members.values().filter_map(|member| member.link.as_ref()) {
+            link.close(Close::Because(error.clone()));
+        }
+        members.into_keys().collect()
+    }
+
+    /// Closes everybody's connection; they keep their places.
+    pub(crate) fn close_all(&self, error: &Error) {
+        for link in self.members.values().filter_map(|member| member.link.as_ref()) {
+            link.close(Close::Because(error.clone()));
+        }
+    }
+
+    /// Changes a participant's own name or data.
+    pub(crate) fn update(&mut self, id: ParticipantId, name: Option<String>, metadata: Option<Value>) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        if let Some(name) = name {
+            member.name = name;
+        }
+        if let Some(metadata) = metadata {
+            member.metadata = Some(metadata);
+        }
+        let participant = member.participant();
+        self.tell_all(&ServerMessage::ParticipantUpdated { participant });
+    }
+
+    /// Changes the room's own name or limit.
+    pub(crate) fn update_room(&mut self, name: Option<String>, max_participants: Option<u32>) {
+        if let Some(name) = name {
+            self.info.name = name;
+        }
+        if let Some(max_participants) = max_participants {
+            self.info.max_participants = max_participants;
+        }
+        let room = self.info.clone();
+        self.tell_all(&ServerMessage::RoomUpdated { room });
+    }
+
+    /// Hands a message to one peer.
+    pub(crate) fn relay(&self, target: &str, message: Bytes) -> Result<(), Error> {
+        let member = self.find_peer(target).and_then(|id| self.members.get(&id)).ok_or_else(|| {
+            Error::new(ErrorKind::PeerNotFound, format!("nobody in the room has the peer id `{target}`"))
+        })?;
+        let link = member.link.as_ref().ok_or_else(|| {
+            let message = format!("the connection of `{target}` is lost; try again when they are back");
+            Error::new(ErrorKind::PeerNotConnected, message)
+        })?;
+        link.send(message);
+        Ok(())
+    }
+
+    /// The participant with this peer id.
+    pub(crate) fn find_peer(&self, peer_id: &str) -> Option<ParticipantId> {
+        self.id_by_peer.get(peer_id).copied()
+    }
+
+    /// Everybody, as others see them.
+    pub(crate) fn participants(&self) -> Vec<Participant> {
+        self.members.values().map(Member::participant).collect()
+    }
+
+    /// Sends a message to one participant, if they are connected.
+    pub(crate) fn tell(&self, id: ParticipantId, message: &ServerMessage) {
+        if let Some(link) = self.members.get(&id).and_then(|member| member.link.as_ref()) {
+            link.send(encode(message));
+        }
+    }
+
+    /// Sends a message to everybody.
+    fn tell_all(&self, message: &ServerMessage) {
+        let bytes = encode(message);
+        for link in self.members.values().filter_map(|member| member.link.as_ref()) {
+            link.send(bytes.clone());
+        }
+    }
+
+    /// Sends a message to everybody but one.
+    fn tell_others(&self, id: ParticipantId, message: &ServerMessage) {
+        let bytes = encode(message);
+        for member in self.members.values().filter(|member| member.id != id) {
+            if let Some(link) = &member.link {
+                link.send(bytes.clone());
+            }
+        }
+    }
+
+    /// Tells somebody who has just come all they need to know.
+    fn welcome(&self, id: ParticipantId, resume_token: String, resumed: bool, welcome: &Welcome) {
+        let Some(member) = self.members.get(&id) else { return };
+        let others = self.members.values().filter(|other| other.id != id);
+        let joined = Joined {
+            peer_id: member.peer_id.to_string(),
+            room: self.info.clone(),
+            resume_token,
+            resume_seconds: welcome.resume_seconds,
+            resumed,
+            ice_servers: welcome.ice_servers.clone(),
+            participants: others.map(Member::participant).collect(),
+            tracks: member.tracks.values().cloned().collect(),
+            slots: member.slots.values().cloned().collect(),
+            limits: welcome.limits,
+        };
+        if let Some(link) = &member.link {
+            link.send_first(encode(&ServerMessage::Joined(joined)));
+        }
+        if let Some(state) = member.media_state {
+            self.tell(id, &ServerMessage::Connection { state });
+        }
+        if !self.speakers.is_empty() {
+            self.tell(id, &ServerMessage::Speakers { speakers: self.speakers.clone() });
+        }
+    }
+
+    fn free_peer_id(&self, wanted: Option<&str>, is_wish: bool) -> Result<Arc<str>, Error> {
+        match wanted {
+            Some(wanted) if !self.id_by_peer.contains_key(wanted) => return Ok(wanted.into()),
+            Some(wanted) if !is_wish => {
+                let message = format!("somebody in the room has the peer id `{wanted}`; choose another");
+                return Err(Error::new(ErrorKind::PeerIdTaken, message));
+            }
+            _ => {}
+        }
+        loop {
+            let made = new_id("peer");
+            if !self.id_by_peer.contains_key(made.as_str()) {
+                return Ok(made.into());
+            }
+        }
+    }
+}

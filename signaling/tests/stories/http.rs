@@ -1,0 +1,169 @@
+//! Stories over HTTP.
+
+use crate::server::Server;
+use serde_json::{Value, json};
+use veche_sfu_core::control::{Command, Event, ParticipantStats};
+use veche_sfu_core::drops::DropCounts;
+use veche_signaling::Settings;
+
+const ROOMS: &str = "/realtime/webrtc/rooms";
+
+#[tokio::test]
+async fn a_room_is_made_listed_shown_changed_and_deleted() {
+    let server = Server::start(Settings::default()).await;
+    let new = json!({ "room_id": "meeting_123", "name": "Встреча команды", "max_participants": 10 });
+    let made = server.request("POST", ROOMS, Some(new.clone())).await;
+    assert_eq!(made.status, 201);
+    assert!(made.headers.contains("location: /realtime/webrtc/rooms/meeting_123"));
+    assert_eq!(made.body["name"], "Встреча команды");
+    assert_eq!(made.body["participants"], json!([]));
+    let again = server.request("POST", ROOMS, Some(new)).await;
+    assert_eq!((again.status, &again.body["error"]["code"]), (409, &json!("room_exists")));
+
+    let (mut anna, _) = server.join("room_id=meeting_123&peer_id=anna").await;
+    let list = server.request("GET", ROOMS, None).await;
+    assert_eq!(list.body["total"], 1);
+    assert_eq!(list.body["rooms"][0]["participant_count"], 1);
+    let path = format!("{ROOMS}/meeting_123");
+    let shown = server.request("GET", &path, None).await;
+    assert_eq!(shown.body["participants"][0]["peer_id"], "anna");
+    assert_eq!(shown.body["permanent"], true);
+
+    let changed = server.request("PUT", &path, Some(json!({ "name": "Tea", "max_participants": 1 }))).await;
+    assert_eq!((changed.status, &changed.body["max_participants"]), (200, &json!(1)));
+    let told = anna.expect("room-updated").await;
+    assert_eq!(told["room"], json!({ "room_id": "meeting_123", "name": "Tea", "max_participants": 1 }));
+    assert_eq!(server.refused("room_id=meeting_123").await.0, "room_full");
+
+    assert_eq!(server.request("DELETE", &path, None).await.status, 204);
+    assert_eq!(anna.error().await, "room_deleted");
+    assert_eq!(anna.closed().await, 4410);
+    assert!(matches!(server.command().await, Command::AddParticipant { .. }));
+    assert!(matches!(server.command().await, Command::RemoveParticipant { .. }));
+    for method in ["GET", "DELETE"] {
+        let gone = server.request(method, &path, None).await;
+        assert_eq!((gone.status, &gone.body["error"]["code"]), (404, &json!("room_not_found")));
+    }
+}
+
+#[tokio::test]
+async fn a_room_made_by_a_join_vanishes_and_one_made_by_a_request_stays() {
+    let server = Server::start(Settings::default()).await;
+    server.request("POST", ROOMS, Some(json!({ "room_id": "stays" }))).await;
+    for room in ["stays", "vanishes"] {
+        let (mut anna, _) = server.join(&format!("room_id={room}")).await;
+        anna.send(json!({ "signal_type": "leave" })).await;
+        assert_eq!(anna.closed().await, 1000);
+    }
+    let list = server.request("GET", ROOMS, None).await;
+    assert_eq!((&list.body["total"], &list.body["rooms"][0]["room_id"]), (&json!(1), &json!("stays")));
+}
+
+#[tokio::test]
+async fn every_error_is_json_with_a_code() {
+    let server = Server::start(Settings { max_message_bytes: 1024, ..Settings::default() }).await;
+    let json_type = "Content-Type: application/json\r\n";
+    let large = json!({ "room_id": "x".repeat(2000) }).to_string();
+    for (method, path, headers, body, status, code) in [
+        ("GET", "/realtime/nowhere", "", "", 404, "not_found"),
+        ("GET", "/realtime", "", "", 404, "not_found"),
+        ("PATCH", ROOMS, "", "", 405, "method_not_allowed"),
+        ("POST", "/health", "", "", 405, "method_not_allowed"),
+        ("POST", ROOMS, json_type, "{", 400, "bad_request"),
+        ("POST", ROOMS, "", "{}", 400, "bad_request"),
+        ("POST", ROOMS, json_type, r#"{"rooms":1}"#, 400, "bad_request"),
+        ("POST", ROOMS, json_type, r#"{"room_id":"a/b"}"#, 400, "bad_request"),
+        ("POST", ROOMS, json_type, r#"{"max_participants":101}"#, 400, "bad_request"),
+        ("POST", ROOMS, json_type, r#"{"max_participants":0}"#, 400, "bad_request"),
+        ("POST", ROOMS, json_type, large.as_str(), 413, "message_too_large"),
+        ("GET", "/realtime/webrtc/rooms?limit=x", "", "", 400, "bad_request"),
+        ("GET", "/realtime/webrtc/rooms/%ff", "", "", 400, "bad_request"),
+        ("PUT", "/realtime/webrtc/rooms/no", json_type, "{}", 404, "room_not_found"),
+        ("GET", "/realtime/webrtc/connections?room_id=no", "", "", 404, "room_not_found"),
+        ("GET", "/realtime/webrtc/signaling?room_id=tea", "", "", 400, "bad_request"),
+        ("POST", "/realtime/webrtc/signal", json_type, "[]", 400, "bad_request"),
+        ("POST", "/realtime/webrtc/signal", json_type, "{}", 400, "bad_request"),
+    ] {
+        let answer = server.raw(method, path, headers, body).await;
+        let found = (answer.status, answer.body["error"]["code"].as_str().unwrap_or_default());
+        assert_eq!(found, (status, code), "{method} {path} {body}");
+        assert!(!answer.body["error"]["message"].as_str().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_signal_over_http_reaches_its_peer() {
+    let server = Server::start(Settings::default()).await;
+    let (mut anna, _) = server.join("room_id=tea&peer_id=anna").await;
+    let mut signal =
+        json!({ "room_id": "tea", "target_peer_id": "anna", "signal_type": "offer", "sdp": "v=0" });
+    let sent = server.request("POST", "/realtime/webrtc/signal", Some(signal.clone())).await;
+    assert_eq!((sent.status, sent.body), (202, json!({ "delivered": true })));
+    assert_eq!(anna.receive().await, signal);
+    signal["target_peer_id"] = json!("boris");
+    let lost = server.request("POST", "/realtime/webrtc/signal", Some(signal)).await;
+    assert_eq!((lost.status, &lost.body["error"]["code"]), (404, &json!("peer_not_found")));
+}
+
+#[tokio::test]
+async fn connections_have_the_counters_of_the_media_plane() {
+    let server = Server::start(Settings::default()).await;
+    let (_anna, _) = server.join("room_id=tea&peer_id=anna").await;
+    let Command::AddParticipant { participant, .. } = server.command().await else { panic!() };
+    let media = async {
+        let Command::RoomStats { request, .. } = server.command().await else { panic!() };
+        let participants = vec![stats(participant)];
+        server.event(Event::Stats { request, participants }).await;
+    };
+    let (answer, ()) = tokio::join!(server.request("GET", "/realtime/webrtc/connections", None), media);
+    assert_eq!(answer.body["total"], 1);
+    let connection = &answer.body["connections"][0];
+    assert_eq!((&connection["peer_id"], &connection["room_id"]), (&json!("anna"), &json!("tea")));
+    assert_eq!(connection["media"]["packets_received"], 5);
+    assert_eq!(connection["media"]["drops"], json!({}));
+}
+
+#[tokio::test]
+async fn health_and_the_description_are_there() {
+    let server = Server::start(Settings::default()).await;
+    let (_anna, _) = server.join("room_id=tea").await;
+    assert_eq!(server.request("GET", "/health", None).await.body["status"], "ok");
+    let health = server.request("GET", "/realtime/webrtc/health", None).await.body;
+    assert_eq!(
+        (&health["rooms"], &health["participants"], &health["connections"]),
+        (&json!(1), &json!(1), &json!(1))
+    );
+    let document = server.request("GET", "/realtime/openapi.json", None).await.body;
+    assert!(document["openapi"].as_str().unwrap().starts_with("3."));
+    assert_ne!(document["components"]["schemas"]["Participant"], Value::Null);
+}
+
+#[tokio::test]
+async fn pages_of_listed_origins_may_call_and_others_may_not_read() {
+    let allowed_origins = vec!["https://app.example".to_owned()];
+    let server = Server::start(Settings { allowed_origins, ..Settings::default() }).await;
+    let listed = server.raw("GET", ROOMS, "Origin: https://app.example\r\n", "").await;
+    assert!(listed.headers.contains("access-control-allow-origin: https://app.example"));
+    let other = server.raw("GET", ROOMS, "Origin: https://evil.example\r\n", "").await;
+    assert!(!other.headers.contains("access-control-allow-origin"));
+}
+
+fn stats(participant: veche_sfu_core::ids::ParticipantId) -> ParticipantStats {
+    ParticipantStats {
+        participant,
+        connection: None,
+        packets_received: 5,
+        bytes_received: 0,
+        packets_sent: 0,
+        bytes_sent: 0,
+        nacks_sent: 0,
+        repairs_received: 0,
+        nacks_received: 0,
+        repairs_sent: 0,
+        key_frames_requested: 0,
+        rtt_ms: None,
+        loss_up: 0.0,
+        loss_down: 0.0,
+        drops: DropCounts::default(),
+    }
+}

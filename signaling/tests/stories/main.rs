@@ -1,0 +1,5 @@
+//! Stories over loopback: a real server, real clients, and a media plane that the test plays.
+
+mod http;
+mod server;
+mod websocket;

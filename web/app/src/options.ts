@@ -1,0 +1,73 @@
+/** What the address asks for. */
+
+import type { VideoCodec } from '@veche/sdk';
+
+export interface PageOptions {
+  /** From `/r/ROOM` or `?room=`. */
+  room: string;
+  /** From `?name=`. */
+  name: string;
+  /** `?codec=`: preferred for publishing. */
+  codec?: VideoCodec;
+  /** `?simulcast=0` or `1`; absent: what suits the codec. */
+  simulcast?: boolean;
+  /** `?autojoin=1`: joins without a click. */
+  autojoin: boolean;
+}
+
+const CODECS: readonly string[] = ['vp8', 'h264', 'vp9', 'av1'] satisfies VideoCodec[];
+
+export function readOptions(address: string): PageOptions {
+  const { pathname, searchParams } = new URL(address);
+  const inPath = /^\/r\/([^/]+)\/?$/.exec(pathname)?.[1];
+  const codec = searchParams.get('codec')?.toLowerCase() ?? '';
+  const simulcast = searchParams.get('simulcast');
+  return {
+    room: cleanRoom(inPath === undefined ? (searchParams.get('room') ?? '') : decode(inPath)),
+    name: (searchParams.get('name') ?? '').slice(0, 64),
+    codec: CODECS.includes(codec) ? (codec as VideoCodec) : undefined,
+    simulcast: simulcast === null ? undefined : simulcast !== '0',
+    autojoin: searchParams.get('autojoin') === '1',
+  };
+}
+
+/** Makes a room's name of what was typed: the characters that addresses carry as they are. */
+export function cleanRoom(typed: string): string {
+  return typed
+    .trim()
+    .replace(/\s+/g, '-')
+    .replace(/[^A-Za-z0-9_.-]/g, '')
+    .slice(0, 64);
+}
+
+/** The address of a room's page; the options for developers stay. */
+export function roomAddress(address: string, room: string): string {
+  const url = new URL(address);
+  url.pathname = `/r/${room}`;
+  url.searchParams.delete('room');
+  url.hash = '';
+  return url.href;
+}
+
+/** The link to send to others. */
+export function inviteLink(address: string, room: string): string {
+  return new URL(`/r/${room}`, address).href;
+}
+
+/** A name for a room that nobody has chosen yet: easy to say, hard to hit by accident. */
+export function randomRoom(random: () => number = Math.random): string {
+  const letters = () =>
+    Array.from({ length: 3 }, (_, index) => {
+      const set = index % 2 === 0 ? 'bdfgklmnprstvz' : 'aeiou';
+      return set[Math.floor(random() * set.length)];
+    }).join('');
+  return `${letters()}-${letters()}-${letters()}`;
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}

@@ -1,0 +1,120 @@
+/** Before the call: a name, a room, and a look into the mirror. */
+
+import { useState } from 'preact/hooks';
+import { t } from '../i18n';
+import { cleanRoom, randomRoom } from '../options';
+import { CameraButton, MicrophoneButton } from '../parts/controls';
+import { Devices } from '../parts/devices';
+import { Icon } from '../parts/icons';
+import { LanguageSwitch } from '../parts/language';
+import { Video } from '../parts/video';
+import { explainClose, mediaProblems } from '../problems';
+import { ending, join, joining, media, ownName, roomName, sources } from '../session';
+import { hueOf, initials, streamOf } from '../tiles';
+
+export function JoinPage() {
+  const [suggested] = useState(randomRoom);
+  const submit = (event: Event) => {
+    event.preventDefault();
+    roomName.value = cleanRoom(roomName.value) || suggested;
+    void join();
+  };
+  return (
+    <main class="join">
+      <header class="brand">
+        <span class="logo">
+          <Icon name="bell" size={24} />
+        </span>
+        <strong>Veche</strong>
+        <span class="spacer" />
+        <LanguageSwitch />
+      </header>
+      <div class="join-body">
+        <Preview />
+        <form class="join-form" onSubmit={submit}>
+          <h1>{t('join.title')}</h1>
+          <p class="lead">{t('join.lead')}</p>
+          {ending.value && (
+            <p class="notice error" role="alert" data-testid="join-error" data-code={ending.value.code}>
+              {explainClose(ending.value)}
+            </p>
+          )}
+          <label class="field">
+            <span>{t('join.name')}</span>
+            <input
+              data-testid="join-name"
+              value={ownName.value}
+              maxLength={64}
+              autocomplete="nickname"
+              placeholder={t('join.nameless')}
+              onInput={(event) => (ownName.value = event.currentTarget.value)}
+            />
+          </label>
+          <label class="field">
+            <span>{t('join.room')}</span>
+            <input
+              data-testid="join-room"
+              value={roomName.value}
+              maxLength={64}
+              autocomplete="off"
+              autocapitalize="none"
+              spellcheck={false}
+              placeholder={suggested}
+              aria-describedby="room-hint"
+              onInput={(event) => (roomName.value = event.currentTarget.value)}
+            />
+            <small id="room-hint">{t('join.roomHint')}</small>
+          </label>
+          <button type="submit" class="button primary" data-testid="join-button" disabled={joining.value}>
+            {joining.value && <span class="spinner" aria-hidden="true" />}
+            {t(joining.value ? 'join.joining' : 'join.button')}
+          </button>
+          <Without />
+        </form>
+      </div>
+    </main>
+  );
+}
+
+function Preview() {
+  const { camera, microphone } = sources.value;
+  const problems = mediaProblems(media);
+  const pending = camera.pending || microphone.pending;
+  const name = ownName.value.trim() || t('join.nameless');
+  return (
+    <section class="preview">
+      <div class="preview-picture" style={{ '--hue': hueOf(name) }} data-testid="preview">
+        <div class="avatar" aria-hidden="true">
+          <span>{initials(name)}</span>
+        </div>
+        {camera.media && <Video stream={streamOf(camera.media)} mirrored label={t('tile.video', { name: t('tile.you') })} />}
+        {!camera.media && <p class="preview-note">{t(pending ? 'join.allow' : 'join.cameraOff')}</p>}
+        <div class="preview-controls">
+          <MicrophoneButton />
+          <CameraButton />
+        </div>
+      </div>
+      {problems.map((text) => (
+        <p key={text} class="notice" role="alert" data-testid="media-problem">
+          {text}
+        </p>
+      ))}
+      {problems.length > 0 && globalThis.isSecureContext && (
+        <button type="button" class="button quiet small" data-testid="retry-devices" onClick={() => void media.openBoth()}>
+          {t('join.retryDevices')}
+        </button>
+      )}
+      <Devices />
+    </section>
+  );
+}
+
+function Without() {
+  const { camera, microphone } = sources.value;
+  if (camera.on || microphone.on || camera.pending || microphone.pending) return null;
+  return (
+    <p class="hint" data-testid="join-without">
+      {t('join.without')}
+    </p>
+  );
+}

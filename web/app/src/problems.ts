@@ -1,0 +1,29 @@
+/** What went wrong, in plain words. */
+
+import type { ErrorBody, LocalMedia, MediaProblem, TrackSource } from '@veche/sdk';
+import { isKey, t } from './i18n';
+
+/** Why the room cannot be entered, or was left. */
+export function explainClose({ code, message }: ErrorBody): string {
+  const key = `error.${code}`;
+  return isKey(key) ? t(key, { message }) : t('error.other', { message: message || code });
+}
+
+/** Why a source cannot be had. */
+export function explainMedia(source: TrackSource | 'both', problem: MediaProblem): string {
+  if (problem === 'insecure') return t('problem.insecure');
+  const named = source === 'screen-audio' ? 'screen' : source;
+  for (const key of [`problem.${named}.${problem}`, `problem.${named}.other`]) if (isKey(key)) return t(key);
+  return t('problem.camera.other');
+}
+
+/** The problems of microphone and camera, told once where they are the same. */
+export function mediaProblems(media: LocalMedia): string[] {
+  const microphone = media.get('microphone').problem;
+  const camera = media.get('camera').problem;
+  if (microphone && microphone === camera && (microphone === 'denied' || microphone === 'missing')) {
+    return [explainMedia('both', microphone)];
+  }
+  const texts = [microphone && explainMedia('microphone', microphone), camera && explainMedia('camera', camera)];
+  return [...new Set(texts.filter((text) => text !== undefined))];
+}

@@ -1,0 +1,231 @@
+/** The page's state and what a person can do: everything the parts read and call. */
+
+import { batch, computed, signal } from '@preact/signals';
+import {
+  LocalMedia,
+  Room,
+  RoomError,
+  type ErrorBody,
+  type LocalTrack,
+  type MediaConnection,
+  type RemoteParticipant,
+  type RoomState,
+} from '@veche/sdk';
+import { startChat, stopChat } from './chat';
+import { t } from './i18n';
+import { readOptions, roomAddress, inviteLink } from './options';
+import { explainClose, explainMedia } from './problems';
+import { storedCall, storedName } from './storage';
+import { toast } from './toasts';
+
+declare global {
+  interface Window {
+    /** The room of this page: for tests and for the curious. */
+    veche?: Room;
+  }
+}
+
+export type Page = 'join' | 'call' | 'left';
+
+export const options = readOptions(location.href);
+export const page = signal<Page>('join');
+export const roomName = signal(options.room);
+export const ownName = signal(options.name || storedName.read());
+export const joining = signal(false);
+/** Why the last attempt failed, or the last call ended. */
+export const ending = signal<ErrorBody | null>(null);
+
+export const room = signal<Room | null>(null);
+export const state = signal<RoomState>('idle');
+export const connection = signal<MediaConnection>('connecting');
+export const participants = signal<readonly RemoteParticipant[]>([]);
+export const localTracks = signal<readonly LocalTrack[]>([]);
+/** Our own name in messages, quality and speaking, as the server sees them. */
+export const self = signal<{ peerId: string; quality: Room['quality']; speaking: boolean }>({
+  peerId: '',
+  quality: 'excellent',
+  speaking: false,
+});
+export const audioStreams = signal<Room['audioStreams']>([]);
+/** The pinned tile's key. */
+export const pinned = signal<string | null>(null);
+/** The browser waits for a click before it plays sound. */
+export const soundBlocked = signal(false);
+/** Where sound goes: a device id, empty for the default. */
+export const speaker = signal('');
+
+export const media = new LocalMedia();
+const mediaVersion = signal(0);
+media.on('change', () => {
+  mediaVersion.value += 1;
+  remember();
+});
+media.on('problem', ({ source, problem }) => {
+  if (page.value === 'call') toast(explainMedia(source, problem), 'error');
+});
+
+/** Microphone, camera and screen as they are now. */
+export const sources = computed(() => {
+  void mediaVersion.value;
+  return { microphone: media.get('microphone'), camera: media.get('camera'), screen: media.get('screen') };
+});
+
+export const peopleCount = computed(() => participants.value.length + 1);
+
+/** Begins: back to the call after a reload, or with `?autojoin=1` straight in, or the join page. */
+export function begin(): void {
+  const call = storedCall.read();
+  if (call && call.room === roomName.value) {
+    ownName.value = call.name;
+    void openMedia(call.microphone, call.camera);
+    void join(call.token);
+    return;
+  }
+  const ready = openMedia(true, true);
+  if (options.autojoin && roomName.value) void ready.then(() => join());
+}
+
+async function openMedia(microphone: boolean, camera: boolean): Promise<void> {
+  if (microphone && camera) await media.openBoth();
+  else if (microphone) await media.setMicrophone(true);
+  else if (camera) await media.setCamera(true);
+}
+
+export async function join(resumeToken?: string): Promise<void> {
+  if (joining.value) return;
+  const name = ownName.value.trim() || t('join.nameless');
+  const joined = new Room({ codec: options.codec, simulcast: options.simulcast });
+  const detach = follow(joined);
+  joining.value = true;
+  ending.value = null;
+  if (resumeToken) page.value = 'call';
+  history.replaceState(null, '', roomAddress(location.href, roomName.value));
+  storedName.write(ownName.value.trim());
+  try {
+    await joined.connect(location.origin, { room: roomName.value, name, resumeToken });
+    page.value = 'call';
+  } catch (error) {
+    detach();
+    const { code, message } = error as RoomError;
+    batch(() => {
+      ending.value = { code: code ?? 'other', message };
+      room.value = null;
+      page.value = 'join';
+    });
+  } finally {
+    joining.value = false;
+  }
+}
+
+export function leave(): void {
+  room.value?.leave();
+}
+
+/** From the last page back into the room. */
+export function rejoin(): void {
+  void openMedia(true, true).then(() => join());
+}
+
+/** From the last page to the first. */
+export function goHome(): void {
+  roomName.value = '';
+  ending.value = null;
+  history.replaceState(null, '', `/${location.search}`);
+  page.value = 'join';
+  void openMedia(true, true);
+}
+
+export function toggleMicrophone(): void {
+  void media.setMicrophone(!media.get('microphone').on);
+}
+
+export function toggleCamera(): void {
+  void media.setCamera(!media.get('camera').on);
+}
+
+export function toggleScreen(): void {
+  void media.setScreen(!media.get('screen').on);
+}
+
+export const canShareScreen = typeof navigator.mediaDevices?.getDisplayMedia === 'function';
+
+export function togglePin(key: string): void {
+  pinned.value = pinned.value === key ? null : key;
+}
+
+export async function copyLink(): Promise<void> {
+  const link = inviteLink(location.href, roomName.value);
+  try {
+    await navigator.clipboard.writeText(link);
+    toast(t('control.copied'));
+  } catch {
+    // Only secure pages may write the clipboard: show the link to be copied by hand.
+    toast(link);
+  }
+}
+
+/** Follows a room with the page's state; the returned function lets go of it. */
+function follow(next: Room): () => void {
+  const stops = [
+    media.attach(next),
+    next.on('state', (value) => (state.value = value)),
+    next.on('media', (value) => (connection.value = value)),
+    next.on('localTracks', (value) => (localTracks.value = value)),
+    next.on('self', () => {
+      self.value = { peerId: next.peerId, quality: next.quality, speaking: next.speaking };
+    }),
+    next.on('participants', (value) => {
+      batch(() => {
+        participants.value = value;
+        audioStreams.value = next.audioStreams;
+      });
+    }),
+    next.on('participant-joined', ({ name }) => toast(t('call.joined', { name }))),
+    next.on('participant-left', ({ name }) => toast(t('call.left', { name }))),
+    next.on('closed', (reason) => handleClosed(next, reason)),
+    next.on('token', (token) => {
+      lastToken = token;
+      remember();
+    }),
+  ];
+  const detach = () => stops.forEach((stop) => stop());
+  batch(() => {
+    room.value = next;
+    state.value = next.state;
+    participants.value = [];
+    audioStreams.value = [];
+    pinned.value = null;
+  });
+  window.veche = next;
+  startChat(next);
+  return detach;
+}
+
+let lastToken = '';
+
+function handleClosed(closed: Room, reason: ErrorBody): void {
+  if (room.value !== closed) return;
+  storedCall.clear();
+  lastToken = '';
+  stopChat();
+  if (page.value !== 'call' || joining.value) return;
+  media.close();
+  batch(() => {
+    ending.value = reason;
+    room.value = null;
+    page.value = 'left';
+  });
+  if (reason.code !== 'left') toast(explainClose(reason));
+}
+
+/** Keeps what a reload needs. */
+function remember(): void {
+  if (!room.value || !lastToken) return;
+  storedCall.write({
+    room: roomName.value,
+    name: ownName.value,
+    token: lastToken,
+    microphone: media.get('microphone').on,
+    camera: media.get('camera').on,
+  });
+}

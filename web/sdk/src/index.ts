@@ -1,0 +1,16 @@
+/** Veche in the browser: join a room, publish, see and hear the others, send messages and files. */
+
+export { Room, RoomError } from './room';
+export type { ConnectOptions, LocalTrack, RoomEvents, RoomOptions, RoomState } from './room';
+export { LocalMedia, classify, listDevices } from './media';
+export type { LocalSource, MediaProblem } from './media';
+export type { CarriedBy, RemoteParticipant, RemoteTrack } from './roster';
+export type { Channel, ChannelOptions } from './data';
+export type { Message } from './framing';
+export { FileSharing } from './files';
+export type { FileSource, FileState, FileTransfer } from './files';
+export { whenFrame } from './frames';
+export type { MediaConnection } from './transport';
+export type { MediaStats } from './stats';
+export type { VideoCodec } from './codecs';
+export type * from './messages';

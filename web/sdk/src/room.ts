@@ -1,0 +1,493 @@
+/** A room: joined, kept, and read. Everything else of the SDK serves this class. */
+
+import { Channel, DEFAULT_LIMITS, type ChannelOptions } from './data';
+import { Emitter } from './emitter';
+import { watchEnvironment } from './environment';
+import type { ConnectionQuality } from './protocol/ConnectionQuality';
+import type { ErrorBody } from './protocol/ErrorBody';
+import type { Joined } from './protocol/Joined';
+import type { LeaveReason } from './protocol/LeaveReason';
+import type { MediaState } from './protocol/MediaState';
+import type { Room as RoomInfo } from './protocol/Room';
+import type { ServerMessage } from './protocol/ServerMessage';
+import type { Track } from './protocol/Track';
+import type { TrackSource } from './protocol/TrackSource';
+import { Roster, type RemoteParticipant } from './roster';
+import { Signaling, type SignalingOptions } from './signaling';
+import { planSlots, SlotTable } from './slots';
+import { StatsReader, type MediaStats } from './stats';
+import { Transport, type MediaConnection, type TransportOptions } from './transport';
+import { View, type Size } from './view';
+
+const PATH = '/realtime/webrtc/signaling';
+/** Attempts to reach the server the first time, before the page is told. Afterwards there is no end of trying. */
+const FIRST_ATTEMPTS = 3;
+/** The least time between two new media connections. */
+const REBUILD_MS = 1_000;
+
+export type RoomState = 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'closed';
+
+/** A track of one's own. */
+export interface LocalTrack {
+  source: TrackSource;
+  /** `null` while there is nothing to send. */
+  media: MediaStreamTrack | null;
+  muted: boolean;
+  /** Its name in messages, once the server has given it. */
+  trackId?: string;
+}
+
+export interface ConnectOptions {
+  room: string;
+  name?: string;
+  /** Gives back identity and place after a reload; see the `token` event. */
+  resumeToken?: string;
+}
+
+export interface RoomOptions extends SignalingOptions, Pick<TransportOptions, 'codec' | 'simulcast' | 'createConnection'> {}
+
+export interface RoomEvents {
+  state: RoomState;
+  /** How the media connection is. */
+  media: MediaConnection;
+  /** Somebody, something of them, or what carries it changed: read `participants` again. */
+  participants: readonly RemoteParticipant[];
+  localTracks: readonly LocalTrack[];
+  /** Our own name, quality or speaking changed. */
+  self: void;
+  room: RoomInfo;
+  'participant-joined': RemoteParticipant;
+  'participant-left': { peerId: string; name: string; reason: LeaveReason };
+  /** Keep it where a reloaded page finds it (`sessionStorage`). */
+  token: string;
+  /** Something that was sent cannot be done; the room goes on. */
+  error: ErrorBody;
+  /** Over for good. The code is the server's, or `left`, or `unreachable`. */
+  closed: ErrorBody;
+}
+
+/** The server's refusal, or the lack of a server. */
+export class RoomError extends Error {
+  readonly code: string;
+
+  constructor({ code, message }: ErrorBody) {
+    super(message || code);
+    this.name = 'RoomError';
+    this.code = code;
+  }
+}
+
+export class Room extends Emitter<RoomEvents> {
+  readonly #options: RoomOptions;
+  readonly #roster = new Roster();
+  readonly #table = new SlotTable();
+  readonly #stats = new StatsReader();
+  readonly #channels = new Map<string, Channel>();
+  readonly #local = new Map<TrackSource, LocalTrack>();
+  readonly #view: View;
+  #signaling: Signaling | undefined;
+  #transport: Transport | undefined;
+  #joined: Joined | undefined;
+  #state: RoomState = 'idle';
+  #token = '';
+  #quality: ConnectionQuality = 'excellent';
+  #participants: readonly RemoteParticipant[] | undefined;
+  #told = false;
+  #rebuild: ReturnType<typeof setTimeout> | undefined;
+  #builtAt = -Infinity;
+  #unwatch = () => {};
+  #settle: { resolve: () => void; reject: (error: RoomError) => void } | undefined;
+
+  constructor(options: RoomOptions = {}) {
+    super();
+    this.#options = options;
+    this.#view = new View(
+      (message) => this.#signaling?.send({ signal_type: 'subscribe', ...message }) ?? false,
+      () => this.#videoSlots(),
+    );
+  }
+
+  get state(): RoomState {
+    return this.#state;
+  }
+
+  get media(): MediaConnection {
+    return this.#transport?.state ?? 'connecting';
+  }
+
+  /** Our own name in messages; empty before the first `connected`. */
+  get peerId(): string {
+    return this.#joined?.peer_id ?? '';
+  }
+
+  get info(): RoomInfo | undefined {
+    return this.#joined?.room;
+  }
+
+  /** How the server sees our own connection. */
+  get quality(): ConnectionQuality {
+    return this.#quality;
+  }
+
+  /** Whether we are heard speaking. */
+  get speaking(): boolean {
+    return this.#roster.speakers.some((speaker) => speaker.peer_id === this.peerId);
+  }
+
+  /** Who speaks, the loudest first. */
+  get speakers(): string[] {
+    return this.#roster.speakers.map((speaker) => speaker.peer_id);
+  }
+
+  /** Everybody else, in the order of their coming. */
+  get participants(): readonly RemoteParticipant[] {
+    this.#participants ??= this.#roster.view(this.#table, (mid) => this.#transport?.slot(mid));
+    return this.#participants;
+  }
+
+  get localTracks(): readonly LocalTrack[] {
+    return [...this.#local.values()];
+  }
+
+  /** The streams of the audio slots: play all of them. They exist for as long as the media connection. */
+  get audioStreams(): { mid: string; stream: MediaStream }[] {
+    return (this.#transport?.slots ?? []).flatMap(({ kind, mid, stream }) =>
+      kind === 'audio' && mid !== null ? [{ mid, stream }] : [],
+    );
+  }
+
+  /** The browser's connection, for debugging. */
+  get connection(): RTCPeerConnection | undefined {
+    return this.#transport?.connection;
+  }
+
+  /** Joins. `location` is the server's address (`https://…`). Rejects with a `RoomError`. */
+  connect(location: string | URL, options: ConnectOptions): Promise<void> {
+    if (this.#state !== 'idle') throw new Error('a Room connects once; make a new one');
+    this.#token = options.resumeToken ?? '';
+    const signaling = new Signaling(() => joinAddress(location, { ...options, resumeToken: this.#token }), this.#options);
+    this.#signaling = signaling;
+    signaling.on('message', (message) => this.#handle(message));
+    signaling.on('down', ({ attempts }) => {
+      if (this.#joined) this.#setState('reconnecting');
+      else if (attempts >= FIRST_ATTEMPTS) this.#close({ code: 'unreachable', message: 'the server does not answer' });
+    });
+    signaling.on('closed', (reason) => this.#close(reason));
+    this.#unwatch = watchEnvironment({
+      wake: (reason) => {
+        signaling.wake();
+        if (reason === 'online') this.#transport?.restartIce();
+      },
+      visibility: (hidden) => this.#view.setHidden(hidden),
+    });
+    this.#setState('connecting');
+    signaling.start();
+    return new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+      if (this.#state === 'closed') reject(new RoomError({ code: 'bad_request', message: 'the address is wrong' }));
+    });
+  }
+
+  /** Leaves for good. */
+  leave(): void {
+    this.#signaling?.stop(true);
+    this.#close({ code: 'left', message: '' });
+  }
+
+  /** Publishes a source, or replaces what it sends (`null`: nothing for now), or mutes it. */
+  publish(media: MediaStreamTrack | null, options: { source: TrackSource; muted?: boolean }): void {
+    const { source, muted = false } = options;
+    const before = this.#local.get(source);
+    if (before && before.media === media && before.muted === muted) return;
+    this.#local.set(source, { source, media, muted, trackId: before?.trackId });
+    this.#send(source);
+    if (before?.muted !== muted) this.#tellMuted(source);
+    this.emit('localTracks', this.localTracks);
+  }
+
+  /** Ends a source. */
+  unpublish(source: TrackSource): void {
+    if (!this.#local.delete(source)) return;
+    this.#transport?.unpublish(source);
+    this.emit('localTracks', this.localTracks);
+  }
+
+  /** Changes our own name or data. */
+  update(change: { name?: string; metadata?: unknown }): void {
+    this.#signaling?.send({ signal_type: 'update', ...change });
+  }
+
+  /** Shows these participants before all others. */
+  pin(peerIds: string[]): void {
+    this.#view.setPinned(peerIds);
+  }
+
+  /** The size a video track is shown at, in device pixels; `null` when it is shown no more. */
+  setShownSize(trackId: string, size: Size | null): void {
+    this.#view.setSize(trackId, size);
+  }
+
+  /** A data channel to everybody who opens one with this label. The same object for the same label. */
+  channel(label: string, options: ChannelOptions = {}): Channel {
+    let channel = this.#channels.get(label);
+    if (!channel) {
+      channel = new Channel(label, options);
+      this.#channels.set(label, channel);
+      if (this.#transport) this.#attach(channel, this.#transport);
+    }
+    return channel;
+  }
+
+  /** How the media connection does. */
+  async stats(): Promise<MediaStats | undefined> {
+    return this.#transport && this.#stats.read(this.#transport.connection);
+  }
+
+  #handle(message: ServerMessage): void {
+    switch (message.signal_type) {
+      case 'joined':
+        return this.#handleJoined(message);
+      case 'answer':
+        void this.#transport?.handleAnswer(message.sdp, message.id);
+        return;
+      case 'participant-joined':
+        return this.#handleCame(message.participant.peer_id, () => this.#roster.put(message.participant));
+      case 'participant-updated':
+        this.#roster.put(message.participant);
+        return this.#changed();
+      case 'participant-left':
+        return this.#handleLeft(message.peer_id, message.reason);
+      case 'track':
+        return this.#handleTrack(message.peer_id, message.track);
+      case 'track-gone':
+        return this.#handleTrackGone(message.peer_id, message.track_id);
+      case 'slots':
+        this.#table.apply(message.slots);
+        this.#view.changed();
+        return this.#changed();
+      case 'speakers':
+        this.#roster.setSpeakers(message.speakers);
+        this.emit('self', undefined);
+        return this.#changed();
+      case 'quality':
+        return this.#handleQuality(message.participants);
+      case 'connection':
+        return this.#handleConnection(message.state);
+      case 'data-channel-closed':
+        this.#channels.get(message.label)?.handleClosed(message.reason);
+        return;
+      case 'room-updated':
+        if (this.#joined) this.#joined = { ...this.#joined, room: message.room };
+        this.emit('room', message.room);
+        return;
+      case 'error':
+        void this.#transport?.handleOfferError(message.error, message.id);
+        this.emit('error', message.error);
+        return;
+      case 'pong':
+        return;
+    }
+  }
+
+  #handleJoined(joined: Joined): void {
+    const resumedHere = joined.resumed && this.#transport !== undefined;
+    this.#joined = joined;
+    this.#token = joined.resume_token;
+    this.#roster.reset(joined.participants);
+    this.#table.clear();
+    this.#view.forgotten();
+    this.emit('token', joined.resume_token);
+    if (resumedHere) {
+      this.#table.apply(joined.slots);
+      for (const track of joined.tracks) this.#handleOwnTrack(track);
+      this.#grow();
+      this.#transport?.handleSignalingUp();
+    } else {
+      // Slots and tracks of a connection that this page does not have are of no use to it.
+      for (const [source, track] of this.#local) this.#local.set(source, { ...track, trackId: undefined });
+      this.#build();
+    }
+    this.#setState('connected');
+    this.emit('room', joined.room);
+    this.emit('self', undefined);
+    this.#changed();
+    this.#settle?.resolve();
+    this.#settle = undefined;
+  }
+
+  #handleCame(peerId: string, put: () => void): void {
+    const isNew = !this.#roster.has(peerId);
+    put();
+    this.#grow();
+    this.#changed();
+    const participant = this.participants.find((one) => one.peerId === peerId);
+    if (isNew && participant) this.emit('participant-joined', participant);
+  }
+
+  #handleLeft(peerId: string, reason: LeaveReason): void {
+    const gone = this.#roster.remove(peerId);
+    this.#table.drop({ peerId });
+    for (const channel of this.#channels.values()) channel.forget(peerId);
+    this.#changed();
+    if (gone) this.emit('participant-left', { peerId, name: gone.name, reason });
+  }
+
+  #handleTrack(peerId: string, track: Track): void {
+    if (peerId === this.peerId) {
+      this.#handleOwnTrack(track);
+      return;
+    }
+    this.#roster.putTrack(peerId, track);
+    this.#grow();
+    this.#changed();
+  }
+
+  /** Learns the name of our own track, and says again what the server does not know about it. */
+  #handleOwnTrack(track: Track): void {
+    const source = [...this.#local.keys()].find((key) => this.#transport?.midOf(key) === track.mid);
+    const local = source && this.#local.get(source);
+    if (!source || !local) return;
+    this.#local.set(source, { ...local, trackId: track.track_id });
+    if (track.muted !== local.muted) this.#tellMuted(source);
+    this.emit('localTracks', this.localTracks);
+  }
+
+  #handleTrackGone(peerId: string, trackId: string): void {
+    if (peerId === this.peerId) return;
+    this.#roster.removeTrack(peerId, trackId);
+    this.#table.drop({ trackId });
+    this.#changed();
+  }
+
+  #handleQuality(qualities: { peer_id: string; quality: ConnectionQuality }[]): void {
+    this.#roster.setQuality(qualities);
+    const own = qualities.find((one) => one.peer_id === this.peerId);
+    if (own) {
+      this.#quality = own.quality;
+      this.emit('self', undefined);
+    }
+    this.#changed();
+  }
+
+  #handleConnection(state: MediaState): void {
+    if (state === 'expired') this.#transport?.restartIce();
+    if (state === 'failed') this.#rebuildSoon();
+  }
+
+  /** Makes the media connection: everything of our own, slots for everybody, all channels, in one offer. */
+  #build(): void {
+    clearTimeout(this.#rebuild);
+    this.#rebuild = undefined;
+    this.#builtAt = performance.now();
+    this.#transport?.close();
+    this.#table.clear();
+    const transport = new Transport({
+      iceServers: this.#joined?.ice_servers ?? [],
+      send: (offer) => this.#signaling?.send({ signal_type: 'offer', ...offer }) ?? false,
+      codec: this.#options.codec,
+      simulcast: this.#options.simulcast,
+      createConnection: this.#options.createConnection,
+    });
+    this.#transport = transport;
+    transport.on('state', (state) => this.emit('media', state));
+    transport.on('negotiated', () => {
+      this.#view.changed();
+      this.#changed();
+    });
+    transport.on('dead', () => this.#rebuildSoon());
+    for (const source of this.#local.keys()) this.#send(source);
+    this.#grow();
+    for (const channel of this.#channels.values()) this.#attach(channel, transport);
+    this.#view.forgotten();
+    this.emit('media', transport.state);
+  }
+
+  #rebuildSoon(): void {
+    if (this.#rebuild !== undefined || this.#state === 'closed') return;
+    const wait = Math.max(0, this.#builtAt + REBUILD_MS - performance.now());
+    this.#rebuild = setTimeout(() => {
+      this.#rebuild = undefined;
+      // While signaling is down there is nobody to offer to; `joined` decides what is built then.
+      if (this.#state === 'connected') this.#build();
+      else this.#dropTransport();
+      this.#changed();
+    }, wait);
+  }
+
+  #dropTransport(): void {
+    this.#transport?.close();
+    this.#transport = undefined;
+    this.#table.clear();
+    for (const channel of this.#channels.values()) channel.detach();
+  }
+
+  #attach(channel: Channel, transport: Transport): void {
+    channel.attach((label, init) => transport.openChannel(label, init), this.#joined?.limits ?? DEFAULT_LIMITS);
+  }
+
+  #grow(): void {
+    const transport = this.#transport;
+    if (transport) transport.ensureSlots(planSlots(this.#roster.trackCounts(), transport.slotCounts()));
+  }
+
+  #send(source: TrackSource): void {
+    const track = this.#local.get(source);
+    if (!track || !this.#transport) return;
+    this.#transport.publish(track).catch((error: unknown) => {
+      this.emit('error', { code: 'publish_failed', message: String(error) });
+    });
+  }
+
+  #tellMuted(source: TrackSource): void {
+    const track = this.#local.get(source);
+    if (track?.trackId) {
+      this.#signaling?.send({ signal_type: 'mute', track_id: track.trackId, muted: track.muted });
+    }
+  }
+
+  #videoSlots(): { mid: string; trackId: string | undefined }[] {
+    return (this.#transport?.slots ?? []).flatMap(({ kind, mid }) =>
+      kind === 'video' && mid !== null ? [{ mid, trackId: this.#table.at(mid)?.track_id }] : [],
+    );
+  }
+
+  /** Tells once per turn, however much changed in it. */
+  #changed(): void {
+    this.#participants = undefined;
+    if (this.#told) return;
+    this.#told = true;
+    queueMicrotask(() => {
+      this.#told = false;
+      this.emit('participants', this.participants);
+    });
+  }
+
+  #setState(state: RoomState): void {
+    if (this.#state === state) return;
+    this.#state = state;
+    this.emit('state', state);
+  }
+
+  #close(reason: ErrorBody): void {
+    if (this.#state === 'closed') return;
+    this.#signaling?.stop(false);
+    clearTimeout(this.#rebuild);
+    this.#unwatch();
+    this.#view.close();
+    this.#dropTransport();
+    for (const channel of this.#channels.values()) channel.close();
+    this.#setState('closed');
+    this.emit('closed', reason);
+    this.#settle?.reject(new RoomError(reason));
+    this.#settle = undefined;
+  }
+}
+
+function joinAddress(location: string | URL, options: ConnectOptions): string {
+  const address = new URL(PATH, location);
+  address.protocol = address.protocol.replace(/^http/, 'ws');
+  address.searchParams.set('room_id', options.room);
+  if (options.name) address.searchParams.set('name', options.name);
+  if (options.resumeToken) address.searchParams.set('resume_token', options.resumeToken);
+  return address.href;
+}

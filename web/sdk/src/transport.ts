@@ -1,0 +1,256 @@
+/** The media connection: one `RTCPeerConnection` with our own tracks, the slots, and the data channels. */
+
+import { MOST_PAIRS, type SlotCounts } from './slots';
+import { encodingsFor, preferCodecs, simulcastSuits, type VideoCodec } from './codecs';
+import { Emitter } from './emitter';
+import { Negotiation } from './negotiation';
+import type { ClientOffer } from './protocol/ClientOffer';
+import type { ErrorBody } from './protocol/ErrorBody';
+import type { TrackSource } from './protocol/TrackSource';
+
+/** A short loss heals by itself; after this the path is asked for anew. */
+const DISCONNECTED_MS = 2_500;
+/** How long an ICE restart may take before the next one. */
+const RESTART_MS = 8_000;
+/** After so many restarts in vain a new connection is due. */
+const MOST_RESTARTS = 3;
+
+/** How the media connection is. */
+export type MediaConnection = 'connecting' | 'connected' | 'interrupted';
+
+/** Something of our own that is sent. */
+export interface Published {
+  source: TrackSource;
+  /** `null` while there is nothing to send (camera switched off). */
+  media: MediaStreamTrack | null;
+  muted: boolean;
+}
+
+/** A receiving section. */
+export interface ReceivingSlot {
+  mid: string | null;
+  kind: 'audio' | 'video';
+  transceiver: RTCRtpTransceiver;
+  /** Holds the slot's one track. */
+  stream: MediaStream;
+}
+
+export interface TransportOptions {
+  iceServers: RTCIceServer[];
+  /** Sends an offer; says whether it left. */
+  send: (offer: ClientOffer) => boolean;
+  /** Prefers a codec for what is published. */
+  codec?: VideoCodec;
+  /** `undefined`: where it suits the codec. */
+  simulcast?: boolean;
+  /** Makes the connection; the browser's own unless told otherwise. */
+  createConnection?: (configuration: RTCConfiguration) => RTCPeerConnection;
+}
+
+export interface TransportEvents {
+  state: MediaConnection;
+  /** Sections were agreed on: mids are known. */
+  negotiated: void;
+  refused: ErrorBody;
+  /** Cannot be mended: make a new one. */
+  dead: string;
+}
+
+export class Transport extends Emitter<TransportEvents> {
+  readonly connection: RTCPeerConnection;
+  readonly #options: TransportOptions;
+  readonly #negotiation: Negotiation;
+  readonly #published = new Map<TrackSource, { track: Published; transceiver: RTCRtpTransceiver }>();
+  readonly #slots: ReceivingSlot[] = [];
+  #state: MediaConnection = 'connecting';
+  #restarts = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #closed = false;
+
+  constructor(options: TransportOptions) {
+    super();
+    this.#options = options;
+    const create = options.createConnection ?? ((configuration) => new RTCPeerConnection(configuration));
+    this.connection = create({ iceServers: options.iceServers, bundlePolicy: 'max-bundle' });
+    this.#negotiation = new Negotiation(this.connection, options.send, () => this.#labels());
+    this.#negotiation.on('done', () => this.emit('negotiated', undefined));
+    this.#negotiation.on('refused', (error) => this.emit('refused', error));
+    this.#negotiation.on('dead', (reason) => this.#die(reason));
+    // The browser tells when there is something to offer, once for all changes of a turn, and only when it may.
+    this.connection.onnegotiationneeded = () => this.#negotiation.request();
+    this.connection.oniceconnectionstatechange = () => this.#handleIceState();
+    this.connection.onconnectionstatechange = () => this.#handleIceState();
+  }
+
+  get state(): MediaConnection {
+    return this.#state;
+  }
+
+  get slots(): readonly ReceivingSlot[] {
+    return this.#slots;
+  }
+
+  /** The section that sends a source. */
+  midOf(source: TrackSource): string | null {
+    return this.#published.get(source)?.transceiver.mid ?? null;
+  }
+
+  /** Sends a source, or other media for it. */
+  async publish(track: Published): Promise<void> {
+    const known = this.#published.get(track.source);
+    if (known) {
+      known.track = track;
+      if (known.transceiver.sender.track !== track.media) {
+        await known.transceiver.sender.replaceTrack(track.media);
+      }
+      return;
+    }
+    const kind = track.source === 'camera' || track.source === 'screen' ? 'video' : 'audio';
+    const { codec, simulcast } = this.#options;
+    const transceiver = this.connection.addTransceiver(track.media ?? kind, {
+      direction: 'sendonly',
+      sendEncodings: encodingsFor(track.source, { simulcast: simulcast ?? simulcastSuits(codec) }),
+    });
+    this.#published.set(track.source, { track, transceiver });
+    this.#negotiation.forgive();
+    preferCodecs(transceiver, kind, 'send', codec);
+    if (track.source === 'screen') await keepSharp(transceiver.sender);
+  }
+
+  /** Ends a source: its section is stopped, and the browser uses it again for the next. */
+  unpublish(source: TrackSource): void {
+    this.#published.get(source)?.transceiver.stop();
+    this.#published.delete(source);
+    this.#negotiation.forgive();
+  }
+
+  /** Adds slots until there are so many. */
+  ensureSlots(counts: SlotCounts): void {
+    const have = this.slotCounts();
+    for (let index = 0; index < Math.max(counts.audio, counts.video); index++) {
+      if (index >= have.audio && index < counts.audio) this.#addSlot('audio');
+      if (index >= have.video && index < counts.video) this.#addSlot('video');
+    }
+  }
+
+  slotCounts(): SlotCounts {
+    const audio = this.#slots.filter((slot) => slot.kind === 'audio').length;
+    return { audio, video: this.#slots.length - audio };
+  }
+
+  /** The slot with this mid. */
+  slot(mid: string): ReceivingSlot | undefined {
+    return this.#slots.find((slot) => slot.transceiver.mid === mid);
+  }
+
+  openChannel(label: string, init: RTCDataChannelInit): RTCDataChannel {
+    return this.connection.createDataChannel(label, init);
+  }
+
+  async handleAnswer(sdp: string, id: number | undefined): Promise<void> {
+    await this.#negotiation.handleAnswer(sdp, id);
+    for (const slot of this.#slots) slot.mid = slot.transceiver.mid;
+  }
+
+  handleOfferError(error: ErrorBody, id: number | undefined): Promise<void> {
+    return this.#negotiation.handleError(error, id);
+  }
+
+  /** Signaling is back: what waited goes out, and where media is lost too, a new path is asked for. */
+  handleSignalingUp(): void {
+    this.#negotiation.handleSignalingUp();
+    if (this.#state === 'interrupted') this.restartIce();
+  }
+
+  /** Looks for a new path at once: the network changed, or the server says that nothing arrives. */
+  restartIce(): void {
+    if (this.#closed) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#restartAgain(), RESTART_MS);
+    this.connection.restartIce();
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#negotiation.close();
+    this.connection.onnegotiationneeded = null;
+    this.connection.oniceconnectionstatechange = null;
+    this.connection.onconnectionstatechange = null;
+    this.connection.close();
+  }
+
+  #addSlot(kind: 'audio' | 'video'): void {
+    const transceiver = this.connection.addTransceiver(kind, { direction: 'recvonly' });
+    preferCodecs(transceiver, kind, 'receive');
+    this.#slots.push({ mid: null, kind, transceiver, stream: new MediaStream([transceiver.receiver.track]) });
+    this.#negotiation.forgive();
+  }
+
+  /** What goes with an offer: what the published sections are, and which slots belong together for lip sync. */
+  #labels(): Pick<ClientOffer, 'tracks' | 'pairs'> {
+    const tracks = [...this.#published.values()].flatMap(({ track, transceiver }) =>
+      transceiver.mid === null ? [] : [{ mid: transceiver.mid, source: track.source, muted: track.muted }],
+    );
+    const mids = (kind: 'audio' | 'video') =>
+      this.#slots.flatMap((slot) =>
+        slot.kind === kind && slot.transceiver.mid !== null ? [slot.transceiver.mid] : [],
+      );
+    const videos = mids('video').slice(0, MOST_PAIRS);
+    const audios = mids('audio');
+    const pairs = videos.flatMap((video, index) => {
+      const audio = audios[index];
+      return audio === undefined ? [] : [{ audio, video }];
+    });
+    return { tracks, pairs };
+  }
+
+  #handleIceState(): void {
+    if (this.#closed) return;
+    const ice = this.connection.iceConnectionState;
+    const whole = this.connection.connectionState;
+    if ((ice === 'connected' || ice === 'completed') && whole !== 'failed') {
+      clearTimeout(this.#timer);
+      this.#restarts = 0;
+      if (whole === 'connected') this.#setState('connected');
+    } else if (ice === 'disconnected') {
+      this.#setState('interrupted');
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => this.#restartAgain(), DISCONNECTED_MS);
+    } else if (ice === 'failed') {
+      this.#setState('interrupted');
+      this.#restartAgain();
+    } else if (whole === 'failed') {
+      this.#die('DTLS failed');
+    }
+  }
+
+  #restartAgain(): void {
+    this.#restarts += 1;
+    if (this.#restarts > MOST_RESTARTS) this.#die('no path to the server');
+    else this.restartIce();
+  }
+
+  #setState(state: MediaConnection): void {
+    if (this.#state === state) return;
+    this.#state = state;
+    this.emit('state', state);
+  }
+
+  #die(reason: string): void {
+    if (this.#closed) return;
+    this.#setState('interrupted');
+    this.emit('dead', reason);
+  }
+}
+
+/** A shared screen is read: fewer pictures rather than blurred ones. */
+async function keepSharp(sender: RTCRtpSender): Promise<void> {
+  const parameters = sender.getParameters() as RTCRtpSendParameters & { degradationPreference?: string };
+  parameters.degradationPreference = 'maintain-resolution';
+  try {
+    await sender.setParameters(parameters);
+  } catch {
+    // Not every browser knows it; the content hint of the track says the same.
+  }
+}

@@ -1,0 +1,99 @@
+/** Tells the server what is looked at: how large each track is shown, who is pinned, and when nobody looks. */
+
+import type { Subscribe } from './protocol/Subscribe';
+import type { WantedSlot } from './protocol/WantedSlot';
+
+/** Sizes change in many small steps while a window is dragged. */
+const SETTLE_MS = 200;
+/** A glance at another tab does not stop the pictures. */
+const HIDDEN_MS = 10_000;
+/** Sizes are told in steps of this many pixels. */
+const STEP = 32;
+
+export interface Size {
+  width: number;
+  height: number;
+}
+
+/** A video slot and the track that it carries. */
+export interface VideoSlot {
+  mid: string;
+  trackId: string | undefined;
+}
+
+export class View {
+  readonly #send: (message: Subscribe) => boolean;
+  readonly #slots: () => VideoSlot[];
+  readonly #sizes = new Map<string, Size>();
+  #pinned: string[] = [];
+  #hidden = false;
+  #said = '';
+  #settle: ReturnType<typeof setTimeout> | undefined;
+  #hide: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(send: (message: Subscribe) => boolean, slots: () => VideoSlot[]) {
+    this.#send = send;
+    this.#slots = slots;
+  }
+
+  /** The size a track is shown at, in device pixels; `null` when it is not shown any more. */
+  setSize(trackId: string, size: Size | null): void {
+    if (size) this.#sizes.set(trackId, { width: stepped(size.width), height: stepped(size.height) });
+    else this.#sizes.delete(trackId);
+    this.changed();
+  }
+
+  setPinned(peerIds: string[]): void {
+    this.#pinned = peerIds;
+    this.changed();
+  }
+
+  setHidden(hidden: boolean): void {
+    clearTimeout(this.#hide);
+    const apply = () => {
+      this.#hidden = hidden;
+      this.changed();
+    };
+    if (hidden) this.#hide = setTimeout(apply, HIDDEN_MS);
+    else if (this.#hidden) apply();
+  }
+
+  /** Slots or what they carry changed. */
+  changed(): void {
+    this.#settle ??= setTimeout(() => {
+      this.#settle = undefined;
+      this.#say();
+    }, SETTLE_MS);
+  }
+
+  /** The server has forgotten what it was told. */
+  forgotten(): void {
+    this.#said = '';
+    this.changed();
+  }
+
+  close(): void {
+    clearTimeout(this.#settle);
+    clearTimeout(this.#hide);
+  }
+
+  /** What would be said now. */
+  message(): Subscribe {
+    const slots = this.#slots().flatMap(({ mid, trackId }): WantedSlot[] => {
+      if (this.#hidden) return [{ mid, track_id: '' }];
+      const size = trackId === undefined ? undefined : this.#sizes.get(trackId);
+      return size ? [{ mid, ...size }] : [];
+    });
+    return { mode: 'auto', pinned: this.#pinned, slots };
+  }
+
+  #say(): void {
+    const message = this.message();
+    const text = JSON.stringify(message);
+    if (text !== this.#said && this.#send(message)) this.#said = text;
+  }
+}
+
+function stepped(pixels: number): number {
+  return Math.min(65_535, Math.max(STEP, Math.ceil(pixels / STEP) * STEP));
+}
