@@ -571,7 +571,7 @@ impl Client {
         arrivals.sort_by_key(|(seq, _)| seq.wrapping_sub(base) as i16);
         arrivals.dedup_by_key(|(seq, _)| *seq);
         let mut out = Vec::new();
-        self.feedback.write(&arrivals, &mut out);
+        self.feedback.write(arrivals[0].0, &arrivals, &mut out);
         self.send_rtcp(out);
     }
 

@@ -190,8 +190,8 @@ impl SlotReceiver {
         let codecs = [Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1];
         let codec = codecs.into_iter().find(|c| payload_types(*c).0 == header.payload_type.0)?;
         let picture = match codec {
-            Codec::Vp8 => Vp8Descriptor::parse(payload).and_then(|d| Some((d.picture_id?.value, d.tl0_picture_index))),
-            Codec::Vp9 => Vp9Descriptor::parse(payload).and_then(|d| Some((d.picture_id?.value, None))),
+            Codec::Vp8 => Vp8Descriptor::parse(payload).and_then(|d| Some((d.picture_id?.value, d.tl0_pic_idx))),
+            Codec::Vp9 => Vp9Descriptor::parse(payload).and_then(|d| Some((d.picture_id?, d.tl0_pic_idx))),
             _ => None,
         };
         Some(Pending {
