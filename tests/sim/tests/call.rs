@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use common::*;
 use veche_sfu_core::control::ConnectionState;
-use veche_sfu_core::media::{Codec, MediaKind};
+use veche_sfu_core::media::MediaKind;
 use veche_testkit::client::ClientConfig;
-use veche_testkit::media::TrackConfig;
 use veche_testkit::world::World;
 
 #[test]

@@ -17,8 +17,10 @@ use veche_sfu_core::engine::{Candidate, Engine, EngineConfig};
 use veche_sfu_core::ids::{Mid, ParticipantId, RequestId, RoomId, TrackId};
 use veche_sfu_core::media::MediaKind;
 use veche_sfu_core::path::Path;
+use veche_sfu_core::rtp::is_rtcp;
 use veche_sfu_core::sdp::OfferError;
 
+use crate::allocations;
 use crate::client::{Client, ClientConfig, certificate};
 use crate::network::{Link, LinkConfig};
 
@@ -36,7 +38,10 @@ pub struct World {
     pub events: Vec<(Instant, Event)>,
     /// How many datagrams the engines sent.
     pub sent: u64,
+    /// What the path of media packets cost so far.
+    pub media_path: MediaPath,
     rng: StdRng,
+    flushed: Flushed,
     engines: Vec<Engine>,
     seats: Vec<Seat>,
     seat_by_address: HashMap<SocketAddr, usize>,
@@ -47,6 +52,24 @@ pub struct World {
     next_order: u64,
     next_address: u32,
     next_request: u64,
+}
+
+/// What engines spent on RTP packets, from the datagram that came to those that it caused.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MediaPath {
+    /// RTP packets that came.
+    pub received: u64,
+    /// Datagrams that were sent because of them.
+    pub sent: u64,
+    /// How often memory was asked for meanwhile; counted with [`crate::allocations::CountingAllocator`] only.
+    pub allocations: u64,
+}
+
+/// What an engine sends, in buffers that are used again.
+#[derive(Debug, Default)]
+struct Flushed {
+    bytes: Vec<u8>,
+    packets: Vec<(SocketAddr, usize)>,
 }
 
 /// One client with its place in the world.
@@ -128,6 +151,8 @@ impl World {
             start: now,
             events: Vec::new(),
             sent: 0,
+            media_path: MediaPath::default(),
+            flushed: Flushed::default(),
             rng,
             engines,
             seats: Vec::new(),
@@ -354,8 +379,16 @@ impl World {
     /// Gives a datagram to an engine at once, as if it had come from this address.
     pub fn inject(&mut self, engine: usize, from: SocketAddr, datagram: &mut [u8]) {
         let path = Path::Udp { remote: from, local: None };
+        let media = datagram.first().is_some_and(|first| (128..192).contains(first)) && !is_rtcp(datagram);
+        let before = allocations::count();
         self.engines[engine].handle_datagram(self.now, path, datagram);
-        self.drain_engine(engine);
+        self.flush(engine);
+        if media {
+            self.media_path.received += 1;
+            self.media_path.sent += self.flushed.packets.len() as u64;
+            self.media_path.allocations += allocations::count() - before;
+        }
+        self.deliver(engine);
     }
 
     /// Keeps copies of what a client sends from now on.
@@ -420,21 +453,35 @@ impl World {
     }
 
     fn drain_engine(&mut self, engine: usize) {
-        let mut packets = Vec::new();
+        self.flush(engine);
+        self.deliver(engine);
+    }
+
+    fn flush(&mut self, engine: usize) {
+        let Flushed { bytes, packets } = &mut self.flushed;
         self.engines[engine].flush(&mut |transmit| {
-            let mut start = 0;
-            for &end in transmit.ends {
-                packets.push((transmit.path.remote(), transmit.bytes[start..end as usize].to_vec()));
-                start = end as usize;
-            }
+            let start = bytes.len();
+            bytes.extend_from_slice(transmit.bytes);
+            let ends = transmit.ends.iter().map(|end| (transmit.path.remote(), start + *end as usize));
+            packets.extend(ends);
         });
-        for (to, datagram) in packets {
+    }
+
+    /// Puts what was flushed on the links, and takes the events.
+    fn deliver(&mut self, engine: usize) {
+        let mut flushed = std::mem::take(&mut self.flushed);
+        let mut start = 0;
+        for (to, end) in flushed.packets.drain(..) {
+            let datagram = &flushed.bytes[start..end];
+            start = end;
             self.sent += 1;
             let Some(&seat) = self.seat_by_address.get(&to) else { continue };
             for at in self.seats[seat].down.send(self.now, datagram.len()).into_iter().flatten() {
-                self.plan(at, What::ToClient { to, datagram: datagram.clone() });
+                self.plan(at, What::ToClient { to, datagram: datagram.to_vec() });
             }
         }
+        flushed.bytes.clear();
+        self.flushed = flushed;
         while let Some(event) = self.engines[engine].poll_event() {
             self.take_event(event);
         }

@@ -198,6 +198,7 @@ impl Client {
             for path in &mut self.paths {
                 path.check_at = now;
                 path.answered = false;
+                path.transaction = self.rng.random();
             }
         }
         for section in &answer.sections {
@@ -364,6 +365,14 @@ impl Client {
         self.send_raw(datagram);
     }
 
+    /// Asks for these packets of a slot again, whether they are missing or not.
+    pub fn ask_again(&mut self, mid: &str, seqs: &[u16]) {
+        let media = self.slot(mid).ssrc;
+        let mut out = Vec::new();
+        rtcp::feedback::write_nack(&mut out, Ssrc(1), media, seqs);
+        self.send_rtcp(out);
+    }
+
     fn sections(&self) -> Vec<Section> {
         let mut sections = Vec::new();
         for (index, track) in self.config.tracks.iter().enumerate() {
@@ -400,7 +409,9 @@ impl Client {
             if path.check_at > now {
                 continue;
             }
-            path.transaction = self.rng.random();
+            if path.answered {
+                path.transaction = self.rng.random();
+            }
             path.check_at = now + if path.answered { CONSENT_INTERVAL } else { CHECK_INTERVAL };
             let request = stun::Request {
                 transaction: path.transaction,

@@ -362,6 +362,11 @@ impl SlotReceiver {
         Some((fraction, lost as i32, highest as u32))
     }
 
+    /// The highest sequence number that came.
+    pub fn highest_seq(&self) -> u16 {
+        self.highest.map_or(0, |highest| highest as u16)
+    }
+
     /// Frames from then on.
     pub fn frames_since(&self, at: Instant) -> impl DoubleEndedIterator<Item = &Frame> {
         self.frames.iter().filter(move |frame| frame.at >= at)

@@ -190,7 +190,7 @@ impl Sender {
         payload: &[u8],
         wire: &mut Wire<'_>,
     ) {
-        let level = [u8::from(self.voice.speaking) << 7 | self.voice.level & 0x7f];
+        let level = [self.voice.level_of(self.packets)];
         let transport_seq = wire.transport_seq.to_be_bytes();
         *wire.transport_seq = wire.transport_seq.wrapping_add(1);
         let rid = self.rid.map(str::as_bytes);

@@ -26,6 +26,13 @@ impl Voice {
     /// Somebody who speaks.
     pub const SPEAKING: Voice = Voice { level: 30, speaking: true };
 
+    /// The extension's byte in a packet: between syllables, a voice falls for a moment.
+    pub(crate) fn level_of(self, packet: u32) -> u8 {
+        let pause = self.speaking && packet % 20 >= 17;
+        let level = if pause { self.level.saturating_add(50) } else { self.level };
+        u8::from(self.speaking && !pause) << 7 | level.min(127)
+    }
+
     /// Somebody who speaks this loud.
     pub fn speaking_at(level: u8) -> Self {
         Voice { level, speaking: true }
