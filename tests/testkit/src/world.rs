@@ -167,13 +167,13 @@ impl World {
         }
     }
 
-    /// Adds a client, who offers at once. The source of its frames is its number plus 1.
+    /// Adds a client, who offers at once. The source of its frames is its number plus 1, and 1000 for each reload.
     pub fn join(&mut self, room: u64, config: ClientConfig) -> ClientId {
         let seat = self.seats.len();
         let participant = ParticipantId(seat as u64 + 1);
         let room = RoomId(room);
         let engine = room.0 as usize % self.engines.len();
-        let client = self.new_client(seat, config);
+        let client = self.new_client(seat as u32 + 1, config);
         let up = Link::new(LinkConfig::default(), StdRng::from_seed(self.rng.random()));
         let down = Link::new(LinkConfig::default(), StdRng::from_seed(self.rng.random()));
         self.seats.push(Seat {
@@ -315,7 +315,7 @@ impl World {
 
     /// The same with another configuration.
     pub fn replace(&mut self, id: ClientId, config: ClientConfig) {
-        let client = self.new_client(id.0, config);
+        let client = self.new_client(self.seats[id.0].client.source + 1_000, config);
         let seat = &mut self.seats[id.0];
         seat.client = client;
         seat.told.slots.clear();
@@ -406,9 +406,9 @@ impl World {
         self.seats[id.0].client.addresses().next().expect("a client has an address")
     }
 
-    fn new_client(&mut self, seat: usize, config: ClientConfig) -> Client {
+    fn new_client(&mut self, source: u32, config: ClientConfig) -> Client {
         let address = self.new_address();
-        Client::new(seat as u32 + 1, config, address, self.start, self.now, self.rng.random())
+        Client::new(source, config, address, self.start, self.now, self.rng.random())
     }
 
     fn new_address(&mut self) -> SocketAddr {

@@ -320,7 +320,7 @@ impl Client {
     /// Speaks, or not.
     pub fn speak(&mut self, voice: Voice) {
         for sender in self.senders.iter_mut().filter(|s| s.kind() == MediaKind::Audio) {
-            sender.voice = voice;
+            sender.speak(voice);
         }
     }
 

@@ -107,6 +107,7 @@ const PATIENCE_AUDIO: Duration = Duration::from_millis(200);
 /// It is asked for again after so long; browsers wait for a round trip.
 const ASK_AGAIN: Duration = Duration::from_millis(60);
 const MAX_TRIES: u32 = 10;
+const MAX_GAP: u64 = 500;
 const MAX_FAULTS: usize = 20;
 
 impl SlotReceiver {
@@ -177,13 +178,20 @@ impl SlotReceiver {
         if seq <= highest {
             return;
         }
-        if seq - highest > 500 {
-            self.fault(format!("the sequence number jumped by {}", seq - highest));
+        self.highest = Some(seq);
+        if seq - highest > MAX_GAP {
+            // As browsers do: nothing of this is asked for, it goes on with a key frame.
+            self.given_up += seq - highest - 1 + self.missing.len() as u64;
+            self.missing.clear();
+            self.pending.clear();
+            self.partial.clear();
+            self.next = seq;
+            self.broken = true;
+            return;
         }
-        for missing in highest + 1..seq.min(highest + 500) {
+        for missing in highest + 1..seq {
             self.missing.insert(missing, Missing { since: now, asked_at: None, tries: 0 });
         }
-        self.highest = Some(seq);
     }
 
     fn read(&self, header: &RtpHeader, payload: &[u8]) -> Option<Pending> {

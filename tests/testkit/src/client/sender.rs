@@ -31,8 +31,9 @@ pub struct Sender {
     pub encoder: Encoder,
     /// Whether it sends.
     pub active: bool,
-    /// What is said, by a voice.
-    pub voice: Voice,
+    voice: Voice,
+    /// The packet with which it began to say so.
+    voice_from: u32,
     /// When the next sample is sent.
     pub next_at: Instant,
     /// Packets sent.
@@ -92,6 +93,7 @@ impl Sender {
             encoder: Encoder::new(codec, source, index, config, rng.random::<u16>() & 0x7fff),
             active: true,
             voice: Voice::SILENT,
+            voice_from: 0,
             next_at: first,
             packets: 0,
             octets: 0,
@@ -114,6 +116,12 @@ impl Sender {
     /// Audio or video.
     pub fn kind(&self) -> MediaKind {
         self.codec.kind()
+    }
+
+    /// Speaks, or not.
+    pub fn speak(&mut self, voice: Voice) {
+        self.voice = voice;
+        self.voice_from = self.packets;
     }
 
     /// The RTP timestamp of a sample taken at this time of the world.
@@ -171,9 +179,9 @@ impl Sender {
             ssrc: self.ssrc,
         };
         let roc = self.stream.roc_for(self.next_seq).expect("tests are short");
+        self.put(header, roc, false, packet.descriptor.as_deref(), &packet.payload, wire);
         self.packets += 1;
         self.octets += packet.payload.len() as u32;
-        self.put(header, roc, false, packet.descriptor.as_deref(), &packet.payload, wire);
         if self.history.len() == HISTORY {
             self.history.pop_front();
         }
@@ -190,7 +198,7 @@ impl Sender {
         payload: &[u8],
         wire: &mut Wire<'_>,
     ) {
-        let level = [self.voice.level_of(self.packets)];
+        let level = [self.voice.level_of(self.packets - self.voice_from)];
         let transport_seq = wire.transport_seq.to_be_bytes();
         *wire.transport_seq = wire.transport_seq.wrapping_add(1);
         let rid = self.rid.map(str::as_bytes);
