@@ -152,14 +152,14 @@ impl Default for MediaSettings {
             external_addresses: Vec::new(),
             loopback: true,
             tcp: true,
-            dtls13: true,
+            dtls13: false,
         }
     }
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { filter: "info".to_owned(), format: LogFormat::Text }
+        Self { filter: "info,dcsctp=warn,dimpl=warn".to_owned(), format: LogFormat::Text }
     }
 }
 

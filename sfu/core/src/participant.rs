@@ -1,6 +1,5 @@
 //! One participant of a room: a transport, the tracks that it publishes, the slots in which it receives.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -62,8 +61,6 @@ pub struct Counters {
 pub struct Participant {
     /// Their number.
     pub id: ParticipantId,
-    /// Their name in messages.
-    pub peer: Arc<str>,
     /// Their session description.
     pub negotiator: Negotiator,
     /// Their transport, after the first offer.
@@ -127,7 +124,6 @@ impl Participant {
     /// Somebody who has not offered anything yet.
     pub fn new(
         id: ParticipantId,
-        peer: Arc<str>,
         negotiator: Negotiator,
         mut rng: StdRng,
         now: Instant,
@@ -136,7 +132,6 @@ impl Participant {
         let feedback_ssrc = Ssrc(rng.random());
         Self {
             id,
-            peer,
             negotiator,
             transport: None,
             tracks: Slab::new(),

@@ -45,11 +45,6 @@ impl Default for SteadyQuality {
 }
 
 impl SteadyQuality {
-    /// What was told last.
-    pub fn told(&self) -> Quality {
-        self.told
-    }
-
     /// Takes the next judgement; gives the quality to tell when it changes.
     pub fn update(&mut self, judged: Quality) -> Option<Quality> {
         let confirmed = judged == self.candidate || judged == Quality::Lost || self.told == Quality::Lost;

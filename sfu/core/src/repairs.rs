@@ -5,11 +5,14 @@ use std::time::{Duration, Instant};
 /// How many repairs are remembered.
 const REMEMBERED: usize = 64;
 
+/// A sequence number, and when it was repaired last.
+type Remembered = (u16, Option<Instant>);
+
 /// Repairs of one slot.
 #[derive(Debug, Default)]
 pub struct Repairs {
     next_seq: u64,
-    recent: Option<Box<[(u16, Option<Instant>); REMEMBERED]>>,
+    recent: Option<Box<[Remembered; REMEMBERED]>>,
 }
 
 impl Repairs {

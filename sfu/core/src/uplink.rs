@@ -153,8 +153,11 @@ impl Participant {
                 }
             }
         }
+        // Feedback that names no stream of the sender's is ignored by it.
         self.feedback.set_media(media);
-        while let Some(plan) = self.arrivals.take(now) {
+        while media != Ssrc(0)
+            && let Some(plan) = self.arrivals.take(now)
+        {
             ctx.arrived.clear();
             ctx.arrived.extend(plan.arrivals.iter().filter_map(|(seq, at)| Some((*seq, (*at)? as i64))));
             ctx.rtcp.add(|out| {

@@ -3,7 +3,7 @@
 import { computed, signal } from '@preact/signals';
 import { FileSharing, type Channel, type FileTransfer, type Room } from '@veche/sdk';
 import { t } from './i18n';
-import { toast } from './toasts';
+import { dismissAll, toast } from './toasts';
 
 /** A line of the conversation: words or a file. */
 export interface Entry {
@@ -58,6 +58,7 @@ export function stopChat(): void {
 
 export function openPanel(open: boolean): void {
   seen.value = received.value;
+  if (open) dismissAll();
   panelOpen.value = open;
 }
 

@@ -46,7 +46,10 @@ export function stage(staged: number, count: number, width: number, height: numb
   const others = count - staged;
   if (staged <= 0 || others <= 0) return grid(count, width, height);
   const beside = width >= height * 1.2 && width >= 640;
-  const strip = beside ? Math.min(260, Math.max(160, width * 0.2)) : Math.min(150, Math.max(96, height * 0.2));
+  // Many others get two columns beside; below, they get what a wide picture leaves.
+  const strip = beside
+    ? Math.max(160, Math.min(others > 5 ? 300 : 260, width * (others > 5 ? 0.24 : 0.2)))
+    : height - GAP - Math.max(height * (others > 2 ? 0.3 : 0.62), Math.min(height * 0.65, (width / WIDE) * 1.1 * staged));
   const large = beside
     ? grid(staged, width - strip - GAP, height)
     : grid(staged, width, height - strip - GAP);

@@ -31,13 +31,13 @@ export function readOptions(address: string): PageOptions {
   };
 }
 
-/** Makes a room's name of what was typed: the characters that addresses carry as they are. */
+/** Makes a room's name of what was typed: at most 128 bytes of letters and digits of any script, `_`, `-` and `.`. */
 export function cleanRoom(typed: string): string {
   return typed
     .trim()
     .replace(/\s+/g, '-')
-    .replace(/[^A-Za-z0-9_.-]/g, '')
-    .slice(0, 64);
+    .replace(/[^\p{L}\p{N}_.-]/gu, '')
+    .slice(0, 42);
 }
 
 /** The address of a room's page; the options for developers stay. */

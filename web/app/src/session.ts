@@ -16,7 +16,7 @@ import { t } from './i18n';
 import { readOptions, roomAddress, inviteLink } from './options';
 import { explainClose, explainMedia } from './problems';
 import { storedCall, storedName } from './storage';
-import { toast } from './toasts';
+import { dismissAll, toast } from './toasts';
 
 declare global {
   interface Window {
@@ -208,6 +208,7 @@ function handleClosed(closed: Room, reason: ErrorBody): void {
   storedCall.clear();
   lastToken = '';
   stopChat();
+  dismissAll();
   if (page.value !== 'call' || joining.value) return;
   media.close();
   batch(() => {

@@ -26,6 +26,11 @@ export function toast(text: string, kind: Toast['kind'] = 'info'): void {
 }
 
 
+/** Those who look at it now need not be told any more. */
+export function dismissAll(): void {
+  toasts.value = [];
+}
+
 export function dismiss(id: number): void {
   toasts.value = toasts.value.filter((shown) => shown.id !== id);
 }

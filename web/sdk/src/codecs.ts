@@ -1,6 +1,6 @@
 /** Which codecs are offered, in which order, and how cameras and screens are encoded. */
 
-import type { TrackSource } from './protocol/TrackSource';
+import type { TrackSource } from './protocol';
 
 export type VideoCodec = 'vp8' | 'h264' | 'vp9' | 'av1';
 

@@ -2,7 +2,7 @@
 
 import { Emitter } from './emitter';
 import { decodeFrame, fragment, Reassembly, type Message } from './framing';
-import type { Limits } from './protocol/Limits';
+import type { Limits } from './protocol';
 
 /** More than this waiting in the browser holds `send` back … */
 const HIGH_WATER = 1_000_000;

@@ -6,6 +6,8 @@
 const MORE = 1;
 const TEXT = 2;
 const MOST_ID_BYTES = 64;
+/** Unfinished messages of all senders together, unless a single one may be larger. */
+const MOST_IN_ALL = 16 * 1024 * 1024;
 
 export interface Frame {
   /** Further fragments of the same message follow. */
@@ -73,7 +75,7 @@ export class Reassembly {
   #bytes = 0;
 
   /** The largest message that is put together, and how much all unfinished ones may take. */
-  constructor(mostPerSender: number, mostInAll = mostPerSender * 4) {
+  constructor(mostPerSender: number, mostInAll = Math.max(mostPerSender, Math.min(mostPerSender * 4, MOST_IN_ALL))) {
     this.#mostPerSender = mostPerSender;
     this.#mostInAll = mostInAll;
   }

@@ -1,7 +1,7 @@
 /** The microphone, the camera and the screen: asked for, switched, muted, let go of. */
 
 import { Emitter } from './emitter';
-import type { TrackSource } from './protocol/TrackSource';
+import type { TrackSource } from './protocol';
 import type { Room } from './room';
 
 /** Why media cannot be had. */

@@ -1,8 +1,7 @@
 /** One offer in flight at a time. The server never offers, so there is no glare to resolve. */
 
 import { Emitter } from './emitter';
-import type { ClientOffer } from './protocol/ClientOffer';
-import type { ErrorBody } from './protocol/ErrorBody';
+import type { ClientOffer, ErrorBody } from './protocol';
 
 /** How long an answer may take before the same offer is sent again. */
 const ANSWER_MS = 8_000;

@@ -3,15 +3,18 @@
 import { Channel, DEFAULT_LIMITS, type ChannelOptions } from './data';
 import { Emitter } from './emitter';
 import { watchEnvironment } from './environment';
-import type { ConnectionQuality } from './protocol/ConnectionQuality';
-import type { ErrorBody } from './protocol/ErrorBody';
-import type { Joined } from './protocol/Joined';
-import type { LeaveReason } from './protocol/LeaveReason';
-import type { MediaState } from './protocol/MediaState';
-import type { Room as RoomInfo } from './protocol/Room';
-import type { ServerMessage } from './protocol/ServerMessage';
-import type { Track } from './protocol/Track';
-import type { TrackSource } from './protocol/TrackSource';
+import type {
+  ConnectionQuality,
+  ErrorBody,
+  Joined,
+  LeaveReason,
+  MediaState,
+  PeerMessage,
+  Room as RoomInfo,
+  ServerMessage,
+  Track,
+  TrackSource,
+} from './protocol';
 import { Roster, type RemoteParticipant } from './roster';
 import { Signaling, type SignalingOptions } from './signaling';
 import { planSlots, SlotTable } from './slots';
@@ -60,6 +63,8 @@ export interface RoomEvents {
   'participant-left': { peerId: string; name: string; reason: LeaveReason };
   /** Keep it where a reloaded page finds it (`sessionStorage`). */
   token: string;
+  /** A message of another client, as it sent it. */
+  'peer-message': PeerMessage & Record<string, unknown>;
   /** Something that was sent cannot be done; the room goes on. */
   error: ErrorBody;
   /** Over for good. The code is the server's, or `left`, or `unreachable`. */
@@ -168,6 +173,7 @@ export class Room extends Emitter<RoomEvents> {
     const signaling = new Signaling(() => joinAddress(location, { ...options, resumeToken: this.#token }), this.#options);
     this.#signaling = signaling;
     signaling.on('message', (message) => this.#handle(message));
+    signaling.on('peer', (message) => this.emit('peer-message', message));
     signaling.on('down', ({ attempts }) => {
       if (this.#joined) this.#setState('reconnecting');
       else if (attempts >= FIRST_ATTEMPTS) this.#close({ code: 'unreachable', message: 'the server does not answer' });
@@ -210,6 +216,11 @@ export class Room extends Emitter<RoomEvents> {
     if (!this.#local.delete(source)) return;
     this.#transport?.unpublish(source);
     this.emit('localTracks', this.localTracks);
+  }
+
+  /** Sends a signaling message to another client, for pages that connect without the server in between. */
+  sendToPeer(peerId: string, message: { signal_type: string } & Record<string, unknown>): boolean {
+    return this.#signaling?.relay({ ...message, target_peer_id: peerId }) ?? false;
   }
 
   /** Changes our own name or data. */

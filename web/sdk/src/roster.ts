@@ -1,13 +1,15 @@
 /** Everybody else in the room, as the server tells it, and as a page wants to read it. */
 
-import type { ActiveSpeaker } from './protocol/ActiveSpeaker';
-import type { ConnectionQuality } from './protocol/ConnectionQuality';
-import type { Participant } from './protocol/Participant';
-import type { PeerQuality } from './protocol/PeerQuality';
-import type { SlotReason } from './protocol/SlotReason';
-import type { Track } from './protocol/Track';
-import type { TrackKind } from './protocol/TrackKind';
-import type { TrackSource } from './protocol/TrackSource';
+import type {
+  ActiveSpeaker,
+  ConnectionQuality,
+  Participant,
+  PeerQuality,
+  SlotReason,
+  Track,
+  TrackKind,
+  TrackSource,
+} from './protocol';
 import type { SlotTable } from './slots';
 import type { ReceivingSlot } from './transport';
 

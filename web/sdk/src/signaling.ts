@@ -2,9 +2,7 @@
 
 import { Backoff } from './backoff';
 import { Emitter } from './emitter';
-import type { ClientMessage } from './protocol/ClientMessage';
-import type { ErrorBody } from './protocol/ErrorBody';
-import type { ServerMessage } from './protocol/ServerMessage';
+import type { ClientMessage, ErrorBody, PeerMessage, ServerMessage } from './protocol';
 
 const PING_EVERY_MS = 10_000;
 /** Nothing heard for so long: the connection is dead even if nobody says so. Two pings and some. */
@@ -49,6 +47,8 @@ export interface SignalingOptions {
 export interface SignalingEvents {
   /** A message of the server, `pong` excepted. */
   message: ServerMessage;
+  /** A message of another client, relayed: whatever it says, it does not speak for the server. */
+  peer: PeerMessage;
   /** The connection is lost and will be opened again. */
   down: { retryInMs: number; attempts: number };
   /** The connection is over for good. */
@@ -108,6 +108,13 @@ export class Signaling extends Emitter<SignalingEvents> {
     return true;
   }
 
+  /** Sends a message to another client of the room; `false` when the connection is down. */
+  relay(message: PeerMessage): boolean {
+    if (!this.up) return false;
+    this.#socket?.send(JSON.stringify(message));
+    return true;
+  }
+
   /** There is a reason to try at once, or to doubt that the connection still stands. */
   wake(): void {
     if (this.#stopped) return;
@@ -136,6 +143,10 @@ export class Signaling extends Emitter<SignalingEvents> {
       return;
     }
     if (typeof message?.signal_type !== 'string') return;
+    if ('from_peer_id' in message) {
+      if (this.#joined) this.emit('peer', message as unknown as PeerMessage);
+      return;
+    }
     if (message.signal_type === 'joined') {
       this.#joined = true;
       this.#backoff.reset();

@@ -1,6 +1,6 @@
 /** What the receiving sections carry, as the server says, and how many of them are worth having. */
 
-import type { Slot } from './protocol/Slot';
+import type { Slot } from './protocol';
 
 /** How long after a switch a picture may still be the old one. */
 const SWITCH_MS = 3_000;

@@ -4,9 +4,7 @@ import { MOST_PAIRS, type SlotCounts } from './slots';
 import { encodingsFor, preferCodecs, simulcastSuits, type VideoCodec } from './codecs';
 import { Emitter } from './emitter';
 import { Negotiation } from './negotiation';
-import type { ClientOffer } from './protocol/ClientOffer';
-import type { ErrorBody } from './protocol/ErrorBody';
-import type { TrackSource } from './protocol/TrackSource';
+import type { ClientOffer, ErrorBody, TrackSource } from './protocol';
 
 /** A short loss heals by itself; after this the path is asked for anew. */
 const DISCONNECTED_MS = 2_500;
@@ -28,6 +26,7 @@ export interface Published {
 
 /** A receiving section. */
 export interface ReceivingSlot {
+  /** `null` until it was agreed on. */
   mid: string | null;
   kind: 'audio' | 'video';
   transceiver: RTCRtpTransceiver;
@@ -73,7 +72,11 @@ export class Transport extends Emitter<TransportEvents> {
     const create = options.createConnection ?? ((configuration) => new RTCPeerConnection(configuration));
     this.connection = create({ iceServers: options.iceServers, bundlePolicy: 'max-bundle' });
     this.#negotiation = new Negotiation(this.connection, options.send, () => this.#labels());
-    this.#negotiation.on('done', () => this.emit('negotiated', undefined));
+    this.#negotiation.on('done', () => {
+      // The server knows a section by its mid from now on, not before.
+      for (const slot of this.#slots) slot.mid = slot.transceiver.mid;
+      this.emit('negotiated', undefined);
+    });
     this.#negotiation.on('refused', (error) => this.emit('refused', error));
     this.#negotiation.on('dead', (reason) => this.#die(reason));
     // The browser tells when there is something to offer, once for all changes of a turn, and only when it may.
@@ -147,9 +150,8 @@ export class Transport extends Emitter<TransportEvents> {
     return this.connection.createDataChannel(label, init);
   }
 
-  async handleAnswer(sdp: string, id: number | undefined): Promise<void> {
-    await this.#negotiation.handleAnswer(sdp, id);
-    for (const slot of this.#slots) slot.mid = slot.transceiver.mid;
+  handleAnswer(sdp: string, id: number | undefined): Promise<void> {
+    return this.#negotiation.handleAnswer(sdp, id);
   }
 
   handleOfferError(error: ErrorBody, id: number | undefined): Promise<void> {

@@ -1,7 +1,6 @@
 /** Tells the server what is looked at: how large each track is shown, who is pinned, and when nobody looks. */
 
-import type { Subscribe } from './protocol/Subscribe';
-import type { WantedSlot } from './protocol/WantedSlot';
+import type { Subscribe, WantedSlot } from './protocol';
 
 /** Sizes change in many small steps while a window is dragged. */
 const SETTLE_MS = 200;

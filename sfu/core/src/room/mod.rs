@@ -121,7 +121,7 @@ impl Room {
         let negotiator = Negotiator::new(self.config.local.clone(), self.fork_rng());
         let rng = self.fork_rng();
         self.relay.add(id, peer.clone());
-        self.participants.insert(Participant::new(id, peer, negotiator, rng, now, self.config.epoch)) as u32
+        self.participants.insert(Participant::new(id, negotiator, rng, now, self.config.epoch)) as u32
     }
 
     /// Removes somebody, their tracks and all that showed them.

@@ -10,7 +10,7 @@ export const ru: Record<keyof typeof en, string> = {
   'join.joining': 'Входим…',
   'join.without': 'Вас не увидят и не услышат, пока вы не включите камеру или микрофон.',
   'join.nameless': 'Гость',
-  'join.roomHint': 'Латинские буквы, цифры, «-», «_» и «.»',
+  'join.roomHint': 'Буквы, цифры, «-», «_» и «.»',
   'join.allow': 'Разрешите камеру и микрофон, когда браузер спросит.',
   'join.cameraOff': 'Камера выключена',
   'join.retryDevices': 'Спросить ещё раз',

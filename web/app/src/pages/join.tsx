@@ -31,6 +31,9 @@ export function JoinPage() {
       </header>
       <div class="join-body">
         <Preview />
+        <section class="join-devices">
+          <Devices />
+        </section>
         <form class="join-form" onSubmit={submit}>
           <h1>{t('join.title')}</h1>
           <p class="lead">{t('join.lead')}</p>
@@ -104,7 +107,6 @@ function Preview() {
           {t('join.retryDevices')}
         </button>
       )}
-      <Devices />
     </section>
   );
 }

@@ -52,7 +52,7 @@ function Choice({ label, testid, devices, value, onChoose }: ChoiceProps) {
       <span>{label}</span>
       <select
         data-testid={testid}
-        value={value ?? ''}
+        value={value ?? devices[0]?.deviceId}
         onChange={(event) => onChoose(event.currentTarget.value)}
       >
         {devices.map((device) => (
@@ -94,6 +94,7 @@ export function Level() {
       void context.close();
     };
   }, [track, on]);
+  if (!track) return null;
   return <div class="level" ref={bar} role="img" aria-label={t('device.level')} data-testid="mic-level" />;
 }
 

@@ -1,0 +1,68 @@
+# `make run` starts a server with working defaults; `make test` runs every test. Both install what they lack.
+
+# Nearly as fast as release and far quicker to compile; one target folder for everything.
+PROFILE := quick
+VECHE := target/$(PROFILE)/veche
+
+.PHONY: run build test test-rust test-web test-browsers test-interop fuzz lint format web bench load release help
+
+help: ## What can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: build ## Build and start the server; prints the addresses to open
+	@exec $(VECHE) $(ARGS)
+
+build: ## Build the server
+	@scripts/need build
+	@cargo build --quiet --profile $(PROFILE) --package veche
+
+release: ## Build the server for production
+	@scripts/need build
+	cargo build --release --package veche
+
+test: test-rust test-web test-browsers test-interop ## Run every test
+
+test-rust: ## The core in virtual time, the shell, signaling, server: everything in Rust
+	@scripts/need build
+	@scripts/nextest run --workspace --cargo-profile $(PROFILE)
+	@cargo test --quiet --workspace --profile $(PROFILE) --doc
+
+test-web: web/node_modules ## The SDK and the app: types, lints, tests
+	@cd web && npm run --silent check && npm run --silent lint && npm run --silent test
+
+test-browsers: build tests/e2e/node_modules ## Calls between real browsers
+	@scripts/need browsers
+	@cargo build --quiet --profile $(PROFILE) --package veche-testkit --bins
+	@cd tests/e2e && npm test --silent
+
+test-interop: build ## Calls with other people's stacks
+	@scripts/need python
+	@tests/interop/aiortc/run
+
+fuzz: ## Fuzz every parser for SECONDS each
+	@scripts/need build
+	@tests/fuzz/run $(or $(SECONDS),60)
+
+lint: ## Formatting and lints, warnings denied
+	@scripts/need build
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --profile $(PROFILE) -- -D warnings
+
+format: ## Format everything
+	cargo fmt --all
+
+web: web/node_modules ## Build the web client into web/app/dist, which is committed
+	@cd web && npm run --silent build
+
+web/node_modules: web/package-lock.json
+	@scripts/need web
+	@cd web && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+tests/e2e/node_modules: tests/e2e/package-lock.json
+	@scripts/need web
+	@cd tests/e2e && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+bench: ## Time the fan-out beside the bare loop
+	cargo bench --package veche-sfu-core --bench fanout

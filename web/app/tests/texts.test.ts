@@ -1,0 +1,51 @@
+import { expect, it } from 'vitest';
+import { chooseLanguage, fill, t, tn } from '../src/i18n';
+import { en } from '../src/i18n/en';
+import { ru } from '../src/i18n/ru';
+import { cleanRoom, inviteLink, randomRoom, readOptions, roomAddress } from '../src/options';
+import { explainClose } from '../src/problems';
+
+const placeholders = (text: string) => (text.match(/\{\w+\}/g) ?? []).toSorted();
+
+it('both languages have the same texts with the same gaps, none of them empty', () => {
+  expect(Object.keys(ru)).toEqual(Object.keys(en));
+  for (const key of Object.keys(en) as (keyof typeof en)[]) {
+    expect(ru[key].trim(), key).not.toBe('');
+    expect(en[key].trim(), key).not.toBe('');
+    expect(placeholders(ru[key]), key).toEqual(placeholders(en[key]));
+  }
+});
+
+it('Russian counts as Russians do', () => {
+  chooseLanguage('ru');
+  expect([1, 2, 5, 21].map((count) => tn('call.people', count))).toEqual([
+    '1 человек', '2 человека', '5 человек', '21 человек',
+  ]);
+  chooseLanguage('en');
+  expect([1, 2].map((count) => tn('call.people', count))).toEqual(['1 person', '2 people']);
+});
+
+it('a gap without a value stays to be seen', () => {
+  expect(fill('{a} and {b}', { a: 1 })).toBe('1 and {b}');
+  expect(t('tile.pin', { name: 'Bob' })).toBe('Pin Bob');
+});
+
+it('an error that nobody foresaw is told as the server told it', () => {
+  expect(explainClose({ code: 'room_full', message: 'x' })).toBe(en['error.room_full']);
+  expect(explainClose({ code: 'strange', message: 'the moon is full' })).toContain('the moon is full');
+});
+
+it('the address says room, name and options', () => {
+  const options = readOptions('https://h/r/team%20one?codec=H264&simulcast=0&autojoin=1&name=Ann');
+  expect(options).toEqual({ room: 'team-one', name: 'Ann', codec: 'h264', simulcast: false, autojoin: true });
+  expect(readOptions('https://h/?room=a&codec=mpeg')).toMatchObject({ room: 'a', codec: undefined, simulcast: undefined });
+  expect(readOptions('https://h/r/%E0%A4%A').room).toBe('E0A4A');
+});
+
+it('links lead back to the room', () => {
+  expect(roomAddress('https://h/?room=a&codec=vp9#x', 'b')).toBe('https://h/r/b?codec=vp9');
+  expect(inviteLink('https://h/r/b?codec=vp9', 'b')).toBe('https://h/r/b');
+  expect(cleanRoom(' my room/../x ')).toBe('my-room..x');
+  expect(readOptions(roomAddress('https://h/', cleanRoom('Наша кухня'))).room).toBe('Наша-кухня');
+  for (let round = 0; round < 50; round++) expect(cleanRoom(randomRoom())).toMatch(/^[a-z]{3}-[a-z]{3}-[a-z]{3}$/);
+});

@@ -1,0 +1,107 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { Backoff } from '../src/backoff';
+import { Signaling } from '../src/signaling';
+import { FakeSocket, joined } from './fakes';
+
+let signaling: Signaling;
+let closed: string[];
+let downs: number[];
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  FakeSocket.all = [];
+  closed = [];
+  downs = [];
+  signaling = new Signaling(() => 'ws://server/', { openSocket: (url) => new FakeSocket(url), random: () => 1 });
+  signaling.on('closed', ({ code }) => closed.push(code));
+  signaling.on('down', ({ retryInMs }) => downs.push(retryInMs));
+  signaling.start();
+});
+
+afterEach(() => {
+  signaling.stop(false);
+  vi.useRealTimers();
+});
+
+describe('signaling', () => {
+  it('sends nothing before the server has let it in', () => {
+    expect(signaling.send({ signal_type: 'ping' })).toBe(false);
+    FakeSocket.last.say(joined());
+    expect(signaling.send({ signal_type: 'ping' })).toBe(true);
+  });
+
+  it('pings every ten seconds and gives a silent connection up', () => {
+    const first = FakeSocket.last;
+    first.say(joined());
+    vi.advanceTimersByTime(10_000);
+    expect(first.of('ping')).toHaveLength(1);
+    first.say({ signal_type: 'pong' });
+    vi.advanceTimersByTime(20_000);
+    expect(FakeSocket.all).toHaveLength(1);
+    vi.advanceTimersByTime(2_300);
+    expect(FakeSocket.all).toHaveLength(2);
+  });
+
+  it('comes back with growing waits, and from the start after a success', () => {
+    FakeSocket.last.say(joined());
+    for (let attempt = 0; attempt < 8; attempt++) {
+      FakeSocket.last.drop(1006);
+      vi.advanceTimersByTime(downs.at(-1) ?? 0);
+    }
+    expect(downs).toEqual([250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
+    FakeSocket.last.say(joined());
+    FakeSocket.last.drop(1001);
+    expect(downs.at(-1)).toBe(250);
+  });
+
+  it('tries at once when the network is back', () => {
+    FakeSocket.last.drop(1006);
+    FakeSocket.last.drop(1006);
+    expect(FakeSocket.all).toHaveLength(1);
+    signaling.wake();
+    expect(FakeSocket.all).toHaveLength(2);
+    vi.advanceTimersByTime(7_000);
+    expect(FakeSocket.all).toHaveLength(2);
+  });
+
+  it('doubts a standing connection after waking, and trusts it after a pong', () => {
+    FakeSocket.last.say(joined());
+    signaling.wake();
+    FakeSocket.last.say({ signal_type: 'pong' });
+    vi.advanceTimersByTime(5_000);
+    expect(FakeSocket.all).toHaveLength(1);
+    signaling.wake();
+    vi.advanceTimersByTime(3_300);
+    expect(FakeSocket.all).toHaveLength(2);
+  });
+
+  it.each([
+    [4423, 'room_full'],
+    [4440, 'replaced'],
+    [4401, 'unauthorized'],
+  ])('does not come back after %i', (code, name) => {
+    FakeSocket.last.drop(code);
+    vi.advanceTimersByTime(60_000);
+    expect(closed).toEqual([name]);
+    expect(FakeSocket.all).toHaveLength(1);
+  });
+
+  it('waits longer when it was too fast', () => {
+    FakeSocket.last.drop(4429);
+    expect(downs).toEqual([5_000]);
+  });
+
+  it('ignores what is not a message', () => {
+    const heard: unknown[] = [];
+    signaling.on('message', (message) => heard.push(message));
+    for (const data of ['', '{', 'null', '[]', '{"signal_type":3}']) {
+      FakeSocket.last.onmessage?.({ data } as MessageEvent);
+    }
+    expect(heard).toEqual([]);
+  });
+});
+
+it('waits are spread', () => {
+  expect(new Backoff(() => 0).next()).toBe(125);
+  expect(new Backoff(() => 1).next()).toBe(250);
+});

@@ -1,0 +1,86 @@
+import { afterEach, expect, it, vi } from 'vitest';
+import { chooseCodecs } from '../src/codecs';
+import { isAtOrAfter, whenFrame } from '../src/frames';
+import { planSlots, SlotTable } from '../src/slots';
+import { StatsReader } from '../src/stats';
+
+afterEach(() => vi.useRealTimers());
+
+it('slots are planned with a spare, in batches, and stay below a hundred', () => {
+  const none = { audio: 0, video: 0 };
+  expect(planSlots(none, none)).toEqual({ audio: 4, video: 4 });
+  expect(planSlots({ audio: 3, video: 3 }, none)).toEqual({ audio: 4, video: 4 });
+  expect(planSlots({ audio: 4, video: 4 }, none)).toEqual({ audio: 8, video: 8 });
+  expect(planSlots({ audio: 9, video: 9 }, none)).toEqual({ audio: 11, video: 12 });
+  const most = planSlots({ audio: 900, video: 900 }, none);
+  expect(most.audio + most.video).toBeLessThan(90);
+  expect(planSlots(none, most)).toEqual(most);
+});
+
+it('a switch is awaited for a while only, so that a wrapped timestamp never hides a picture', () => {
+  let now = 0;
+  const table = new SlotTable(() => now);
+  table.apply([{ mid: '1', peer_id: 'a', track_id: 't', rtp_timestamp: 5 }]);
+  const content = table.carrying('t')!;
+  expect(table.awaited(content)).toBe(5);
+  now = 3_001;
+  expect(table.awaited(content)).toBeUndefined();
+});
+
+it('timestamps are compared as they wrap', () => {
+  expect(isAtOrAfter(5, 5)).toBe(true);
+  expect(isAtOrAfter(4, 5)).toBe(false);
+  expect(isAtOrAfter(3, 4_294_967_290)).toBe(true);
+  expect(isAtOrAfter(4_294_967_290, 3)).toBe(false);
+});
+
+it('a picture is shown from its own first frame', () => {
+  const frames: ((now: number, metadata: { rtpTimestamp?: number }) => void)[] = [];
+  const video = { requestVideoFrameCallback: (callback: (typeof frames)[0]) => frames.push(callback) };
+  const shown = vi.fn();
+  whenFrame(video, 1_000, shown);
+  frames[0]?.(0, { rtpTimestamp: 900 });
+  expect(shown).not.toHaveBeenCalled();
+  frames[1]?.(0, { rtpTimestamp: 1_000 });
+  expect(shown).toHaveBeenCalledTimes(1);
+});
+
+it('a picture is shown in the end even if no frame says so', () => {
+  vi.useFakeTimers();
+  const shown = vi.fn();
+  whenFrame({ requestVideoFrameCallback: () => 1 }, 1_000, shown);
+  const cancelled = vi.fn();
+  whenFrame({}, 1_000, cancelled)();
+  vi.advanceTimersByTime(1_600);
+  expect(shown).toHaveBeenCalledTimes(1);
+  expect(cancelled).not.toHaveBeenCalled();
+});
+
+it('codecs: the preferred first, one profile each, nothing that is not used', () => {
+  const codec = (mimeType: string, sdpFmtpLine?: string) => ({ mimeType, clockRate: 90_000, sdpFmtpLine });
+  const all = [
+    codec('video/AV1', 'level-idx=5;profile=0'),
+    codec('video/rtx'),
+    codec('video/H264', 'packetization-mode=0;profile-level-id=42e01f'),
+    codec('video/H264', 'packetization-mode=1;profile-level-id=42e01f'),
+    codec('video/H264', 'packetization-mode=1;profile-level-id=640032'),
+    codec('video/VP9', 'profile-id=2'),
+    codec('video/VP9', 'profile-id=0'),
+    codec('video/ulpfec'),
+    codec('video/VP8'),
+  ];
+  const names = (preferred?: 'av1') => chooseCodecs('video', all, preferred).map(({ mimeType }) => mimeType);
+  expect(names()).toEqual(['video/VP8', 'video/H264', 'video/VP9', 'video/AV1', 'video/rtx']);
+  expect(names('av1')[0]).toBe('video/AV1');
+  expect(chooseCodecs('video', [codec('video/rtx')])).toEqual([]);
+});
+
+it('statistics: rates and losses since the summary before', () => {
+  const reader = new StatsReader();
+  const inbound = (bytes: number, packets: number, lost: number) => ({
+    type: 'inbound-rtp', bytesReceived: bytes, packetsReceived: packets, packetsLost: lost, freezeCount: 1,
+  });
+  reader.summarize([inbound(1_000, 10, 0)], 1_000);
+  const second = reader.summarize([inbound(2_000, 19, 1)], 2_000);
+  expect(second).toMatchObject({ receiveBitrate: 8_000, lossReceived: 0.1, freezes: 1 });
+});
