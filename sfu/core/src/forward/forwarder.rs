@@ -142,6 +142,14 @@ impl Forwarder {
         self.silenced &= target.is_some();
     }
 
+    /// The source pauses: what comes of it after that begins anew, so that the numbers which were not sent meanwhile
+    /// do not look lost. A voice only; video waits for a key frame in any case.
+    pub fn pause(&mut self) {
+        if self.target.is_none() {
+            self.target = self.current.take();
+        }
+    }
+
     /// Shows nothing any more and waits for nothing.
     pub fn stop(&mut self) {
         self.current = None;

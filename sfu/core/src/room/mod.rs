@@ -156,10 +156,14 @@ impl Room {
         }
         track.muted = muted;
         let event = Event::Track { participant: participant.id, track: track.info() };
-        if muted && track.kind == MediaKind::Audio {
+        let audio = track.kind == MediaKind::Audio;
+        if muted && audio {
             self.speakers.remove(participant.id);
         }
         ctx.events.push_back(event);
+        if muted && audio {
+            self.pause_slots_of(id);
+        }
         self.assign_soon(ctx.now.instant);
     }
 

@@ -287,6 +287,17 @@ impl Room {
         self.participants[at.participant as usize].slots[at.slot as usize].kind
     }
 
+    /// A voice is muted; the slots that carry it begin anew when it comes back.
+    pub(super) fn pause_slots_of(&mut self, track: TrackId) {
+        for (_, participant) in &mut self.participants {
+            for (_, slot) in &mut participant.slots {
+                if slot.forwarder.current().is_some_and(|layer| layer.id == track) {
+                    slot.forwarder.pause();
+                }
+            }
+        }
+    }
+
     /// Sends the last packets of a voice from before its slot was given to it.
     fn replay_onset(&mut self, ctx: &mut Context<'_>, from: LayerRef, at: SlotRef) {
         let Some(newest) = self.layer_mut(from).and_then(|l| l.history.highest()) else { return };
