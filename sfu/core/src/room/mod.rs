@@ -255,7 +255,9 @@ impl Room {
         if self.speakers.is_speaking(now, participant.id) {
             participant.spoke_at = Some(now);
             if !spoke {
-                self.assign_soon(now);
+                // A word has begun: every moment counts.
+                self.assign_at = Some(now);
+                self.next_tick = self.next_tick.min(now);
             }
         }
     }
