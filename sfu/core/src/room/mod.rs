@@ -72,6 +72,8 @@ pub struct Room {
     pub participants: Slab<Participant>,
     relay: DataRelay,
     speakers: Speakers,
+    /// The strongest claims to audio slots, as assigned last.
+    claims: Vec<ParticipantId>,
     rng: StdRng,
     busy_until: Instant,
     next_tick: Instant,
@@ -101,6 +103,7 @@ impl Room {
             participants: Slab::new(),
             relay,
             speakers: Speakers::new(),
+            claims: Vec::new(),
             rng,
             busy_until: now,
             next_tick: now,
