@@ -100,17 +100,3 @@ fn nobody_hears_a_muted_microphone_or_themselves() {
     assert!(back.expect("heard again") < millis(100), "{back:?}");
     assert_no_faults(&world, ben);
 }
-
-#[test]
-fn debug_fifty() {
-    let mut world = World::new(21);
-    let ear = world.join(1, listener(4));
-    let people: Vec<ClientId> = (0..50).map(|_| world.join(1, voice())).collect();
-    for (index, &speaker) in people.iter().enumerate() {
-        let level = if index % 13 == 5 { 15 } else { 45 };
-        world.with_client(speaker, |c, _| c.speak(Voice::speaking_at(level)));
-    }
-    world.run_for(seconds(6.0));
-    for (t, e) in &world.events { if matches!(e, veche_sfu_core::control::Event::Speakers{..}| veche_sfu_core::control::Event::Slots{..}) { eprintln!("{:?} {e:?}", *t - world.start);} }
-    panic!();
-}
