@@ -358,7 +358,7 @@ impl Client {
     /// Sends a well protected RTP packet of a stream that was never offered.
     pub fn send_unknown_stream(&mut self, ssrc: Ssrc) {
         let Some(outbound) = self.outbound.as_mut() else { return };
-        let mut datagram = vec![0x80, 96, 0, 1, 0, 0, 0, 1];
+        let mut datagram = vec![0x80, 127, 0, 1, 0, 0, 0, 1];
         datagram.extend_from_slice(&ssrc.0.to_be_bytes());
         datagram.resize(12 + 100 + outbound.profile().rtp_overhead(), 5);
         outbound.protect_rtp(0, 12, &mut datagram).expect("there is room for the tag");
