@@ -9,6 +9,5 @@ pub mod loss;
 pub mod media_clock;
 pub mod rate;
 pub mod rtt;
-mod sequence;
 pub mod statistics;
 pub mod transport_feedback;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::sequence::SeqExtender;
+use crate::rtp::sequence::SeqExtender;
 
 /// The content of one feedback message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
