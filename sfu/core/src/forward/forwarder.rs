@@ -88,6 +88,9 @@ pub struct Forwarder {
     clock: SlotClock,
     current: Option<LayerRef>,
     target: Option<LayerRef>,
+    /// The current voice is not sent any more, because each of its packets would come just before one of the target,
+    /// which then never fitted in.
+    silenced: bool,
     segments: SmallVec<[Segment; SEGMENTS]>,
     next_seq: u64,
     last_timestamp: Option<u32>,
@@ -104,6 +107,7 @@ impl Forwarder {
             clock,
             current: None,
             target: None,
+            silenced: false,
             segments: SmallVec::new(),
             next_seq: u64::from(first_seq),
             last_timestamp: None,
@@ -135,12 +139,22 @@ impl Forwarder {
     /// Wants another source from its next key frame on; `None` stops waiting.
     pub fn set_target(&mut self, target: Option<LayerRef>) {
         self.target = target;
+        self.silenced &= target.is_some();
+    }
+
+    /// The source pauses: what comes of it after that begins anew, so that the numbers which were not sent meanwhile
+    /// do not look lost. A voice only; video waits for a key frame in any case.
+    pub fn pause(&mut self) {
+        if self.target.is_none() {
+            self.target = self.current.take();
+        }
     }
 
     /// Shows nothing any more and waits for nothing.
     pub fn stop(&mut self) {
         self.current = None;
         self.target = None;
+        self.silenced = false;
     }
 
     /// Takes a packet of a layer that the slot shows or waits for.
@@ -154,11 +168,14 @@ impl Forwarder {
                 return Err(DropReason::AwaitingKeyFrame);
             }
             let left = self.current;
-            self.switch(from, packet)?;
+            if let Err(reason) = self.switch(from, packet) {
+                self.silenced = true;
+                return Err(reason);
+            }
             let output = self.send(packet)?;
             return Ok(ForwardOutput { switched: true, left, ..output });
         }
-        if self.current != Some(from) {
+        if self.current != Some(from) || self.silenced {
             return Err(DropReason::BeforeSwitch);
         }
         self.send(packet)
@@ -198,6 +215,7 @@ impl Forwarder {
         });
         self.current = Some(to);
         self.target = None;
+        self.silenced = false;
         Ok(())
     }
 
@@ -325,6 +343,19 @@ mod tests {
         assert_eq!(slot.sent(last.wrapping_sub(2)).map(|s| (s.source, s.seq)), Some((layer(11, 0), 10_001)));
         assert_eq!(slot.sent(last.wrapping_add(1)), None, "never sent");
         assert_eq!(slot.sent(last.wrapping_sub(23)), None, "too many switches ago");
+    }
+
+    #[test]
+    fn a_voice_that_always_comes_just_after_the_old_one_is_heard_nevertheless() {
+        let mut slot = Forwarder::new(MediaKind::Audio, SlotClock::new(0, 48_000), 1);
+        let (a, b) = (layer(1, 0), layer(2, 0));
+        slot.set_target(Some(a));
+        slot.forward(a, &packet(5, 960, 20, false).input()).unwrap();
+        slot.set_target(Some(b));
+        // 5 ms behind each packet of the old voice.
+        assert_eq!(slot.forward(b, &packet(70, 0, 25, false).input()), Err(DropReason::BeforeSwitch));
+        assert_eq!(slot.forward(a, &packet(6, 1920, 40, false).input()), Err(DropReason::BeforeSwitch));
+        assert!(slot.forward(b, &packet(71, 960, 45, false).input()).unwrap().switched);
     }
 
     #[test]

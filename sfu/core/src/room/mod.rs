@@ -72,6 +72,8 @@ pub struct Room {
     pub participants: Slab<Participant>,
     relay: DataRelay,
     speakers: Speakers,
+    /// The strongest claims to audio slots, as assigned last.
+    claims: Vec<ParticipantId>,
     rng: StdRng,
     busy_until: Instant,
     next_tick: Instant,
@@ -101,6 +103,7 @@ impl Room {
             participants: Slab::new(),
             relay,
             speakers: Speakers::new(),
+            claims: Vec::new(),
             rng,
             busy_until: now,
             next_tick: now,
@@ -156,10 +159,14 @@ impl Room {
         }
         track.muted = muted;
         let event = Event::Track { participant: participant.id, track: track.info() };
-        if muted && track.kind == MediaKind::Audio {
+        let audio = track.kind == MediaKind::Audio;
+        if muted && audio {
             self.speakers.remove(participant.id);
         }
         ctx.events.push_back(event);
+        if muted && audio {
+            self.pause_slots_of(id);
+        }
         self.assign_soon(ctx.now.instant);
     }
 
@@ -251,7 +258,9 @@ impl Room {
         if self.speakers.is_speaking(now, participant.id) {
             participant.spoke_at = Some(now);
             if !spoke {
-                self.assign_soon(now);
+                // A word has begun: every moment counts.
+                self.assign_at = Some(now);
+                self.next_tick = self.next_tick.min(now);
             }
         }
     }

@@ -147,6 +147,7 @@ impl Room {
     }
 
     fn assign_audio_of(&mut self, ctx: &mut Context<'_>, index: u32, ranking: &mut Ranking) {
+        let now = ctx.now.instant;
         let subscriber = &self.participants[index as usize];
         ranking.mine.clear();
         ranking.mine.extend(ranking.audio.iter().filter(|t| t.participant != index));
@@ -159,6 +160,16 @@ impl Room {
                 (i as u32, AudioSlot { shows: s.assigned, reserved })
             })
             .collect();
+        if ranking.mine.len() > slots.len() {
+            // Who is silent keeps no slot busy that somebody may need: a word that begins in an idle slot is heard
+            // from its start, one that begins behind another voice only from the switch on.
+            let speaks = |t: &TrackRef| {
+                let owner = &self.participants[t.participant as usize];
+                let source = owner.tracks.get(t.track as usize).map(|track| track.source);
+                source == Some(Source::ScreenAudio) || self.speakers.is_speaking(now, owner.id)
+            };
+            ranking.mine.retain(speaks);
+        }
         let views: Vec<AudioSlot> = slots.iter().map(|(_, v)| *v).collect();
         assign_audio(&views, &ranking.mine, &mut ranking.assigned);
         for ((slot, _), assigned) in slots.iter().zip(&ranking.assigned) {
@@ -285,6 +296,17 @@ impl Room {
 
     fn kind_of(&self, at: SlotRef) -> MediaKind {
         self.participants[at.participant as usize].slots[at.slot as usize].kind
+    }
+
+    /// A voice is muted; the slots that carry it begin anew when it comes back.
+    pub(super) fn pause_slots_of(&mut self, track: TrackId) {
+        for (_, participant) in &mut self.participants {
+            for (_, slot) in &mut participant.slots {
+                if slot.forwarder.current().is_some_and(|layer| layer.id == track) {
+                    slot.forwarder.pause();
+                }
+            }
+        }
     }
 
     /// Sends the last packets of a voice from before its slot was given to it.

@@ -14,6 +14,8 @@ use super::{BUSY_TICK, QUIET_TICK, Room};
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// When to look whether slots should show another layer.
 const RETARGET_INTERVAL: Duration = Duration::from_millis(100);
+/// More audio slots than this nobody has.
+const MAX_CLAIMS: usize = 16;
 /// When to judge the quality of connections.
 const QUALITY_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -35,6 +37,7 @@ impl Room {
         if self.retarget_at <= now {
             self.retarget_at = now + RETARGET_INTERVAL;
             self.retarget_all(ctx);
+            self.follow_claims(now);
         }
         self.tell_speakers(ctx);
         if self.quality_at <= now {
@@ -67,6 +70,17 @@ impl Room {
         }
         if participant.transport.as_ref().is_some_and(Transport::has_output) {
             ctx.dirty.push(Place { room: self.index, participant: index });
+        }
+    }
+
+    /// Assigns anew when others have the strongest claims to audio slots, even if nobody began or ceased to speak.
+    fn follow_claims(&mut self, now: Instant) {
+        let ranked = self.speakers.ranked(now);
+        let strongest = &ranked[..ranked.len().min(MAX_CLAIMS)];
+        if self.claims != strongest {
+            self.claims.clear();
+            self.claims.extend_from_slice(strongest);
+            self.assign_soon(now);
         }
     }
 
