@@ -19,8 +19,9 @@ fn forwarding_allocates_nothing() {
         let tracks = vec![TrackConfig::microphone(), TrackConfig::simulcast(codec)];
         let speaker = world.join(1, ClientConfig { tracks, ..ClientConfig::viewer() });
         world.with_client(speaker, |c, _| c.speak(Voice::SPEAKING));
-        let viewers: Vec<_> =
-            (0..8).map(|_| world.join(1, ClientConfig { decodes: vec![codec], ..ClientConfig::viewer() })).collect();
+        let viewers: Vec<_> = (0..8)
+            .map(|_| world.join(1, ClientConfig { decodes: vec![codec], ..ClientConfig::viewer() }))
+            .collect();
         // The history grows until it is as long as it may be.
         world.run_for(seconds(8.0));
         let before = world.media_path;

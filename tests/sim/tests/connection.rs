@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use veche_sfu_core::control::{ConnectionState, Event, FailReason};
 use veche_sfu_core::media::MediaKind;
-use veche_testkit::client::ClientConfig;
+use veche_testkit::client::{Client, ClientConfig};
 use veche_testkit::network::LinkConfig;
 use veche_testkit::world::{ClientId, World};
 
@@ -23,7 +23,9 @@ fn until_seen(world: &mut World, eye: ClientId, whom: ClientId) -> Option<std::t
     let sampled_from = from - world.start;
     world.run_until(seconds(5.0), |w| {
         let mut slots = w.client(eye).slots.iter().filter(|s| s.kind == MediaKind::Video);
-        slots.any(|s| s.frames_since(from).any(|f| f.stamp.source == source && f.stamp.captured >= sampled_from))
+        slots.any(|s| {
+            s.frames_since(from).any(|f| f.stamp.source == source && f.stamp.captured >= sampled_from)
+        })
     })
 }
 
@@ -37,7 +39,8 @@ fn a_reloaded_page_is_the_same_participant_and_back_at_once() {
     let seen = until_seen(&mut world, ann, ben).expect("the new page sees the others");
     assert!(seen < millis(400), "{seen:?}");
     assert_ne!(world.track(ann, MediaKind::Video), track);
-    let gone = world.events.iter().any(|(_, e)| matches!(e, Event::TrackGone { track: t, .. } if *t == track));
+    let gone =
+        world.events.iter().any(|(_, e)| matches!(e, Event::TrackGone { track: t, .. } if *t == track));
     assert!(gone, "the track of before is gone");
     assert_eq!(world.engine(0).participants(), 2);
     assert_eq!(world.told(ann).connection, Some(ConnectionState::Connected));
@@ -86,7 +89,7 @@ fn a_second_path_is_used_when_it_is_nominated() {
     world.add_path(ann);
     world.run_for(seconds(1.0));
     let from = world.now;
-    world.with_client(ann, |c, now| c.nominate_last(now));
+    world.with_client(ann, Client::nominate_last);
     world.run_for(seconds(3.0));
     let slot = world.client(ann).slot_of(MediaKind::Video, world.source(ben)).expect("a picture");
     assert!(slot.longest_gap(from, world.now) < millis(60));

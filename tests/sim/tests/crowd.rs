@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use veche_sfu_core::control::{ConnectionState, Event};
 use veche_sfu_core::media::{Codec, MediaKind};
-use veche_testkit::client::ClientConfig;
+use veche_testkit::client::{ClientConfig, SlotReceiver};
 use veche_testkit::media::{LayerConfig, TrackConfig, Voice};
 use veche_testkit::world::{ClientId, World};
 
@@ -45,14 +45,16 @@ fn three_hundred_people_in_one_room() {
         for speaker in speakers.into_iter().filter(|s| *s != id) {
             let source = world.source(speaker);
             for (kind, gap) in [(MediaKind::Audio, 50), (MediaKind::Video, 260)] {
-                let slot = client.slot_of(kind, source).unwrap_or_else(|| panic!("{id:?} lacks {kind:?} of {source}"));
+                let slot = client
+                    .slot_of(kind, source)
+                    .unwrap_or_else(|| panic!("{id:?} lacks {kind:?} of {source}"));
                 let longest = slot.longest_gap(from, world.now);
                 assert!(longest < millis(gap), "{id:?}: {longest:?} without {kind:?} of {source}");
             }
         }
         let pictures = client.slots.iter().filter(|s| s.kind == MediaKind::Video);
         assert!(pictures.clone().all(|s| s.frames_since(from).count() >= 6), "{id:?} has an empty slot");
-        let mut shown: Vec<_> = pictures.filter_map(|s| s.shows()).collect();
+        let mut shown: Vec<_> = pictures.filter_map(SlotReceiver::shows).collect();
         shown.sort_unstable();
         shown.dedup();
         assert_eq!(shown.len(), 3, "{id:?} sees somebody twice: {shown:?}");

@@ -98,7 +98,8 @@ fn a_million_forged_datagrams_leave_memory_flat_and_the_call_undisturbed() {
             let buffer = &mut buffer[..datagram.len()];
             buffer.copy_from_slice(datagram);
             // Every tenth comes, or claims to come, from the victim's address.
-            let stranger = SocketAddr::from((Ipv4Addr::from(0xc000_0000 + round * 1_000 + n), 1_000 + n as u16));
+            let stranger =
+                SocketAddr::from((Ipv4Addr::from(0xc000_0000 + round * 1_000 + n), 1_000 + n as u16));
             let sender = if n % 10 == 0 { victim_address } else { stranger };
             world.inject(0, sender, buffer);
         }
@@ -173,7 +174,7 @@ fn what_comes_after_a_participant_was_removed_is_dropped_and_counted() {
     assert!(world.drops(DropReason::UnknownAddress) > before);
     assert_eq!(world.engine(0).participants(), 1);
     let source = world.source(ann);
-    let seen = world.client(ben).slots.iter().flat_map(|s| s.frames_since(world.now - millis(900)));
+    let seen = world.client(ben).slots.iter().flat_map(|s| s.frames_since(world.ago(millis(900))));
     assert_eq!(seen.filter(|f| f.stamp.source == source).count(), 0);
 }
 

@@ -10,7 +10,10 @@ use veche_testkit::media::TrackConfig;
 use veche_testkit::world::{ClientId, World};
 
 fn publisher() -> ClientConfig {
-    ClientConfig { tracks: vec![TrackConfig::microphone(), TrackConfig::simulcast(Codec::Vp8)], ..Default::default() }
+    ClientConfig {
+        tracks: vec![TrackConfig::microphone(), TrackConfig::simulcast(Codec::Vp8)],
+        ..Default::default()
+    }
 }
 
 fn wants(world: &mut World, viewer: ClientId, width: u16, height: u16) {

@@ -81,10 +81,12 @@ fn the_mapping_names_the_first_timestamp_of_the_new_picture() {
         let from = world.now;
         show(&mut world, viewer, other);
         world.run_for(seconds(1.0));
-        let shows = world.told(viewer).slots[&slot_mid(MediaKind::Video, 0)].shows.expect("something is shown");
+        let shows =
+            world.told(viewer).slots[&slot_mid(MediaKind::Video, 0)].shows.expect("something is shown");
         assert_eq!(shows.participant, world.participant(other));
         let source = world.source(other);
-        let first = world.client(viewer).slot("V0").frames_since(from).find(|f| f.stamp.source == source).unwrap();
+        let first =
+            world.client(viewer).slot("V0").frames_since(from).find(|f| f.stamp.source == source).unwrap();
         assert_eq!(shows.rtp_timestamp, first.timestamp as u32);
     }
 }
@@ -95,7 +97,8 @@ fn every_codec_is_switched_and_codecs_may_change() {
     let mut world = World::new(8);
     let decodes = codecs.to_vec();
     let viewer = world.join(1, ClientConfig { video_slots: 1, decodes, ..ClientConfig::viewer() });
-    let others: Vec<ClientId> = codecs.iter().chain(&codecs).map(|codec| world.join(1, publisher(*codec))).collect();
+    let others: Vec<ClientId> =
+        codecs.iter().chain(&codecs).map(|codec| world.join(1, publisher(*codec))).collect();
     world.run_for(seconds(1.0));
     for (index, other) in others.iter().enumerate() {
         show(&mut world, viewer, *other);

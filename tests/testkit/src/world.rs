@@ -220,6 +220,11 @@ impl World {
         self.now = end;
     }
 
+    /// A moment of the past.
+    pub fn ago(&self, time: Duration) -> Instant {
+        self.now.checked_sub(time).expect("clocks began long before worlds")
+    }
+
     /// Runs until something is so, at most for this time. Returns how long it took.
     pub fn run_until(&mut self, longest: Duration, mut so: impl FnMut(&World) -> bool) -> Option<Duration> {
         let from = self.now;
@@ -274,6 +279,11 @@ impl World {
     /// An engine.
     pub fn engine(&self, index: usize) -> &Engine {
         &self.engines[index]
+    }
+
+    /// An engine, to be driven by hand.
+    pub fn engine_mut(&mut self, index: usize) -> &mut Engine {
+        &mut self.engines[index]
     }
 
     /// How many packets the engines dropped for a reason.

@@ -1,9 +1,11 @@
 //! A WebRTC client without sockets, in virtual time: it offers, connects, sends media that says what it is, and checks
 //! everything that it receives.
 
+mod feedback;
 mod receiver;
 mod sdp;
 mod sender;
+mod signaling;
 pub mod stun;
 
 use std::collections::VecDeque;
@@ -13,11 +15,11 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use veche_sfu_core::control::{FailReason, PublishedLabel, SectionLabels};
+use veche_sfu_core::control::FailReason;
 use veche_sfu_core::dtls::{Certificate, DtlsOutput, DtlsSession};
-use veche_sfu_core::ids::{Mid, Ssrc};
+use veche_sfu_core::ids::Ssrc;
 use veche_sfu_core::media::{Codec, Extension, ExtensionIds, MediaKind};
-use veche_sfu_core::rtcp::{self, Packet, ReportBlock, SenderInfo, TransportFeedbackBuilder};
+use veche_sfu_core::rtcp::{self, TransportFeedbackBuilder};
 use veche_sfu_core::rtp::extension::elements;
 use veche_sfu_core::rtp::{RtpHeader, is_rtcp};
 use veche_sfu_core::sdp::{Fingerprint, IceCredentials, SetupRole};
@@ -25,9 +27,11 @@ use veche_sfu_core::srtp::{InboundSrtp, OutboundSrtp, SrtpKeys};
 
 use crate::media::{TrackConfig, Voice};
 pub use receiver::{Frame, SenderClock, SlotReceiver};
-use sdp::{Answer, OfferTransport, Section, extension_ids, write_offer};
+use sdp::extension_ids;
 pub use sender::Sender;
 use sender::Wire;
+use signaling::{credentials, make_senders};
+pub use signaling::{slot_mid, track_mid};
 
 /// What a client wants.
 #[derive(Clone, Debug)]
@@ -134,7 +138,14 @@ struct LocalPath {
 
 impl Client {
     /// A client at this address. Its media begins at once after the connection.
-    pub fn new(source: u32, config: ClientConfig, address: SocketAddr, start: Instant, now: Instant, seed: u64) -> Self {
+    pub fn new(
+        source: u32,
+        config: ClientConfig,
+        address: SocketAddr,
+        start: Instant,
+        now: Instant,
+        seed: u64,
+    ) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let senders = make_senders(source, &config, now, &mut rng);
         let own = Ssrc(rng.random());
@@ -174,50 +185,6 @@ impl Client {
     /// Its configuration.
     pub fn config(&self) -> &ClientConfig {
         &self.config
-    }
-
-    /// The offer and what its sections are.
-    pub fn offer(&mut self) -> (String, SectionLabels) {
-        self.session.1 += 1;
-        let mut fingerprint = self.certificate.fingerprint();
-        fingerprint.0[0] ^= u8::from(self.config.wrong_fingerprint);
-        let (session, version) = self.session;
-        let transport = OfferTransport { session, version, ice: &self.ice, fingerprint };
-        (write_offer(&transport, &self.sections(), &self.config.decodes), self.labels())
-    }
-
-    /// Takes the answer.
-    pub fn handle_answer(&mut self, now: Instant, text: &str) {
-        let answer = Answer::parse(text);
-        let (Some(ice), Some(fingerprint), Some(address)) = (answer.ice, answer.fingerprint, answer.candidate) else {
-            return;
-        };
-        let restarted = self.remote.as_ref().is_none_or(|remote| remote.ice != ice);
-        self.remote = Some(Remote { ice, fingerprint, address });
-        if restarted {
-            for path in &mut self.paths {
-                path.check_at = now;
-                path.answered = false;
-                path.transaction = self.rng.random();
-            }
-        }
-        for section in &answer.sections {
-            let known = self.slots.iter().any(|slot| slot.mid.as_str() == section.mid);
-            let kind = match section.mid.as_bytes().first() {
-                Some(b'A') => MediaKind::Audio,
-                Some(b'V') => MediaKind::Video,
-                _ => continue,
-            };
-            if known || section.stopped {
-                continue;
-            }
-            let Some(mid) = Mid::new(&section.mid) else { continue };
-            let Some((ssrc, rtx)) = section.pair.map(|(m, r)| (m, Some(r))).or(section.ssrcs.first().map(|s| (*s, None)))
-            else {
-                continue;
-            };
-            self.slots.push(SlotReceiver::new(mid, kind, ssrc, rtx));
-        }
     }
 
     /// Takes a datagram that arrived at one of its addresses.
@@ -326,7 +293,8 @@ impl Client {
 
     /// Switches streams on or off: all of a section, or one layer of it.
     pub fn set_active(&mut self, now: Instant, kind: MediaKind, rid: Option<&str>, active: bool) {
-        for sender in self.senders.iter_mut().filter(|s| s.kind() == kind && (rid.is_none() || s.rid == rid)) {
+        for sender in self.senders.iter_mut().filter(|s| s.kind() == kind && (rid.is_none() || s.rid == rid))
+        {
             sender.active = active;
             sender.next_at = sender.next_at.max(now);
         }
@@ -373,36 +341,6 @@ impl Client {
         self.send_rtcp(out);
     }
 
-    fn sections(&self) -> Vec<Section> {
-        let mut sections = Vec::new();
-        for (index, track) in self.config.tracks.iter().enumerate() {
-            let mid = track_mid(index);
-            let of_track: Vec<&Sender> = self.senders.iter().filter(|s| s.mid == mid).collect();
-            let rids: Vec<&'static str> = of_track.iter().filter_map(|s| s.rid).collect();
-            let rtx = track.kind() == MediaKind::Video;
-            let ssrcs = rids.is_empty().then(|| (of_track[0].ssrc, rtx.then_some(of_track[0].rtx_ssrc)));
-            sections.push(Section::Publish { mid, codec: track.codec, rids, ssrcs, active: true });
-        }
-        let slots = [(MediaKind::Audio, self.config.audio_slots), (MediaKind::Video, self.config.video_slots)];
-        for (kind, count) in slots {
-            sections.extend((0..count).map(|index| Section::Slot { mid: slot_mid(kind, index), kind }));
-        }
-        if self.config.data {
-            sections.push(Section::Data { mid: Mid::new("data").expect("letters") });
-        }
-        sections
-    }
-
-    fn labels(&self) -> SectionLabels {
-        let published = self.config.tracks.iter().enumerate().map(|(index, track)| PublishedLabel {
-            mid: track_mid(index),
-            source: track.source,
-            muted: false,
-        });
-        let pair = |index| (slot_mid(MediaKind::Audio, index), slot_mid(MediaKind::Video, index));
-        SectionLabels { published: published.collect(), pairs: (0..self.config.pairs).map(pair).collect() }
-    }
-
     fn check_paths(&mut self, now: Instant) {
         let Some(remote) = &self.remote else { return };
         for (index, path) in self.paths.iter_mut().enumerate() {
@@ -427,7 +365,10 @@ impl Client {
 
     fn handle_stun(&mut self, now: Instant, to: SocketAddr, datagram: &[u8]) {
         let Some(transaction) = stun::success(datagram) else { return };
-        let Some(path) = self.paths.iter_mut().find(|p| p.address == to && p.transaction == transaction) else { return };
+        let Some(path) = self.paths.iter_mut().find(|p| p.address == to && p.transaction == transaction)
+        else {
+            return;
+        };
         path.answered = true;
         path.check_at = now + CONSENT_INTERVAL;
         if self.dtls.is_none()
@@ -447,7 +388,8 @@ impl Client {
                 DtlsOutput::Packet(packet) => self.send_raw(packet),
                 DtlsOutput::Connected { keys } => {
                     let keys = keys.expect("the client asks for SRTP");
-                    let keys = SrtpKeys::from_dtls(keys.profile, &keys.material, true).expect("of the right length");
+                    let keys =
+                        SrtpKeys::from_dtls(keys.profile, &keys.material, true).expect("of the right length");
                     self.inbound = Some(InboundSrtp::new(&keys.inbound));
                     self.outbound = Some(OutboundSrtp::new(&keys.outbound));
                     self.secured_at = Some(now);
@@ -502,52 +444,6 @@ impl Client {
         }
     }
 
-    fn handle_rtcp(&mut self, now: Instant, datagram: &mut [u8]) {
-        let Some(len) = self.inbound.as_mut().and_then(|inbound| inbound.unprotect_rtcp(datagram).ok()) else {
-            self.strange += 1;
-            return;
-        };
-        let mut wire_out = Vec::new();
-        for packet in rtcp::parse(&datagram[..len]) {
-            let Ok(packet) = packet else {
-                self.strange += 1;
-                continue;
-            };
-            match packet {
-                Packet::SenderReport(report) => {
-                    let info = report.info;
-                    if let Some(slot) = self.slots.iter_mut().find(|s| s.ssrc == info.ssrc) {
-                        slot.clock = Some(SenderClock { ntp: info.ntp, timestamp: info.rtp_timestamp, at: now });
-                    }
-                }
-                Packet::ReceiverReport(report) => {
-                    for block in report.blocks() {
-                        if let Some(sender) = self.senders.iter_mut().find(|s| s.ssrc == block.ssrc) {
-                            sender.reported_loss = f32::from(block.fraction_lost) / 256.0;
-                        }
-                    }
-                }
-                Packet::Nack(nack) => {
-                    let Some(srtp) = self.outbound.as_mut() else { continue };
-                    let mut wire =
-                        Wire { srtp, ids: &self.ids, transport_seq: &mut self.transport_seq, out: &mut wire_out };
-                    if let Some(sender) = self.senders.iter_mut().find(|s| s.ssrc == nack.media) {
-                        nack.seqs().for_each(|seq| sender.repair(seq, &mut wire));
-                    }
-                }
-                Packet::Pli { media, .. } => {
-                    if let Some(sender) = self.senders.iter_mut().find(|s| s.ssrc == media) {
-                        sender.key_requests += 1;
-                        sender.encoder.want_key_frame();
-                    }
-                }
-                Packet::TransportFeedback(_) => self.transport_feedback += 1,
-                _ => {}
-            }
-        }
-        wire_out.into_iter().for_each(|datagram| self.send_raw(datagram));
-    }
-
     fn send_media(&mut self, now: Instant) {
         let Some(srtp) = self.outbound.as_mut() else { return };
         let mut out = Vec::new();
@@ -555,56 +451,9 @@ impl Client {
         for sender in &mut self.senders {
             sender.handle_timeout(now, self.start, &mut wire);
         }
-        out.into_iter().for_each(|datagram| self.send_raw(datagram));
-    }
-
-    fn send_requests(&mut self, now: Instant) {
-        let mut out = Vec::new();
-        for slot in &mut self.slots {
-            let mut nacks = Vec::new();
-            let key = slot.poll_requests(now, &mut nacks);
-            if !nacks.is_empty() {
-                rtcp::feedback::write_nack(&mut out, Ssrc(1), slot.ssrc, &nacks);
-            }
-            if key {
-                rtcp::feedback::write_pli(&mut out, Ssrc(1), slot.ssrc);
-            }
+        for datagram in out {
+            self.send_raw(datagram);
         }
-        self.send_rtcp(out);
-    }
-
-    fn send_transport_feedback(&mut self) {
-        if self.arrivals.is_empty() {
-            return;
-        }
-        let mut arrivals = std::mem::take(&mut self.arrivals);
-        let base = arrivals[0].0;
-        arrivals.sort_by_key(|(seq, _)| seq.wrapping_sub(base) as i16);
-        arrivals.dedup_by_key(|(seq, _)| *seq);
-        let mut out = Vec::new();
-        self.feedback.write(arrivals[0].0, &arrivals, &mut out);
-        self.send_rtcp(out);
-    }
-
-    fn send_reports(&mut self, now: Instant) {
-        let elapsed = now - self.start;
-        let ntp = self.ntp_at_start.wrapping_add((elapsed.as_secs_f64() * 4_294_967_296.0) as u64);
-        let mut out = Vec::new();
-        for sender in self.senders.iter().filter(|s| s.packets > 0) {
-            let info = SenderInfo {
-                ssrc: sender.ssrc,
-                ntp,
-                rtp_timestamp: sender.timestamp(elapsed),
-                packets: sender.packets,
-                octets: sender.octets,
-            };
-            rtcp::report::write_sender_report(&mut out, &info, &[]);
-        }
-        let blocks: Vec<ReportBlock> = self.slots.iter_mut().filter_map(|slot| report_block(slot, now)).collect();
-        for chunk in blocks.chunks(31) {
-            rtcp::report::write_receiver_report(&mut out, Ssrc(1), chunk);
-        }
-        self.send_rtcp(out);
     }
 
     fn send_rtcp(&mut self, mut packet: Vec<u8>) {
@@ -618,51 +467,6 @@ impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Client({})", self.source)
     }
-}
-
-/// The name of a published section.
-pub fn track_mid(index: usize) -> Mid {
-    Mid::new(&format!("p{index}")).expect("a letter and digits")
-}
-
-/// The name of a slot: A0, A1, … and V0, V1, …
-pub fn slot_mid(kind: MediaKind, index: usize) -> Mid {
-    let letter = if kind == MediaKind::Audio { 'A' } else { 'V' };
-    Mid::new(&format!("{letter}{index}")).expect("a letter and digits")
-}
-
-fn report_block(slot: &mut SlotReceiver, now: Instant) -> Option<ReportBlock> {
-    let (fraction_lost, cumulative_lost, highest_seq) = slot.report()?;
-    let (lsr, dlsr) = slot.clock.map_or((0, 0), |clock| {
-        ((clock.ntp >> 16) as u32, ((now - clock.at).as_secs_f64() * 65_536.0) as u32)
-    });
-    Some(ReportBlock {
-        ssrc: slot.ssrc,
-        fraction_lost,
-        cumulative_lost,
-        highest_seq,
-        jitter: 0,
-        last_sender_report: lsr,
-        delay_since_last: dlsr,
-    })
-}
-
-fn make_senders(source: u32, config: &ClientConfig, now: Instant, rng: &mut StdRng) -> Vec<Sender> {
-    let mut senders = Vec::new();
-    for (index, track) in config.tracks.iter().enumerate() {
-        // Nobody's cameras tick together.
-        let first = now + Duration::from_micros(rng.random_range(0..20_000));
-        for (layer, layer_config) in track.layers.iter().enumerate() {
-            let layer = (layer as u8, *layer_config);
-            senders.push(Sender::new(track_mid(index), track.codec, track.delay, layer, source, first, rng));
-        }
-    }
-    senders
-}
-
-fn credentials(rng: &mut StdRng) -> IceCredentials {
-    let mut token = |len| (0..len).map(|_| char::from(rng.random_range(b'a'..=b'z'))).collect();
-    IceCredentials { ufrag: token(8), pwd: token(24) }
 }
 
 /// A certificate as browsers make one per page.

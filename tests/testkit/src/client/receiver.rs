@@ -102,7 +102,7 @@ struct Missing {
 }
 
 /// A missing packet is waited for so long.
-const PATIENCE_VIDEO: Duration = Duration::from_millis(1_000);
+const PATIENCE_VIDEO: Duration = Duration::from_secs(1);
 const PATIENCE_AUDIO: Duration = Duration::from_millis(200);
 /// It is asked for again after so long; browsers wait for a round trip.
 const ASK_AGAIN: Duration = Duration::from_millis(60);
@@ -153,11 +153,11 @@ impl SlotReceiver {
         self.note_gap(now, seq);
         let was_missing = self.missing.remove(&seq).is_some();
         self.repaired += u64::from(was_missing && repair);
-        match self.read(header, payload) {
+        match read(header, payload) {
             Some(pending) => {
                 self.pending.insert(seq, pending);
             }
-            None => self.fault(format!("payload type {} was not negotiated", header.payload_type)),
+            None => self.fault(&format!("payload type {} was not negotiated", header.payload_type)),
         }
         self.deliver(now);
     }
@@ -194,24 +194,6 @@ impl SlotReceiver {
         }
     }
 
-    fn read(&self, header: &RtpHeader, payload: &[u8]) -> Option<Pending> {
-        let codecs = [Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1];
-        let codec = codecs.into_iter().find(|c| payload_types(*c).0 == header.payload_type.0)?;
-        let picture = match codec {
-            Codec::Vp8 => Vp8Descriptor::parse(payload).and_then(|d| Some((d.picture_id?.value, d.tl0_pic_idx))),
-            Codec::Vp9 => Vp9Descriptor::parse(payload).and_then(|d| Some((d.picture_id?, d.tl0_pic_idx))),
-            _ => None,
-        };
-        Some(Pending {
-            timestamp: header.timestamp,
-            marker: header.marker,
-            codec,
-            stamp: Stamp::read(payload),
-            picture,
-            padding: payload.is_empty(),
-        })
-    }
-
     fn deliver(&mut self, now: Instant) {
         while let Some(packet) = self.pending.remove(&self.next) {
             self.next += 1;
@@ -226,7 +208,7 @@ impl SlotReceiver {
             && first.timestamp != packet.timestamp
         {
             if !self.broken {
-                self.fault("a frame has no end".into());
+                self.fault("a frame has no end");
             }
             self.partial.clear();
         }
@@ -240,14 +222,14 @@ impl SlotReceiver {
 
     fn finish(&mut self, now: Instant, packets: &[Pending]) {
         let first = &packets[0];
-        let Some(stamp) = first.stamp else { return self.fault("a payload is damaged".into()) };
+        let Some(stamp) = first.stamp else { return self.fault("a payload is damaged") };
         let whole = packets.len() == usize::from(stamp.count)
             && packets.iter().enumerate().all(|(index, packet)| {
                 packet.stamp == Some(Stamp { index: index as u8, ..stamp }) && packet.codec == first.codec
             });
         if !whole {
             if !self.broken {
-                self.fault(format!("a frame is not whole: {} packets of {stamp:?}", packets.len()));
+                self.fault(&format!("a frame is not whole: {} packets of {stamp:?}", packets.len()));
             }
             return;
         }
@@ -271,10 +253,10 @@ impl SlotReceiver {
     fn check_timestamp(&mut self, timestamp: i64) {
         let Some(last) = self.last_timestamp else { return };
         if timestamp <= last {
-            self.fault(format!("the timestamp went from {last} to {timestamp}"));
+            self.fault(&format!("the timestamp went from {last} to {timestamp}"));
         }
         if self.kind == MediaKind::Audio && (timestamp - last) % 960 != 0 {
-            self.fault(format!("the timestamp left the 20 ms grid by {}", (timestamp - last) % 960));
+            self.fault(&format!("the timestamp left the 20 ms grid by {}", (timestamp - last) % 960));
         }
     }
 
@@ -284,32 +266,32 @@ impl SlotReceiver {
         let step = now.wrapping_sub(last) & 0x7fff;
         // A slot that changes codecs on the way has two counters.
         if step != 1 && !self.broken {
-            self.fault(format!("the picture id went from {last} to {now} ({stamp:?})"));
+            self.fault(&format!("the picture id went from {last} to {now} ({stamp:?})"));
         }
         if let (Some(last), Some(now)) = (last_tl0, tl0)
             && now.wrapping_sub(last) > 1
             && !self.broken
         {
-            self.fault(format!("TL0PICIDX went from {last} to {now}"));
+            self.fault(&format!("TL0PICIDX went from {last} to {now}"));
         }
     }
 
     fn check_source(&mut self, stamp: &Stamp) {
         let Some(last) = self.frames.last().map(|f| f.stamp) else {
             if self.kind == MediaKind::Video && !stamp.key {
-                self.fault("the first frame is no key frame".into());
+                self.fault("the first frame is no key frame");
             }
             return;
         };
         let same = (last.source, last.layer) == (stamp.source, stamp.layer);
         if self.kind == MediaKind::Video && !same && !stamp.key {
-            self.fault(format!("a switch from {last:?} to {stamp:?} without a key frame"));
+            self.fault(&format!("a switch from {last:?} to {stamp:?} without a key frame"));
         }
         if same && stamp.frame <= last.frame {
-            self.fault(format!("frame {} came after {}", stamp.frame, last.frame));
+            self.fault(&format!("frame {} came after {}", stamp.frame, last.frame));
         }
         if same && self.kind == MediaKind::Video && !stamp.key && stamp.frame != last.frame + 1 {
-            self.fault(format!("frame {} does not follow {}", stamp.frame, last.frame));
+            self.fault(&format!("frame {} does not follow {}", stamp.frame, last.frame));
         }
     }
 
@@ -401,9 +383,8 @@ impl SlotReceiver {
     pub fn clock_spread(&self) -> Duration {
         let Some(first) = self.frames.first() else { return Duration::ZERO };
         let rate = if self.kind == MediaKind::Audio { 48_000.0 } else { 90_000.0 };
-        let lateness = |f: &Frame| {
-            (f.at - first.at).as_secs_f64() - (f.timestamp - first.timestamp) as f64 / rate
-        };
+        let lateness =
+            |f: &Frame| (f.at - first.at).as_secs_f64() - (f.timestamp - first.timestamp) as f64 / rate;
         let (mut low, mut high) = (0.0_f64, 0.0_f64);
         for frame in &self.frames {
             low = low.min(lateness(frame));
@@ -422,9 +403,28 @@ impl SlotReceiver {
         Some((ntp + f64::from(ticks) / rate, frame.stamp.captured))
     }
 
-    fn fault(&mut self, text: String) {
+    fn fault(&mut self, text: &str) {
         if self.faults.len() < MAX_FAULTS {
             self.faults.push(format!("slot {}: {text}", self.mid));
         }
     }
+}
+
+/// `None` for a payload type that was not offered.
+fn read(header: &RtpHeader, payload: &[u8]) -> Option<Pending> {
+    let codecs = [Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1];
+    let codec = codecs.into_iter().find(|c| payload_types(*c).0 == header.payload_type.0)?;
+    let picture = match codec {
+        Codec::Vp8 => Vp8Descriptor::parse(payload).and_then(|d| Some((d.picture_id?.value, d.tl0_pic_idx))),
+        Codec::Vp9 => Vp9Descriptor::parse(payload).and_then(|d| Some((d.picture_id?, d.tl0_pic_idx))),
+        _ => None,
+    };
+    Some(Pending {
+        timestamp: header.timestamp,
+        marker: header.marker,
+        codec,
+        stamp: Stamp::read(payload),
+        picture,
+        padding: payload.is_empty(),
+    })
 }

@@ -1,5 +1,11 @@
 //! Offers as browsers write them, and as much of the answers as a client needs.
 
+#![expect(
+    clippy::format_push_string,
+    clippy::format_collect,
+    reason = "an offer is written once, not per packet"
+)]
+
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
@@ -101,7 +107,13 @@ pub(super) fn write_offer(transport: &OfferTransport<'_>, sections: &[Section], 
     out
 }
 
-fn media(out: &mut String, transport: &OfferTransport<'_>, section: &Section, kind: MediaKind, codecs: &[Codec]) {
+fn media(
+    out: &mut String,
+    transport: &OfferTransport<'_>,
+    section: &Section,
+    kind: MediaKind,
+    codecs: &[Codec],
+) {
     let types: String = codecs
         .iter()
         .map(|codec| match payload_types(*codec) {
@@ -110,7 +122,8 @@ fn media(out: &mut String, transport: &OfferTransport<'_>, section: &Section, ki
         })
         .collect();
     let name = if kind == MediaKind::Audio { "audio" } else { "video" };
-    *out += &format!("m={name} 9 UDP/TLS/RTP/SAVPF{types}\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n");
+    *out +=
+        &format!("m={name} 9 UDP/TLS/RTP/SAVPF{types}\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n");
     write_transport(out, transport, section.mid());
     for (extension, id) in EXTENSIONS {
         let audio_only = extension == Extension::AudioLevel;
@@ -217,7 +230,9 @@ impl Answer {
                 let stopped = media.split(' ').nth(1) == Some("0");
                 answer.sections.push(AnsweredSection { stopped, ..AnsweredSection::default() });
             }
-            let Some((name, value)) = line.strip_prefix("a=").and_then(|a| a.split_once(':')) else { continue };
+            let Some((name, value)) = line.strip_prefix("a=").and_then(|a| a.split_once(':')) else {
+                continue;
+            };
             match name {
                 "ice-ufrag" => ufrag = Some(value.to_owned()),
                 "ice-pwd" => pwd = Some(value.to_owned()),
@@ -229,8 +244,8 @@ impl Answer {
             let words: Vec<&str> = value.split(' ').collect();
             let ssrc = |index: usize| words.get(index).and_then(|w| w.parse().ok()).map(Ssrc);
             match name {
-                "mid" => section.mid = value.to_owned(),
-                "msid" => section.stream = words[0].to_owned(),
+                "mid" => value.clone_into(&mut section.mid),
+                "msid" => words[0].clone_into(&mut section.stream),
                 "ssrc" => section.ssrcs.extend(ssrc(0)),
                 "ssrc-group" => section.pair = ssrc(1).zip(ssrc(2)),
                 _ => {}

@@ -90,13 +90,15 @@ impl TrackConfig {
 
     /// A camera with one stream.
     pub fn camera(codec: Codec) -> Self {
-        let layer = LayerConfig { size: (640, 360), rate: 30, packets: 2, packet_len: 1000, ..LayerConfig::SMALL };
+        let layer =
+            LayerConfig { size: (640, 360), rate: 30, packets: 2, packet_len: 1000, ..LayerConfig::SMALL };
         Self { source: Source::Camera, codec, layers: vec![layer], delay: Duration::from_millis(40) }
     }
 
     /// A camera with three streams of simulcast.
     pub fn simulcast(codec: Codec) -> Self {
-        let layer = |rid, size, packets| LayerConfig { rid: Some(rid), size, rate: 30, packets, packet_len: 1000 };
+        let layer =
+            |rid, size, packets| LayerConfig { rid: Some(rid), size, rate: 30, packets, packet_len: 1000 };
         let layers = vec![layer("q", (320, 180), 1), layer("h", (640, 360), 2), layer("f", (1280, 720), 5)];
         Self { layers, ..Self::camera(codec) }
     }
@@ -184,7 +186,14 @@ impl Encoder {
         (0..count).map(|index| self.packet(&head, number, index, count, captured)).collect()
     }
 
-    fn packet(&self, head: &FrameHead, number: u32, index: u8, count: u8, captured: Duration) -> EncodedPacket {
+    fn packet(
+        &self,
+        head: &FrameHead,
+        number: u32,
+        index: u8,
+        count: u8,
+        captured: Duration,
+    ) -> EncodedPacket {
         let (first, last) = (index == 0, index + 1 == count);
         let mut payload = head.write(self.codec, first, last);
         let stamp = Stamp {

@@ -29,7 +29,8 @@ impl FrameHead {
     fn vp8(&self, first: bool) -> Vec<u8> {
         let [high, low] = self.picture.to_be_bytes();
         let layers = self.temporal << 6 | u8::from(self.temporal > 0) << 5;
-        let mut out = vec![0x80 | u8::from(first) << 4, 0xf0, 0x80 | high, low, self.tl0, layers | (self.tl0 & 0x1f)];
+        let mut out =
+            vec![0x80 | u8::from(first) << 4, 0xf0, 0x80 | high, low, self.tl0, layers | (self.tl0 & 0x1f)];
         match (first, self.key) {
             (true, true) => {
                 out.extend_from_slice(&[0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a]);
@@ -51,7 +52,8 @@ impl FrameHead {
             | u8::from(last) << 2
             | u8::from(structure) << 1;
         let [high, low] = self.picture.to_be_bytes();
-        let mut out = vec![flags, 0x80 | high, low, self.temporal << 5 | u8::from(self.temporal > 0) << 4, self.tl0];
+        let mut out =
+            vec![flags, 0x80 | high, low, self.temporal << 5 | u8::from(self.temporal > 0) << 4, self.tl0];
         if structure {
             // One spatial layer, its size, no picture group.
             out.push(0x10);
@@ -182,7 +184,8 @@ mod tests {
     fn info(codec: Codec, head: &FrameHead, state: &mut FrameState, first: bool, last: bool) -> FrameInfo {
         let mut payload = head.write(codec, first, last);
         payload.resize(payload.len() + 40, 0);
-        let header = RtpHeader::parse(&[0x80, if last { 0xe0 } else { 0x60 }, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1]).unwrap();
+        let header =
+            RtpHeader::parse(&[0x80, if last { 0xe0 } else { 0x60 }, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1]).unwrap();
         let descriptor = (codec == Codec::Av1).then(|| Bits::descriptor(head, first, last));
         FrameInfo::read(codec, &header, &payload, descriptor.as_deref(), state)
     }
@@ -191,8 +194,7 @@ mod tests {
     fn every_codec_is_what_the_server_takes_it_for() {
         for codec in [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1] {
             let mut state = FrameState::default();
-            let key =
-                FrameHead { key: true, picture: 9, tl0: 3, temporal: 0, size: (640, 360), frame: 9 };
+            let key = FrameHead { key: true, picture: 9, tl0: 3, temporal: 0, size: (640, 360), frame: 9 };
             let start = info(codec, &key, &mut state, true, false);
             assert!(start.key_frame && start.start_of_frame, "{codec:?}: {start:?}");
             assert_eq!(start.size, Some((640, 360)), "{codec:?}");
