@@ -84,6 +84,10 @@ pub struct Room {
     ranked: subscription::Ranking,
 }
 
+/// As many participants can be pinned, and as many slots wished for. More slots than this no session has.
+const MAX_PINNED: usize = 128;
+const MAX_WISHES: usize = 256;
+
 /// A slot that shows another source from this packet on.
 #[derive(Clone, Copy, Debug)]
 struct Switched {
@@ -171,7 +175,9 @@ impl Room {
     }
 
     /// Takes what a participant wants to see.
-    pub fn subscribe(&mut self, ctx: &mut Context<'_>, index: u32, subscription: Subscription) {
+    pub fn subscribe(&mut self, ctx: &mut Context<'_>, index: u32, mut subscription: Subscription) {
+        subscription.pinned.truncate(MAX_PINNED);
+        subscription.wishes.truncate(MAX_WISHES);
         let Some(participant) = self.participants.get_mut(index as usize) else { return };
         for (_, slot) in &mut participant.slots {
             let wish = subscription.wishes.iter().find(|w| w.mid == slot.mid);
@@ -287,7 +293,7 @@ impl Room {
             }
         }
         if undecodable {
-            self.on_no_common_codec(ctx, &subscribers, incoming.format);
+            self.on_no_common_codec(ctx, from, &subscribers, incoming.format);
         }
         if let Some(layer) = self.layer_mut(from) {
             layer.subscribers = subscribers;

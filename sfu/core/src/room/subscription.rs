@@ -354,8 +354,15 @@ impl Room {
         self.tell_slot(ctx, at, Some(shows), None);
     }
 
-    /// Some of these slots belong to clients that cannot decode the format.
-    pub(super) fn on_no_common_codec(&mut self, ctx: &mut Context<'_>, slots: &[SlotRef], format: Format) {
+    /// Some of these slots belong to clients that cannot decode the format of what they should show.
+    pub(super) fn on_no_common_codec(
+        &mut self,
+        ctx: &mut Context<'_>,
+        from: LayerRef,
+        slots: &[SlotRef],
+        format: Format,
+    ) {
+        let Some(owner) = self.participants.get(from.participant as usize).map(|p| p.id) else { return };
         for at in slots {
             let slot = &mut self.participants[at.participant as usize].slots[at.slot as usize];
             if slot.reason == Some(SlotReason::NoCommonCodec) || slot.outgoing_format(format).is_some() {
@@ -363,7 +370,9 @@ impl Room {
             }
             slot.reason = Some(SlotReason::NoCommonCodec);
             slot.told = None;
-            self.tell_slot(ctx, *at, None, Some(SlotReason::NoCommonCodec));
+            let rtp_timestamp = slot.forwarder.report_timestamp(ctx.now.nanos);
+            let shows = SlotSource { participant: owner, track: from.id, rtp_timestamp };
+            self.tell_slot(ctx, *at, Some(shows), Some(SlotReason::NoCommonCodec));
         }
     }
 
