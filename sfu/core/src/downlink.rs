@@ -34,7 +34,7 @@ impl Participant {
         let output = slot.forwarder.forward(from, &incoming.forward_input())?;
         let mut descriptor = [0; MAX_DESCRIPTOR];
         let extensions =
-            continue_descriptor(incoming.passed, &incoming.picture, &output.offsets, &mut descriptor);
+            continue_descriptor(incoming.passed, &incoming.picture, output.offsets, &mut descriptor);
         let payload = incoming.payload_for(format.strip_red);
         let packet = OutgoingRtp {
             payload_type: format.payload_type,
@@ -87,7 +87,7 @@ impl Participant {
             seq: slot.repairs.take_seq(),
             timestamp: stored.header.timestamp.wrapping_add(sent.timestamp_offset),
             ssrc: slot.rtx_ssrc,
-            extensions: continue_descriptor(stored.passed, &stored.picture, &sent.offsets, &mut descriptor),
+            extensions: continue_descriptor(stored.passed, &stored.picture, sent.offsets, &mut descriptor),
             prefix: &seq.to_be_bytes(),
             payload: stored.payload_for(format.strip_red),
         };
@@ -123,7 +123,7 @@ impl Participant {
 fn continue_descriptor<'a>(
     passed: PassedExtensions<'a>,
     picture: &PictureFields,
-    offsets: &PictureIds,
+    offsets: PictureIds,
     copy: &'a mut [u8; MAX_DESCRIPTOR],
 ) -> PassedExtensions<'a> {
     let Some(descriptor) = passed.dependency_descriptor.filter(|d| d.len() <= MAX_DESCRIPTOR) else {

@@ -130,7 +130,7 @@ impl Room {
     pub fn add(&mut self, now: Instant, id: ParticipantId, peer: Arc<str>) -> u32 {
         let negotiator = Negotiator::new(self.config.local.clone(), self.fork_rng());
         let rng = self.fork_rng();
-        self.relay.add(id, peer.clone());
+        self.relay.add(id, peer);
         let participant = Participant::new(id, negotiator, rng, now, self.config.epoch);
         let index = self.participants.insert(participant) as u32;
         self.index_by_participant.insert(id, index);

@@ -303,7 +303,7 @@ impl Transport {
         let send_time = now.abs_send_time();
         let ids = &self.writable_extensions;
         let written = self.send.write(|out, start| {
-            let header_len = write_header(out, ids, packet, &transport_seq, &send_time);
+            let header_len = write_header(out, ids, packet, transport_seq, send_time);
             out.extend_from_slice(packet.prefix);
             let payload_start = out.len();
             if packet.payload.is_empty() && packet.prefix.is_empty() {
@@ -393,8 +393,8 @@ fn write_header(
     out: &mut Vec<u8>,
     ids: &ExtensionIds,
     packet: &OutgoingRtp<'_>,
-    transport_seq: &[u8; 2],
-    send_time: &[u8; 3],
+    transport_seq: [u8; 2],
+    send_time: [u8; 3],
 ) -> usize {
     let passed = &packet.extensions;
     let mut elements: SmallVec<[(u8, &[u8]); 6]> = SmallVec::new();
@@ -403,8 +403,8 @@ fn write_header(
             elements.push((id, value));
         }
     };
-    add(Extension::TransportCc, Some(transport_seq));
-    add(Extension::AbsSendTime, Some(send_time));
+    add(Extension::TransportCc, Some(&transport_seq));
+    add(Extension::AbsSendTime, Some(&send_time));
     add(Extension::AudioLevel, passed.audio_level.as_ref().map(|v| &v[..]));
     add(Extension::VideoOrientation, passed.video_orientation.as_ref().map(|v| &v[..]));
     add(Extension::PlayoutDelay, passed.playout_delay.as_ref().map(|v| &v[..]));
