@@ -3,7 +3,9 @@
 
 use std::time::Instant;
 
-use dcsctp::api::{DcSctpSocket, Message, Options, PpId, SendOptions, Socket, SocketEvent, SocketTime, StreamId};
+use dcsctp::api::{
+    DcSctpSocket, Message, Options, PpId, SendOptions, Socket, SocketEvent, SocketTime, StreamId,
+};
 use veche_sfu_core::data::dcep::{DcepMessage, Open, Reliability};
 use veche_sfu_core::data::frame::Frame;
 use veche_sfu_core::data::relay::{DataOutput, DataRelay};
@@ -57,7 +59,8 @@ impl Room {
             relay.add(participant, format!("peer{number}").into());
             let section = DataSection { remote_port: 5000, max_message_size: MAX_MESSAGE };
             relay.connect(now, participant, section);
-            let mut socket = Socket::new("client", &Options { max_message_size: MAX_MESSAGE, ..Options::default() });
+            let mut socket =
+                Socket::new("client", &Options { max_message_size: MAX_MESSAGE, ..Options::default() });
             socket.connect();
             Client { participant, socket, packets: Vec::new() }
         });
@@ -66,7 +69,11 @@ impl Room {
             for (stream, label, ordered) in [(0, "chat", true), (2, "lossy", false)] {
                 let open = Open {
                     ordered,
-                    reliability: if ordered { Reliability::Reliable } else { Reliability::Retransmissions(1) },
+                    reliability: if ordered {
+                        Reliability::Reliable
+                    } else {
+                        Reliability::Retransmissions(1)
+                    },
                     priority: 0,
                     label: label.into(),
                     protocol: String::new(),
@@ -90,7 +97,11 @@ impl Room {
             }
             1 => {
                 let Some((&[stream, ppid], payload)) = bytes.split_first_chunk() else { return };
-                self.clients[0].send(stream.into(), if ppid == 0 { 50 } else { 52 + u32::from(ppid) }, payload.to_vec());
+                self.clients[0].send(
+                    stream.into(),
+                    if ppid == 0 { 50 } else { 52 + u32::from(ppid) },
+                    payload.to_vec(),
+                );
                 self.pump(&[]);
             }
             2 => {

@@ -1,6 +1,6 @@
 //! The whole engine: two participants of one room. The first is the input's: datagrams as they come, authenticated
 //! STUN, a genuine DTLS handshake, and then RTP, RTCP and SCTP under the right keys; besides, commands. The second
-//! joins with a good offer and receives, so that forwarding runs too.
+//! may join with a good offer and receive, so that forwarding runs too.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -55,8 +55,8 @@ pub mod kind {
     pub const DISCONNECT: u8 = 9;
     /// RTCP of the second participant, to be protected.
     pub const VIEWER_RTCP: u8 = 10;
-    /// How many there are.
-    pub const COUNT: u8 = 11;
+    /// The second participant offers and connects, as a browser does.
+    pub const VIEWER: u8 = 11;
     /// Set in a kind: over TCP.
     pub const TCP: u8 = 0x80;
     /// Set in a kind: from another address.
@@ -82,8 +82,6 @@ struct Call {
 
 pub(crate) fn run(input: &[u8]) {
     let mut call = Call::new();
-    call.offer(1, OFFER);
-    call.connect(1);
     for (kind, bytes) in records(input) {
         call.sent = 0;
         call.step(kind, bytes);
@@ -133,6 +131,10 @@ impl Call {
         match kind & 0x3f {
             kind::STUN => self.stun(0, path, bytes.first().copied().unwrap_or(0)),
             kind::CONNECT => self.connect(0),
+            kind::VIEWER => {
+                self.offer(1, OFFER);
+                self.connect(1);
+            }
             kind::RTP => self.rtp(path, bytes),
             kind::RTCP => self.rtcp(0, path, bytes),
             kind::VIEWER_RTCP => self.rtcp(1, self.clients[1].path, bytes),

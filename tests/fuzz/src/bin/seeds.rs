@@ -19,29 +19,32 @@ use veche_sfu_core::rtp::writer::HeaderWriter;
 
 /// A VP8 payload: descriptor with picture id, TL0PICIDX and KEYIDX; a key frame of 320 x 180.
 const VP8_KEY: &[u8] = &[
-    0x90, 0xf0, 0x80, 0x01, 0x05, 0x20, 0x10, 0x00, 0x00, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xb4, 0x00, 1, 2, 3, 4,
+    0x90, 0xf0, 0x80, 0x01, 0x05, 0x20, 0x10, 0x00, 0x00, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xb4, 0x00, 1, 2, 3,
+    4,
 ];
 /// The next frame.
 const VP8_DELTA: &[u8] = &[0x90, 0xf0, 0x80, 0x02, 0x06, 0x60, 0x11, 0x00, 0x00, 5, 6, 7];
 /// A VP9 payload with picture id, layers and a scalability structure of one size.
-const VP9_KEY: &[u8] = &[0xaa, 0x80, 0x01, 0x00, 0x00, 0x18, 0x01, 0x40, 0x00, 0xb4, 0x01, 0x04, 0x01, 0x82, 0x49];
+const VP9_KEY: &[u8] =
+    &[0xaa, 0x80, 0x01, 0x00, 0x00, 0x18, 0x01, 0x40, 0x00, 0xb4, 0x01, 0x04, 0x01, 0x82, 0x49];
 /// An inter frame in flexible mode, with one reference.
 const VP9_DELTA: &[u8] = &[0xfc, 0x80, 0x02, 0x42, 0x02, 0x86, 0x00];
 /// H264: a STAP-A with SPS (320 x 180) and PPS; the start of an IDR picture as FU-A; a single unit.
 const H264_SETS: &[u8] = &[
-    0x78, 0x00, 0x0b, 0x67, 0x42, 0xc0, 0x1f, 0xda, 0x05, 0x06, 0xc9, 0xa8, 0x10, 0x10, 0x00, 0x04, 0x68, 0xce, 0x3c,
-    0x80,
+    0x78, 0x00, 0x0b, 0x67, 0x42, 0xc0, 0x1f, 0xda, 0x05, 0x06, 0xc9, 0xa8, 0x10, 0x10, 0x00, 0x04, 0x68,
+    0xce, 0x3c, 0x80,
 ];
 const H264_FU: &[u8] = &[0x7c, 0x85, 0x88, 0x84, 0x00, 0x33];
 const H264_SINGLE: &[u8] = &[0x41, 0x9a, 0x24, 0x6c];
 /// H265: an aggregation of VPS and SPS, a fragment of an IDR picture.
 const H265_SETS: &[u8] = &[
-    0x60, 0x01, 0x00, 0x04, 0x40, 0x01, 0x0c, 0x01, 0x00, 0x12, 0x42, 0x01, 0x01, 0x01, 0x60, 0x00, 0x00, 0x03, 0x00,
-    0x90, 0x00, 0x00, 0x03, 0x00, 0x00, 0x03, 0x00, 0x5d,
+    0x60, 0x01, 0x00, 0x04, 0x40, 0x01, 0x0c, 0x01, 0x00, 0x12, 0x42, 0x01, 0x01, 0x01, 0x60, 0x00, 0x00,
+    0x03, 0x00, 0x90, 0x00, 0x00, 0x03, 0x00, 0x00, 0x03, 0x00, 0x5d,
 ];
 const H265_FU: &[u8] = &[0x62, 0x01, 0x93, 0xaf, 0x01, 0x02];
 /// AV1: a new coded video sequence with a sequence header and the start of a frame.
-const AV1_KEY: &[u8] = &[0x28, 0x0b, 0x0a, 0x0a, 0x00, 0x00, 0x00, 0x24, 0x4f, 0x7e, 0x7f, 0x00, 0x68, 0x32, 1, 2, 3];
+const AV1_KEY: &[u8] =
+    &[0x28, 0x0b, 0x0a, 0x0a, 0x00, 0x00, 0x00, 0x24, 0x4f, 0x7e, 0x7f, 0x00, 0x68, 0x32, 1, 2, 3];
 /// Dependency descriptors: one with the structure of L1T2, one that refers to it.
 const DESCRIPTOR_STRUCTURE: &[u8] =
     &[0x80, 0x00, 0x01, 0x80, 0x01, 0x1e, 0xa8, 0x51, 0x41, 0x01, 0x0c, 0x13, 0xfc, 0x0b, 0x3c];
@@ -49,7 +52,9 @@ const DESCRIPTOR: &[u8] = &[0xc1, 0x00, 0x02];
 
 fn main() -> std::io::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
-    for (name, bytes) in [stun(), rtp(), rtcp(), srtp(), sdp(), dtls(), data(), signaling(), tcp(), engine()].concat() {
+    for (name, bytes) in
+        [stun(), rtp(), rtcp(), srtp(), sdp(), dtls(), data(), signaling(), tcp(), engine()].concat()
+    {
         let path = folder.join(name);
         fs::create_dir_all(path.parent().expect("each seed is in its target's folder"))?;
         fs::write(path, bytes)?;
@@ -109,10 +114,7 @@ fn rtp() -> Seeds {
         seed("rtp/opus", sequence(&[(0, &audio)])),
         seed("rtp/vp8", sequence(&[(1, &plain(VP8_KEY)), (1, &plain(VP8_DELTA)), (1, &padded)])),
         seed("rtp/vp9", sequence(&[(2, &plain(VP9_KEY)), (2, &plain(VP9_DELTA))])),
-        seed(
-            "rtp/h264",
-            sequence(&[(3, &plain(H264_SETS)), (3, &plain(H264_FU)), (3, &plain(H264_SINGLE))]),
-        ),
+        seed("rtp/h264", sequence(&[(3, &plain(H264_SETS)), (3, &plain(H264_FU)), (3, &plain(H264_SINGLE))])),
         seed("rtp/h265", sequence(&[(4, &plain(H265_SETS)), (4, &plain(H265_FU))])),
         seed("rtp/av1", sequence(&[(5, &plain(AV1_KEY))])),
         seed(
@@ -141,8 +143,13 @@ fn receiver_report(sender: u32, media: u32) -> Vec<u8> {
 }
 
 fn sender_report(ssrc: u32) -> Vec<u8> {
-    let info =
-        SenderInfo { ssrc: Ssrc(ssrc), ntp: 0xdead_beef << 20, rtp_timestamp: 9000, packets: 30, octets: 30_000 };
+    let info = SenderInfo {
+        ssrc: Ssrc(ssrc),
+        ntp: 0xdead_beef << 20,
+        rtp_timestamp: 9000,
+        packets: 30,
+        octets: 30_000,
+    };
     let mut out = Vec::new();
     write_sender_report(&mut out, &info, &[]);
     write_cname(&mut out, Ssrc(ssrc), "somebody");
@@ -151,7 +158,8 @@ fn sender_report(ssrc: u32) -> Vec<u8> {
 
 fn transport_feedback() -> Vec<u8> {
     let mut out = Vec::new();
-    let arrivals: Vec<(u16, i64)> = (0..40).filter(|i| i % 7 != 0).map(|i| (i, i64::from(i) * 1_500_000)).collect();
+    let arrivals: Vec<(u16, i64)> =
+        (0..40).filter(|i| i % 7 != 0).map(|i| (i, i64::from(i) * 1_500_000)).collect();
     TransportFeedbackBuilder::new(Ssrc(1), Ssrc(2)).write(0, &arrivals, &mut out);
     out
 }
@@ -208,10 +216,19 @@ fn dtls() -> Seeds {
     let data: (u8, &[u8]) = (5, b"application data");
     let time: (u8, &[u8]) = (4, &[1, 0]);
     vec![
-        seed("dtls/handshake", sequence(&[untouched, untouched, untouched, untouched, untouched, data, untouched])),
-        seed("dtls/repeated", sequence(&[(2, &[]), untouched, (2, &[]), untouched, (2, &[]), untouched, untouched])),
+        seed(
+            "dtls/handshake",
+            sequence(&[untouched, untouched, untouched, untouched, untouched, data, untouched]),
+        ),
+        seed(
+            "dtls/repeated",
+            sequence(&[(2, &[]), untouched, (2, &[]), untouched, (2, &[]), untouched, untouched]),
+        ),
         seed("dtls/lost", sequence(&[(3, &[]), time, untouched, untouched, (3, &[]), time, time, untouched])),
-        seed("dtls/changed", sequence(&[untouched, (2, &[0, 20, 1]), (2, &[0, 60, 255]), untouched, untouched])),
+        seed(
+            "dtls/changed",
+            sequence(&[untouched, (2, &[0, 20, 1]), (2, &[0, 60, 255]), untouched, untouched]),
+        ),
         seed("dtls/alert", sequence(&[(0, &[21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 2, 40])])),
     ]
 }
@@ -250,8 +267,20 @@ fn data() -> Seeds {
         seed(
             "data/raw",
             sequence(&[
-                (0, &[19, 136, 19, 136, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 18, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 53, 0, 0]),
-                (0, &[19, 136, 19, 136, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 16, 0, 0, 0, 1, 0, 2, 0, 0, 0, 0, 0, 0]),
+                (
+                    0,
+                    &[
+                        19, 136, 19, 136, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 18, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0,
+                        0, 53, 0, 0,
+                    ],
+                ),
+                (
+                    0,
+                    &[
+                        19, 136, 19, 136, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 16, 0, 0, 0, 1, 0, 2, 0, 0, 0, 0,
+                        0, 0,
+                    ],
+                ),
                 (0, &[19, 136, 19, 136, 0, 0, 0, 0, 0, 0, 0, 0, 192, 0, 0, 12, 0, 0, 0, 9, 0, 0, 0, 1]),
                 (0, &[19, 136, 19, 136, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 12, 0, 1, 0, 8, 1, 2, 3, 4]),
                 (0, &[19, 136, 19, 136, 0, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 4]),
@@ -305,10 +334,12 @@ fn engine() -> Seeds {
         packet(96, seq, 2000 + u32::from(rid[0]), &[(3, &[0, seq as u8]), (4, b"1"), (5, rid)], payload)
     };
     let repair = packet(97, 1, 3000, &[(4, b"1"), (6, b"q")], &[&[0, 3], VP8_DELTA].concat());
-    let q: Vec<_> = [1, 2, 4, 5].map(|seq| video(seq, b"q", if seq == 1 { VP8_KEY } else { VP8_DELTA })).into();
-    let (start, connect): ((u8, &[u8]), (u8, &[u8])) = ((kind::OFFER, OFFER.as_bytes()), (kind::CONNECT, &[]));
+    let q: Vec<_> =
+        [1, 2, 4, 5].map(|seq| video(seq, b"q", if seq == 1 { VP8_KEY } else { VP8_DELTA })).into();
+    let (start, connect): ((u8, &[u8]), (u8, &[u8])) =
+        ((kind::OFFER, OFFER.as_bytes()), (kind::CONNECT, &[]));
     let time: (u8, &[u8]) = (kind::TIME, &[0, 100]);
-    let mut call = vec![start, connect];
+    let mut call = vec![(kind::VIEWER, &[][..]), start, connect];
     call.extend(audio.iter().map(|packet| (kind::RTP, &packet[..])));
     call.extend(q.iter().map(|packet| (kind::RTP, &packet[..])));
     let (report, wants) = (sender_report(2113), [receiver_report(1, 9), feedback(1, 9)].concat());
@@ -325,7 +356,9 @@ fn engine() -> Seeds {
         (kind::COMMAND, &[2, 1, 0, 0]),
         time,
     ]);
-    let sctp: &[u8] = &[19, 136, 19, 136, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 20, 0, 0, 0, 1, 0, 1, 0, 0, 0, 9, 0, 9, 0, 0, 0, 5];
+    let sctp: &[u8] = &[
+        19, 136, 19, 136, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 20, 0, 0, 0, 1, 0, 1, 0, 0, 0, 9, 0, 9, 0, 0, 0, 5,
+    ];
     let tcp = kind::TCP;
     vec![
         seed("engine/call", sequence(&call)),
