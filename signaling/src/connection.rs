@@ -179,7 +179,9 @@ async fn finish(sink: &mut Sink, stream: &mut Stream, outbox: Option<&mut Outbox
         }
         debug_assert!(reason.len() <= MAX_CLOSE_REASON);
         sink.send(Frame::close(CloseCode::from(code), reason)).await.ok()?;
-        while stream.next().await.is_some() {}
+        // Reading on after the client's close would have yawc answer it with a second close, which browsers take for
+        // a broken connection: they would never see our code.
+        while stream.next().await.is_some_and(|frame| frame.opcode() != OpCode::Close) {}
         Some(())
     };
     let _ = timeout(CLOSE_WAIT, goodbye).await;

@@ -235,7 +235,7 @@ pub struct TrackInfo {
 pub struct SlotChange {
     /// Which slot.
     pub mid: Mid,
-    /// What it shows; `None` when it shows nothing any more.
+    /// What it shows; `None` when it shows nothing any more. With [`SlotReason::NoCommonCodec`], what it would show.
     pub shows: Option<SlotSource>,
     /// Why it shows nothing, or not what was wished.
     pub reason: Option<SlotReason>,

@@ -91,7 +91,9 @@ impl Participant {
             prefix: &seq.to_be_bytes(),
             payload: stored.payload_for(format.strip_red),
         };
+        let budget = self.repair_budget.checked_sub(packet.payload.len()).ok_or(DropReason::RepairLimit)?;
         transport.send_rtp(now, &packet, |copy| sent.offsets.apply(&stored.picture, copy))?;
+        self.repair_budget = budget;
         self.counters.repairs_sent += 1;
         Ok(())
     }

@@ -95,11 +95,13 @@ impl Speakers {
             return None;
         }
         self.list(now);
-        if !worth_telling(&self.told, &self.listed) {
+        let listed = &self.listed[..self.listed.len().min(MAX_TOLD)];
+        if !worth_telling(&self.told, listed) {
             return None;
         }
         self.told_at = Some(now);
-        self.told.clone_from(&self.listed);
+        self.told.clear();
+        self.told.extend_from_slice(listed);
         Some(&self.told)
     }
 
@@ -171,7 +173,7 @@ impl Speakers {
         listed.retain(|s| voice(s.participant).is_some_and(|v| v.speaks(now)));
         let kept = listed.len();
         for (_, voice) in voices.iter().filter(|(_, v)| v.speaks(now)) {
-            if listed.len() < MAX_TOLD && !listed[..kept].iter().any(|s| s.participant == voice.participant) {
+            if !listed[..kept].iter().any(|s| s.participant == voice.participant) {
                 listed.push(Speaker { participant: voice.participant, level: 0 });
             }
         }

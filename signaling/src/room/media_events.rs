@@ -1,7 +1,7 @@
 //! What the media plane reports about a room, turned into state and messages.
 
 use veche_sfu_core::control::{
-    self, ConnectionState, DataCloseReason, Quality, SlotChange, Speaker, TrackInfo,
+    self, ConnectionState, DataCloseReason, FailReason, Quality, SlotChange, Speaker, TrackInfo,
 };
 use veche_sfu_core::ids::{ParticipantId, RequestId, TrackId};
 use veche_sfu_core::media::{MediaKind, Source};
@@ -35,9 +35,18 @@ impl RoomState {
     }
 
     pub(crate) fn on_connection(&mut self, id: ParticipantId, state: ConnectionState) {
-        let state = media_state(state);
         if let Some(member) = self.members.get_mut(&id) {
+            let closed = state == ConnectionState::Failed(FailReason::Closed);
+            if let ConnectionState::Failed(reason) = state {
+                tracing::debug!(peer = &*member.peer_id, ?reason, "a media connection failed");
+            }
+            let state = media_state(state);
             member.media_state = Some(state);
+            // Whoever closed it has a reason, such as a new one. Told of the old one's end they would take it for the
+            // new one's, and make yet another.
+            if closed {
+                return;
+            }
             self.tell(id, &ServerMessage::Connection { state });
         }
     }

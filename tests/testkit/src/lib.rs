@@ -1,1 +1,16 @@
-//! veche-testkit
+//! What tests of several crates share: clients, networks and media in virtual time, and a proxy for real sockets.
+//!
+//! - [`network`]: links that delay, lose, reorder and duplicate, by a seed
+//! - [`media`]: what clients send: voices and cameras whose packets say what they are
+//! - [`client`]: a WebRTC client without sockets
+//! - [`world`]: engines, clients and the links between them, event by event
+//! - [`allocations`]: an allocator that counts
+//! - [`link`], [`proxy`]: an impaired link for real sockets
+
+pub mod allocations;
+pub mod client;
+pub mod link;
+pub mod media;
+pub mod network;
+pub mod proxy;
+pub mod world;

@@ -381,6 +381,8 @@ export class Room extends Emitter<RoomEvents> {
   }
 
   #handleConnection(state: MediaState): void {
+    // Before the first answer the server speaks of the connection before this one.
+    if (!this.#transport?.connection.remoteDescription) return;
     if (state === 'expired') this.#transport?.restartIce();
     if (state === 'failed') this.#rebuildSoon();
   }

@@ -79,6 +79,7 @@ export class FakeConnection {
   connectionState = 'new';
   signalingState = 'stable';
   localDescription: { type: string; sdp: string } | null = null;
+  remoteDescription: object | null = null;
   onnegotiationneeded: (() => void) | null = null;
   oniceconnectionstatechange: (() => void) | null = null;
   onconnectionstatechange: (() => void) | null = null;
@@ -150,6 +151,7 @@ export class FakeConnection {
   }
 
   async setRemoteDescription() {
+    this.remoteDescription = {};
     this.signalingState = 'stable';
     if (this.#needed) {
       this.#needed = false;

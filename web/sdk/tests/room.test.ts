@@ -275,6 +275,15 @@ describe('bad days', () => {
     expect(FakeSocket.last.of('offer').at(-1)?.tracks).toEqual([{ mid: '0', source: 'camera', muted: false }]);
   });
 
+  it('what is said of the connection before is not taken for the new one', async () => {
+    room.publish(camera, { source: 'camera' });
+    await join();
+    FakeSocket.last.say({ signal_type: 'connection', state: 'failed' });
+    await vi.advanceTimersByTimeAsync(1_100);
+    await turns();
+    expect(FakeConnection.all).toHaveLength(1);
+  });
+
   it('a join that is not a resumption publishes everything again', async () => {
     room.publish(camera, { source: 'camera' });
     await join({ participants: [person('bob')] });

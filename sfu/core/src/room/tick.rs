@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use crate::context::Context;
 use crate::control::{ConnectionState, Event};
-use crate::demux::Place;
 use crate::quality::{QualityInput, judge};
 use crate::transport::Transport;
 
@@ -14,6 +13,8 @@ use super::{BUSY_TICK, QUIET_TICK, Room};
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// When to look whether slots should show another layer.
 const RETARGET_INTERVAL: Duration = Duration::from_millis(100);
+/// More audio slots than this nobody has.
+const MAX_CLAIMS: usize = 16;
 /// When to judge the quality of connections.
 const QUALITY_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -21,9 +22,6 @@ impl Room {
     /// Does what is due.
     pub fn handle_timeout(&mut self, ctx: &mut Context<'_>) {
         let now = ctx.now.instant;
-        for index in self.indices() {
-            self.tick_participant(ctx, index);
-        }
         if self.relay.poll_timeout().is_some_and(|at| at <= now) {
             self.relay.handle_timeout(now);
             self.drain_data(ctx);
@@ -35,11 +33,16 @@ impl Room {
         if self.retarget_at <= now {
             self.retarget_at = now + RETARGET_INTERVAL;
             self.retarget_all(ctx);
+            self.follow_claims(now);
         }
         self.tell_speakers(ctx);
         if self.quality_at <= now {
             self.quality_at = now + QUALITY_INTERVAL;
             self.tell_quality(ctx);
+        }
+        // Last, so that what was decided above goes out at once.
+        for index in self.indices() {
+            self.tick_participant(ctx, index);
         }
         self.next_tick = self.next_due(now);
     }
@@ -62,11 +65,24 @@ impl Room {
         participant.send_feedback(ctx);
         if participant.reports_at <= now {
             participant.reports_at = now + REPORT_INTERVAL;
+            participant.renew_repair_budget();
+            participant.release_idle(now);
             participant.send_receiver_reports(ctx);
             participant.send_sender_reports(ctx);
         }
         if participant.transport.as_ref().is_some_and(Transport::has_output) {
-            ctx.dirty.push(Place { room: self.index, participant: index });
+            self.mark(ctx, index);
+        }
+    }
+
+    /// Assigns anew when others have the strongest claims to audio slots, even if nobody began or ceased to speak.
+    fn follow_claims(&mut self, now: Instant) {
+        let ranked = self.speakers.ranked(now);
+        let strongest = &ranked[..ranked.len().min(MAX_CLAIMS)];
+        if self.claims != strongest {
+            self.claims.clear();
+            self.claims.extend_from_slice(strongest);
+            self.assign_soon(now);
         }
     }
 

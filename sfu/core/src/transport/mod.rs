@@ -38,6 +38,9 @@ pub struct TransportConfig<'a> {
     pub seed: u64,
 }
 
+/// One flight of a handshake that waits for a path, when the server has to begin.
+const MAX_UNSENT: usize = 8;
+
 /// What came out of the DTLS connection.
 #[derive(Debug)]
 pub enum TransportEvent {
@@ -100,6 +103,10 @@ pub struct Transport {
     pub writable_extensions: ExtensionIds,
     next_transport_seq: u16,
     send: SendBuffer,
+    /// It is on the list of those who have something to send.
+    marked: bool,
+    /// DTLS packets from before there was a path.
+    unsent: Vec<Vec<u8>>,
 }
 
 impl Transport {
@@ -124,6 +131,8 @@ impl Transport {
             writable_extensions: ExtensionIds::default(),
             next_transport_seq: 0,
             send: SendBuffer::default(),
+            marked: false,
+            unsent: Vec::new(),
         }
     }
 
@@ -181,8 +190,19 @@ impl Transport {
 
     /// What came out of DTLS; its packets go to the send buffer on the way.
     pub fn poll(&mut self) -> Option<TransportEvent> {
+        if self.ice.selected().is_some() {
+            for packet in std::mem::take(&mut self.unsent) {
+                // As good as lost on the way when it fails: the handshake sends it again.
+                let _ = self.send_bytes(&packet);
+            }
+        }
         loop {
             match self.dtls.poll_output()? {
+                DtlsOutput::Packet(packet) if self.ice.selected().is_none() => {
+                    if self.unsent.len() < MAX_UNSENT {
+                        self.unsent.push(packet);
+                    }
+                }
                 DtlsOutput::Packet(packet) => {
                     if let Err(reason) = self.send_bytes(&packet) {
                         return Some(TransportEvent::Dropped(reason));
@@ -343,6 +363,17 @@ impl Transport {
     /// The packets are sent.
     pub fn sent(&mut self) {
         self.send.clear();
+        self.marked = false;
+    }
+
+    /// Notes that it is on the list of those who have something to send; `false` when it has nothing, or is there already.
+    pub fn mark(&mut self) -> bool {
+        !self.send.is_empty() && !std::mem::replace(&mut self.marked, true)
+    }
+
+    /// Gives back memory that a burst took.
+    pub fn trim(&mut self) {
+        self.send.trim();
     }
 
     fn send_bytes(&mut self, packet: &[u8]) -> Result<(), DropReason> {

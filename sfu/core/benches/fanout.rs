@@ -1,0 +1,270 @@
+//! What it costs to forward: nanoseconds and allocations per forwarded packet of the real engine, from the SRTP packet
+//! of the publisher to sealed packets in a sink, beside the bare loop (copy, rewrite the header, seal) in the same run.
+//!
+//! ```sh
+//! cargo bench -p veche-sfu-core --bench fanout
+//! ```
+//!
+//! Both take turns, and of each the best of several rounds counts; the ratio is what to compare between machines and
+//! days. The engine also does what the bare loop does not: it opens the publisher's packet, keeps it for repairs,
+//! looks into its frame, finds the slots, and answers for losses. What is done by timers is shown on its own.
+
+#![expect(clippy::disallowed_methods, reason = "a bench looks at the clock")]
+
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use veche_sfu_core::engine::Engine;
+use veche_sfu_core::media::{Codec, MediaKind};
+use veche_sfu_core::path::Path;
+use veche_sfu_core::rtp::{RtpHeader, is_rtcp};
+use veche_sfu_core::srtp::{OutboundSrtp, SrtpKeys, SrtpProfile};
+use veche_testkit::allocations::{self, CountingAllocator};
+use veche_testkit::client::ClientConfig;
+use veche_testkit::media::{LayerConfig, TrackConfig, Voice};
+use veche_testkit::world::{ClientId, World};
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+const ROUNDS: usize = 5;
+
+fn main() {
+    println!(
+        "{:<44} {:>10} {:>10} {:>10} {:>14} {:>12}",
+        "", "engine", "bare loop", "of bare", "allocations", "timers"
+    );
+    println!(
+        "{:<44} {:>10} {:>10} {:>10} {:>14} {:>12}",
+        "", "ns/packet", "ns/packet", "speed", "per packet", "ns/packet"
+    );
+    for subscribers in [50, 500] {
+        let name = format!("1 camera, 10 x 1,100 bytes, {subscribers} subscribers");
+        run(&name, Scenario::camera(subscribers));
+    }
+    run("10 voices, 50 listeners", Scenario::voices(10, 50));
+}
+
+/// A room that is warm, and what its publishers send next.
+struct Scenario {
+    world: World,
+    /// What arrives together, in order, with where it comes from.
+    batches: Vec<Vec<(SocketAddr, Vec<u8>)>>,
+    /// The time between two batches.
+    interval: Duration,
+    /// How many packets go out for one that comes in.
+    fanout: usize,
+    subscribers: usize,
+}
+
+/// Times of one round, in nanoseconds per forwarded packet.
+#[derive(Clone, Copy)]
+struct Cost {
+    packet: f64,
+    timers: f64,
+    allocations: f64,
+}
+
+impl Scenario {
+    fn camera(subscribers: usize) -> Self {
+        let layer = LayerConfig { rid: None, size: (1280, 720), rate: 30, packets: 10, packet_len: 1_100 };
+        let track = TrackConfig { layers: vec![layer], ..TrackConfig::camera(Codec::Vp8) };
+        let publisher =
+            ClientConfig { tracks: vec![track], audio_slots: 0, video_slots: 0, ..Default::default() };
+        let viewer = ClientConfig { audio_slots: 0, video_slots: 1, data: false, ..ClientConfig::viewer() };
+        Self::new(&publisher, 1, &viewer, subscribers, Duration::from_nanos(33_333_333))
+    }
+
+    fn voices(voices: usize, subscribers: usize) -> Self {
+        let tracks = vec![TrackConfig::microphone()];
+        let publisher = ClientConfig { tracks, audio_slots: 0, video_slots: 0, ..Default::default() };
+        let ear = ClientConfig { audio_slots: voices, video_slots: 0, data: false, ..ClientConfig::viewer() };
+        Self::new(&publisher, voices, &ear, subscribers, Duration::from_millis(20))
+    }
+
+    fn new(
+        publisher: &ClientConfig,
+        publishers: usize,
+        viewer: &ClientConfig,
+        viewers: usize,
+        interval: Duration,
+    ) -> Self {
+        let mut world = World::new(1);
+        let publishers: Vec<ClientId> = (0..publishers).map(|_| world.join(1, publisher.clone())).collect();
+        for &id in &publishers {
+            world.with_client(id, |c, _| c.speak(Voice::SPEAKING));
+        }
+        let viewers: Vec<ClientId> = (0..viewers).map(|_| world.join(1, viewer.clone())).collect();
+        world.run_for(Duration::from_secs(2));
+        for &id in &viewers {
+            let slots = &world.client(id).slots;
+            assert!(slots.iter().all(|s| s.frames.len() > 20), "the room is not warm");
+        }
+        // From now on what the publishers send is kept instead of carried.
+        for &id in &publishers {
+            world.up(id).blackout = true;
+            world.record(id);
+        }
+        world.run_for(Duration::from_secs(4));
+        let batches = batches(&mut world, &publishers);
+        let fanout = world.client(viewers[0]).slots.len() / publishers.len() * viewers.len();
+        Self { world, batches, interval, fanout, subscribers: viewers.len() }
+    }
+}
+
+/// One batch for each frame of a camera, and for each 20 ms of voices.
+fn batches(world: &mut World, publishers: &[ClientId]) -> Vec<Vec<(SocketAddr, Vec<u8>)>> {
+    let mut batches: Vec<Vec<(SocketAddr, Vec<u8>)>> = Vec::new();
+    for &id in publishers {
+        let audio = world.client(id).senders[0].kind() == MediaKind::Audio;
+        let address = world.address(id);
+        let mut batch = 0;
+        for datagram in world.take_record(id) {
+            if datagram[0] & 0xc0 != 0x80 || is_rtcp(&datagram) {
+                continue;
+            }
+            let last = audio || datagram[1] & 0x80 != 0;
+            if batches.len() == batch {
+                batches.push(Vec::new());
+            }
+            batches[batch].push((address, datagram));
+            batch += usize::from(last);
+        }
+    }
+    batches
+}
+
+fn run(name: &str, mut scenario: Scenario) {
+    let packets: Vec<Vec<u8>> = scenario.batches.iter().flatten().map(|(_, d)| d.clone()).collect();
+    let per_batch = scenario.batches[0].len();
+    let mut bare = BareLoop::new(scenario.subscribers, scenario.fanout / scenario.subscribers);
+    let mut best_bare = f64::MAX;
+    let mut best: Option<Cost> = None;
+    let share = scenario.batches.len() / ROUNDS;
+    let mut now = scenario.world.now;
+    for round in 0..ROUNDS {
+        let chunk = &packets[..per_batch * share];
+        let (time, sent) = bare.run(chunk, per_batch);
+        best_bare = best_bare.min(time.as_nanos() as f64 / sent as f64);
+
+        let batches = scenario.batches[round * share..(round + 1) * share].to_vec();
+        let cost =
+            run_engine(scenario.world.engine_mut(0), &mut now, &batches, &scenario.interval, scenario.fanout);
+        // The first round fills the history of the layer and is warm-up.
+        if round > 0 && best.is_none_or(|b| cost.packet < b.packet) {
+            best = Some(cost);
+        }
+    }
+    let best = best.expect("there are several rounds");
+    println!(
+        "{name:<44} {:>10.0} {:>10.0} {:>9.0}% {:>14.4} {:>12.0}",
+        best.packet,
+        best_bare,
+        100.0 * best_bare / best.packet,
+        best.allocations,
+        best.timers,
+    );
+}
+
+fn run_engine(
+    engine: &mut Engine,
+    now: &mut Instant,
+    batches: &[Vec<(SocketAddr, Vec<u8>)>],
+    interval: &Duration,
+    fanout: usize,
+) -> Cost {
+    let mut buffers: Vec<Vec<(SocketAddr, Vec<u8>)>> = batches.to_vec();
+    let (mut busy, mut timers) = (Duration::ZERO, Duration::ZERO);
+    let (mut sent, mut allocated) = (0_usize, 0);
+    for batch in &mut buffers {
+        *now += *interval;
+        let began = Instant::now();
+        while engine.poll_timeout().is_some_and(|at| at <= *now) {
+            engine.handle_timeout(*now);
+        }
+        engine.flush(&mut |transmit| {
+            black_box(transmit.bytes);
+        });
+        timers += began.elapsed();
+        let before = allocations::count();
+        let began = Instant::now();
+        for (from, datagram) in batch.iter_mut() {
+            engine.handle_datagram(*now, Path::Udp { remote: *from, local: None }, datagram);
+        }
+        engine.flush(&mut |transmit| {
+            sent += transmit.ends.len();
+            black_box(transmit.bytes);
+        });
+        busy += began.elapsed();
+        allocated += allocations::count() - before;
+        while engine.poll_event().is_some() {}
+    }
+    let expected = batches.iter().map(Vec::len).sum::<usize>() * fanout;
+    assert_eq!(sent, expected, "not every packet was forwarded");
+    let per_packet = |time: Duration| time.as_nanos() as f64 / sent as f64;
+    Cost { packet: per_packet(busy), timers: per_packet(timers), allocations: allocated as f64 / sent as f64 }
+}
+
+/// The least that forwarding can be: for each subscriber copy the packet, rewrite its header and seal it, into a buffer
+/// per subscriber that is handed on after each batch.
+struct BareLoop {
+    subscribers: Vec<Subscriber>,
+    copies: usize,
+}
+
+struct Subscriber {
+    srtp: OutboundSrtp,
+    buffer: Vec<u8>,
+    seq: u64,
+}
+
+impl BareLoop {
+    fn new(subscribers: usize, copies: usize) -> Self {
+        let profile = SrtpProfile::AeadAes256Gcm;
+        let subscriber = |n: usize| {
+            let material: Vec<u8> = (0..profile.keying_material_len()).map(|i| (i * 7 + n) as u8).collect();
+            let keys = SrtpKeys::from_dtls(profile, &material, false).expect("of the right length");
+            Subscriber { srtp: OutboundSrtp::new(&keys.outbound), buffer: Vec::new(), seq: 1 }
+        };
+        Self { subscribers: (0..subscribers).map(subscriber).collect(), copies }
+    }
+
+    /// Returns how long it took and how many packets went out.
+    fn run(&mut self, packets: &[Vec<u8>], per_batch: usize) -> (Duration, usize) {
+        let began = Instant::now();
+        let mut sent = 0;
+        for batch in packets.chunks(per_batch) {
+            for packet in batch {
+                // With the tag of the publisher, whose place that of the subscriber takes.
+                let header = RtpHeader::parse(packet).expect("a packet of ours");
+                for subscriber in &mut self.subscribers {
+                    for _ in 0..self.copies {
+                        subscriber.forward(packet, &header);
+                        sent += 1;
+                    }
+                }
+            }
+            for subscriber in &mut self.subscribers {
+                black_box(&subscriber.buffer[..]);
+                subscriber.buffer.clear();
+            }
+        }
+        (began.elapsed(), sent)
+    }
+}
+
+impl Subscriber {
+    fn forward(&mut self, packet: &[u8], header: &RtpHeader) {
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(packet);
+        let copy = &mut self.buffer[start..];
+        copy[2..4].copy_from_slice(&(self.seq as u16).to_be_bytes());
+        copy[4..8].copy_from_slice(&header.timestamp.wrapping_add(77).to_be_bytes());
+        copy[8..12].copy_from_slice(&1_u32.to_be_bytes());
+        self.srtp
+            .protect_rtp((self.seq >> 16) as u32, header.header_len, copy)
+            .expect("there is room for the tag");
+        self.seq += 1;
+    }
+}

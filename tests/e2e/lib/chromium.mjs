@@ -1,0 +1,48 @@
+// Chromium, driven by playwright: one process for many people, each in a browser context of their own.
+
+import { chromium } from 'playwright-core';
+import { Participant, preparation } from './participant.mjs';
+
+const EXECUTABLE = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium';
+const FLAGS = [
+  '--headless=new',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--use-fake-device-for-media-stream',
+  '--use-fake-ui-for-media-stream',
+  '--autoplay-policy=no-user-gesture-required',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--allow-loopback-in-peer-connection',
+];
+
+export class Chromium {
+  #server;
+  #browser;
+
+  static async start() {
+    const started = new Chromium();
+    started.#server = await chromium.launchServer({ executablePath: EXECUTABLE, args: FLAGS, host: '127.0.0.1' });
+    started.#browser = await chromium.connect(started.#server.wsEndpoint());
+    return started;
+  }
+
+  /** A page for somebody. See `preparation` for the options. */
+  async person(name, options) {
+    const context = await this.#browser.newContext({ viewport: { width: 800, height: 600 }, locale: 'en' });
+    await context.addInitScript({ content: preparation(options) });
+    const page = await context.newPage();
+    return new Participant({ name, page, close: () => context.close(), browser: 'chromium' });
+  }
+
+  /** Ends the process at once, without a word to anybody. */
+  async kill() {
+    await this.#server.kill();
+  }
+
+  async stop() {
+    await this.#server.close();
+  }
+}

@@ -1,0 +1,1 @@
+//! Stories in virtual time about the media core; they are in `tests/`.

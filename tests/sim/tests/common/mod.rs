@@ -1,0 +1,25 @@
+//! Words that the stories share.
+
+#![allow(dead_code, unreachable_pub, reason = "each story uses some of them")]
+
+use std::time::Duration;
+
+use veche_testkit::world::{ClientId, World};
+
+/// A time.
+pub fn seconds(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
+
+/// A time.
+pub fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Nothing came that a browser would stumble over.
+#[track_caller]
+pub fn assert_no_faults(world: &World, id: ClientId) {
+    let faults = world.client(id).faults();
+    assert!(faults.is_empty(), "{faults:#?}");
+    assert_eq!(world.client(id).strange, 0, "strange packets");
+}
