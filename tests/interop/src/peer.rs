@@ -155,7 +155,7 @@ impl Peer {
                 Ok(Step::Signal(Some(Ok(_)))) => {}
                 Ok(Step::Happened(Some(happened))) => self.on_happened(happened),
                 Ok(_) => panic!("{what}: the connection ended"),
-                Err(_) => panic!("{what}: too late. {}", self.report()),
+                Err(late) => panic!("{what}: {late}. {}", self.report()),
             }
         }
     }
@@ -271,15 +271,14 @@ async fn connection(handler: Handler) -> impl PeerConnection {
         media.register_codec(codec, kind).expect("the codec is known");
     }
     let registry = register_default_interceptors(Registry::new(), &mut media).expect("they are the defaults");
-    PeerConnectionBuilder::new()
+    let builder = PeerConnectionBuilder::new()
         .with_configuration(RTCConfigurationBuilder::new().build())
         .with_media_engine(media)
         .with_interceptor_registry(registry)
         .with_handler(Arc::new(handler))
-        .with_udp_addrs(vec!["127.0.0.1:0"])
-        .build()
-        .await
-        .expect("a peer connection can be made")
+        .with_udp_addrs(vec!["127.0.0.1:0"]);
+    // Its future is too large for a stack.
+    Box::pin(builder.build()).await.expect("a peer connection can be made")
 }
 
 fn track(name: &str, kind: RtpCodecKind, codec: RTCRtpCodec, ssrc: u32) -> Arc<TrackLocalStaticRTP> {

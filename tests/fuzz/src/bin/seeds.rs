@@ -197,7 +197,7 @@ fn srtp() -> Seeds {
     (0..3)
         .map(|profile| {
             let records: [(u8, &[u8]); 4] =
-                [(profile, &rtp), (profile | 4, &rtcp), (profile | 8, &rtp), (profile | 12, &rtcp)];
+                [(profile, &rtp), (profile | 4, &rtcp), (profile | 8, &rtp), (profile | 4 | 8, &rtcp)];
             seed(&format!("srtp/profile-{profile}"), sequence(&records))
         })
         .collect()
@@ -336,8 +336,8 @@ fn engine() -> Seeds {
     let repair = packet(97, 1, 3000, &[(4, b"1"), (6, b"q")], &[&[0, 3], VP8_DELTA].concat());
     let q: Vec<_> =
         [1, 2, 4, 5].map(|seq| video(seq, b"q", if seq == 1 { VP8_KEY } else { VP8_DELTA })).into();
-    let (start, connect): ((u8, &[u8]), (u8, &[u8])) =
-        ((kind::OFFER, OFFER.as_bytes()), (kind::CONNECT, &[]));
+    let start: (u8, &[u8]) = (kind::OFFER, OFFER.as_bytes());
+    let connect: (u8, &[u8]) = (kind::CONNECT, &[]);
     let time: (u8, &[u8]) = (kind::TIME, &[0, 100]);
     let mut call = vec![(kind::VIEWER, &[][..]), start, connect];
     call.extend(audio.iter().map(|packet| (kind::RTP, &packet[..])));
