@@ -261,7 +261,7 @@ impl Hub {
     /// Takes what the media plane reports.
     pub fn on_event(&self, event: Event) {
         match event {
-            Event::Answer { participant, request, result } => {
+            Event::Answer { participant, request, result, .. } => {
                 self.with_room_of(participant, |room| room.lock().on_answer(participant, request, result));
             }
             Event::Connection { participant, state } => {

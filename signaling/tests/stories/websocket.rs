@@ -228,13 +228,15 @@ async fn offers_subscriptions_and_mutes_reach_the_media_plane_and_its_answers_co
         ("v=0", Source::Screen, true)
     );
     assert_eq!(labels.pairs, [(Mid::new("2").unwrap(), Mid::new("3").unwrap())]);
-    server.event(Event::Answer { participant, request, result: Ok("v=0 answer".into()) }).await;
+    server
+        .event(Event::Answer { participant, request, result: Ok("v=0 answer".into()), new_session: true })
+        .await;
     assert_eq!(anna.receive().await, json!({ "signal_type": "answer", "sdp": "v=0 answer", "id": 3 }));
 
     anna.send(json!({ "signal_type": "offer", "id": 4, "sdp": "bad" })).await;
     let Command::Offer { request, .. } = server.command().await else { panic!() };
     let error = OfferError { line: 12, reason: "no such codec".into() };
-    server.event(Event::Answer { participant, request, result: Err(error) }).await;
+    server.event(Event::Answer { participant, request, result: Err(error), new_session: false }).await;
     let error = anna.expect("error").await;
     assert_eq!(error["id"], 4);
     assert_eq!(error["error"], json!({ "code": "offer_invalid", "message": "SDP line 12: no such codec" }));
