@@ -3,6 +3,7 @@
 //! Every value is set and checked on its own, whatever its source, so that an error names the setting, says where it
 //! stands and gives an example of what would be right.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -29,12 +30,10 @@ const CONTRACT_VARIABLES: [(&str, &str, &str); 6] = [
 ];
 
 /// Variables of the contract's features that do not exist yet.
-const FUTURE_VARIABLES: [&str; 12] = [
+const FUTURE_VARIABLES: [&str; 10] = [
     "WEBSOCKET_ENABLED",
-    "WEBSOCKET_AUTH_REQUIRED",
     "WEBSOCKET_BINARY_MAX_SIZE",
     "SSE_ENABLED",
-    "SSE_AUTH_REQUIRED",
     "SSE_MAX_CONNECTIONS",
     "SSE_HEARTBEAT_INTERVAL",
     "SSE_RETRY_TIMEOUT",
@@ -43,6 +42,12 @@ const FUTURE_VARIABLES: [&str; 12] = [
     "BINARY_ALLOWED_TYPES",
     "BINARY_COMPRESSION_ENABLED",
 ];
+
+/// Variables of the contract that ask for authentication. Ignoring them would leave open what was meant to be closed.
+const AUTH_VARIABLES: [&str; 2] = ["WEBSOCKET_AUTH_REQUIRED", "SSE_AUTH_REQUIRED"];
+
+/// Heartbeats that a client may miss.
+const IDLE_HEARTBEATS: u32 = 3;
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -167,7 +172,7 @@ impl Config {
     /// Reads `file` (or `veche.toml`, where it exists) and the environment. The notes are for the log.
     pub(crate) fn load(
         file: Option<&Path>,
-        environment: impl Iterator<Item = (String, String)>,
+        environment: impl Iterator<Item = (OsString, OsString)>,
     ) -> Result<(Self, Vec<String>), ConfigError> {
         let default_file = Path::new(DEFAULT_FILE);
         let file = file.or_else(|| default_file.exists().then_some(default_file));
@@ -211,6 +216,8 @@ impl Config {
         let defaults = default_table();
         let mut table = defaults.clone();
         let mut config = Self::default();
+        let idle_is_set =
+            assignments.iter().any(|a| (&*a.section, &*a.field) == ("signaling", "idle_seconds"));
         for assignment in assignments {
             let Assignment { section, field, value, source } = assignment;
             let known = defaults.get(&section).and_then(Value::as_table).ok_or_else(|| {
@@ -234,6 +241,11 @@ impl Config {
                     example(&section, &field, default)
                 ))
             })?;
+        }
+        if !idle_is_set {
+            let signaling = &mut config.signaling;
+            let three = signaling.heartbeat_seconds.saturating_mul(IDLE_HEARTBEATS);
+            signaling.idle_seconds = signaling.idle_seconds.max(three);
         }
         config.check()?;
         Ok(config)
@@ -295,28 +307,57 @@ fn parse_file(text: &str, name: &str) -> Result<Vec<Assignment>, ConfigError> {
     Ok(assignments)
 }
 
-/// The contract's variables come before `VECHE_` ones, which are more exact.
+/// The contract's variables come before `VECHE_` ones, which are more exact. Of those, sections that do not exist are
+/// only noted: a cluster gives its services variables of such names (`VECHE_SERVICE_HOST`, `VECHE_PORT_8000_TCP`).
 fn parse_environment(
-    environment: impl Iterator<Item = (String, String)>,
+    environment: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<(Vec<Assignment>, Vec<String>), ConfigError> {
     let defaults = default_table();
-    let (mut contract, mut own, mut ignored) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut contract, mut own) = (Vec::new(), Vec::new());
+    let (mut future, mut unknown) = (Vec::new(), Vec::new());
     for (name, text) in environment {
+        // The names of settings are ASCII; others are not for us.
+        let Ok(name) = name.into_string() else { continue };
+        let text = || {
+            text.to_str().ok_or_else(|| ConfigError(format!("{name}: not UTF-8; write its value in UTF-8")))
+        };
         let known = CONTRACT_VARIABLES.iter().find(|(variable, ..)| *variable == name);
         if let Some(&(_, section, field)) = known {
-            contract.push(assignment(&defaults, section, field, &text, name)?);
+            contract.push(assignment(&defaults, section, field, text()?, name.clone())?);
+        } else if AUTH_VARIABLES.contains(&name.as_str()) {
+            check_no_auth(&name, text()?)?;
+            future.push(name);
         } else if FUTURE_VARIABLES.contains(&name.as_str()) {
-            ignored.push(name);
+            future.push(name);
         } else if let Some(setting) = name.strip_prefix(PREFIX).filter(|setting| *setting != "CONFIG") {
             let setting = setting.to_lowercase();
             let (section, field) = setting.split_once('_').unwrap_or((&setting, ""));
-            own.push(assignment(&defaults, section, field, &text, name)?);
+            if defaults.contains_key(section) {
+                own.push(assignment(&defaults, section, field, text()?, name.clone())?);
+            } else {
+                unknown.push(name);
+            }
         }
     }
     contract.extend(own);
-    let note = || format!("ignored, for features that do not exist yet: {}", ignored.join(", "));
-    let notes = if ignored.is_empty() { Vec::new() } else { vec![note()] };
+    let mut notes = Vec::new();
+    if !future.is_empty() {
+        notes.push(format!("ignored, for features that do not exist yet: {}", future.join(", ")));
+    }
+    if !unknown.is_empty() {
+        notes.push(format!("ignored, of no section of the configuration: {}", unknown.join(", ")));
+    }
     Ok((contract, notes))
+}
+
+fn check_no_auth(name: &str, text: &str) -> Result<(), ConfigError> {
+    if matches!(text.trim(), "" | "false" | "0" | "no" | "off") {
+        return Ok(());
+    }
+    Err(ConfigError(format!(
+        "{name}={text}: authentication does not exist yet, and whoever reaches the server may use it; let a proxy \
+         authenticate, and set {name}=false"
+    )))
 }
 
 /// A variable's text as the type that its setting has.
@@ -403,7 +444,7 @@ mod tests {
     }
 
     fn from_environment(variables: &[(&str, &str)]) -> Result<Config, String> {
-        let variables = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+        let variables = variables.iter().map(|&(name, value)| (name.into(), value.into()));
         let (assignments, _) = parse_environment(variables).map_err(|error| error.to_string())?;
         Config::from_assignments(assignments).map_err(|error| error.to_string())
     }
@@ -447,10 +488,47 @@ mod tests {
 
     #[test]
     fn variables_of_features_to_come_are_noted() {
-        let variables = [("SSE_ENABLED".to_owned(), "true".to_owned())];
+        let variables =
+            [("SSE_ENABLED", "true"), ("SSE_AUTH_REQUIRED", "false"), ("VECHE_SERVICE_HOST", "10.0.0.1")];
+        let variables = variables.map(|(name, value)| (name.into(), value.into()));
         let (assignments, notes) = parse_environment(variables.into_iter()).unwrap();
         assert!(assignments.is_empty());
-        assert_eq!(notes, ["ignored, for features that do not exist yet: SSE_ENABLED"]);
+        assert_eq!(
+            notes,
+            [
+                "ignored, for features that do not exist yet: SSE_ENABLED, SSE_AUTH_REQUIRED",
+                "ignored, of no section of the configuration: VECHE_SERVICE_HOST"
+            ]
+        );
+    }
+
+    #[test]
+    fn authentication_that_does_not_exist_is_not_promised() {
+        for name in ["WEBSOCKET_AUTH_REQUIRED", "SSE_AUTH_REQUIRED"] {
+            let error = from_environment(&[(name, "true")]).unwrap_err();
+            assert!(error.contains(name) && error.contains("does not exist yet"), "{error}");
+        }
+    }
+
+    #[test]
+    fn variables_that_are_not_utf8_matter_only_where_they_are_settings() {
+        use std::os::unix::ffi::OsStringExt;
+        let odd = || OsString::from_vec(vec![0xff]);
+        let (assignments, notes) =
+            parse_environment([(odd(), "1".into()), ("PATH".into(), odd())].into_iter()).unwrap();
+        assert!(assignments.is_empty() && notes.is_empty());
+        let error = parse_environment([("VECHE_LOG_FILTER".into(), odd())].into_iter()).err().unwrap();
+        assert!(error.to_string().starts_with("VECHE_LOG_FILTER: not UTF-8"), "{error}");
+    }
+
+    #[test]
+    fn a_longer_heartbeat_alone_makes_patience_longer() {
+        let seconds =
+            |variables: &[_]| from_environment(variables).map(|config| config.signaling.idle_seconds);
+        assert_eq!(seconds(&[("WEBSOCKET_HEARTBEAT_INTERVAL", "60")]), Ok(180));
+        assert_eq!(seconds(&[("WEBSOCKET_HEARTBEAT_INTERVAL", "5")]), Ok(45));
+        let both = [("WEBSOCKET_HEARTBEAT_INTERVAL", "60"), ("VECHE_SIGNALING_IDLE_SECONDS", "90")];
+        assert_eq!(seconds(&both), Ok(90));
     }
 
     #[test]

@@ -9,12 +9,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use axum::Router;
 use axum_server::Handle;
 use clap::Parser;
+use hyper_util::rt::TokioTimer;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 use veche_sfu::Sfu;
 use veche_signaling::{Media, Signaling, disabled_router};
@@ -23,6 +25,9 @@ use crate::config::{Config, LogFormat};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long a client may take to send the head of a request.
+const HEADER_WAIT: Duration = Duration::from_secs(10);
 
 /// How long HTTP requests may take to finish when the server stops.
 const HTTP_STOP_WAIT: Duration = Duration::from_secs(1);
@@ -44,9 +49,10 @@ struct Arguments {
 
 /// What runs, to be stopped in the end.
 struct Running {
-    sfu: Option<Sfu>,
-    signaling: Option<Signaling>,
+    parts: Option<(Sfu, Signaling)>,
     http: Handle<SocketAddr>,
+    /// What runs as long as the server does: each ends with what went wrong.
+    tasks: JoinSet<anyhow::Error>,
 }
 
 fn main() -> ExitCode {
@@ -62,7 +68,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let (config, notes) = Config::load(arguments.config.as_deref(), std::env::vars())?;
+    let (config, notes) = Config::load(arguments.config.as_deref(), std::env::vars_os())?;
     if arguments.print_config {
         print!("{}", config.to_toml());
         return Ok(());
@@ -84,52 +90,95 @@ async fn serve(config: &Config) -> Result<()> {
         Some(address) => Some((listen(address, "http.https_listen")?, tls::load(config).await?)),
         None => None,
     };
-    let (sfu, signaling, api) = start_parts(config)?;
+    let mut tasks = JoinSet::new();
+    let (parts, api) = start_parts(config, &mut tasks)?;
     let router = Router::new().merge(api).fallback_service(web::router(&config.http.frame_ancestors));
     let http = Handle::new();
     announce(listener.local_addr()?, https.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?);
 
-    let service = router.clone().into_make_service();
-    tokio::spawn(axum_server::from_tcp(listener)?.handle(http.clone()).serve(service));
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    // Clients speak HTTP/2 over TLS only; without it, one that says nothing is not waited for to say which it speaks.
+    let mut server = axum_server::from_tcp(listener)?.handle(http.clone()).http1_only();
+    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADER_WAIT);
+    let served = server.serve(service.clone());
+    tasks.spawn(async { ended("HTTP", served.await) });
     if let Some((listener, tls)) = https {
-        let server = axum_server::from_tcp_rustls(listener, tls)?.handle(http.clone());
-        tokio::spawn(server.serve(router.into_make_service()));
+        let mut server = axum_server::from_tcp_rustls(listener, tls.clone())?.handle(http.clone());
+        server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADER_WAIT);
+        let served = server.serve(service);
+        tasks.spawn(async { ended("HTTPS", served.await) });
+        tls::spawn_reloader(config, tls);
     }
 
-    let running = Running { sfu, signaling, http };
+    let mut running = Running { parts, http, tasks };
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let result = tokio::select! {
+        () = either(&mut terminate, &mut interrupt) => Ok(()),
+        error = running.failure() => Err(error),
+    };
+    if let Err(error) = &result {
+        tracing::error!("{error:#}");
     }
     tracing::info!("stopping; a second signal stops at once");
     tokio::select! {
         () = running.stop() => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = either(&mut terminate, &mut interrupt) => {}
     }
-    Ok(())
+    result
 }
 
-fn start_parts(config: &Config) -> Result<(Option<Sfu>, Option<Signaling>, Router)> {
+fn start_parts(
+    config: &Config,
+    tasks: &mut JoinSet<anyhow::Error>,
+) -> Result<(Option<(Sfu, Signaling)>, Router)> {
     if !config.signaling.enabled {
-        return Ok((None, None, disabled_router()));
+        return Ok((None, disabled_router()));
     }
     let sfu = veche_sfu::start(config.sfu())?;
-    let signaling =
-        Signaling::start(config.signaling.clone(), Media::from(sfu.handle.clone()), sfu.events.clone());
+    let media = Media::from(sfu.handle.clone());
+    let (signaling, pump) = Signaling::start(config.signaling.clone(), media, sfu.events.clone());
+    tasks.spawn(async { ended("what takes the media plane's reports", pump.await) });
+    let failures = sfu.failures.clone();
+    tasks.spawn(async move {
+        match failures.recv_async().await {
+            Ok(failure) => failure.into(),
+            Err(_) => anyhow!("all media workers have ended"),
+        }
+    });
     let router = signaling.router();
-    Ok((Some(sfu), Some(signaling), router))
+    Ok((Some((sfu, signaling)), router))
+}
+
+/// What should not have ended, as an error.
+fn ended<E: std::error::Error + Send + Sync + 'static>(what: &str, result: Result<(), E>) -> anyhow::Error {
+    match result {
+        Ok(()) => anyhow!("{what} has ended"),
+        Err(error) => anyhow::Error::new(error).context(format!("{what} has failed")),
+    }
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
 }
 
 impl Running {
+    /// Waits until something fails that should run on. Then the process ends, so that its supervisor starts a new one.
+    async fn failure(&mut self) -> anyhow::Error {
+        match self.tasks.join_next().await {
+            Some(Ok(error)) => error,
+            Some(Err(panicked)) => panicked.into(),
+            None => anyhow!("nothing runs"),
+        }
+    }
+
     /// Within five seconds: people are told first, then media ends, then HTTP.
     async fn stop(self) {
-        if let Some(signaling) = &self.signaling {
+        if let Some((sfu, signaling)) = &self.parts {
             signaling.stop().await;
-        }
-        if let Some(sfu) = &self.sfu {
             let _ = tokio::time::timeout(MEDIA_STOP_WAIT, sfu.handle.stop()).await;
         }
         self.http.graceful_shutdown(Some(HTTP_STOP_WAIT));
@@ -157,9 +206,10 @@ fn raise_file_limit() {
 }
 
 fn start_log(config: &Config) -> Result<()> {
-    let filter = match std::env::var("RUST_LOG") {
-        Ok(filter) => EnvFilter::try_new(filter).context("RUST_LOG: for example RUST_LOG=info")?,
-        Err(_) => {
+    // An empty one would silence everything but errors, which nobody who leaves it empty means.
+    let filter = match std::env::var("RUST_LOG").ok().filter(|filter| !filter.trim().is_empty()) {
+        Some(filter) => EnvFilter::try_new(filter).context("RUST_LOG: for example RUST_LOG=info")?,
+        None => {
             EnvFilter::try_new(&config.log.filter).context("log.filter: for example log.filter = \"info\"")?
         }
     };

@@ -26,6 +26,12 @@ const LIFETIME: Duration = Duration::from_hours(397 * 24);
 /// How long before its end it is made anew.
 const RENEWAL: Duration = Duration::from_hours(30 * 24);
 
+/// How often the operator's files are looked at.
+const RELOAD_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Names of one certificate. A machine that moves between networks gathers addresses.
+const MAX_NAMES: usize = 100;
+
 /// What a self-signed certificate was made for.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Names {
@@ -52,6 +58,43 @@ pub(crate) async fn load(config: &Config) -> Result<RustlsConfig> {
     Ok(RustlsConfig::from_pem_file(folder.join(CERTIFICATE), folder.join(KEY)).await?)
 }
 
+/// Reads the operator's certificate again when its files change, as they do when it is renewed. Files that cannot be
+/// used, perhaps because only one of them is there yet, are tried again; what was read before stays meanwhile.
+pub(crate) fn spawn_reloader(config: &Config, tls: RustlsConfig) {
+    let (Some(certificate), Some(key)) = (&config.http.certificate_file, &config.http.key_file) else {
+        return;
+    };
+    let (certificate, key) = (certificate.0.clone(), key.0.clone());
+    let mut read = changed_at(&certificate, &key);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(RELOAD_INTERVAL).await;
+            reload(&tls, &certificate, &key, &mut read).await;
+        }
+    });
+}
+
+async fn reload(tls: &RustlsConfig, certificate: &Path, key: &Path, read: &mut [Option<SystemTime>; 2]) {
+    let now = changed_at(certificate, key);
+    if now == *read {
+        return;
+    }
+    match tls.reload_from_pem_file(certificate, key).await {
+        Ok(()) => {
+            *read = now;
+            tracing::info!(certificate = %certificate.display(), "read the renewed certificate");
+        }
+        Err(error) => tracing::warn!(
+            certificate = %certificate.display(), %error,
+            "the renewed certificate cannot be used; the one before is"
+        ),
+    }
+}
+
+fn changed_at(certificate: &Path, key: &Path) -> [Option<SystemTime>; 2] {
+    [certificate, key].map(|file| fs::metadata(file).and_then(|metadata| metadata.modified()).ok())
+}
+
 /// The addresses of this machine.
 pub(crate) fn machine_addresses() -> Vec<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
@@ -62,14 +105,20 @@ pub(crate) fn machine_addresses() -> Vec<IpAddr> {
     interfaces.iter().map(if_addrs::Interface::ip).filter(is_usable).collect()
 }
 
-/// Makes the certificate where there is none, where it is for other names, or where it ends soon.
-fn renew(folder: &Path, names: BTreeSet<String>, now: SystemTime) -> Result<()> {
+/// Makes the certificate where there is none, where it lacks one of the names, or where it ends soon. A new one for a
+/// new name keeps the names of before, so that a machine that comes back to a network need not make yet another, which
+/// every browser would have to accept again.
+fn renew(folder: &Path, mut names: BTreeSet<String>, now: SystemTime) -> Result<()> {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let kept = fs::read(folder.join(NAMES)).ok().and_then(|text| serde_json::from_slice::<Names>(&text).ok());
-    let is_good = |kept: &Names| kept.names == names && kept.expires > (now + RENEWAL).as_secs();
     let is_there = folder.join(CERTIFICATE).exists() && folder.join(KEY).exists();
-    if is_there && kept.as_ref().is_some_and(is_good) {
-        return Ok(());
+    let lasts = |kept: &Names| is_there && kept.expires > (now + RENEWAL).as_secs();
+    if let Some(kept) = kept.filter(lasts) {
+        if names.is_subset(&kept.names) {
+            return Ok(());
+        }
+        let room = MAX_NAMES.saturating_sub(names.len());
+        names.extend(kept.names.into_iter().take(room));
     }
     let expires = now + LIFETIME;
     let mut parameters = CertificateParams::new(names.iter().cloned().collect::<Vec<_>>())?;
@@ -137,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_certificate_is_kept_until_it_ends_or_the_machine_has_other_names() {
+    async fn a_certificate_is_kept_until_it_ends_or_the_machine_has_a_new_name() {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = Folder::new("tls");
         let now = SystemTime::now();
@@ -153,8 +202,42 @@ mod tests {
         renew(&folder.0, some.clone(), now + Duration::from_hours(380 * 24)).unwrap();
         let second = folder.certificate();
         assert_ne!(second, first);
-        renew(&folder.0, BTreeSet::from(["localhost".to_owned()]), now).unwrap();
-        assert_ne!(folder.certificate(), second);
+        let fewer = BTreeSet::from(["localhost".to_owned()]);
+        renew(&folder.0, fewer, now).unwrap();
+        assert_eq!(folder.certificate(), second);
+        renew(&folder.0, BTreeSet::from(["192.0.2.2".to_owned()]), now).unwrap();
+        let third = folder.certificate();
+        assert_ne!(third, second);
+        renew(&folder.0, some, now).unwrap();
+        assert_eq!(folder.certificate(), third, "it has the names of before too");
+    }
+
+    #[tokio::test]
+    async fn a_certificate_whose_files_change_is_read_again() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let folder = Folder::new("reload");
+        let name = |name: &str| BTreeSet::from([name.to_owned()]);
+        renew(&folder.0, name("a.example"), SystemTime::now()).unwrap();
+        let (certificate, key) = (folder.0.join(CERTIFICATE), folder.0.join(KEY));
+        let tls = RustlsConfig::from_pem_file(&certificate, &key).await.unwrap();
+        let mut read = changed_at(&certificate, &key);
+        let first = tls.get_inner();
+        reload(&tls, &certificate, &key, &mut read).await;
+        assert!(std::sync::Arc::ptr_eq(&first, &tls.get_inner()), "unchanged");
+
+        let set_time = |seconds| {
+            let file = fs::OpenOptions::new().write(true).open(&certificate).unwrap();
+            file.set_modified(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+        };
+        let good = fs::read(&certificate).unwrap();
+        fs::write(&certificate, "not yet whole").unwrap();
+        set_time(1000);
+        reload(&tls, &certificate, &key, &mut read).await;
+        assert!(std::sync::Arc::ptr_eq(&first, &tls.get_inner()), "unusable");
+        fs::write(&certificate, good).unwrap();
+        set_time(1000);
+        reload(&tls, &certificate, &key, &mut read).await;
+        assert!(!std::sync::Arc::ptr_eq(&first, &tls.get_inner()));
     }
 
     #[test]

@@ -60,8 +60,10 @@ pub(crate) async fn run(
             let close = converse(&hub, &seat, &mut sink, &mut stream, &mut outbox).await;
             tracing::debug!(room = &*seat.room.room_id, peer = &*seat.peer_id, ?close, "connection ends");
             hub.disconnect(seat);
-            if let Some(close) = close {
-                finish(&mut sink, &mut stream, Some(&mut outbox), close).await;
+            match close {
+                Some(close) => finish(&mut sink, &mut stream, Some(&mut outbox), close).await,
+                // The answer to the client's close still waits in the sink.
+                None => drop(timeout(CLOSE_WAIT, sink.flush()).await),
             }
         }
         Err(error) => finish(&mut sink, &mut stream, None, Close::Because(error)).await,
@@ -121,8 +123,8 @@ async fn read(hub: &Hub, seat: &Seat, stream: &mut Stream) -> Option<Close> {
             let message = format!("a message may have {} bytes", settings.max_message_bytes);
             return Some(because(ErrorKind::MessageTooLarge, message));
         }
-        if !confirmed {
-            seat.room.lock().confirm(seat.participant);
+        if !confirmed && let Some(mut room) = seat.lock() {
+            room.confirm(seat.participant);
             confirmed = true;
         }
         let Ok(text) = std::str::from_utf8(frame.payload()) else {
@@ -189,7 +191,9 @@ async fn finish(sink: &mut Sink, stream: &mut Stream, outbox: Option<&mut Outbox
 
 fn reject(seat: &Seat, error: Error, id: Option<u64>) {
     tracing::debug!(room = &*seat.room.room_id, peer = &*seat.peer_id, %error, "message rejected");
-    seat.room.lock().tell(seat.participant, &error.into_message(id));
+    if let Some(room) = seat.lock() {
+        room.tell(seat.participant, &error.into_message(id));
+    }
 }
 
 fn too_many(settings: &Settings) -> Error {

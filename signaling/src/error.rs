@@ -53,6 +53,8 @@ error_kinds! {
     PeerNotFound = "peer_not_found", 404, 4404;
     /// The peer's connection is lost; it may come back.
     PeerNotConnected = "peer_not_connected", 409, 4404;
+    /// The peer reads more slowly than it is sent to.
+    PeerBusy = "peer_busy", 409, 4429;
     /// No such track, or not the client's own.
     TrackNotFound = "track_not_found", 404, 4404;
     /// No such address.
@@ -71,9 +73,9 @@ error_kinds! {
     MessageTooLarge = "message_too_large", 413, 4413;
     /// The room has as many participants as it may have.
     RoomFull = "room_full", 409, 4423;
-    /// There are as many rooms as there may be.
+    /// There are as many rooms as there may be, or as many that stay when they are empty.
     TooManyRooms = "too_many_rooms", 503, 4424;
-    /// More messages than allowed.
+    /// More messages, or requests of one address, than allowed.
     RateLimited = "rate_limited", 429, 4429;
     /// The same resume token connected again.
     Replaced = "replaced", 409, 4440;

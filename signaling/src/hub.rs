@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind};
 use crate::link::{self, Close, Outbox};
 use crate::media::Media;
 use crate::protocol::{self, IceServer, LeaveReason, Limits};
-use crate::room::{Entrance, Room, Welcome};
+use crate::room::{Entrance, Room, RoomState, Welcome};
 use crate::settings::Settings;
 
 /// The longest room id, in bytes, and peer id, in characters (the media plane keeps 64 bytes for it).
@@ -44,6 +44,8 @@ pub struct Hub {
 struct Registry {
     stopping: bool,
     rooms: BTreeMap<Arc<str>, Arc<Room>>,
+    /// How many of them stay when they are empty.
+    permanent_rooms: usize,
     room_by_media_id: HashMap<RoomId, Arc<Room>>,
     room_by_participant: HashMap<ParticipantId, Arc<Room>>,
     stats_by_request: HashMap<RequestId, oneshot::Sender<Vec<ParticipantStats>>>,
@@ -71,6 +73,15 @@ pub struct Seat {
     pub peer_id: Arc<str>,
     /// The number of the connection: a participant who comes back has the same place and another number.
     pub(crate) connection: u64,
+}
+
+impl Seat {
+    /// The room, for as long as this connection has its place: one that was replaced, or lost, or whose participant is
+    /// gone, changes nothing any more.
+    pub(crate) fn lock(&self) -> Option<MutexGuard<'_, RoomState>> {
+        let room = self.room.lock();
+        room.is_current(self.participant, self.connection).then_some(room)
+    }
 }
 
 /// How many there are of what.
@@ -127,8 +138,12 @@ impl Hub {
                 peer: seat.peer_id.clone(),
             };
             if let Err(error) = self.media.command(seat.room.media_id, command).await {
-                self.remove(&seat, LeaveReason::ServerStopping);
+                self.remove_if(&seat, LeaveReason::ServerStopping, RoomState::is_current);
                 return Err(error);
+            }
+            // Whoever deleted the room meanwhile may have asked for the removal before the addition.
+            if !seat.room.lock().members.contains_key(&seat.participant) {
+                self.remove_from_media(seat.room.media_id, vec![seat.participant]);
             }
         }
         Ok((seat, outbox))
@@ -136,7 +151,7 @@ impl Hub {
 
     /// Gives up a place for good.
     pub fn leave(&self, seat: &Seat) {
-        self.remove(seat, LeaveReason::Left);
+        self.remove_if(seat, LeaveReason::Left, RoomState::is_current);
     }
 
     /// Notes that a connection is lost. Its place is kept for a while.
@@ -147,9 +162,7 @@ impl Hub {
         let hub = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_secs(u64::from(hub.settings.resume_seconds))).await;
-            if seat.room.lock().is_away(seat.participant, seat.connection) {
-                hub.remove(&seat, LeaveReason::TimedOut);
-            }
+            hub.remove_if(&seat, LeaveReason::TimedOut, RoomState::is_away);
         });
     }
 
@@ -200,6 +213,7 @@ impl Hub {
         let mut registry = self.registry.lock();
         let room = registry.rooms.remove(room_id).ok_or_else(|| no_such_room(room_id))?;
         let participants = room.lock().clear(&Error::new(ErrorKind::RoomDeleted, "the room was deleted"));
+        registry.permanent_rooms -= usize::from(room.permanent);
         registry.room_by_media_id.remove(&room.media_id);
         for participant in &participants {
             registry.room_by_participant.remove(participant);
@@ -261,8 +275,14 @@ impl Hub {
     /// Takes what the media plane reports.
     pub fn on_event(&self, event: Event) {
         match event {
-            Event::Answer { participant, request, result } => {
-                self.with_room_of(participant, |room| room.lock().on_answer(participant, request, result));
+            Event::Answer { participant, request, result, new_session } => {
+                self.with_room_of(participant, |room| {
+                    let mut room = room.lock();
+                    if new_session {
+                        room.on_new_session(participant);
+                    }
+                    room.on_answer(participant, request, result);
+                });
             }
             Event::Connection { participant, state } => {
                 self.with_room_of(participant, |room| room.lock().on_connection(participant, state));
@@ -299,10 +319,9 @@ impl Hub {
         RequestId(self.last_request.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// A name for people: without control characters and outer spaces; `None` when nothing remains.
+    /// A name for people: without what cannot be seen; `None` when nothing remains.
     pub(crate) fn check_name(&self, name: &str) -> Result<Option<String>, Error> {
-        let clean: String = name.chars().filter(|c| !c.is_control()).collect();
-        let clean = clean.trim();
+        let clean = crate::name::clean(name);
         let max = self.settings.max_name_chars;
         if clean.chars().count() > max {
             return Err(Error::new(
@@ -310,7 +329,7 @@ impl Hub {
                 format!("name: longer than {max} characters; choose a shorter one"),
             ));
         }
-        Ok((!clean.is_empty()).then(|| clean.to_owned()))
+        Ok((!clean.is_empty()).then_some(clean))
     }
 
     fn check_max_participants(&self, wanted: Option<u32>) -> Result<Option<u32>, Error> {
@@ -393,20 +412,39 @@ impl Hub {
                 format!("there are {max_rooms} rooms, as many as there may be"),
             ));
         }
+        let max_permanent = max_rooms.div_ceil(2);
+        if permanent && registry.permanent_rooms >= max_permanent {
+            let message = format!(
+                "{max_permanent} rooms made by requests are as many as there may be, so that joins can make rooms too; \
+                 delete one"
+            );
+            return Err(Error::new(ErrorKind::TooManyRooms, message));
+        }
         let room = Arc::new(Room::new(info, self.media.create_room(), permanent));
+        registry.permanent_rooms += usize::from(permanent);
         registry.rooms.insert(room.room_id.clone(), room.clone());
         registry.room_by_media_id.insert(room.media_id, room.clone());
         Ok(room)
     }
 
-    fn remove(&self, seat: &Seat, reason: LeaveReason) {
-        let removed = {
-            let mut registry = self.registry.lock();
-            let removed = seat.room.lock().remove(seat.participant, reason);
-            registry.room_by_participant.remove(&seat.participant);
-            registry.forget_if_empty(&seat.room);
-            removed
-        };
+    /// Removes a connection's participant for good, if `condition` holds; asked under the locks, so that nobody who
+    /// resumes at this moment is removed.
+    fn remove_if(
+        &self,
+        seat: &Seat,
+        reason: LeaveReason,
+        condition: fn(&RoomState, ParticipantId, u64) -> bool,
+    ) {
+        let mut registry = self.registry.lock();
+        let mut room = seat.room.lock();
+        if !condition(&room, seat.participant, seat.connection) {
+            return;
+        }
+        let removed = room.remove(seat.participant, reason);
+        drop(room);
+        registry.room_by_participant.remove(&seat.participant);
+        registry.forget_if_empty(&seat.room);
+        drop(registry);
         let Some(member) = removed else { return };
         if let Some(link) = member.link {
             link.close(Close::Left);

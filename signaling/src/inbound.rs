@@ -1,12 +1,12 @@
 //! What one client's message asks for, and doing it.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use veche_sfu_core::control::{Command, PublishedLabel, SectionLabels, Show, SlotWish, Subscription};
-use veche_sfu_core::ids::Mid;
+use veche_sfu_core::ids::{Mid, TrackId};
 
 use crate::error::{Error, ErrorKind};
 use crate::hub::{Hub, Seat};
@@ -15,6 +15,13 @@ use crate::room::media_events::{source, track_id};
 
 /// The longest `signal_type` between peers, in bytes.
 const MAX_SIGNAL_TYPE_BYTES: usize = 64;
+
+/// The largest message between peers, in bytes: an offer of one peer to another has a few KB.
+const MAX_RELAYED_BYTES: usize = 64 * 1024;
+
+/// Entries of a message's lists. A session has hardly more sections, and a page shows fewer people.
+const MAX_LABELS: usize = 256;
+const MAX_PINNED: usize = 128;
 
 /// An object whose values are as they were sent.
 pub(crate) type Envelope<'a> = BTreeMap<Cow<'a, str>, Cow<'a, RawValue>>;
@@ -32,8 +39,8 @@ pub async fn handle_text(hub: &Hub, seat: &Seat, text: &str) -> Result<(), (Erro
         check_room(&envelope, &seat.room.room_id)?;
         match string(&envelope, "target_peer_id")? {
             Some(target) => {
-                let message = relayed(envelope, &signal_type, Some(&seat.peer_id))?;
-                seat.room.lock().relay(&target, message)
+                let message = relayed(envelope, &signal_type, &seat.peer_id)?;
+                seat.lock().map_or(Ok(()), |room| room.relay(&target, message))
             }
             None => handle_message(hub, seat, parse(text, &signal_type)?).await,
         }
@@ -41,21 +48,20 @@ pub async fn handle_text(hub: &Hub, seat: &Seat, text: &str) -> Result<(), (Erro
     result.await.map_err(|error| (error, id))
 }
 
-/// The bytes of a message for a peer: unchanged but for `from_peer_id`, which only the server can set.
-pub(crate) fn relayed(
-    mut envelope: Envelope<'_>,
-    signal_type: &str,
-    from: Option<&str>,
-) -> Result<Bytes, Error> {
+/// The bytes of a message for a peer: unchanged but for `from_peer_id`, which only the server can set. It is always
+/// there, empty where nobody in the room sent the message: by it a client tells messages of peers from the server's.
+pub(crate) fn relayed(mut envelope: Envelope<'_>, signal_type: &str, from: &str) -> Result<Bytes, Error> {
     if signal_type.is_empty() || signal_type.len() > MAX_SIGNAL_TYPE_BYTES {
         return Err(bad(format!("signal_type: 1 to {MAX_SIGNAL_TYPE_BYTES} bytes, for example \"offer\"")));
     }
-    envelope.remove("from_peer_id");
-    if let Some(from) = from {
-        let from = serde_json::value::to_raw_value(from).expect("a string is JSON");
-        envelope.insert("from_peer_id".into(), Cow::Owned(from));
+    let from = serde_json::value::to_raw_value(from).expect("a string is JSON");
+    envelope.insert("from_peer_id".into(), Cow::Owned(from));
+    let message = serde_json::to_vec(&envelope).expect("an object of JSON values is JSON");
+    if message.len() > MAX_RELAYED_BYTES {
+        let message = format!("a message for a peer may have {MAX_RELAYED_BYTES} bytes; send less");
+        return Err(Error::new(ErrorKind::MessageTooLarge, message));
     }
-    Ok(serde_json::to_vec(&envelope).expect("an object of JSON values is JSON").into())
+    Ok(message.into())
 }
 
 async fn handle_message(hub: &Hub, seat: &Seat, message: ClientMessage) -> Result<(), Error> {
@@ -65,7 +71,7 @@ async fn handle_message(hub: &Hub, seat: &Seat, message: ClientMessage) -> Resul
         ClientMessage::IceCandidate { .. } => Ok(()),
         ClientMessage::Mute { track_id, muted } => handle_mute(hub, seat, &track_id, muted).await,
         ClientMessage::Subscribe(subscribe) => {
-            let subscription = subscription(seat, subscribe)?;
+            let Some(subscription) = subscription(seat, &subscribe)? else { return Ok(()) };
             command(hub, seat, Command::Subscribe { participant: seat.participant, subscription }).await
         }
         ClientMessage::Update { name, metadata } => handle_update(hub, seat, name.as_deref(), metadata),
@@ -74,7 +80,9 @@ async fn handle_message(hub: &Hub, seat: &Seat, message: ClientMessage) -> Resul
             Ok(())
         }
         ClientMessage::Ping { id } => {
-            seat.room.lock().tell(seat.participant, &ServerMessage::Pong { id });
+            if let Some(room) = seat.lock() {
+                room.tell(seat.participant, &ServerMessage::Pong { id });
+            }
             Ok(())
         }
     }
@@ -83,7 +91,7 @@ async fn handle_message(hub: &Hub, seat: &Seat, message: ClientMessage) -> Resul
 async fn handle_offer(hub: &Hub, seat: &Seat, offer: ClientOffer) -> Result<(), Error> {
     let labels = section_labels(&offer)?;
     let request = hub.next_request();
-    match seat.room.lock().members.get_mut(&seat.participant) {
+    match seat.lock().as_mut().and_then(|room| room.members.get_mut(&seat.participant)) {
         Some(member) => member.open_offer(request, offer.id)?,
         None => return Ok(()),
     }
@@ -92,18 +100,19 @@ async fn handle_offer(hub: &Hub, seat: &Seat, offer: ClientOffer) -> Result<(), 
 }
 
 async fn handle_mute(hub: &Hub, seat: &Seat, name: &str, muted: bool) -> Result<(), Error> {
-    let is_own = |track: &_| {
-        seat.room
-            .lock()
-            .members
-            .get(&seat.participant)
-            .is_some_and(|member| member.tracks.contains_key(track))
-    };
-    let track = track_id(name).filter(is_own).ok_or_else(|| {
+    let Some(track) = own_track(seat, name)? else { return Ok(()) };
+    command(hub, seat, Command::SetMuted { participant: seat.participant, track, muted }).await
+}
+
+/// `None` when the connection has lost its place.
+fn own_track(seat: &Seat, name: &str) -> Result<Option<TrackId>, Error> {
+    let Some(room) = seat.lock() else { return Ok(None) };
+    let member = room.members.get(&seat.participant);
+    let is_own = |track: &_| member.is_some_and(|member| member.tracks.contains_key(track));
+    track_id(name).filter(is_own).map(Some).ok_or_else(|| {
         let message = "track_id: not one of your own tracks; take it from a `track` message";
         Error::new(ErrorKind::TrackNotFound, message)
-    })?;
-    command(hub, seat, Command::SetMuted { participant: seat.participant, track, muted }).await
+    })
 }
 
 fn handle_update(
@@ -123,7 +132,9 @@ fn handle_update(
         let message = format!("metadata: larger than {max} bytes of JSON; send less");
         return Err(Error::new(ErrorKind::MessageTooLarge, message));
     }
-    seat.room.lock().update(seat.participant, name, metadata);
+    if let Some(mut room) = seat.lock() {
+        room.update(seat.participant, name, metadata);
+    }
     Ok(())
 }
 
@@ -146,6 +157,8 @@ fn parse(text: &str, signal_type: &str) -> Result<ClientMessage, Error> {
 }
 
 fn section_labels(offer: &ClientOffer) -> Result<SectionLabels, Error> {
+    at_most(MAX_LABELS, offer.tracks.len(), "tracks")?;
+    at_most(MAX_LABELS, offer.pairs.len(), "pairs")?;
     let published = offer.tracks.iter().map(|track| {
         let mid = mid(&track.mid, "tracks")?;
         Ok(PublishedLabel { mid, source: source(track.source), muted: track.muted })
@@ -157,15 +170,25 @@ fn section_labels(offer: &ClientOffer) -> Result<SectionLabels, Error> {
     })
 }
 
-/// Pinned participants who have left meanwhile are passed over: the client cannot know yet.
-fn subscription(seat: &Seat, subscribe: Subscribe) -> Result<Subscription, Error> {
+/// Pinned participants who have left meanwhile are passed over: the client cannot know yet. `None` when the connection
+/// has lost its place.
+fn subscription(seat: &Seat, subscribe: &Subscribe) -> Result<Option<Subscription>, Error> {
+    at_most(MAX_LABELS, subscribe.slots.len(), "slots")?;
+    at_most(MAX_PINNED, subscribe.pinned.len(), "pinned")?;
     let auto = subscribe.mode == SubscribeMode::Auto;
-    let pinned = {
-        let room = seat.room.lock();
-        subscribe.pinned.iter().filter_map(|peer_id| room.find_peer(peer_id)).collect()
-    };
-    let wishes = subscribe.slots.into_iter().map(|slot| slot_wish(&slot, auto)).collect::<Result<_, _>>()?;
-    Ok(Subscription { auto, pinned, wishes })
+    let mut wished = HashSet::new();
+    let slots = subscribe.slots.iter().filter(|slot| wished.insert(slot.mid.as_str()));
+    let wishes = slots.map(|slot| slot_wish(slot, auto)).collect::<Result<_, _>>()?;
+    let Some(room) = seat.lock() else { return Ok(None) };
+    let mut seen = HashSet::new();
+    let pinned = subscribe.pinned.iter().filter_map(|peer_id| room.find_peer(peer_id));
+    let pinned = pinned.filter(|participant| seen.insert(*participant)).collect();
+    Ok(Some(Subscription { auto, pinned, wishes }))
+}
+
+fn at_most(max: usize, count: usize, field: &str) -> Result<(), Error> {
+    let fits = count <= max;
+    fits.then_some(()).ok_or_else(|| bad(format!("{field}: {count} are too many; send at most {max}")))
 }
 
 fn slot_wish(slot: &WantedSlot, auto: bool) -> Result<SlotWish, Error> {

@@ -11,6 +11,7 @@ pub mod hub;
 pub mod inbound;
 pub mod link;
 pub mod media;
+mod name;
 mod origin;
 pub mod protocol;
 mod rate;
@@ -36,11 +37,16 @@ pub struct Signaling {
 }
 
 impl Signaling {
-    /// Starts it on the current tokio runtime: it takes the media plane's events from now on.
-    pub fn start(settings: Settings, media: Media, events: flume::Receiver<Event>) -> Self {
+    /// Starts it on the current tokio runtime: it takes the media plane's events from now on, in a task that ends only
+    /// with the media plane, or by a bug; then calls go on as they are, but nothing new is told.
+    pub fn start(
+        settings: Settings,
+        media: Media,
+        events: flume::Receiver<Event>,
+    ) -> (Self, tokio::task::JoinHandle<()>) {
         let hub = Arc::new(Hub::new(settings, media));
-        tokio::spawn(events::pump(Arc::downgrade(&hub), events));
-        Self { hub }
+        let pump = tokio::spawn(events::pump(Arc::downgrade(&hub), events));
+        (Self { hub }, pump)
     }
 
     /// Everything below `/realtime`, and `/health`.

@@ -78,6 +78,17 @@ impl Link {
         let _ = self.sender.send((Outgoing::Message(message), cost));
     }
 
+    /// Queues a message of another client, which may take only half of the queue, so that no client can cut another
+    /// off. `false`: there is no room for it now. The room's lock keeps others from sending meanwhile.
+    pub(crate) fn send_relayed(&self, message: Bytes) -> bool {
+        let cost = message.len() + MESSAGE_OVERHEAD;
+        let fits = self.shared.queued.load(Ordering::Relaxed) + cost <= self.shared.limit / 2;
+        if fits {
+            self.send(message);
+        }
+        fits
+    }
+
     /// Queues the first message, which tells the whole state of the room. It is not counted: a large room must not
     /// cut whoever comes.
     pub(crate) fn send_first(&self, message: Bytes) {
@@ -119,6 +130,21 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn messages_of_other_clients_take_half_of_the_queue_and_cut_nobody() {
+        let (link, mut outbox) = link(4 * (10 + MESSAGE_OVERHEAD));
+        let message = Bytes::from_static(b"0123456789");
+        assert!(link.send_relayed(message.clone()));
+        assert!(link.send_relayed(message.clone()));
+        assert!(!link.send_relayed(message.clone()));
+        link.send(message.clone());
+        link.send(message.clone());
+        for _ in 0..4 {
+            assert_eq!(outbox.try_next(), Some(Outgoing::Message(message.clone())));
+        }
+        assert!(link.send_relayed(message));
+    }
 
     #[tokio::test]
     async fn a_reader_gets_everything_in_order_and_a_slow_one_is_cut() {

@@ -2,7 +2,7 @@
 //! `web/sdk/src/protocol.ts`, by `cargo test -p veche-signaling export -- --ignored`), and described in PROTOCOL.md.
 //!
 //! Every message is an object with a `signal_type`. A message with a `target_peer_id` is for that peer and is relayed
-//! with a `from_peer_id`; one without is for the server.
+//! with a `from_peer_id`; one without is for, or from, the server.
 
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
@@ -266,7 +266,7 @@ pub struct Joined {
 pub struct Limits {
     /// The largest signaling message, in bytes.
     pub max_signal_bytes: u32,
-    /// The largest data channel message, in bytes; larger ones go in fragments.
+    /// The largest data channel message with its header (up to 66 bytes); larger ones go in fragments.
     pub max_data_message_bytes: u32,
     /// The largest message that may be sent in fragments, in bytes.
     pub max_fragmented_bytes: u32,
@@ -470,7 +470,7 @@ pub struct PeerMessage {
     pub signal_type: String,
     /// For whom.
     pub target_peer_id: String,
-    /// From whom; set by the server.
+    /// From whom. The server sets it in every message that it relays; empty: over HTTP, from nobody in the room.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
     pub from_peer_id: Option<String>,

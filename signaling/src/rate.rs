@@ -1,6 +1,11 @@
-//! A token bucket for the messages of one connection.
+//! Token buckets: for the messages of one connection, and for the requests of each client address.
 
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
+
+/// Addresses whose requests are counted at once.
+const MAX_ADDRESSES: usize = 10_000;
 
 /// What to do with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +39,12 @@ impl TokenBucket {
         Self { per_second: f64::from(per_second), burst, tokens: burst, filled_at: now, dropped: 0 }
     }
 
+    /// Whether it holds as much as a new one.
+    fn is_full(&self, now: Instant) -> bool {
+        let elapsed = now.saturating_duration_since(self.filled_at);
+        self.tokens + elapsed.as_secs_f64() * self.per_second >= self.burst
+    }
+
     /// Decides about one message. As many dropped messages as the burst is large, in one row, are too many.
     pub(crate) fn handle_message(&mut self, now: Instant) -> Verdict {
         let elapsed = now.saturating_duration_since(self.filled_at).min(Duration::from_hours(1));
@@ -54,9 +65,64 @@ impl TokenBucket {
     }
 }
 
+/// The requests that each client address may still make.
+#[derive(Debug)]
+pub(crate) struct AddressBuckets {
+    per_second: u32,
+    burst: u32,
+    buckets: HashMap<IpAddr, TokenBucket>,
+}
+
+impl AddressBuckets {
+    /// Nobody has asked yet.
+    pub(crate) fn new(per_second: u32, burst: u32) -> Self {
+        Self { per_second, burst, buckets: HashMap::new() }
+    }
+
+    /// Whether a request of this address may pass. When too many addresses ask at once all are forgotten: a flood from
+    /// everywhere is not stopped by counting, and must not lock out the others.
+    pub(crate) fn take(&mut self, address: IpAddr, now: Instant) -> bool {
+        let address = subscriber(address);
+        if self.buckets.len() >= MAX_ADDRESSES && !self.buckets.contains_key(&address) {
+            self.buckets.retain(|_, bucket| !bucket.is_full(now));
+            if self.buckets.len() >= MAX_ADDRESSES {
+                self.buckets.clear();
+            }
+        }
+        let new = || TokenBucket::new(self.per_second, self.burst, now);
+        self.buckets.entry(address).or_insert_with(new).handle_message(now) == Verdict::Take
+    }
+}
+
+/// Who has one IPv6 address has its /64 (RFC 6177).
+fn subscriber(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_address_has_its_own_requests_and_their_number_is_bounded() {
+        let start = Instant::now();
+        let mut buckets = AddressBuckets::new(1, 2);
+        let mut take = |address: &str, now| buckets.take(address.parse().unwrap(), now);
+        assert_eq!([take("192.0.2.1", start), take("192.0.2.1", start)], [true, true]);
+        assert!(!take("::ffff:192.0.2.1", start));
+        assert!(take("192.0.2.2", start));
+        assert!(take("192.0.2.1", start + Duration::from_secs(1)));
+        assert_eq!([take("2001:db8::1", start), take("2001:db8::2", start)], [true, true]);
+        assert!(!take("2001:db8::3", start));
+        assert!(take("2001:db8:0:1::3", start));
+        for index in 0..3 * MAX_ADDRESSES as u32 {
+            assert!(buckets.take(IpAddr::from(index.to_be_bytes()), start));
+            assert!(buckets.buckets.len() <= MAX_ADDRESSES);
+        }
+    }
 
     #[test]
     fn a_burst_passes_then_messages_drop_and_a_patient_client_is_forgiven() {

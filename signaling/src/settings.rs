@@ -30,6 +30,11 @@ pub struct Settings {
     pub messages_per_second: u32,
     /// How many messages a client may send at once.
     pub message_burst: u32,
+    /// How many HTTP requests, WebSocket handshakes too, one client address may make in a second, on average; 0 for any
+    /// number.
+    pub requests_per_second: u32,
+    /// How many HTTP requests one client address may make at once.
+    pub request_burst: u32,
     /// The longest name of a participant or a room, in characters.
     pub max_name_chars: usize,
     /// The largest `metadata` of a participant, in bytes of JSON.
@@ -60,6 +65,8 @@ impl Default for Settings {
             max_queued_bytes: 4 * 1024 * 1024,
             messages_per_second: 50,
             message_burst: 200,
+            requests_per_second: 50,
+            request_burst: 1000,
             max_name_chars: 64,
             max_metadata_bytes: 8 * 1024,
             stun_servers: Vec::new(),
@@ -83,8 +90,8 @@ impl Settings {
             ("heartbeat_seconds", self.heartbeat_seconds as usize),
             ("messages_per_second", self.messages_per_second as usize),
             ("message_burst", self.message_burst as usize),
+            ("request_burst", self.request_burst as usize),
             ("max_name_chars", self.max_name_chars),
-            ("max_data_message_bytes", self.max_data_message_bytes as usize),
         ];
         if let Some((field, _)) = positive.into_iter().find(|&(_, value)| value == 0) {
             return Err((field, "must be at least 1".into()));
@@ -101,6 +108,9 @@ impl Settings {
                 "max_message_bytes",
                 format!("must be 1024 to {}, for example 262144", Self::MAX_MESSAGE_BYTES),
             ));
+        }
+        if self.max_data_message_bytes < 1024 {
+            return Err(("max_data_message_bytes", "must be at least 1024, for example 262144".into()));
         }
         if self.max_queued_bytes < self.max_message_bytes as usize {
             return Err((
@@ -136,6 +146,11 @@ mod tests {
         assert_eq!(
             field(Settings { max_message_bytes: 2 << 20, ..Settings::default() }),
             "max_message_bytes"
+        );
+        let max_data_message_bytes = 100;
+        assert_eq!(
+            field(Settings { max_data_message_bytes, ..Settings::default() }),
+            "max_data_message_bytes"
         );
         assert_eq!(field(Settings { max_queued_bytes: 1, ..Settings::default() }), "max_queued_bytes");
         let stun_servers = vec!["stun.example".to_owned()];

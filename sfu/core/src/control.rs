@@ -130,6 +130,8 @@ pub enum Event {
         request: RequestId,
         /// The SDP answer, or why there is none; then the session stays as it was.
         result: Result<String, OfferError>,
+        /// Whether the offer began a new session: slots, tracks and transport of the one before are gone.
+        new_session: bool,
     },
     /// The participant's media connection came or went.
     Connection {

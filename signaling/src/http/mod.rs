@@ -10,14 +10,17 @@ mod rooms;
 mod signal;
 mod websocket;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{DefaultBodyLimit, FromRef, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRef, Request, State};
 use axum::http::{HeaderValue, Method, Uri, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
+use parking_lot::Mutex;
 use serde::Serialize;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa::openapi::OpenApi as OpenApiDocument;
@@ -30,6 +33,7 @@ use crate::error::{Error, ErrorKind};
 use crate::hub::Hub;
 use crate::origin;
 use crate::protocol::ErrorBody;
+use crate::rate::AddressBuckets;
 use crate::settings::Settings;
 
 /// Compressors that wait for their next message, shared by all connections.
@@ -43,6 +47,9 @@ pub(crate) struct Api {
     started_at: Instant,
     document: Arc<OpenApiDocument>,
 }
+
+/// What each client address may still ask.
+type Limiter = Arc<Mutex<AddressBuckets>>;
 
 /// The body of every error.
 #[derive(Debug, Serialize, ToSchema)]
@@ -64,15 +71,18 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
     env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
     let cors = cors(&hub.settings);
     let body_limit = DefaultBodyLimit::max(hub.settings.max_message_bytes as usize);
+    let limiter = limiter(&hub.settings);
     let deflate = DeflatePool::new(POOLED_COMPRESSORS);
     let api = Api { hub, deflate, started_at: Instant::now(), document: Arc::new(document) };
-    routes
+    let mut router = routes
         .route("/realtime", any(not_found))
         .route("/realtime/{*path}", any(not_found))
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(body_limit)
-        .layer(cors)
-        .with_state(api)
+        .layer(body_limit);
+    if let Some(limiter) = limiter {
+        router = router.layer(middleware::from_fn_with_state(limiter, limit));
+    }
+    router.layer(cors).with_state(api)
 }
 
 /// What stands in for the routes when they are switched off.
@@ -82,6 +92,7 @@ pub fn disabled_router() -> Router {
     }
     Router::new()
         .route("/health", get(health::alive).fallback(method_not_allowed))
+        .route("/realtime/webrtc", any(disabled))
         .route("/realtime/webrtc/{*path}", any(disabled))
         .route("/realtime", any(not_found))
         .route("/realtime/{*path}", any(not_found))
@@ -118,6 +129,23 @@ async fn method_not_allowed(method: Method) -> Error {
     Error::new(ErrorKind::MethodNotAllowed, message)
 }
 
+fn limiter(settings: &Settings) -> Option<Limiter> {
+    let Settings { requests_per_second, request_burst, .. } = *settings;
+    let buckets = || Arc::new(Mutex::new(AddressBuckets::new(requests_per_second, request_burst)));
+    (requests_per_second > 0).then(buckets)
+}
+
+/// Answers 429 to an address that asks too often. The address is known where the server is started with
+/// `into_make_service_with_connect_info`.
+async fn limit(State(limiter): State<Limiter>, request: Request, next: Next) -> Response {
+    let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    if address.is_some_and(|address| !limiter.lock().take(address, Instant::now())) {
+        let message = "too many requests from this address; try again in some seconds";
+        return Error::new(ErrorKind::RateLimited, message).into_response();
+    }
+    next.run(request).await
+}
+
 fn cors(settings: &Settings) -> CorsLayer {
     let allowed = settings.allowed_origins.clone();
     let is_allowed = move |origin: &HeaderValue, _: &_| origin::is_listed(origin, &allowed);
@@ -125,6 +153,7 @@ fn cors(settings: &Settings) -> CorsLayer {
         .allow_origin(AllowOrigin::predicate(is_allowed))
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
+        .expose_headers([header::LOCATION])
 }
 
 impl IntoResponse for Error {

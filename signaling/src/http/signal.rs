@@ -43,7 +43,7 @@ pub(crate) struct Sent {
     delivered: bool,
 }
 
-/// Sends a signal to a peer; it gets it without a `from_peer_id`.
+/// Sends a signal to a peer; it gets it with an empty `from_peer_id`.
 #[utoipa::path(
     post,
     path = "/realtime/webrtc/signal",
@@ -52,7 +52,8 @@ pub(crate) struct Sent {
         (status = 202, description = "On its way", body = Sent),
         (status = 400, description = "A field is wrong", body = ErrorAnswer),
         (status = 404, description = "No such room or peer", body = ErrorAnswer),
-        (status = 409, description = "The peer's connection is lost", body = ErrorAnswer),
+        (status = 409, description = "The peer's connection is lost, or it reads too slowly", body = ErrorAnswer),
+        (status = 413, description = "The signal is too large", body = ErrorAnswer),
     )
 )]
 pub(crate) async fn send(
@@ -68,7 +69,7 @@ pub(crate) async fn send(
     let (room_id, target, signal_type) =
         (needed("room_id")?, needed("target_peer_id")?, needed("signal_type")?);
     let room = hub.room(&room_id)?;
-    let message: Bytes = inbound::relayed(envelope, &signal_type, None)?;
+    let message: Bytes = inbound::relayed(envelope, &signal_type, "")?;
     room.lock().relay(&target, message)?;
     Ok((StatusCode::ACCEPTED, Json(Sent { delivered: true })))
 }

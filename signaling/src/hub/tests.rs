@@ -130,3 +130,77 @@ async fn a_media_plane_that_has_stopped_takes_nobody_in() {
     assert_eq!(error.kind, ErrorKind::ServerStopping);
     assert_eq!(story.hub.counts().rooms, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_was_replaced_or_lost_changes_nothing_any_more() {
+    let story = Story::new();
+    let (replaced, mut first, joined) = story.join("anna", None).await;
+    let (seat, _second, again) = story.join("anna", Some(token(&joined))).await;
+    story.commands.drain();
+    for text in [
+        r#"{"signal_type":"update","name":"Mallory"}"#,
+        r#"{"signal_type":"subscribe","slots":[]}"#,
+        r#"{"signal_type":"offer","sdp":""}"#,
+        r#"{"signal_type":"x","target_peer_id":"anna"}"#,
+        r#"{"signal_type":"leave"}"#,
+    ] {
+        crate::inbound::handle_text(&story.hub, &replaced, text).await.unwrap();
+    }
+    assert!(story.commands.is_empty());
+    assert_eq!(story.hub.counts().participants, 1);
+    assert_eq!(seat.room.lock().participants()[0].name, "anna");
+    assert!(matches!(first.try_next(), Some(Outgoing::Close(_))));
+    assert!(first.try_next().is_none());
+
+    story.hub.disconnect(seat.clone());
+    crate::inbound::handle_text(&story.hub, &seat, r#"{"signal_type":"leave"}"#).await.unwrap();
+    let (_, _, resumed) = story.join("anna", Some(token(&again))).await;
+    assert_eq!(resumed["resumed"], true);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_deleted_with_a_room_while_coming_in_does_not_stay_in_the_media_plane() {
+    let (media, commands) = Media::queue(1);
+    let hub = Arc::new(Hub::new(Settings::default(), media));
+    let request = |peer_id: &str| JoinRequest {
+        room_id: ROOM.into(),
+        peer_id: Some(peer_id.into()),
+        ..JoinRequest::default()
+    };
+    hub.join(&request("anna")).await.unwrap();
+    // The queue is full: boris waits with the addition, while the room goes.
+    let joining = tokio::spawn({
+        let (hub, request) = (hub.clone(), request("boris"));
+        async move { hub.join(&request).await.map(|(seat, _)| seat.participant) }
+    });
+    sleep(Duration::from_millis(1)).await;
+    hub.delete_room(ROOM).unwrap();
+    let mut there = std::collections::HashSet::new();
+    while let Ok(Ok((_, command))) = tokio::time::timeout(Duration::from_secs(1), commands.recv_async()).await
+    {
+        match command {
+            Command::AddParticipant { participant, .. } => there.insert(participant),
+            Command::RemoveParticipant { participant } => there.remove(&participant),
+            other => panic!("{other:?}"),
+        };
+    }
+    joining.await.unwrap().unwrap();
+    assert!(there.is_empty(), "{there:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_reads_slowly_is_busy_and_not_cut() {
+    let (media, _commands) = Media::queue(64);
+    let hub = Arc::new(Hub::new(Settings { max_queued_bytes: 4000, ..Settings::default() }, media));
+    let story = Story { hub, commands: flume::bounded(1).1 };
+    let (_slow, outbox, _) = story.join("slow", None).await;
+    let (fast, _outbox, _) = story.join("fast", None).await;
+    let text = r#"{"signal_type":"x","target_peer_id":"slow"}"#;
+    let mut told = Ok(());
+    for _ in 0..100 {
+        told = told.and(crate::inbound::handle_text(&story.hub, &fast, text).await);
+    }
+    assert_eq!(told.unwrap_err().0.kind, ErrorKind::PeerBusy);
+    let cut = tokio::time::timeout(Duration::from_secs(1), outbox.overflow()).await;
+    assert!(cut.is_err(), "the slow client is not cut");
+}

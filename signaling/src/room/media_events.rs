@@ -18,6 +18,13 @@ use crate::protocol::{
 const MAX_SLOTS: usize = 1024;
 
 impl RoomState {
+    /// Nothing is left of the session before: a `joined` must not tell its slots and state.
+    pub(crate) fn on_new_session(&mut self, id: ParticipantId) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        member.slots.clear();
+        member.media_state = None;
+    }
+
     pub(crate) fn on_answer(
         &mut self,
         id: ParticipantId,
@@ -41,7 +48,7 @@ impl RoomState {
                 tracing::debug!(peer = &*member.peer_id, ?reason, "a media connection failed");
             }
             let state = media_state(state);
-            member.media_state = Some(state);
+            member.media_state = (!closed).then_some(state);
             // Whoever closed it has a reason, such as a new one. Told of the old one's end they would take it for the
             // new one's, and make yet another.
             if closed {
@@ -54,7 +61,10 @@ impl RoomState {
     pub(crate) fn on_track(&mut self, id: ParticipantId, info: &TrackInfo) {
         let Some(member) = self.members.get_mut(&id) else { return };
         let track = track(info);
-        member.tracks.insert(info.id, track.clone());
+        // The media plane tells all tracks again after each offer.
+        if member.tracks.insert(info.id, track.clone()).as_ref() == Some(&track) {
+            return;
+        }
         let peer_id = member.peer_id.to_string();
         self.tell_all(&ServerMessage::Track { peer_id, track });
     }

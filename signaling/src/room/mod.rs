@@ -154,6 +154,11 @@ impl RoomState {
         Some(peer_id)
     }
 
+    /// Whether this connection has the participant's place now.
+    pub(crate) fn is_current(&self, id: ParticipantId, connection: u64) -> bool {
+        self.members.get(&id).is_some_and(|member| member.connection == connection && member.link.is_some())
+    }
+
     /// A client that resumed has shown that it lives: the token before the current one dies.
     pub(crate) fn confirm(&mut self, id: ParticipantId) {
         let previous = self.members.get_mut(&id).and_then(|member| member.previous_token.take());
@@ -243,8 +248,11 @@ impl RoomState {
             let message = format!("the connection of `{target}` is lost; try again when they are back");
             Error::new(ErrorKind::PeerNotConnected, message)
         })?;
-        link.send(message);
-        Ok(())
+        let busy = || {
+            let message = format!("`{target}` reads more slowly than it is sent to; try again in a moment");
+            Error::new(ErrorKind::PeerBusy, message)
+        };
+        link.send_relayed(message).then_some(()).ok_or_else(busy)
     }
 
     /// The participant with this peer id.

@@ -99,10 +99,43 @@ async fn a_signal_over_http_reaches_its_peer() {
         json!({ "room_id": "tea", "target_peer_id": "anna", "signal_type": "offer", "sdp": "v=0" });
     let sent = server.request("POST", "/realtime/webrtc/signal", Some(signal.clone())).await;
     assert_eq!((sent.status, sent.body), (202, json!({ "delivered": true })));
+    signal["from_peer_id"] = json!("");
     assert_eq!(anna.receive().await, signal);
+    signal["from_peer_id"] = json!("boris");
+    server.request("POST", "/realtime/webrtc/signal", Some(signal.clone())).await;
+    assert_eq!(anna.receive().await["from_peer_id"], "", "only the server says who sends");
     signal["target_peer_id"] = json!("boris");
     let lost = server.request("POST", "/realtime/webrtc/signal", Some(signal)).await;
     assert_eq!((lost.status, &lost.body["error"]["code"]), (404, &json!("peer_not_found")));
+}
+
+#[tokio::test]
+async fn an_address_that_asks_too_often_is_told_so() {
+    let settings = Settings { requests_per_second: 1, request_burst: 3, ..Settings::default() };
+    let server = Server::start(settings).await;
+    for _ in 0..3 {
+        assert_eq!(server.request("GET", ROOMS, None).await.status, 200);
+    }
+    let refused = server.request("GET", ROOMS, None).await;
+    assert_eq!((refused.status, &refused.body["error"]["code"]), (429, &json!("rate_limited")));
+    let server =
+        Server::start(Settings { requests_per_second: 0, request_burst: 1, ..Settings::default() }).await;
+    for _ in 0..3 {
+        assert_eq!(server.request("GET", ROOMS, None).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn rooms_that_stay_leave_half_of_the_rooms_to_others() {
+    let server = Server::start(Settings { max_rooms: 3, ..Settings::default() }).await;
+    for room in ["a", "b"] {
+        assert_eq!(server.request("POST", ROOMS, Some(json!({ "room_id": room }))).await.status, 201);
+    }
+    let refused = server.request("POST", ROOMS, Some(json!({ "room_id": "c" }))).await;
+    assert_eq!((refused.status, &refused.body["error"]["code"]), (503, &json!("too_many_rooms")));
+    server.join("room_id=c").await;
+    assert_eq!(server.request("DELETE", &format!("{ROOMS}/a"), None).await.status, 204);
+    assert_eq!(server.request("POST", ROOMS, Some(json!({ "room_id": "a" }))).await.status, 201);
 }
 
 #[tokio::test]

@@ -39,10 +39,10 @@ impl Server {
     pub(crate) async fn start(settings: Settings) -> Self {
         let (media, commands) = Media::queue(1024);
         let (events, receiver) = flume::bounded(1024);
-        let signaling = Signaling::start(settings, media, receiver);
+        let (signaling, _) = Signaling::start(settings, media, receiver);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = signaling.router();
+        let router = signaling.router().into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { signaling, address, commands, events }
     }

@@ -148,6 +148,10 @@ async fn the_sample_page_of_the_contract_works_as_it_stands() {
     assert_eq!((&error["error"]["code"], &error["id"]), (&json!("peer_not_found"), &json!(5)));
     caller.send(json!({ "signal_type": "offer", "target_peer_id": "peer_456", "room_id": "other" })).await;
     assert_eq!(caller.error().await, "wrong_room");
+    caller
+        .send(json!({ "signal_type": "x", "target_peer_id": "peer_456", "data": "x".repeat(70_000) }))
+        .await;
+    assert_eq!(caller.error().await, "message_too_large");
 }
 
 #[tokio::test]
@@ -171,6 +175,15 @@ async fn nonsense_is_answered_and_the_connection_goes_on() {
     ] {
         anna.send_text(nonsense).await;
         assert_eq!(anna.error().await, "bad_message", "{nonsense}");
+    }
+    for (signal_type, list, entry, max) in [
+        ("subscribe", "slots", json!({ "mid": "0" }), 256),
+        ("subscribe", "pinned", json!("anna"), 128),
+        ("offer", "tracks", json!({ "mid": "0", "source": "camera" }), 256),
+        ("offer", "pairs", json!({ "audio": "0", "video": "1" }), 256),
+    ] {
+        anna.send(json!({ "signal_type": signal_type, "sdp": "", list: vec![entry; max + 1] })).await;
+        assert_eq!(anna.error().await, "bad_message", "{list}");
     }
     anna.send_binary(b"{}").await;
     assert_eq!(anna.error().await, "bad_message");
@@ -228,13 +241,15 @@ async fn offers_subscriptions_and_mutes_reach_the_media_plane_and_its_answers_co
         ("v=0", Source::Screen, true)
     );
     assert_eq!(labels.pairs, [(Mid::new("2").unwrap(), Mid::new("3").unwrap())]);
-    server.event(Event::Answer { participant, request, result: Ok("v=0 answer".into()) }).await;
+    server
+        .event(Event::Answer { participant, request, result: Ok("v=0 answer".into()), new_session: true })
+        .await;
     assert_eq!(anna.receive().await, json!({ "signal_type": "answer", "sdp": "v=0 answer", "id": 3 }));
 
     anna.send(json!({ "signal_type": "offer", "id": 4, "sdp": "bad" })).await;
     let Command::Offer { request, .. } = server.command().await else { panic!() };
     let error = OfferError { line: 12, reason: "no such codec".into() };
-    server.event(Event::Answer { participant, request, result: Err(error) }).await;
+    server.event(Event::Answer { participant, request, result: Err(error), new_session: false }).await;
     let error = anna.expect("error").await;
     assert_eq!(error["id"], 4);
     assert_eq!(error["error"], json!({ "code": "offer_invalid", "message": "SDP line 12: no such codec" }));
@@ -250,8 +265,9 @@ async fn offers_subscriptions_and_mutes_reach_the_media_plane_and_its_answers_co
     let command = server.command().await;
     assert!(matches!(command, Command::SetMuted { track: TrackId(7), muted: true, .. }), "{command:?}");
 
-    anna.send(json!({ "signal_type": "subscribe", "mode": "manual", "pinned": ["anna", "gone"], "slots": [
-        { "mid": "3", "track_id": "TR7", "width": 640, "height": 360 }, { "mid": "4", "track_id": "" }, { "mid": "5" }
+    anna.send(json!({ "signal_type": "subscribe", "mode": "manual", "pinned": ["anna", "gone", "anna"], "slots": [
+        { "mid": "3", "track_id": "TR7", "width": 640, "height": 360 }, { "mid": "4", "track_id": "" }, { "mid": "5" },
+        { "mid": "3" }
     ] }))
     .await;
     let Command::Subscribe { subscription, .. } = server.command().await else { panic!() };
@@ -329,6 +345,40 @@ async fn a_lost_connection_is_resumed_with_everything_it_had() {
     assert_eq!(anna.expect("participant-updated").await["participant"]["connected"], true);
     boris.round_trip().await;
     assert!(server.commands.is_empty(), "the media plane need not know");
+}
+
+#[tokio::test]
+async fn a_new_session_has_none_of_the_slots_and_states_of_the_one_before() {
+    let server = Server::start(Settings::default()).await;
+    let (mut anna, joined) = server.join("room_id=tea&peer_id=anna").await;
+    let participant = added(&server).await;
+    server.event(Event::Connection { participant, state: ConnectionState::Connected }).await;
+    anna.expect("connection").await;
+    let shows = Some(SlotSource { participant, track: TrackId(1), rtp_timestamp: 960 });
+    let change = SlotChange { mid: Mid::new("2").unwrap(), shows, reason: None };
+    server.event(Event::Slots { participant, changes: vec![change] }).await;
+    anna.expect("slots").await;
+    anna.send(json!({ "signal_type": "offer", "sdp": "v=0" })).await;
+    let Command::Offer { request, .. } = server.command().await else { panic!() };
+    server.event(Event::Answer { participant, request, result: Ok("v=0".into()), new_session: true }).await;
+    anna.expect("answer").await;
+    let token = joined["resume_token"].as_str().unwrap();
+    let (mut anna, again) = server.join(&format!("room_id=tea&resume_token={token}")).await;
+    assert_eq!((&again["resumed"], &again["slots"]), (&json!(true), &json!([])));
+    anna.round_trip().await;
+}
+
+#[tokio::test]
+async fn a_track_is_told_again_only_when_it_changed() {
+    let server = Server::start(Settings::default()).await;
+    let (mut anna, _) = server.join("room_id=tea&peer_id=anna").await;
+    let participant = added(&server).await;
+    for muted in [false, false, true] {
+        server.event(Event::Track { participant, track: microphone(1, muted) }).await;
+    }
+    for muted in [false, true] {
+        assert_eq!(anna.expect("track").await["track"]["muted"], muted);
+    }
 }
 
 #[tokio::test]

@@ -262,7 +262,7 @@ export type Limits = {
  */
 max_signal_bytes: number, 
 /**
- * The largest data channel message, in bytes; larger ones go in fragments.
+ * The largest data channel message with its header (up to 66 bytes); larger ones go in fragments.
  */
 max_data_message_bytes: number, 
 /**
@@ -465,6 +465,6 @@ signal_type: string,
  */
 target_peer_id: string, 
 /**
- * From whom; set by the server.
+ * From whom. The server sets it in every message that it relays; empty: over HTTP, from nobody in the room.
  */
 from_peer_id?: string, };

@@ -21,18 +21,19 @@ impl Room {
     ) {
         let Some(participant) = self.participants.get_mut(index as usize) else { return };
         let id = participant.id;
-        let result = match participant.negotiator.answer(sdp, labels) {
+        let (result, new_session) = match participant.negotiator.answer(sdp, labels) {
             Ok(negotiation) => {
-                self.apply(ctx, index, &negotiation, labels, next_track);
-                Ok(negotiation.answer)
+                let new_session = self.apply(ctx, index, &negotiation, labels, next_track);
+                (Ok(negotiation.answer), new_session)
             }
-            Err(error) => Err(error),
+            Err(error) => (Err(error), false),
         };
-        ctx.events.push_back(Event::Answer { participant: id, request, result });
+        ctx.events.push_back(Event::Answer { participant: id, request, result, new_session });
         self.tell_tracks(ctx, index);
         self.wake(ctx.now.instant);
     }
 
+    /// Does what an offer asks for, and says whether it began a new session.
     fn apply(
         &mut self,
         ctx: &mut Context<'_>,
@@ -40,10 +41,11 @@ impl Room {
         negotiation: &Negotiation,
         labels: &SectionLabels,
         next_track: &mut u64,
-    ) {
+    ) -> bool {
         let now = ctx.now.instant;
         let fresh = self.participants[index as usize].transport.is_none();
-        if negotiation.new_session || fresh {
+        let new_session = negotiation.new_session || fresh;
+        if new_session {
             let gone = self.participants[index as usize].reset_session();
             self.forget_tracks(ctx, index, &gone);
             self.unsubscribe_all(index);
@@ -68,6 +70,7 @@ impl Room {
             transport.restart_ice(&negotiation.ice_local);
         }
         self.apply_sections(ctx, index, negotiation, labels, next_track);
+        new_session
     }
 
     fn apply_sections(
