@@ -365,7 +365,7 @@ export class FileSharing extends Emitter<FileEvents> {
   #resume(): void {
     for (const incoming of this.#incoming.values()) if (incoming.view.state === 'active') this.#askForRest(incoming);
     for (const outgoing of this.#outgoing.values()) {
-      for (const [peerId, { done, acked }] of [...outgoing.receivers]) {
+      for (const [peerId, { done, acked }] of outgoing.receivers) {
         if (!done) this.#startStream(outgoing, peerId, acked);
       }
     }
