@@ -35,7 +35,6 @@ let nextId = 1;
 export function startChat(room: Room): void {
   stopChat();
   entries.value = [];
-  files.value = new Map();
   const words = room.channel('chat');
   const transfers = new FileSharing(room.channel('files'));
   channel = words;
@@ -53,7 +52,10 @@ export function startChat(room: Room): void {
 export function stopChat(): void {
   panelOpen.value = false;
   channel = undefined;
+  sharing?.close();
   sharing = undefined;
+  // Received files are large: they go with the call.
+  files.value = new Map();
 }
 
 export function openPanel(open: boolean): void {
@@ -88,7 +90,10 @@ export const declineFile = (id: string) => sharing?.decline(id);
 export const cancelFile = (id: string) => sharing?.cancel(id);
 
 function add(entry: Omit<Entry, 'id' | 'at'>): void {
-  entries.value = [...entries.value, { ...entry, id: String(nextId++), at: Date.now() }].slice(-MOST_ENTRIES);
+  const all = [...entries.value, { ...entry, id: String(nextId++), at: Date.now() }];
+  const gone = all.slice(0, -MOST_ENTRIES).flatMap(({ fileId }) => fileId ?? []);
+  if (gone.length > 0) files.value = new Map([...files.value].filter(([id]) => !gone.includes(id)));
+  entries.value = all.slice(-MOST_ENTRIES);
   if (entry.peerId === '') return;
   received.value += 1;
   if (panelOpen.value) seen.value = received.value;

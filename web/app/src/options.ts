@@ -11,7 +11,7 @@ export interface PageOptions {
   codec?: VideoCodec;
   /** `?simulcast=0` or `1`; absent: what suits the codec. */
   simulcast?: boolean;
-  /** `?autojoin=1`: joins without a click. */
+  /** `?autojoin=1`: joins without a click; see `mayOpenUnasked`. */
   autojoin: boolean;
 }
 
@@ -29,6 +29,14 @@ export function readOptions(address: string): PageOptions {
     simulcast: simulcast === null ? undefined : simulcast !== '0',
     autojoin: searchParams.get('autojoin') === '1',
   };
+}
+
+/**
+ * Whether a page that joins without a click may open camera and microphone too. A link must not be enough for that on a
+ * site that already has the browser's permission: only on the person's own machine, and where a program is at the wheel.
+ */
+export function mayOpenUnasked(hostname: string, automated: boolean): boolean {
+  return automated || ['localhost', '127.0.0.1', '[::1]'].includes(hostname);
 }
 
 /** Makes a room's name of what was typed: at most 128 bytes of letters and digits of any script, `_`, `-` and `.`. */

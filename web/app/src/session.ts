@@ -13,9 +13,9 @@ import {
 } from '@veche/sdk';
 import { startChat, stopChat } from './chat';
 import { t } from './i18n';
-import { readOptions, roomAddress, inviteLink } from './options';
+import { inviteLink, mayOpenUnasked, readOptions, roomAddress } from './options';
 import { explainClose, explainMedia } from './problems';
-import { storedCall, storedName } from './storage';
+import { isFresh, storedCall, storedName, type StoredCall } from './storage';
 import { dismissAll, toast } from './toasts';
 
 declare global {
@@ -24,6 +24,9 @@ declare global {
     veche?: Room;
   }
 }
+
+/** How old the time of the stored call may become. */
+const REMEMBER_MS = 10_000;
 
 export type Page = 'join' | 'call' | 'left';
 
@@ -40,9 +43,10 @@ export const state = signal<RoomState>('idle');
 export const connection = signal<MediaConnection>('connecting');
 export const participants = signal<readonly RemoteParticipant[]>([]);
 export const localTracks = signal<readonly LocalTrack[]>([]);
-/** Our own name in messages, quality and speaking, as the server sees them. */
-export const self = signal<{ peerId: string; quality: Room['quality']; speaking: boolean }>({
+/** Our own names, quality and speaking, as the server sees them. */
+export const self = signal<Pick<Room, 'peerId' | 'name' | 'quality' | 'speaking'>>({
   peerId: '',
+  name: '',
   quality: 'excellent',
   speaking: false,
 });
@@ -74,15 +78,25 @@ export const peopleCount = computed(() => participants.value.length + 1);
 
 /** Begins: back to the call after a reload, or with `?autojoin=1` straight in, or the join page. */
 export function begin(): void {
+  setInterval(remember, REMEMBER_MS);
+  addEventListener('pagehide', remember);
   const call = storedCall.read();
   if (call && call.room === roomName.value) {
     ownName.value = call.name;
-    void openMedia(call.microphone, call.camera);
-    void join(call.token);
+    if (isFresh(call, Date.now())) {
+      void openMedia(call.microphone, call.camera);
+      void join(call);
+      return;
+    }
+    storedCall.clear();
+  }
+  const straightIn = options.autojoin && roomName.value !== '';
+  if (straightIn && !mayOpenUnasked(location.hostname, navigator.webdriver)) {
+    void join();
     return;
   }
   const ready = openMedia(true, true);
-  if (options.autojoin && roomName.value) void ready.then(() => join());
+  if (straightIn) void ready.then(() => join());
 }
 
 async function openMedia(microphone: boolean, camera: boolean): Promise<void> {
@@ -91,21 +105,22 @@ async function openMedia(microphone: boolean, camera: boolean): Promise<void> {
   else if (camera) await media.setCamera(true);
 }
 
-export async function join(resumeToken?: string): Promise<void> {
+/** Joins; `call` is one to come back to. */
+export async function join(call?: StoredCall): Promise<void> {
   if (joining.value) return;
   const name = ownName.value.trim() || t('join.nameless');
   const joined = new Room({ codec: options.codec, simulcast: options.simulcast });
-  const detach = follow(joined);
+  follow(joined);
   joining.value = true;
   ending.value = null;
-  if (resumeToken) page.value = 'call';
+  if (call) page.value = 'call';
   history.replaceState(null, '', roomAddress(location.href, roomName.value));
   storedName.write(ownName.value.trim());
   try {
-    await joined.connect(location.origin, { room: roomName.value, name, resumeToken });
+    const { token: resumeToken, resumeSeconds } = call ?? {};
+    await joined.connect(location.origin, { room: roomName.value, name, resumeToken, resumeSeconds });
     page.value = 'call';
   } catch (error) {
-    detach();
     const { code, message } = error as RoomError;
     batch(() => {
       ending.value = { code: code ?? 'other', message };
@@ -164,15 +179,16 @@ export async function copyLink(): Promise<void> {
   }
 }
 
-/** Follows a room with the page's state; the returned function lets go of it. */
-function follow(next: Room): () => void {
+/** Follows a room with the page's state until it is closed. */
+function follow(next: Room): void {
   const stops = [
     media.attach(next),
     next.on('state', (value) => (state.value = value)),
     next.on('media', (value) => (connection.value = value)),
     next.on('localTracks', (value) => (localTracks.value = value)),
     next.on('self', () => {
-      self.value = { peerId: next.peerId, quality: next.quality, speaking: next.speaking };
+      const { peerId, name, quality, speaking } = next;
+      self.value = { peerId, name, quality, speaking };
     }),
     next.on('participants', (value) => {
       batch(() => {
@@ -182,30 +198,36 @@ function follow(next: Room): () => void {
     }),
     next.on('participant-joined', ({ name }) => toast(t('call.joined', { name }))),
     next.on('participant-left', ({ name }) => toast(t('call.left', { name }))),
-    next.on('closed', (reason) => handleClosed(next, reason)),
+    next.on('error', ({ code, message }) => {
+      if (code === 'offers_refused') toast(t('problem.refused', { message }), 'error');
+    }),
+    next.on('closed', (reason) => {
+      for (const stop of stops) stop();
+      handleClosed(next, reason);
+    }),
     next.on('token', (token) => {
       lastToken = token;
       remember();
     }),
   ];
-  const detach = () => stops.forEach((stop) => stop());
   batch(() => {
     room.value = next;
     state.value = next.state;
+    self.value = { peerId: '', name: '', quality: 'excellent', speaking: false };
     participants.value = [];
     audioStreams.value = [];
     pinned.value = null;
   });
   window.veche = next;
   startChat(next);
-  return detach;
 }
 
 let lastToken = '';
 
 function handleClosed(closed: Room, reason: ErrorBody): void {
   if (room.value !== closed) return;
-  storedCall.clear();
+  // The place may still be there when the server is.
+  if (reason.code !== 'unreachable') storedCall.clear();
   lastToken = '';
   stopChat();
   dismissAll();
@@ -226,7 +248,15 @@ function remember(): void {
     room: roomName.value,
     name: ownName.value,
     token: lastToken,
-    microphone: media.get('microphone').on,
-    camera: media.get('camera').on,
+    // What is still being asked for will be on.
+    microphone: isWanted('microphone'),
+    camera: isWanted('camera'),
+    resumeSeconds: room.value.resumeSeconds,
+    at: Date.now(),
   });
+}
+
+function isWanted(source: 'microphone' | 'camera'): boolean {
+  const { on, pending } = media.get(source);
+  return on || pending;
 }

@@ -20,7 +20,8 @@ export function listenToKeys(onHelp: () => void): () => void {
   const handle = (event: KeyboardEvent) => {
     if (page.value !== 'call' || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
     if (event.key === 'Escape') {
-      if (panelOpen.value) openPanel(false);
+      // A dialog takes it for itself.
+      if (panelOpen.value && !document.querySelector('dialog[open]')) openPanel(false);
       return;
     }
     const target = event.target as HTMLElement;

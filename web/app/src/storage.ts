@@ -10,6 +10,16 @@ export interface StoredCall {
   token: string;
   microphone: boolean;
   camera: boolean;
+  /** How long the server keeps the place after a loss, in seconds. */
+  resumeSeconds: number;
+  /** When the call was last known to go on, as `Date.now()` says it. */
+  at: number;
+}
+
+/** Whether a person who comes back now means to be in the call at once: after a reload, not after a night. */
+export function isFresh(call: StoredCall, now: number): boolean {
+  const age = now - call.at;
+  return age >= 0 && age < 2_000 * call.resumeSeconds;
 }
 
 export const storedName = {

@@ -44,9 +44,9 @@ export const wantedPeers = computed<string[]>(() => {
 });
 
 function ownTiles(): Tile[] {
-  const { peerId, quality, speaking } = self.value;
+  const { peerId, name, quality, speaking } = self.value;
   const { microphone, camera, screen } = sources.value;
-  const base = { peerId, name: ownName.value, isLocal: true, connected: true, noCodec: false };
+  const base = { peerId, name: name || ownName.value, isLocal: true, connected: true, noCodec: false };
   const own: Tile = {
     ...base,
     key: 'self:camera',
@@ -97,10 +97,9 @@ function remoteTiles(person: RemoteParticipant): Tile[] {
 
 /** A muted or stopped track's last picture is never shown. */
 function picture(track: RemoteTrack | undefined): Pick<Tile, 'stream' | 'trackId' | 'rtpTimestamp' | 'noCodec'> {
-  const noCodec = track?.reason === 'no-common-codec';
-  if (!track || track.muted) return { noCodec };
-  const { slot, trackId } = track;
-  return { trackId, stream: slot?.stream, rtpTimestamp: slot?.rtpTimestamp, noCodec };
+  if (!track || track.muted) return { noCodec: false };
+  const { slot, trackId, reason } = track;
+  return { trackId, stream: slot?.stream, rtpTimestamp: slot?.rtpTimestamp, noCodec: reason === 'no-common-codec' };
 }
 
 const streams = new WeakMap<MediaStreamTrack, MediaStream>();

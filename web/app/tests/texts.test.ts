@@ -2,8 +2,9 @@ import { expect, it } from 'vitest';
 import { chooseLanguage, fill, t, tn } from '../src/i18n';
 import { en } from '../src/i18n/en';
 import { ru } from '../src/i18n/ru';
-import { cleanRoom, inviteLink, randomRoom, readOptions, roomAddress } from '../src/options';
+import { cleanRoom, inviteLink, mayOpenUnasked, randomRoom, readOptions, roomAddress } from '../src/options';
 import { explainClose } from '../src/problems';
+import { isFresh } from '../src/storage';
 
 const placeholders = (text: string) => (text.match(/\{\w+\}/g) ?? []).toSorted();
 
@@ -40,6 +41,21 @@ it('the address says room, name and options', () => {
   expect(options).toEqual({ room: 'team-one', name: 'Ann', codec: 'h264', simulcast: false, autojoin: true });
   expect(readOptions('https://h/?room=a&codec=mpeg')).toMatchObject({ room: 'a', codec: undefined, simulcast: undefined });
   expect(readOptions('https://h/r/%E0%A4%A').room).toBe('E0A4A');
+});
+
+it('a link alone opens neither camera nor microphone', () => {
+  expect(mayOpenUnasked('meet.example', false)).toBe(false);
+  expect(mayOpenUnasked('localhost.example', false)).toBe(false);
+  expect(mayOpenUnasked('meet.example', true)).toBe(true);
+  for (const host of ['localhost', '127.0.0.1', '[::1]']) expect(mayOpenUnasked(host, false)).toBe(true);
+});
+
+it('only a call of a moment ago is gone back to without a question', () => {
+  const call = { room: 'r', name: 'n', token: 't', microphone: true, camera: true, resumeSeconds: 30, at: 1_000_000 };
+  expect(isFresh(call, 1_059_000)).toBe(true);
+  expect(isFresh(call, 1_060_000)).toBe(false);
+  expect(isFresh(call, 900_000)).toBe(false);
+  expect(isFresh({ ...call, at: undefined as never }, 1_000_000)).toBe(false);
 });
 
 it('links lead back to the room', () => {

@@ -11,7 +11,7 @@ export class Backoff {
     this.#random = random;
   }
 
-  /** Attempts since the last success. */
+  /** Attempts since the last lasting success. */
   get attempts(): number {
     return this.#attempts;
   }

@@ -10,6 +10,8 @@ const HIGH_WATER = 1_000_000;
 const LOW_WATER = 256_000;
 /** Fragments are kept this small so that messages to others get a turn between them. */
 const FRAGMENT_BYTES = 64 * 1024;
+/** The server needs this much of a message for the longest peer id, whatever the length of the one that is sent. */
+const MOST_ID_BYTES = 64;
 /** How long after a channel was closed from afar it is opened again. */
 const REOPEN_MS = 1_000;
 
@@ -145,8 +147,9 @@ export class Channel extends Emitter<ChannelEvents> {
     if (!carrier || carrier.readyState !== 'open') throw new Error(`channel ${this.label} is not open`);
     const text = typeof data === 'string';
     const payload = text ? new TextEncoder().encode(data) : data;
-    const most = this.#limits.max_data_message_bytes;
-    const whole = payload.length + 2 + new TextEncoder().encode(to).length <= most;
+    const toBytes = new TextEncoder().encode(to).length;
+    const most = this.#limits.max_data_message_bytes - MOST_ID_BYTES + toBytes;
+    const whole = payload.length + 2 + toBytes <= most;
     if (!whole && payload.length > this.#limits.max_fragmented_bytes) {
       throw new RangeError(`a message has at most ${this.#limits.max_fragmented_bytes} bytes`);
     }

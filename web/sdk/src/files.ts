@@ -21,6 +21,10 @@ const FOLD_BYTES = 8 * 1024 * 1024;
 const MOST_DIGESTED = 64 * 1024 * 1024;
 const MOST_BYTES = 4 * 1024 ** 3;
 const MOST_OFFERS = 100;
+/** Offers of one sender that wait for an answer: nobody can fill the list alone. */
+const MOST_WAITING = 20;
+/** A receiver to whom nothing came for so long asks again. */
+const PATIENCE_MS = 10_000;
 const HEADER_BYTES = 24;
 
 export type FileState = 'offered' | 'active' | 'done' | 'declined' | 'cancelled' | 'failed';
@@ -60,7 +64,9 @@ type Steer =
   | { type: 'accept'; id: string; offset: number }
   | { type: 'ack'; id: string; bytes: number }
   | { type: 'done'; id: string; sha256?: string }
-  | { type: 'decline' | 'cancel'; id: string };
+  | { type: 'decline' | 'cancel'; id: string }
+  /** The sender's channel is open: whoever offers something to everybody offers it again. `id` is empty. */
+  | { type: 'hello'; id: string };
 
 interface Receiver {
   acked: number;
@@ -84,6 +90,7 @@ interface Incoming {
   pieces: Uint8Array<ArrayBuffer>[];
   pending: number;
   acked: number;
+  patience?: ReturnType<typeof setTimeout>;
 }
 
 export class FileSharing extends Emitter<FileEvents> {
@@ -99,6 +106,7 @@ export class FileSharing extends Emitter<FileEvents> {
       else void this.#handleChunk(from, data);
     });
     channel.on('open', () => this.#resume());
+    if (channel.isOpen) this.#resume();
   }
 
   /** All transfers, in the order of their beginning. */
@@ -130,7 +138,7 @@ export class FileSharing extends Emitter<FileEvents> {
     const incoming = this.#incoming.get(id);
     if (incoming?.view.state !== 'offered') return;
     this.#change(incoming, { state: 'active' });
-    this.#steer(incoming.view.peerId, { type: 'accept', id, offset: 0 });
+    this.#askForRest(incoming);
   }
 
   /** Does not take it. */
@@ -166,20 +174,27 @@ export class FileSharing extends Emitter<FileEvents> {
     }
   }
 
+  /** Ends everything and lets go of all that was sent and received. */
+  close(): void {
+    for (const id of [...this.#outgoing.keys(), ...this.#incoming.keys()]) this.cancel(id);
+    this.#outgoing.clear();
+    this.#incoming.clear();
+  }
+
   #handleSteer(from: string, text: string): void {
     const message = parse(text);
     if (!message) return;
-    if (message.type === 'offer') {
-      this.#handleOffer(from, message);
-      return;
-    }
+    if (message.type === 'offer') return this.#handleOffer(from, message);
+    if (message.type === 'hello') return this.#offerAgain(from);
     const outgoing = this.#outgoing.get(message.id);
     if (outgoing) {
       this.#handleReceiver(outgoing, from, message);
       return;
     }
     const incoming = this.#incoming.get(message.id);
-    if (!incoming || incoming.view.peerId !== from || !isOpen(incoming.view.state)) return;
+    if (!incoming || incoming.view.peerId !== from) return;
+    if (message.type === 'done' && incoming.view.state === 'done') this.#steer(from, { type: 'done', id: message.id });
+    if (!isOpen(incoming.view.state)) return;
     if (message.type === 'done') void this.#finish(incoming, message.sha256);
     if (message.type === 'cancel') this.#endIncoming(incoming, 'cancelled');
   }
@@ -188,7 +203,8 @@ export class FileSharing extends Emitter<FileEvents> {
     if (!/^[0-9a-f]{32}$/.test(id) || this.#incoming.has(id) || this.#outgoing.has(id)) return;
     if (!Number.isSafeInteger(size) || size < 0 || size > MOST_BYTES) return;
     if (typeof name !== 'string' || typeof mime !== 'string') return;
-    this.#forgetOldest();
+    const waiting = [...this.#incoming.values()].filter(({ view }) => view.peerId === from && view.state === 'offered');
+    if (waiting.length >= MOST_WAITING || !this.#makePlace()) return;
     const view: FileTransfer = {
       id, direction: 'in', peerId: from, name: safeName(name), size, mime: mime.slice(0, 100), state: 'offered',
       bytes: 0, receivers: { accepted: 0, done: 0 },
@@ -198,13 +214,25 @@ export class FileSharing extends Emitter<FileEvents> {
     this.emit('change', view);
   }
 
+  /** Somebody came later, or had lost the channel; who knows an offer already passes it over. */
+  #offerAgain(to: string): void {
+    for (const { view } of this.#outgoing.values()) {
+      const { id, name, size, mime, state, peerId } = view;
+      if (peerId === '' && state !== 'cancelled' && state !== 'failed') {
+        this.#steer(to, { type: 'offer', id, name, size, mime });
+      }
+    }
+  }
+
   #handleReceiver(outgoing: Outgoing, from: string, message: Steer): void {
     if (outgoing.view.peerId !== '' && outgoing.view.peerId !== from) return;
     const receiver = outgoing.receivers.get(from);
     if (message.type === 'accept') {
       this.#startStream(outgoing, from, message.offset);
     } else if (message.type === 'ack' && receiver) {
-      receiver.acked = Math.min(receiver.sent, Math.max(receiver.acked, message.bytes));
+      const { bytes } = message;
+      if (!Number.isSafeInteger(bytes) || bytes < receiver.acked || bytes > receiver.sent) return;
+      receiver.acked = bytes;
       receiver.wake();
       this.#showProgress(outgoing);
     } else if (message.type === 'done' && receiver) {
@@ -287,13 +315,20 @@ export class FileSharing extends Emitter<FileEvents> {
     const incoming = chunk && this.#incoming.get(chunk.id);
     if (!incoming || incoming.view.peerId !== from || incoming.view.state !== 'active') return;
     const { bytes, size, id } = incoming.view;
-    // What is not the continuation is a left-over of an earlier stream.
-    if (chunk.offset !== bytes || bytes + chunk.data.length > size) return;
-    incoming.pieces.push(chunk.data.slice());
-    incoming.pending += chunk.data.length;
+    const received = chunk.offset + chunk.data.length;
+    // What lies beyond a gap is a left-over of an earlier stream.
+    if (chunk.offset > bytes || received > size) return;
+    if (received <= bytes) {
+      // The sender began again from an acknowledgement that did not reach it.
+      this.#steer(from, { type: 'ack', id, bytes });
+      return;
+    }
+    const fresh = chunk.data.slice(bytes - chunk.offset);
+    incoming.pieces.push(fresh);
+    incoming.pending += fresh.length;
     if (incoming.pending >= FOLD_BYTES) fold(incoming);
-    const received = bytes + chunk.data.length;
     this.#change(incoming, { bytes: received });
+    this.#expectMore(incoming);
     if (received - incoming.acked >= ACK_BYTES || received === size) {
       incoming.acked = received;
       this.#steer(from, { type: 'ack', id, bytes: received });
@@ -301,9 +336,10 @@ export class FileSharing extends Emitter<FileEvents> {
   }
 
   async #finish(incoming: Incoming, sha256: string | undefined): Promise<void> {
-    const { id, size, bytes, mime, peerId } = incoming.view;
+    const { id, size, bytes, peerId } = incoming.view;
     fold(incoming);
-    const blob = new Blob(incoming.folded, { type: mime });
+    // Never what the sender calls it: a page of theirs must not run as one of ours.
+    const blob = new Blob(incoming.folded, { type: 'application/octet-stream' });
     const ours = bytes === size && sha256 !== undefined ? await digest(blob) : undefined;
     if (incoming.view.state !== 'active') return;
     const whole = bytes === size && blob.size === size && (ours === undefined || ours === sha256);
@@ -312,29 +348,47 @@ export class FileSharing extends Emitter<FileEvents> {
       this.#steer(peerId, { type: 'cancel', id });
       return;
     }
+    clearTimeout(incoming.patience);
     incoming.folded = [];
     this.#change(incoming, { state: 'done', blob });
     this.#steer(peerId, { type: 'done', id });
   }
 
   #endIncoming(incoming: Incoming, state: FileState): void {
+    clearTimeout(incoming.patience);
     incoming.folded = [];
     incoming.pieces = [];
     this.#change(incoming, { state });
   }
 
-  /** The channel stands again: ask for the rest of everything unfinished. */
+  /** The channel stands (again): ask for the rest of everything unfinished, send the rest of it, and say hello. */
   #resume(): void {
-    for (const { view } of this.#incoming.values()) {
-      if (view.state === 'active') this.#steer(view.peerId, { type: 'accept', id: view.id, offset: view.bytes });
+    for (const incoming of this.#incoming.values()) if (incoming.view.state === 'active') this.#askForRest(incoming);
+    for (const outgoing of this.#outgoing.values()) {
+      for (const [peerId, { done, acked }] of outgoing.receivers) {
+        if (!done) this.#startStream(outgoing, peerId, acked);
+      }
     }
+    this.#steer('', { type: 'hello', id: '' });
   }
 
-  #forgetOldest(): void {
-    if (this.#incoming.size < MOST_OFFERS) return;
-    const oldest = [...this.#incoming.values()].find(({ view }) => view.state !== 'active');
-    const id = oldest?.view.id ?? [...this.#incoming.keys()][0];
-    if (id !== undefined) this.#incoming.delete(id);
+  #askForRest(incoming: Incoming): void {
+    const { id, peerId, bytes } = incoming.view;
+    this.#steer(peerId, { type: 'accept', id, offset: bytes });
+    this.#expectMore(incoming);
+  }
+
+  #expectMore(incoming: Incoming): void {
+    clearTimeout(incoming.patience);
+    incoming.patience = setTimeout(() => incoming.view.state === 'active' && this.#askForRest(incoming), PATIENCE_MS);
+  }
+
+  /** Forgets the oldest that is over, or else the oldest that waits; never one that is on its way. */
+  #makePlace(): boolean {
+    if (this.#incoming.size < MOST_OFFERS) return true;
+    const all = [...this.#incoming.values()].map(({ view }) => view);
+    const oldest = all.find(({ state }) => !isOpen(state)) ?? all.find(({ state }) => state === 'offered');
+    return oldest !== undefined && this.#incoming.delete(oldest.id);
   }
 
   #change(transfer: Outgoing | Incoming | undefined, change: Partial<FileTransfer>): void {
@@ -369,9 +423,10 @@ function parse(text: string): Steer | undefined {
   }
 }
 
-/** A name without a way to other folders. */
+/** A name without a way to other folders, and without what is not seen or turns the order of letters round. */
 function safeName(name: string): string {
-  return name.replace(/[/\\\p{Cc}]/gu, '_').slice(0, 255) || 'file';
+  const seen = name.replace(/[\p{Cf}\p{Zl}\p{Zp}]/gu, '');
+  return seen.replace(/[/\\\p{Cc}]/gu, '_').slice(0, 255) || 'file';
 }
 
 function newId(): string {

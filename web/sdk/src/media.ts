@@ -30,6 +30,8 @@ export class LocalMedia extends Emitter<LocalMediaEvents> {
   readonly #sources = new Map<TrackSource, LocalSource>(SOURCES.map((source) => [source, OFF]));
   readonly #devices: { microphone?: string; camera?: string } = {};
   readonly #queues = new Map<TrackSource, Promise<void>>();
+  /** Counts closings: what was asked for before the last one is let go of when it comes. */
+  #generation = 0;
 
   /** A source as it is now. */
   get(source: TrackSource): LocalSource {
@@ -45,22 +47,28 @@ export class LocalMedia extends Emitter<LocalMediaEvents> {
    * Asks for microphone and camera at once, so that the browser asks only one question; where only one of them can
    * be had, that one is taken.
    */
-  async openBoth(devices: { microphone?: string; camera?: string } = {}): Promise<void> {
-    Object.assign(this.#devices, devices);
+  openBoth(devices: { microphone?: string; camera?: string } = {}): Promise<void> {
     const both = ['microphone', 'camera'] as const;
-    for (const source of both) this.#set(source, { pending: true, problem: undefined });
-    try {
-      const stream = await getMedia({ audio: this.#wish('microphone'), video: this.#wish('camera') });
-      this.#take('microphone', stream.getAudioTracks()[0]);
-      this.#take('camera', stream.getVideoTracks()[0]);
-    } catch {
-      await Promise.all([this.setMicrophone(true), this.setCamera(true)]);
-    }
+    return this.#inTurn(both, async () => {
+      Object.assign(this.#devices, devices);
+      for (const source of both) this.#set(source, { pending: true, problem: undefined });
+      try {
+        const wishes = { audio: this.#wish('microphone'), video: this.#wish('camera') };
+        const stream = await this.#ask(() => getMedia(wishes));
+        if (!stream) return;
+        this.#take('microphone', stream.getAudioTracks()[0]);
+        this.#take('camera', stream.getVideoTracks()[0]);
+      } catch {
+        const open = (source: (typeof both)[number]) =>
+          this.get(source).media ? this.#set(source, { pending: false }) : this.#open(source);
+        await Promise.all(both.map(open));
+      }
+    });
   }
 
   /** Muted, the microphone stays open and silent, so that speaking starts at once when it is on again. */
   setMicrophone(on: boolean): Promise<void> {
-    return this.#inTurn('microphone', async () => {
+    return this.#inTurn(['microphone'], async () => {
       const { media } = this.get('microphone');
       if (media) {
         media.enabled = on;
@@ -75,7 +83,7 @@ export class LocalMedia extends Emitter<LocalMediaEvents> {
 
   /** Off, the camera is let go of, so that its light goes out. */
   setCamera(on: boolean): Promise<void> {
-    return this.#inTurn('camera', async () => {
+    return this.#inTurn(['camera'], async () => {
       if (on) {
         if (!this.get('camera').media) await this.#open('camera');
       } else {
@@ -86,7 +94,7 @@ export class LocalMedia extends Emitter<LocalMediaEvents> {
 
   /** Shares a screen or window that the person picks, with its sound where the browser can; or ends that. */
   setScreen(on: boolean): Promise<void> {
-    return this.#inTurn('screen', async () => {
+    return this.#inTurn(['screen'], async () => {
       if (!on) {
         this.#release('screen');
         this.#release('screen-audio');
@@ -95,7 +103,9 @@ export class LocalMedia extends Emitter<LocalMediaEvents> {
       this.#set('screen', { pending: true, problem: undefined });
       try {
         if (!navigator.mediaDevices?.getDisplayMedia) throw new DOMException('', 'NotSupportedError');
-        const stream = await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: 15 }, audio: true });
+        const wish = { video: { frameRate: 15 }, audio: true };
+        const stream = await this.#ask(() => navigator.mediaDevices.getDisplayMedia(wish));
+        if (!stream) return;
         const [video] = stream.getVideoTracks();
         if (video) video.contentHint = 'detail';
         this.#take('screen', video);
@@ -109,24 +119,19 @@ export class LocalMedia extends Emitter<LocalMediaEvents> {
 
   /** Uses another device from now on, at once if the source is on. */
   useDevice(source: 'microphone' | 'camera', deviceId: string): Promise<void> {
-    return this.#inTurn(source, async () => {
+    return this.#inTurn([source], async () => {
       this.#devices[source] = deviceId;
       const before = this.get(source);
       if (!before.media) return;
       // Some phones give no second camera while the first is open.
       if (source === 'camera') before.media.stop();
-      await this.#open(source);
-      if (source === 'microphone') {
-        const { media } = this.get(source);
-        if (media !== before.media) before.media.stop();
-        if (media) media.enabled = before.on;
-        this.#set(source, { on: before.on });
-      }
+      await this.#open(source, before.on);
     });
   }
 
   /** Lets go of everything. */
   close(): void {
+    this.#generation += 1;
     for (const source of SOURCES) this.#release(source);
   }
 
@@ -139,15 +144,28 @@ export class LocalMedia extends Emitter<LocalMediaEvents> {
     return this.on('change', sync);
   }
 
-  async #open(source: 'microphone' | 'camera'): Promise<void> {
+  async #open(source: 'microphone' | 'camera', on = true): Promise<void> {
     this.#set(source, { pending: true, problem: undefined });
     try {
       const wish = this.#wish(source);
-      const stream = await getMedia(source === 'camera' ? { video: wish } : { audio: wish });
-      this.#take(source, stream.getTracks()[0]);
+      const stream = await this.#ask(() => getMedia(source === 'camera' ? { video: wish } : { audio: wish }));
+      if (stream) this.#take(source, stream.getTracks()[0], on);
     } catch (error) {
       this.#fail(source, error);
     }
+  }
+
+  /** `undefined`, and the tracks are stopped, when everything was let go of while the person was asked. */
+  async #ask(get: () => Promise<MediaStream>): Promise<MediaStream | undefined> {
+    const generation = this.#generation;
+    try {
+      const stream = await get();
+      if (generation === this.#generation) return stream;
+      for (const track of stream.getTracks()) track.stop();
+    } catch (error) {
+      if (generation === this.#generation) throw error;
+    }
+    return undefined;
   }
 
   #wish(source: 'microphone' | 'camera'): MediaTrackConstraints {
@@ -159,7 +177,7 @@ export class LocalMedia extends Emitter<LocalMediaEvents> {
     return { ...deviceId, width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30, max: 30 } };
   }
 
-  #take(source: TrackSource, media: MediaStreamTrack | undefined): void {
+  #take(source: TrackSource, media: MediaStreamTrack | undefined, on = true): void {
     if (!media) {
       this.#fail(source, new DOMException('', 'NotFoundError'));
       return;
@@ -172,7 +190,11 @@ export class LocalMedia extends Emitter<LocalMediaEvents> {
       if (source === 'screen') this.#release('screen-audio');
       if (!wanted) this.#report(source, 'lost');
     });
-    this.#set(source, { media, on: true, pending: false, problem: undefined });
+    const before = this.get(source).media;
+    // Before anybody hears of it: a muted microphone is never on, not even for a moment.
+    media.enabled = on;
+    this.#set(source, { media, on, pending: false, problem: undefined });
+    if (before !== media) before?.stop();
   }
 
   #release(source: TrackSource): void {
@@ -199,13 +221,17 @@ export class LocalMedia extends Emitter<LocalMediaEvents> {
     this.emit('change', undefined);
   }
 
-  /** One thing at a time per source, however fast the button is pressed. */
-  #inTurn(source: TrackSource, work: () => Promise<void>): Promise<void> {
-    const turn = (this.#queues.get(source) ?? Promise.resolve()).then(work);
-    this.#queues.set(
-      source,
-      turn.catch(() => {}),
-    );
+  /** One thing at a time per source, however fast the button is pressed, and nothing after `close` that was wished before. */
+  #inTurn(sources: readonly TrackSource[], work: () => Promise<void>): Promise<void> {
+    const generation = this.#generation;
+    const before = Promise.all(sources.map((source) => this.#queues.get(source)));
+    const turn = before.then(() => (generation === this.#generation ? work() : undefined));
+    for (const source of sources) {
+      this.#queues.set(
+        source,
+        turn.catch(() => {}),
+      );
+    }
     return turn;
   }
 }

@@ -11,6 +11,12 @@ const MOST_RESENDS = 2;
 const MOST_REFUSALS = 3;
 const REFUSAL_WAIT_MS = 1_000;
 
+/**
+ * Never the same twice, and after a reload not from the same start, so that a late answer to a connection before is
+ * not taken for one to this.
+ */
+let nextOfferId = 1 + Math.floor(Math.random() * 2 ** 31);
+
 /** The part of `RTCPeerConnection` that negotiation uses. */
 export type NegotiatingConnection = Pick<
   RTCPeerConnection,
@@ -20,7 +26,7 @@ export type NegotiatingConnection = Pick<
 export interface NegotiationEvents {
   /** An answer was applied: sections stand as they were offered. */
   done: void;
-  /** The server refuses what we offer. The media connection goes on as it was. */
+  /** The server refuses what we offer, time and again. The media connection goes on as it was. */
   refused: ErrorBody;
   /** No agreement can be reached any more: start a new connection. */
   dead: string;
@@ -33,10 +39,10 @@ export class Negotiation extends Emitter<NegotiationEvents> {
   #wanted = false;
   #working = false;
   #inFlight: ClientOffer | undefined;
-  #nextId = 1;
   #resends = 0;
   #refusals = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #answered = false;
   #closed = false;
 
   /** `send` says whether the message left; `labels` is asked when mids are known. */
@@ -51,6 +57,11 @@ export class Negotiation extends Emitter<NegotiationEvents> {
     this.#labels = labels;
   }
 
+  /** Whether the server has answered: before, whatever it says of slots is about a connection before this one. */
+  get answered(): boolean {
+    return this.#answered;
+  }
+
   /** Something changed that an offer must tell. Wishes that come while an offer is out become one offer after it. */
   request(): void {
     this.#wanted = true;
@@ -59,12 +70,16 @@ export class Negotiation extends Emitter<NegotiationEvents> {
 
   /** Something else is wanted than what was refused: try again. */
   forgive(): void {
+    if (this.#refusals === 0) return;
     this.#refusals = 0;
+    // In a microtask, so that everything that changes in this turn is in the offer.
+    queueMicrotask(() => void this.#work());
   }
 
   async handleAnswer(sdp: string, id: number | undefined): Promise<void> {
-    if (!this.#inFlight || (id !== undefined && id !== this.#inFlight.id)) return;
+    if (!this.#inFlight || id !== this.#inFlight.id) return;
     this.#settle();
+    this.#answered = true;
     this.#working = true;
     try {
       await this.#connection.setRemoteDescription({ type: 'answer', sdp });
@@ -81,24 +96,14 @@ export class Negotiation extends Emitter<NegotiationEvents> {
 
   /** The server cannot use the offer `id`. Nothing of it took effect, so nothing of it may stay here. */
   async handleError(error: ErrorBody, id: number | undefined): Promise<void> {
-    if (!this.#inFlight || id !== this.#inFlight.id) return;
-    this.#settle();
-    this.#working = true;
-    try {
-      await this.#connection.setLocalDescription({ type: 'rollback' });
-    } catch {
-      // Already stable: nothing to take back.
-    } finally {
-      this.#working = false;
-    }
-    if (this.#closed) return;
-    this.#refusals += 1;
-    this.emit('refused', error);
-    if (this.#refusals > MOST_REFUSALS) return;
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      this.request();
-    }, REFUSAL_WAIT_MS * 2 ** (this.#refusals - 1));
+    // Messages to other clients have ids of their own.
+    if (error.code.startsWith('peer_') || id === undefined || id !== this.#inFlight?.id) return;
+    await this.#refuse(error);
+  }
+
+  /** The connection was closed for a message that was too large: an offer that is out is the likely one. */
+  async handleTooLarge(error: ErrorBody): Promise<void> {
+    if (this.#inFlight) await this.#refuse(error);
   }
 
   /**
@@ -114,6 +119,28 @@ export class Negotiation extends Emitter<NegotiationEvents> {
   close(): void {
     this.#closed = true;
     this.#settle();
+  }
+
+  async #refuse(error: ErrorBody): Promise<void> {
+    this.#settle();
+    this.#working = true;
+    try {
+      await this.#connection.setLocalDescription({ type: 'rollback' });
+    } catch {
+      // Already stable: nothing to take back.
+    } finally {
+      this.#working = false;
+    }
+    if (this.#closed) return;
+    this.#refusals += 1;
+    if (this.#refusals > MOST_REFUSALS) {
+      this.emit('refused', error);
+      return;
+    }
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.request();
+    }, REFUSAL_WAIT_MS * 2 ** (this.#refusals - 1));
   }
 
   async #work(): Promise<void> {
@@ -133,7 +160,7 @@ export class Negotiation extends Emitter<NegotiationEvents> {
     }
     if (this.#closed) return;
     const sdp = this.#connection.localDescription?.sdp ?? '';
-    this.#inFlight = { sdp, id: this.#nextId++, ...this.#labels() };
+    this.#inFlight = { sdp, id: nextOfferId++, ...this.#labels() };
     this.#resends = 0;
     this.#transmit(this.#inFlight);
   }

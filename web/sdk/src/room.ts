@@ -9,6 +9,7 @@ import type {
   Joined,
   LeaveReason,
   MediaState,
+  Participant,
   PeerMessage,
   Room as RoomInfo,
   ServerMessage,
@@ -25,6 +26,9 @@ import { View, type Size } from './view';
 const PATH = '/realtime/webrtc/signaling';
 /** Attempts to reach the server the first time, before the page is told. Afterwards there is no end of trying. */
 const FIRST_ATTEMPTS = 3;
+/** How long a place is kept, where nobody has said. */
+const RESUME_SECONDS = 30;
+const MESSAGE_TOO_LARGE = 4413;
 /** The least time between two new media connections. */
 const REBUILD_MS = 1_000;
 
@@ -45,6 +49,8 @@ export interface ConnectOptions {
   name?: string;
   /** Gives back identity and place after a reload; see the `token` event. */
   resumeToken?: string;
+  /** How long that place is kept: so long the server is tried before it counts as unreachable. */
+  resumeSeconds?: number;
 }
 
 export interface RoomOptions extends SignalingOptions, Pick<TransportOptions, 'codec' | 'simulcast' | 'createConnection'> {}
@@ -56,7 +62,7 @@ export interface RoomEvents {
   /** Somebody, something of them, or what carries it changed: read `participants` again. */
   participants: readonly RemoteParticipant[];
   localTracks: readonly LocalTrack[];
-  /** Our own name, quality or speaking changed. */
+  /** Our own name, data, quality or speaking changed. */
   self: void;
   room: RoomInfo;
   'participant-joined': RemoteParticipant;
@@ -65,7 +71,7 @@ export interface RoomEvents {
   token: string;
   /** A message of another client, as it sent it. */
   'peer-message': PeerMessage & Record<string, unknown>;
-  /** Something that was sent cannot be done; the room goes on. */
+  /** Something that was sent cannot be done; the room goes on. Of our own codes, `offers_refused`: what is new is not sent. */
   error: ErrorBody;
   /** Over for good. The code is the server's, or `left`, or `unreachable`. */
   closed: ErrorBody;
@@ -95,6 +101,8 @@ export class Room extends Emitter<RoomEvents> {
   #joined: Joined | undefined;
   #state: RoomState = 'idle';
   #token = '';
+  #name = '';
+  #metadata: unknown;
   #quality: ConnectionQuality = 'excellent';
   #participants: readonly RemoteParticipant[] | undefined;
   #told = false;
@@ -123,6 +131,21 @@ export class Room extends Emitter<RoomEvents> {
   /** Our own name in messages; empty before the first `connected`. */
   get peerId(): string {
     return this.#joined?.peer_id ?? '';
+  }
+
+  /** Our own name for people. */
+  get name(): string {
+    return this.#name;
+  }
+
+  /** Our own data, as the server told it last. */
+  get metadata(): unknown {
+    return this.#metadata;
+  }
+
+  /** How long the server keeps our place after a loss, in seconds. */
+  get resumeSeconds(): number {
+    return this.#joined?.resume_seconds ?? RESUME_SECONDS;
   }
 
   get info(): RoomInfo | undefined {
@@ -170,13 +193,21 @@ export class Room extends Emitter<RoomEvents> {
   connect(location: string | URL, options: ConnectOptions): Promise<void> {
     if (this.#state !== 'idle') throw new Error('a Room connects once; make a new one');
     this.#token = options.resumeToken ?? '';
+    this.#name = options.name ?? '';
+    const patience = options.resumeToken ? (options.resumeSeconds ?? RESUME_SECONDS) * 1_000 : 0;
+    const giveUpAt = performance.now() + patience;
     const signaling = new Signaling(() => joinAddress(location, { ...options, resumeToken: this.#token }), this.#options);
     this.#signaling = signaling;
     signaling.on('message', (message) => this.#handle(message));
     signaling.on('peer', (message) => this.emit('peer-message', message));
-    signaling.on('down', ({ attempts }) => {
+    signaling.on('down', ({ attempts, code, error }) => {
+      if (code === MESSAGE_TOO_LARGE) {
+        void this.#transport?.handleTooLarge(error ?? { code: 'message_too_large', message: '' });
+      }
       if (this.#joined) this.#setState('reconnecting');
-      else if (attempts >= FIRST_ATTEMPTS) this.#close({ code: 'unreachable', message: 'the server does not answer' });
+      else if (attempts >= FIRST_ATTEMPTS && performance.now() >= giveUpAt) {
+        this.#close(error ?? { code: 'unreachable', message: 'the server does not answer' });
+      }
     });
     signaling.on('closed', (reason) => this.#close(reason));
     this.#unwatch = watchEnvironment({
@@ -264,8 +295,7 @@ export class Room extends Emitter<RoomEvents> {
       case 'participant-joined':
         return this.#handleCame(message.participant.peer_id, () => this.#roster.put(message.participant));
       case 'participant-updated':
-        this.#roster.put(message.participant);
-        return this.#changed();
+        return this.#handleUpdated(message.participant);
       case 'participant-left':
         return this.#handleLeft(message.peer_id, message.reason);
       case 'track':
@@ -273,6 +303,8 @@ export class Room extends Emitter<RoomEvents> {
       case 'track-gone':
         return this.#handleTrackGone(message.peer_id, message.track_id);
       case 'slots':
+        // Before the first answer the server speaks of the connection before this one.
+        if (!this.#transport?.answered) return;
         this.#table.apply(message.slots);
         this.#view.changed();
         return this.#changed();
@@ -302,26 +334,33 @@ export class Room extends Emitter<RoomEvents> {
 
   #handleJoined(joined: Joined): void {
     const resumedHere = joined.resumed && this.#transport !== undefined;
+    const before = this.#joined && new Set(this.#roster.ids);
     this.#joined = joined;
     this.#token = joined.resume_token;
+    const here = new Set(joined.participants.map((participant) => participant.peer_id));
+    for (const peerId of before ?? []) if (!here.has(peerId)) this.#handleLeft(peerId, 'left');
     this.#roster.reset(joined.participants);
     this.#table.clear();
     this.#view.forgotten();
     this.emit('token', joined.resume_token);
     if (resumedHere) {
-      this.#table.apply(joined.slots);
-      for (const track of joined.tracks) this.#handleOwnTrack(track);
+      if (this.#transport?.answered) {
+        this.#table.apply(joined.slots);
+        for (const track of joined.tracks) this.#handleOwnTrack(track);
+      }
       this.#grow();
       this.#transport?.handleSignalingUp();
     } else {
       // Slots and tracks of a connection that this page does not have are of no use to it.
-      for (const [source, track] of this.#local) this.#local.set(source, { ...track, trackId: undefined });
       this.#build();
     }
     this.#setState('connected');
     this.emit('room', joined.room);
     this.emit('self', undefined);
     this.#changed();
+    if (before) {
+      for (const one of this.participants) if (!before.has(one.peerId)) this.emit('participant-joined', one);
+    }
     this.#settle?.resolve();
     this.#settle = undefined;
   }
@@ -333,6 +372,18 @@ export class Room extends Emitter<RoomEvents> {
     this.#changed();
     const participant = this.participants.find((one) => one.peerId === peerId);
     if (isNew && participant) this.emit('participant-joined', participant);
+  }
+
+  #handleUpdated(participant: Participant): void {
+    if (participant.peer_id === this.peerId) {
+      this.#name = participant.name;
+      this.#metadata = participant.metadata;
+      this.#quality = participant.quality;
+      this.emit('self', undefined);
+    } else if (this.#roster.has(participant.peer_id)) {
+      this.#roster.put(participant);
+      this.#changed();
+    }
   }
 
   #handleLeft(peerId: string, reason: LeaveReason): void {
@@ -381,9 +432,8 @@ export class Room extends Emitter<RoomEvents> {
   }
 
   #handleConnection(state: MediaState): void {
-    // Before the first answer the server speaks of the connection before this one.
-    if (!this.#transport?.connection.remoteDescription) return;
-    if (state === 'expired') this.#transport?.restartIce();
+    if (!this.#transport?.answered) return;
+    if (state === 'expired') this.#transport.restartIce();
     if (state === 'failed') this.#rebuildSoon();
   }
 
@@ -394,6 +444,7 @@ export class Room extends Emitter<RoomEvents> {
     this.#builtAt = performance.now();
     this.#transport?.close();
     this.#table.clear();
+    for (const [source, track] of this.#local) this.#local.set(source, { ...track, trackId: undefined });
     const transport = new Transport({
       iceServers: this.#joined?.ice_servers ?? [],
       send: (offer) => this.#signaling?.send({ signal_type: 'offer', ...offer }) ?? false,
@@ -407,6 +458,7 @@ export class Room extends Emitter<RoomEvents> {
       this.#view.changed();
       this.#changed();
     });
+    transport.on('refused', ({ message }) => this.emit('error', { code: 'offers_refused', message }));
     transport.on('dead', () => this.#rebuildSoon());
     for (const source of this.#local.keys()) this.#send(source);
     this.#grow();

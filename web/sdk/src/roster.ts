@@ -58,6 +58,11 @@ export class Roster {
     for (const participant of participants) this.#people.set(participant.peer_id, participant);
   }
 
+  /** Who is there. */
+  get ids(): Iterable<string> {
+    return this.#people.keys();
+  }
+
   has(peerId: string): boolean {
     return this.#people.has(peerId);
   }

@@ -13,6 +13,8 @@ const DOUBT_MS = 3_000;
 const OPEN_MS = 8_000;
 /** The least wait after the server said that we are too fast. */
 const RATE_LIMITED_MS = 5_000;
+/** A connection that stood for so long was a success; one that is lost sooner does not shorten the waits. */
+const STOOD_MS = 10_000;
 
 /** The codes after which coming back is of no use, and what they mean (PROTOCOL.md). */
 const FINAL_CODES: Record<number, string> = {
@@ -23,7 +25,6 @@ const FINAL_CODES: Record<number, string> = {
   4409: 'peer_id_taken',
   4410: 'room_deleted',
   4423: 'room_full',
-  4424: 'too_many_rooms',
   4440: 'replaced',
 };
 
@@ -49,8 +50,8 @@ export interface SignalingEvents {
   message: ServerMessage;
   /** A message of another client, relayed: whatever it says, it does not speak for the server. */
   peer: PeerMessage;
-  /** The connection is lost and will be opened again. */
-  down: { retryInMs: number; attempts: number };
+  /** The connection is lost and will be opened again. `code` is that of the close, `error` the server's last word. */
+  down: { retryInMs: number; attempts: number; code: number; error: ErrorBody | undefined };
   /** The connection is over for good. */
   closed: ErrorBody;
 }
@@ -68,6 +69,7 @@ export class Signaling extends Emitter<SignalingEvents> {
   #retry: ReturnType<typeof setTimeout> | undefined;
   #pings: ReturnType<typeof setInterval> | undefined;
   #silence: ReturnType<typeof setTimeout> | undefined;
+  #stood: ReturnType<typeof setTimeout> | undefined;
 
   /** `address` is asked again at every attempt, since the resume token in it changes. */
   constructor(address: () => string, options: SignalingOptions = {}) {
@@ -143,13 +145,14 @@ export class Signaling extends Emitter<SignalingEvents> {
       return;
     }
     if (typeof message?.signal_type !== 'string') return;
-    if ('from_peer_id' in message) {
+    // The server always adds the one and keeps the other: what has neither is its own word.
+    if ('from_peer_id' in message || 'target_peer_id' in message) {
       if (this.#joined) this.emit('peer', message as unknown as PeerMessage);
       return;
     }
     if (message.signal_type === 'joined') {
       this.#joined = true;
-      this.#backoff.reset();
+      this.#stood = setTimeout(() => this.#backoff.reset(), STOOD_MS);
       this.#pings = setInterval(() => this.send({ signal_type: 'ping' }), PING_EVERY_MS);
     }
     if (this.#joined) this.#expectWithin(SILENCE_MS);
@@ -168,7 +171,7 @@ export class Signaling extends Emitter<SignalingEvents> {
     let wait = this.#backoff.next();
     if (code === 4429) wait = Math.max(wait, RATE_LIMITED_MS);
     this.#retry = setTimeout(() => this.start(), wait);
-    this.emit('down', { retryInMs: wait, attempts: this.#backoff.attempts });
+    this.emit('down', { retryInMs: wait, attempts: this.#backoff.attempts, code, error: this.#lastError });
   }
 
   #finish(reason: ErrorBody): void {
@@ -190,6 +193,7 @@ export class Signaling extends Emitter<SignalingEvents> {
   #abandon(): void {
     clearTimeout(this.#silence);
     clearTimeout(this.#retry);
+    clearTimeout(this.#stood);
     clearInterval(this.#pings);
     this.#retry = undefined;
     this.#joined = false;

@@ -50,6 +50,7 @@ export interface TransportEvents {
   state: MediaConnection;
   /** Sections were agreed on: mids are known. */
   negotiated: void;
+  /** The server refuses new sections, time and again. What stands goes on. */
   refused: ErrorBody;
   /** Cannot be mended: make a new one. */
   dead: string;
@@ -87,6 +88,11 @@ export class Transport extends Emitter<TransportEvents> {
 
   get state(): MediaConnection {
     return this.#state;
+  }
+
+  /** Whether the server has answered this connection's first offer, even if the answer is still being applied. */
+  get answered(): boolean {
+    return this.#negotiation.answered;
   }
 
   get slots(): readonly ReceivingSlot[] {
@@ -158,6 +164,11 @@ export class Transport extends Emitter<TransportEvents> {
     return this.#negotiation.handleError(error, id);
   }
 
+  /** Signaling was closed because a message was too large. */
+  handleTooLarge(error: ErrorBody): Promise<void> {
+    return this.#negotiation.handleTooLarge(error);
+  }
+
   /** Signaling is back: what waited goes out, and where media is lost too, a new path is asked for. */
   handleSignalingUp(): void {
     this.#negotiation.handleSignalingUp();
@@ -169,6 +180,7 @@ export class Transport extends Emitter<TransportEvents> {
     if (this.#closed) return;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#restartAgain(), RESTART_MS);
+    this.#negotiation.forgive();
     this.connection.restartIce();
   }
 

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { Channel } from '../src/data';
 import { Emitter } from '../src/emitter';
 import { FileSharing, type FileState, type FileTransfer } from '../src/files';
@@ -85,8 +85,9 @@ describe('a file', () => {
     acceptAll(bob);
     const got = until(bob, 'done');
     const sent = until(ann, 'done');
-    await ann.send({ blob: new Blob([content(length)], { type: 'text/x' }), name: 'a/../b.txt' });
+    await ann.send({ blob: new Blob([content(length)], { type: 'text/x' }), name: 'a/../b\u202e\u200b.txt' });
     const { blob, name, mime, peerId } = await got;
+    expect(blob?.type).toBe('application/octet-stream');
     expect({ name, mime, peerId }).toEqual({ name: 'a_.._b.txt', mime: 'text/x', peerId: 'ann' });
     expect(await isContent(blob, length)).toBe(true);
     expect((await sent).receivers).toEqual({ accepted: 1, done: 1 });
@@ -137,6 +138,79 @@ describe('a file', () => {
     const { blob } = await done;
     expect(broken).toBe(true);
     expect(await isContent(blob, 2_000_000)).toBe(true);
+  });
+
+  it('goes on from where it was after the sender\'s channel was lost, though acknowledgements are lost too', async () => {
+    const hub = new Hub();
+    const ann = hub.join('ann');
+    const bob = hub.join('bob').sharing;
+    acceptAll(bob);
+    const done = until(bob, 'done');
+    const sent = until(ann.sharing, 'done');
+    let broken = false;
+    bob.on('change', (file) => {
+      if (broken || file.bytes < 500_000) return;
+      broken = true;
+      ann.member.isOpen = false;
+      setTimeout(() => ann.member.reopen(), 20);
+    });
+    await ann.sharing.send({ blob: new Blob([content(2_000_000)]), name: 'x' });
+    expect(await isContent((await done).blob, 2_000_000)).toBe(true);
+    expect((await sent).receivers).toEqual({ accepted: 1, done: 1 });
+  });
+
+  it('is asked for again when nothing comes', async () => {
+    vi.useFakeTimers();
+    try {
+      const hub = new Hub();
+      const bob = hub.join('bob').sharing;
+      const { member: eve } = hub.join('eve');
+      const asked: unknown[] = [];
+      eve.on('message', ({ data }) => asked.push(JSON.parse(data as string)));
+      acceptAll(bob);
+      const id = 'a'.repeat(32);
+      await eve.send(JSON.stringify({ type: 'offer', id, name: 'x', mime: '', size: 5 }));
+      await vi.advanceTimersByTimeAsync(9_000);
+      expect(asked).toEqual([{ type: 'accept', id, offset: 0 }]);
+      await vi.advanceTimersByTimeAsync(2_000);
+      expect(asked).toHaveLength(2);
+      bob.close();
+      await vi.advanceTimersByTimeAsync(60_000);
+      expect(asked).toHaveLength(3);
+      expect(asked[2]).toEqual({ type: 'cancel', id });
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it('is not sent faster for acknowledgements of what was not sent', async () => {
+    const hub = new Hub();
+    const ann = hub.join('ann').sharing;
+    const { member: eve } = hub.join('eve');
+    let got = 0;
+    eve.on('message', ({ data }) => {
+      if (typeof data !== 'string') got += data.length;
+    });
+    const { id } = await ann.send({ blob: new Blob([content(4_000_000)]), name: 'x' });
+    await eve.send(JSON.stringify({ type: 'accept', id, offset: 0 }));
+    for (const bytes of [4e9, -1, 1.5, '2000000', null]) await eve.send(JSON.stringify({ type: 'ack', id, bytes }));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(got).toBeLessThan(1_100_000);
+    expect(ann.transfers[0]?.bytes).toBe(0);
+    ann.close();
+  });
+
+  it('for everybody is offered to those who come later too', async () => {
+    const hub = new Hub();
+    const ann = hub.join('ann').sharing;
+    const bob = hub.join('bob').sharing;
+    await ann.send({ blob: new Blob([content(10)]), name: 'x' });
+    await ann.send({ blob: new Blob([content(10)]), name: 'secret' }, { to: 'bob' });
+    const late = hub.join('late').sharing;
+    acceptAll(late);
+    expect((await until(late, 'done')).name).toBe('x');
+    expect(late.transfers).toHaveLength(1);
+    expect(bob.transfers).toHaveLength(2);
   });
 
   it('that was changed on its way is not passed on', async () => {
@@ -190,6 +264,27 @@ describe('a file', () => {
     await eve.send(new Uint8Array(3));
     for (let index = 0; index < 300; index++) await offer(index.toString(16).padStart(32, '0'), 5);
     await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(bob.transfers).toHaveLength(20);
+  });
+
+  it('on their way are not forgotten for new offers', async () => {
+    const hub = new Hub();
+    const bob = hub.join('bob').sharing;
+    const { member: eve } = hub.join('eve');
+    bob.on('offer', (file) => bob.accept(file.id));
+    const offer = (index: number) => {
+      const id = index.toString(16).padStart(32, '0');
+      return eve.send(JSON.stringify({ type: 'offer', id, name: 'x', mime: '', size: 5 }));
+    };
+    for (let index = 0; index < 130; index++) await offer(index);
+    await new Promise((resolve) => setTimeout(resolve, 10));
     expect(bob.transfers).toHaveLength(100);
+    expect(bob.transfers[0]?.id).toBe('0'.repeat(32));
+    bob.cancel(bob.transfers[3]!.id);
+    await offer(200);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(bob.transfers.at(-1)?.id).toBe((200).toString(16).padStart(32, '0'));
+    bob.close();
+    expect(bob.transfers).toEqual([]);
   });
 });

@@ -96,6 +96,40 @@ describe('joining', () => {
   });
 });
 
+describe('an unreachable server', () => {
+  async function failsAfter(options: { resumeToken?: string; resumeSeconds?: number }): Promise<number> {
+    const other = new Room({ openSocket: (url) => new FakeSocket(url), random: () => 1 });
+    const begun = performance.now();
+    const failed = other.connect('http://server', { room: 'r', ...options }).then(
+      () => Number.NaN,
+      () => performance.now() - begun,
+    );
+    while (other.state === 'connecting') {
+      FakeSocket.last.drop(1006);
+      await vi.advanceTimersByTimeAsync(100);
+    }
+    return failed;
+  }
+
+  it('is tried for as long as a place is kept there, and else only shortly', async () => {
+    expect(await failsAfter({})).toBeLessThan(2_000);
+    const kept = await failsAfter({ resumeToken: 'x', resumeSeconds: 20 });
+    expect(kept).toBeGreaterThanOrEqual(20_000);
+    expect(kept).toBeLessThan(31_000);
+  });
+
+  it('that has no place is quoted', async () => {
+    const other = new Room({ openSocket: (url) => new FakeSocket(url), random: () => 1 });
+    const refused = expect(other.connect('http://server', { room: 'r' })).rejects.toMatchObject({ code: 'too_many_rooms' });
+    for (let attempt = 0; attempt < 3; attempt++) {
+      FakeSocket.last.say({ signal_type: 'error', error: { code: 'too_many_rooms', message: '' } });
+      FakeSocket.last.drop(4424);
+      vi.advanceTimersByTime(2_000);
+    }
+    await refused;
+  });
+});
+
 describe('offers', () => {
   it('never overlap: wishes during one become one more', async () => {
     await join();
@@ -148,6 +182,91 @@ describe('offers', () => {
   });
 });
 
+describe('answers', () => {
+  it('count only with the id of the offer that is out', async () => {
+    await join();
+    const id = FakeSocket.last.of('offer')[0]?.id ?? 0;
+    FakeSocket.last.say({ signal_type: 'answer', sdp: 'forged' });
+    FakeSocket.last.say({ signal_type: 'answer', sdp: 'late', id: id + 1 });
+    await turns();
+    expect(FakeConnection.last.remoteDescription).toBeNull();
+    await answer();
+    expect(FakeConnection.last.remoteDescription).not.toBeNull();
+  });
+
+  it('to a connection before are not taken for answers to this one', async () => {
+    await join();
+    await answer();
+    const first = FakeSocket.last.of('offer')[0]?.id;
+    FakeSocket.last.say({ signal_type: 'connection', state: 'failed' });
+    await vi.advanceTimersByTimeAsync(1_100);
+    await turns();
+    const second = FakeSocket.last.of('offer').at(-1)?.id;
+    expect(second).not.toBe(first);
+    FakeSocket.last.say({ signal_type: 'answer', sdp: 'late', id: first });
+    await turns();
+    expect(FakeConnection.last.remoteDescription).toBeNull();
+  });
+
+  it('let what is said right after them count, even while they are being applied', async () => {
+    await join({ participants: [person('bob')] });
+    const offer = FakeSocket.last.of('offer')[0];
+    const video = offer?.pairs?.[0]?.video ?? '';
+    FakeSocket.last.say({ signal_type: 'answer', sdp: 'answer', id: offer?.id });
+    FakeSocket.last.say({ signal_type: 'slots', slots: [{ mid: video, peer_id: 'bob', track_id: 'bob-v' }] });
+    await turns();
+    expect(room.participants[0]?.tracks[1]?.slot?.mid).toBe(video);
+  });
+});
+
+describe('offers that are in trouble', () => {
+  const refuse = async (code: string) => {
+    const id = FakeSocket.last.of('offer').at(-1)?.id;
+    FakeSocket.last.say({ signal_type: 'error', error: { code, message: 'why' }, id });
+    await turns();
+  };
+
+  it('are not taken back for an error about a message to another client', async () => {
+    await join();
+    await refuse('peer_not_found');
+    expect(FakeConnection.last.signalingState).toBe('have-local-offer');
+    await refuse('offer_invalid');
+    expect(FakeConnection.last.signalingState).toBe('stable');
+  });
+
+  it('are told once after the last refusal, and forgiven when a new path is looked for', async () => {
+    const codes: string[] = [];
+    await join();
+    await answer();
+    room.on('error', ({ code }) => codes.push(code));
+    room.publish(camera, { source: 'camera' });
+    await turns();
+    for (let round = 0; round < 4; round++) {
+      await refuse('offer_invalid');
+      await vi.advanceTimersByTimeAsync(7_000);
+    }
+    expect(codes.filter((code) => code === 'offers_refused')).toHaveLength(1);
+    const count = FakeSocket.last.of('offer').length;
+    FakeSocket.last.say({ signal_type: 'connection', state: 'expired' });
+    await turns();
+    expect(FakeSocket.last.of('offer')).toHaveLength(count + 1);
+  });
+
+  it('are dropped when the server closes because they are too large', async () => {
+    await join();
+    const first = FakeSocket.last.of('offer')[0]?.id;
+    FakeSocket.last.drop(4413);
+    await turns();
+    expect(FakeConnection.last.signalingState).toBe('stable');
+    vi.advanceTimersByTime(300);
+    await join({ resumed: true });
+    expect(FakeSocket.last.of('offer')).toEqual([]);
+    await vi.advanceTimersByTimeAsync(1_000);
+    await turns();
+    expect(FakeSocket.last.of('offer')[0]?.id).not.toBe(first);
+  });
+});
+
 describe('slots', () => {
   it('carry what the server says, and nothing once it is gone', async () => {
     await join({ participants: [person('bob')] });
@@ -161,6 +280,31 @@ describe('slots', () => {
     expect(shown()?.slot).toMatchObject({ mid: video, rtpTimestamp: 4_000_000_000 });
     FakeSocket.last.say({ signal_type: 'slots', slots: [{ mid: video, reason: 'displaced' }] });
     expect(shown()?.slot).toBeUndefined();
+  });
+
+  it('that cannot be decoded say why', async () => {
+    await join({ participants: [person('bob')] });
+    await answer();
+    const video = FakeSocket.last.of('offer')[0]?.pairs?.[0]?.video ?? '';
+    const slot = { mid: video, peer_id: 'bob', track_id: 'bob-v', reason: 'no-common-codec' } as const;
+    FakeSocket.last.say({ signal_type: 'slots', slots: [slot] });
+    expect(room.participants[0]?.tracks[1]).toMatchObject({ reason: 'no-common-codec' });
+    expect(room.participants[0]?.tracks[1]?.slot).toBeUndefined();
+  });
+
+  it('of a connection that is not answered yet are those of the one before', async () => {
+    await join({ participants: [person('bob')] });
+    const mid = FakeSocket.last.of('offer')[0]?.pairs?.[0]?.video ?? '';
+    const slots = [{ mid, peer_id: 'bob', track_id: 'bob-v' }];
+    FakeSocket.last.say({ signal_type: 'slots', slots });
+    expect(room.participants[0]?.tracks[1]?.slot).toBeUndefined();
+    FakeSocket.last.drop(1006);
+    vi.advanceTimersByTime(300);
+    await join({ resumed: true, participants: [person('bob')], slots });
+    expect(room.participants[0]?.tracks[1]?.slot).toBeUndefined();
+    await answer();
+    FakeSocket.last.say({ signal_type: 'slots', slots });
+    expect(room.participants[0]?.tracks[1]?.slot?.mid).toBe(mid);
   });
 
   it('that a departed person had are empty before the server says so', async () => {
@@ -213,6 +357,31 @@ describe('slots', () => {
     expect(said.at(-1)).toMatchObject({ mode: 'auto', pinned: ['bob'], slots: [{ mid: video, width: 320, height: 224 }] });
     vi.advanceTimersByTime(5_000);
     expect(FakeSocket.last.of('subscribe')).toHaveLength(said.length);
+  });
+});
+
+describe('people', () => {
+  it('who came or left while we were away are told', async () => {
+    await join({ participants: [person('bob'), person('eve')] });
+    const told: string[] = [];
+    room.on('participant-left', ({ peerId }) => told.push(`-${peerId}`));
+    room.on('participant-joined', ({ peerId }) => told.push(`+${peerId}`));
+    FakeSocket.last.drop(1006);
+    vi.advanceTimersByTime(300);
+    await join({ resumed: true, participants: [person('eve'), person('ida')] });
+    expect(told).toEqual(['-bob', '+ida']);
+  });
+
+  it('who are not there are not made up by an update, and our own is about ourselves', async () => {
+    await join({ participants: [person('bob')] });
+    const told: string[] = [];
+    room.on('self', () => told.push(room.name));
+    FakeSocket.last.say({ signal_type: 'participant-updated', participant: { ...person('me'), metadata: { hand: 1 } } });
+    FakeSocket.last.say({ signal_type: 'participant-updated', participant: person('ghost') });
+    FakeSocket.last.say({ signal_type: 'participant-updated', participant: { ...person('bob'), name: 'Robert' } });
+    expect(told).toEqual(['ME']);
+    expect(room.metadata).toEqual({ hand: 1 });
+    expect(room.participants.map(({ name }) => name)).toEqual(['Robert']);
   });
 });
 

@@ -42,7 +42,7 @@ describe('signaling', () => {
     expect(FakeSocket.all).toHaveLength(2);
   });
 
-  it('comes back with growing waits, and from the start after a success', () => {
+  it('comes back with growing waits, and from the start after it stood for a while', () => {
     FakeSocket.last.say(joined());
     for (let attempt = 0; attempt < 8; attempt++) {
       FakeSocket.last.drop(1006);
@@ -50,6 +50,12 @@ describe('signaling', () => {
     }
     expect(downs).toEqual([250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
     FakeSocket.last.say(joined());
+    vi.advanceTimersByTime(9_000);
+    FakeSocket.last.drop(1001);
+    expect(downs.at(-1)).toBe(10_000);
+    vi.advanceTimersByTime(10_000);
+    FakeSocket.last.say(joined());
+    vi.advanceTimersByTime(10_000);
     FakeSocket.last.drop(1001);
     expect(downs.at(-1)).toBe(250);
   });
@@ -85,6 +91,28 @@ describe('signaling', () => {
     expect(closed).toEqual([name]);
     expect(FakeSocket.all).toHaveLength(1);
   });
+
+  it.each([1001, 1006, 1009, 4408, 4413, 4424, 4429])('comes back after %i', (code) => {
+    FakeSocket.last.drop(code);
+    vi.advanceTimersByTime(10_000);
+    expect(closed).toEqual([]);
+    expect(FakeSocket.all.length).toBeGreaterThan(1);
+  });
+
+  it.each([{ from_peer_id: '' }, { target_peer_id: 'me' }, { from_peer_id: 'eve', target_peer_id: 'me' }])(
+    'does not take a message with %j for the server\'s',
+    (marks) => {
+      const heard: string[] = [];
+      signaling.on('message', () => heard.push('server'));
+      signaling.on('peer', () => heard.push('peer'));
+      FakeSocket.last.say({ ...joined(), ...marks } as never);
+      expect(heard).toEqual([]);
+      expect(signaling.up).toBe(false);
+      FakeSocket.last.say(joined());
+      FakeSocket.last.say({ signal_type: 'answer', sdp: 'x', ...marks } as never);
+      expect(heard).toEqual(['server', 'peer']);
+    },
+  );
 
   it('waits longer when it was too fast', () => {
     FakeSocket.last.drop(4429);

@@ -91,6 +91,7 @@ export const en = {
   'problem.both.denied': 'The browser may use neither camera nor microphone. Allow them in the address bar, then ask again.',
   'problem.both.missing': 'Neither camera nor microphone was found. You can join without them.',
   'problem.screen.other': 'The screen cannot be shared.',
+  'problem.refused': 'The server does not take what was added last: {message}',
   'problem.insecure':
     'Browsers give camera and microphone only to secure pages. Open this page by its https:// address, which the server prints when it starts, or on the server’s own machine by http://localhost. You can join without them.',
   'error.room_full': 'The room is full. Try again when somebody has left.',

@@ -1,13 +1,17 @@
 /** What is wrong now and lasts. */
 
+import { useEffect, useState } from 'preact/hooks';
 import { t } from '../i18n';
 import { connection, soundBlocked, state } from '../session';
 import { playSound } from './audio';
 
+/** Coming in usually takes a moment, of which nobody need be told. */
+const SLOW_MS = 5_000;
+
 export function Banner() {
-  if (state.value === 'reconnecting' || state.value === 'connecting') {
-    return <Line kind="reconnecting" text={t(state.value === 'connecting' ? 'join.joining' : 'banner.reconnecting')} busy />;
-  }
+  const slow = useSlow(state.value === 'connecting');
+  if (slow) return <Line kind="reconnecting" text={t('join.joining')} busy />;
+  if (state.value === 'reconnecting') return <Line kind="reconnecting" text={t('banner.reconnecting')} busy />;
   if (connection.value === 'interrupted') return <Line kind="media" text={t('banner.media')} busy />;
   if (!soundBlocked.value) return null;
   return (
@@ -18,6 +22,18 @@ export function Banner() {
       </button>
     </div>
   );
+}
+
+/** Whether something has lasted for a while. */
+function useSlow(lasts: boolean): boolean {
+  const [slow, setSlow] = useState(false);
+  useEffect(() => {
+    setSlow(false);
+    if (!lasts) return;
+    const timer = setTimeout(() => setSlow(true), SLOW_MS);
+    return () => clearTimeout(timer);
+  }, [lasts]);
+  return lasts && slow;
 }
 
 function Line({ kind, text, busy }: { kind: string; text: string; busy: boolean }) {

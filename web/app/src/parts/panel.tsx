@@ -9,13 +9,15 @@ import { language, t, tn } from '../i18n';
 import { Icon } from './icons';
 
 export function Panel() {
-  const list = useRef<HTMLOListElement>(null);
+  const panel = useRef<HTMLElement>(null);
+  const list = useRef<HTMLDivElement>(null);
   const count = entries.value.length;
   useEffect(() => {
     list.current?.scrollTo({ top: list.current.scrollHeight });
   }, [count]);
+  useEffect(() => takeFocus(panel.current), []);
   return (
-    <aside class="panel" aria-label={t('chat.title')} data-testid="panel">
+    <aside class="panel" ref={panel} tabIndex={-1} aria-label={t('chat.title')} data-testid="panel">
       <header>
         <h2>{t('chat.title')}</h2>
         <button type="button" class="icon-button" aria-label={t('control.close')} onClick={() => openPanel(false)}>
@@ -23,21 +25,31 @@ export function Panel() {
         </button>
       </header>
       {count === 0 && <p class="panel-empty">{t('chat.empty')}</p>}
-      <ol class="entries" ref={list}>
+      <div class="entries" role="log" aria-label={t('chat.title')} ref={list}>
         {entries.value.map((entry, index) => (
           <Line key={entry.id} entry={entry} follows={entries.value[index - 1]?.peerId === entry.peerId} />
         ))}
-      </ol>
+      </div>
       <Composer />
     </aside>
   );
+}
+
+/** Into the panel, and back to where it was. Where there is no mouse, writing would open the keyboard over the panel. */
+function takeFocus(panel: HTMLElement | null): (() => void) | undefined {
+  const before = document.activeElement;
+  const input = panel?.querySelector<HTMLElement>('.composer-text');
+  (matchMedia('(pointer: fine)').matches ? input : panel)?.focus();
+  return () => {
+    if (panel?.contains(document.activeElement) && before instanceof HTMLElement) before.focus();
+  };
 }
 
 function Line({ entry, follows }: { entry: Entry; follows: boolean }) {
   const file = entry.fileId === undefined ? undefined : files.value.get(entry.fileId);
   const time = new Date(entry.at).toLocaleTimeString(language.value, { hour: '2-digit', minute: '2-digit' });
   return (
-    <li class={`entry${entry.peerId === '' ? ' own' : ''}`} data-peer={entry.peerId}>
+    <div class={`entry${entry.peerId === '' ? ' own' : ''}`} data-peer={entry.peerId}>
       {!follows && (
         <div class="entry-head">
           <strong>{entry.name}</strong>
@@ -50,7 +62,7 @@ function Line({ entry, follows }: { entry: Entry; follows: boolean }) {
         </p>
       )}
       {file && <File file={file} />}
-    </li>
+    </div>
   );
 }
 
