@@ -178,10 +178,19 @@ fn two_engines_do_not_know_each_other() {
 fn after_twelve_minutes_away_sound_and_picture_are_back() {
     let (mut world, ann, ben) = pair(48);
     world.set_links(ann, blackout());
-    world.run_for(seconds(720.0));
+    world.run_for(seconds(30.0));
+    // A client whose checks are not answered ceases to send (RFC 7675 section 5.1); Ben's media goes on.
+    let send = |world: &mut World, send| {
+        for kind in [MediaKind::Audio, MediaKind::Video] {
+            world.with_client(ann, |c, now| c.set_active(now, kind, None, send));
+        }
+    };
+    send(&mut world, false);
+    world.run_for(seconds(690.0));
     assert_eq!(world.told(ann).connection, Some(ConnectionState::Expired));
     world.set_links(ann, LinkConfig::default());
     world.restart_ice(ann);
+    send(&mut world, true);
     for (eye, whom) in [(ben, ann), (ann, ben)] {
         let seen = until_seen(&mut world, eye, whom).expect("the picture comes back");
         assert!(seen < millis(1_500), "{seen:?}");
