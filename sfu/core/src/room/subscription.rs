@@ -125,7 +125,7 @@ impl Room {
     }
 
     fn ranked_track(&self, id: TrackId) -> Option<TrackRef> {
-        self.participants.iter().find_map(|(p, participant)| {
+        self.participants.iter().filter(|(_, p)| p.is_reachable()).find_map(|(p, participant)| {
             let (t, _) = participant.tracks.iter().find(|(_, t)| t.id == id)?;
             Some(TrackRef { participant: p as u32, track: t as u32, id })
         })
