@@ -210,9 +210,14 @@ fn who_has_no_network_any_more_holds_no_slots() {
         world.run_for(millis(50));
         world.join(1, person())
     });
+    let fan = world.join(1, viewer(1));
     world.with_client(ann, |c, _| c.speak(Voice::SPEAKING));
     world.run_for(seconds(2.0));
+    let wishes = vec![wish(0, Show::Track(world.track(ann, MediaKind::Video)))];
+    world.subscribe(fan, Subscription { wishes, ..Default::default() });
+    world.run_for(seconds(1.0));
     assert!(world.client(eye).slots.iter().all(|s| s.shows() == Some(world.source(ann))));
+    assert_eq!(shown(&world, fan), sources(&world, &[ann]));
     world.set_links(ann, blackout());
     world.run_for(seconds(40.0));
     assert_eq!(world.told(ann).connection, Some(ConnectionState::Expired));
@@ -220,6 +225,8 @@ fn who_has_no_network_any_more_holds_no_slots() {
     assert_eq!(shown(&world, eye), sources(&world, &[ben]));
     let change = &world.told(eye).slots[&slot_mid(MediaKind::Video, 0)];
     assert_eq!(change.shows.map(|s| s.participant), Some(world.participant(ben)));
+    let change = &world.told(fan).slots[&slot_mid(MediaKind::Video, 0)];
+    assert_eq!((change.shows, change.reason), (None, Some(SlotReason::Gone)), "who named Ann is told");
     world.leave(ben, true);
     world.run_for(seconds(1.0));
     for kind in [MediaKind::Video, MediaKind::Audio] {
@@ -234,5 +241,10 @@ fn who_has_no_network_any_more_holds_no_slots() {
     for slot in &world.client(eye).slots {
         assert!(slot.frames_since(from).any(|f| f.stamp.source == world.source(ann)), "{}", slot.mid);
     }
-    assert_no_faults(&world, eye);
+    assert!(!frames_of(&world, fan, ann, from).is_empty());
+    let change = &world.told(fan).slots[&slot_mid(MediaKind::Video, 0)];
+    assert_eq!((change.shows.map(|s| s.participant), change.reason), (Some(world.participant(ann)), None));
+    for id in [eye, fan] {
+        assert_no_faults(&world, id);
+    }
 }
