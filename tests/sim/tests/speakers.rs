@@ -171,7 +171,10 @@ fn a_slot_that_becomes_free_does_not_replay_a_muted_microphone() {
         world.with_client(first, |c, _| c.speak(Voice::SPEAKING));
         world.run_for(seconds(2.0));
         let ann = world.join(1, voice());
+        // The first one keeps the slot but sends nothing, so that what Ann sends meanwhile would fit in.
+        world.with_client(first, |c, now| c.set_active(now, MediaKind::Audio, None, false));
         world.run_for(seconds(2.0));
+        assert_eq!(world.client(ear).slot("A0").shows(), Some(world.source(first)));
         world.mute(ann, MediaKind::Audio, true);
         world.run_for(pause);
         world.leave(first, true);
