@@ -178,7 +178,7 @@ mod tests {
     }
 
     fn load_der(file: &Path, now: SystemTime) -> Vec<u8> {
-        load_or_make(Some(file), now).unwrap().certificate
+        load_or_make(Some(file), now).unwrap().certificate().to_vec()
     }
 
     #[test]
@@ -187,8 +187,8 @@ mod tests {
         let now = SystemTime::now();
         let made = load_or_make(Some(&directory.file()), now).unwrap();
         let loaded = load_or_make(Some(&directory.file()), now).unwrap();
-        assert_eq!(made.certificate, loaded.certificate);
-        assert_eq!(made.private_key, loaded.private_key);
+        assert_eq!(made.certificate(), loaded.certificate());
+        assert_eq!(made.private_key(), loaded.private_key());
         assert_eq!(fs::metadata(directory.file()).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(directory.0.join("kept")).unwrap().count(), 1, "no temporary file is left");
     }
@@ -209,8 +209,8 @@ mod tests {
     fn without_a_file_each_start_has_its_own() {
         let now = SystemTime::now();
         assert_ne!(
-            load_or_make(None, now).unwrap().certificate,
-            load_or_make(None, now).unwrap().certificate
+            load_or_make(None, now).unwrap().certificate().to_vec(),
+            load_or_make(None, now).unwrap().certificate().to_vec()
         );
     }
 

@@ -27,7 +27,7 @@ const MAX_PINNED: usize = 128;
 pub(crate) type Envelope<'a> = BTreeMap<Cow<'a, str>, Cow<'a, RawValue>>;
 
 /// Does what a client's message asks for. An error is for the client and carries the `id` of its message.
-pub(crate) async fn handle_text(hub: &Hub, seat: &Seat, text: &str) -> Result<(), (Error, Option<u64>)> {
+pub async fn handle_text(hub: &Hub, seat: &Seat, text: &str) -> Result<(), (Error, Option<u64>)> {
     let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|error| {
         let message = format!("not a JSON object: {error}; send one like {{\"signal_type\": \"ping\"}}");
         (Error::new(ErrorKind::BadMessage, message), None)

@@ -75,26 +75,17 @@ pub fn assign_audio(slots: &[AudioSlot], ranked: &[TrackRef], out: &mut Vec<Opti
 
 /// Puts the chosen tracks into the usable slots: each stays where it is shown already, the others fill the gaps.
 fn place(chosen: &[TrackRef], shown: &[Option<TrackRef>], usable: &[bool], out: &mut [Option<TrackRef>]) {
-    let stays =
-        |i: usize| usable[i] && shown[i].is_some_and(|t| chosen.contains(&t) && first(shown, usable, t) == i);
-    for i in 0..out.len() {
-        if stays(i) {
-            out[i] = shown[i];
+    let mut waiting: Vec<TrackRef> = chosen.to_vec();
+    let mut gaps: Vec<usize> = Vec::new();
+    for i in (0..out.len()).filter(|&i| usable[i]) {
+        match shown[i].and_then(|shown| waiting.iter().position(|t| *t == shown)) {
+            Some(place) => out[i] = Some(waiting.remove(place)),
+            None => gaps.push(i),
         }
     }
-    let mut gaps = (0..out.len()).filter(|&i| usable[i] && !stays(i));
-    for track in chosen {
-        let placed = (0..out.len()).any(|i| stays(i) && shown[i] == Some(*track));
-        if placed {
-            continue;
-        }
-        let Some(gap) = gaps.next() else { return };
-        out[gap] = Some(*track);
+    for (gap, track) in gaps.into_iter().zip(waiting) {
+        out[gap] = Some(track);
     }
-}
-
-fn first(shown: &[Option<TrackRef>], usable: &[bool], track: TrackRef) -> usize {
-    (0..shown.len()).find(|&i| usable[i] && shown[i] == Some(track)).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -74,6 +74,6 @@ mod tests {
         let now = Now::new(epoch + Duration::from_millis(1500), epoch, 7 << 32);
         assert_eq!(now.ntp, (8 << 32) | (1 << 31));
         assert_eq!(now.nanos, 1_500_000_000);
-        assert_eq!(now.abs_send_time(), [0x20 | 0x02, 0, 0].map(|b: u8| b & 0xff));
+        assert_eq!(now.abs_send_time(), [0x22, 0, 0]);
     }
 }

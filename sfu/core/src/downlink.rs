@@ -34,7 +34,7 @@ impl Participant {
         let output = slot.forwarder.forward(from, &incoming.forward_input())?;
         let mut descriptor = [0; MAX_DESCRIPTOR];
         let extensions =
-            continue_descriptor(incoming.passed, &incoming.picture, &output.offsets, &mut descriptor);
+            continue_descriptor(incoming.passed, &incoming.picture, output.offsets, &mut descriptor);
         let payload = incoming.payload_for(format.strip_red);
         let packet = OutgoingRtp {
             payload_type: format.payload_type,
@@ -87,11 +87,13 @@ impl Participant {
             seq: slot.repairs.take_seq(),
             timestamp: stored.header.timestamp.wrapping_add(sent.timestamp_offset),
             ssrc: slot.rtx_ssrc,
-            extensions: continue_descriptor(stored.passed, &stored.picture, &sent.offsets, &mut descriptor),
+            extensions: continue_descriptor(stored.passed, &stored.picture, sent.offsets, &mut descriptor),
             prefix: &seq.to_be_bytes(),
             payload: stored.payload_for(format.strip_red),
         };
+        let budget = self.repair_budget.checked_sub(packet.payload.len()).ok_or(DropReason::RepairLimit)?;
         transport.send_rtp(now, &packet, |copy| sent.offsets.apply(&stored.picture, copy))?;
+        self.repair_budget = budget;
         self.counters.repairs_sent += 1;
         Ok(())
     }
@@ -121,7 +123,7 @@ impl Participant {
 fn continue_descriptor<'a>(
     passed: PassedExtensions<'a>,
     picture: &PictureFields,
-    offsets: &PictureIds,
+    offsets: PictureIds,
     copy: &'a mut [u8; MAX_DESCRIPTOR],
 ) -> PassedExtensions<'a> {
     let Some(descriptor) = passed.dependency_descriptor.filter(|d| d.len() <= MAX_DESCRIPTOR) else {

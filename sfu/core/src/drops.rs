@@ -80,6 +80,8 @@ drop_reasons! {
     SendBufferFull = "send_buffer_full",
     /// A NACK for a packet that the history no longer has, or that was never sent.
     HistoryMiss = "history_miss",
+    /// A NACK of somebody who asks for more repairs than a stream could need.
+    RepairLimit = "repair_limit",
     /// A NACK for a packet that was repaired a moment ago.
     RepairedRecently = "repaired_recently",
     /// SCTP or DCEP that does not parse, or for a channel that is not open.

@@ -87,6 +87,9 @@ pub struct Engine {
     spare_replies: Vec<Vec<u8>>,
 }
 
+/// Events that may wait for the control plane before those of passing interest are dropped.
+const MAX_EVENTS: usize = 16_384;
+
 /// Answers to STUN requests that may wait within one batch of inputs.
 const MAX_STUN_REPLIES: usize = 256;
 
@@ -134,12 +137,14 @@ impl Engine {
             Command::AddParticipant { room, participant, peer } => self.add(now, room, participant, peer),
             Command::RemoveParticipant { participant } => self.remove(now, participant),
             Command::Offer { participant, request, sdp, labels } => {
+                // The offer may replace the transport: its names and paths go first, and come back if it stays.
+                self.unmap(participant);
                 let mut next_track = self.next_track;
                 self.with_participant(now, participant, |room, ctx, index| {
                     room.handle_offer(ctx, index, request, &sdp, &labels, &mut next_track);
                 });
                 self.next_track = next_track;
-                self.sync_ufrags(participant);
+                self.map(participant);
             }
             Command::SetMuted { participant, track, muted } => {
                 self.with_participant(now, participant, |room, ctx, index| {
@@ -276,8 +281,8 @@ impl Engine {
     }
 
     fn remove(&mut self, now: Instant, participant: ParticipantId) {
+        self.unmap(participant);
         let Some(place) = self.place_by_participant.remove(&participant) else { return };
-        self.unmap(place);
         self.with_room(now, place.room, |room, ctx| room.remove(ctx, place.participant));
         if self.rooms[place.room as usize].participants.is_empty() {
             let room = self.rooms.remove(place.room as usize);
@@ -286,7 +291,8 @@ impl Engine {
     }
 
     /// No datagram is for this participant any more.
-    fn unmap(&mut self, place: Place) {
+    fn unmap(&mut self, participant: ParticipantId) {
+        let Some(&place) = self.place_by_participant.get(&participant) else { return };
         let Some(transport) = self.rooms[place.room as usize].transport_mut(place.participant) else {
             return;
         };
@@ -349,13 +355,17 @@ impl Engine {
         }
     }
 
-    fn sync_ufrags(&mut self, participant: ParticipantId) {
+    /// Datagrams with these user names and on these paths are for this participant.
+    fn map(&mut self, participant: ParticipantId) {
         let Some(&place) = self.place_by_participant.get(&participant) else { return };
         let Some(transport) = self.rooms[place.room as usize].transport_mut(place.participant) else {
             return;
         };
         for ufrag in transport.ufrags() {
             self.demux.add_ufrag(ufrag, place);
+        }
+        for path in transport.paths() {
+            self.demux.add_path(path, place);
         }
     }
 
@@ -370,6 +380,7 @@ impl Engine {
     }
 
     fn with_room(&mut self, now: Instant, room: u32, act: impl FnOnce(&mut Room, &mut Context<'_>)) {
+        self.bound_events();
         let Some(room) = self.rooms.get_mut(room as usize) else { return };
         let mut ctx = Context {
             now: Now::new(now, self.epoch, self.epoch_ntp),
@@ -383,5 +394,15 @@ impl Engine {
         act(room, &mut ctx);
         let tick = room.next_tick();
         self.next_timeout = Some(self.next_timeout.map_or(tick, |t| t.min(tick)));
+    }
+
+    /// A control plane that does not listen loses what is told again or only of passing interest.
+    fn bound_events(&mut self) {
+        if self.events.len() > MAX_EVENTS {
+            let passing = |e: &Event| {
+                matches!(e, Event::Speakers { .. } | Event::Quality { .. } | Event::DataChannelClosed { .. })
+            };
+            self.events.retain(|e| !passing(e));
+        }
     }
 }

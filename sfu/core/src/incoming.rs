@@ -24,6 +24,8 @@ pub struct Format {
 pub struct Incoming<'a> {
     /// Its extended sequence number.
     pub seq: u64,
+    /// Counts how often its layer began anew.
+    pub generation: u32,
     /// Its header.
     pub header: RtpHeader,
     /// Its format.
@@ -45,6 +47,7 @@ impl<'a> Incoming<'a> {
     pub fn forward_input(&self) -> ForwardInput<'_> {
         ForwardInput {
             seq: self.seq,
+            generation: self.generation,
             timestamp: self.header.timestamp,
             nanos: self.nanos,
             starts_key_frame: self.frame.key_frame && self.frame.start_of_frame,

@@ -44,6 +44,9 @@ pub struct Layer {
     /// The SSRC of its repairs, once known.
     pub rtx_ssrc: Option<Ssrc>,
     kind: MediaKind,
+    clock_rate: u32,
+    /// Counts how often the stream began anew.
+    pub generation: u32,
     extender: SeqExtender,
     /// What was received, to be sent again.
     pub history: History<StoredMeta>,
@@ -67,18 +70,20 @@ pub struct Layer {
 impl Layer {
     /// A layer that has not arrived yet.
     pub fn new(kind: MediaKind, clock_rate: u32, negotiated: &PublishedLayer, now: Instant) -> Self {
-        let (limits, loss) = match kind {
-            MediaKind::Audio => (HistoryLimits::AUDIO, LossDetector::audio()),
-            MediaKind::Video => (HistoryLimits::VIDEO, LossDetector::video()),
+        let limits = match kind {
+            MediaKind::Audio => HistoryLimits::AUDIO,
+            MediaKind::Video => HistoryLimits::VIDEO,
         };
         Self {
             rid: negotiated.rid.clone(),
             ssrc: negotiated.ssrc,
             rtx_ssrc: negotiated.rtx_ssrc,
             kind,
+            clock_rate,
+            generation: 0,
             extender: SeqExtender::default(),
             history: History::new(limits),
-            loss,
+            loss: new_loss(kind),
             statistics: ReceiverStatistics::new(clock_rate),
             key_frames: KeyFrameRequests::new(),
             rate: RateMeter::new(now),
@@ -87,6 +92,31 @@ impl Layer {
             size: None,
             subscribers: Vec::new(),
         }
+    }
+
+    /// Takes over what a later offer says of the layer.
+    pub fn update(&mut self, negotiated: &PublishedLayer) {
+        let replaced = negotiated.ssrc.is_some() && self.ssrc.is_some() && negotiated.ssrc != self.ssrc;
+        if replaced || self.rid != negotiated.rid {
+            self.ssrc = None;
+            self.rtx_ssrc = None;
+            self.restart();
+        }
+        self.rid.clone_from(&negotiated.rid);
+        self.ssrc = negotiated.ssrc.or(self.ssrc);
+        self.rtx_ssrc = negotiated.rtx_ssrc.or(self.rtx_ssrc);
+    }
+
+    /// The stream begins anew: another SSRC, or after a mute. Numbers, times and packets of before mean nothing any more;
+    /// the slots that show it stay.
+    pub fn restart(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+        self.extender = SeqExtender::default();
+        self.history.clear();
+        self.loss = new_loss(self.kind);
+        self.statistics = ReceiverStatistics::new(self.clock_rate);
+        self.clock = MediaClock::new(self.clock_rate);
+        self.frame_state = FrameState::default();
     }
 
     /// For the choice of a layer.
@@ -121,7 +151,9 @@ impl Layer {
             self.clock.on_packet(now.nanos, header.timestamp);
         }
         let nanos = self.clock.server_time(header.timestamp).unwrap_or(now.nanos);
-        Ok(Incoming { seq, header, format, payload, passed: pass(extensions), frame, picture, nanos })
+        let generation = self.generation;
+        let passed = pass(extensions);
+        Ok(Incoming { seq, generation, header, format, payload, passed, frame, picture, nanos })
     }
 
     /// A packet of before, as it was given out when it arrived.
@@ -130,6 +162,7 @@ impl Layer {
         let extensions = Extensions::read(&meta.header, bytes, ids);
         Some(Incoming {
             seq,
+            generation: self.generation,
             header: meta.header,
             format: meta.format,
             payload: bytes.get(meta.payload.0 as usize..meta.payload.1 as usize)?,
@@ -181,6 +214,13 @@ impl Layer {
             self.size = frame.size;
         }
         (frame, PictureFields::read(format.codec, payload, descriptor))
+    }
+}
+
+fn new_loss(kind: MediaKind) -> LossDetector {
+    match kind {
+        MediaKind::Audio => LossDetector::audio(),
+        MediaKind::Video => LossDetector::video(),
     }
 }
 

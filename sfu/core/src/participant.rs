@@ -99,6 +99,10 @@ pub struct Participant {
     pub drops: DropCounts,
     /// The CNAME of all slots, for sender reports.
     pub cname: String,
+    /// How many bytes may still be sent again in this second.
+    pub repair_budget: usize,
+    /// `counters.bytes_sent` a second ago.
+    pub bytes_before: u64,
     /// The SSRC that feedback is sent with.
     pub feedback_ssrc: Ssrc,
     /// When reports are due.
@@ -112,13 +116,14 @@ pub struct Participant {
 /// What an offer changed beside the participant itself.
 #[derive(Debug, Default)]
 pub struct SectionChanges {
-    /// Tracks that are new or changed.
-    pub tracks: Vec<u32>,
     /// Tracks that are gone.
     pub gone: Vec<(u32, TrackId)>,
     /// The SCTP section is new.
     pub data: bool,
 }
+
+/// Repairs in a second, in bytes, that anybody may ask for; beyond it, twice what was sent the second before.
+const MIN_REPAIR_BUDGET: usize = 128 * 1024;
 
 impl Participant {
     /// Somebody who has not offered anything yet.
@@ -151,6 +156,8 @@ impl Participant {
             counters: Counters::default(),
             drops: DropCounts::default(),
             cname: String::new(),
+            repair_budget: MIN_REPAIR_BUDGET,
+            bytes_before: 0,
             feedback_ssrc,
             reports_at: now,
             spoke_at: None,
@@ -167,6 +174,19 @@ impl Participant {
     /// The ids of header extensions on their transport.
     pub fn extensions(&self) -> ExtensionIds {
         self.transport.as_ref().map(|t| t.extensions).unwrap_or_default()
+    }
+
+    /// To be called once a second.
+    pub fn renew_repair_budget(&mut self) {
+        let sent = self.counters.bytes_sent - self.bytes_before;
+        self.bytes_before = self.counters.bytes_sent;
+        self.repair_budget = (2 * sent as usize).max(MIN_REPAIR_BUDGET);
+    }
+
+    /// Whether their media can be expected to come: not when consent has expired or DTLS has failed.
+    pub fn is_reachable(&self) -> bool {
+        let state = self.transport.as_ref().and_then(Transport::state);
+        !matches!(state, Some(ConnectionState::Expired | ConnectionState::Failed(_)))
     }
 
     /// A seed for the randomness of a part.
@@ -197,21 +217,20 @@ impl Participant {
         next_track: &mut u64,
     ) -> SectionChanges {
         let mut changes = SectionChanges::default();
+        let mut data = None;
         self.remove_missing(negotiation, &mut changes);
         for section in &negotiation.sections {
             match &section.usage {
                 SectionUse::Stopped => {}
                 SectionUse::Published(published) => {
-                    let track = self.apply_published(now, &section.mid, published, labels, next_track);
-                    changes.tracks.push(track);
+                    self.apply_published(now, &section.mid, published, labels, next_track);
                 }
                 SectionUse::Slot(slot) => self.apply_slot(&section.mid, slot),
-                SectionUse::Data(data) => {
-                    changes.data |= self.data.is_none();
-                    self.data = Some(*data);
-                }
+                SectionUse::Data(section) => data = Some(*section),
             }
         }
+        changes.data = data.is_some() && self.data.is_none();
+        self.data = data;
         self.cname.clone_from(&negotiation.cname);
         if let Some(transport) = self.transport.as_mut() {
             transport.extensions = negotiation.extensions;
@@ -255,7 +274,7 @@ impl Participant {
         section: &PublishedSection,
         labels: &SectionLabels,
         next_track: &mut u64,
-    ) -> u32 {
+    ) {
         let label = labels.published.iter().find(|l| l.mid == *mid);
         let known = self.tracks.iter().find(|(_, t)| t.mid == *mid).map(|(i, _)| i);
         let index = if let Some(index) = known {
@@ -263,7 +282,7 @@ impl Participant {
             track.update(section, now);
             if let Some(label) = label {
                 track.source = label.source;
-                track.muted = label.muted;
+                track.set_muted(label.muted);
             }
             index
         } else {
@@ -272,6 +291,7 @@ impl Participant {
             *next_track += 1;
             self.tracks.insert(Track::new(TrackId(*next_track), mid.clone(), section, source, muted, now))
         };
+        self.forget_replaced_streams(index as u32);
         for (i, layer) in self.tracks[index].layers.iter().enumerate() {
             let stream = StreamRef { track: index as u32, layer: i as u8, repairs: false };
             if let Some(ssrc) = layer.ssrc {
@@ -281,7 +301,21 @@ impl Participant {
                 self.streams.insert(ssrc, StreamRef { repairs: true, ..stream });
             }
         }
-        index as u32
+    }
+
+    /// Forgets the SSRCs that a track had before the offer.
+    fn forget_replaced_streams(&mut self, track: u32) {
+        let Self { tracks, streams, transport, .. } = self;
+        let layers = &tracks[track as usize].layers;
+        streams.retain(|ssrc, stream| {
+            let layer = layers.get(stream.layer as usize);
+            let known = layer.and_then(|l| if stream.repairs { l.rtx_ssrc } else { l.ssrc });
+            let keep = stream.track != track || known == Some(*ssrc);
+            if !keep && let Some(transport) = transport.as_mut() {
+                transport.forget_stream(*ssrc);
+            }
+            keep
+        });
     }
 
     fn apply_slot(&mut self, mid: &Mid, section: &SlotSection) {

@@ -78,14 +78,20 @@ impl Track {
         let rate = section.codecs.first().map_or(90_000, |c| c.codec.clock_rate());
         for (i, negotiated) in section.layers.iter().enumerate() {
             match self.layers.get_mut(i) {
-                Some(layer) if layer.rid == negotiated.rid => {
-                    layer.ssrc = negotiated.ssrc.or(layer.ssrc);
-                    layer.rtx_ssrc = negotiated.rtx_ssrc.or(layer.rtx_ssrc);
-                }
-                Some(layer) => *layer = Layer::new(self.kind, rate, negotiated, now),
+                Some(layer) => layer.update(negotiated),
                 None => self.layers.push(Layer::new(self.kind, rate, negotiated, now)),
             }
         }
+    }
+
+    /// Mutes or unmutes it. What was said while it was muted is never sent to anybody.
+    pub fn set_muted(&mut self, muted: bool) {
+        if self.muted && !muted {
+            for layer in &mut self.layers {
+                layer.restart();
+            }
+        }
+        self.muted = muted;
     }
 
     /// What a payload type means here.
@@ -102,6 +108,11 @@ impl Track {
                 None
             }
         })
+    }
+
+    /// Whether its publisher agreed to send packets again.
+    pub fn takes_nack(&self) -> bool {
+        self.codecs.iter().any(|c| c.nack)
     }
 
     /// The layer with a rid; without simulcast the only one.

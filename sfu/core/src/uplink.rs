@@ -1,5 +1,7 @@
 //! A participant's way up: their media comes in, feedback about it goes back.
 
+use std::time::{Duration, Instant};
+
 use smallvec::SmallVec;
 
 use crate::context::{Context, Now};
@@ -112,6 +114,9 @@ impl Participant {
         let layer = &mut track.layers[layer_index];
         let place = if repairs { &mut layer.rtx_ssrc } else { &mut layer.ssrc };
         if let Some(replaced) = place.replace(header.ssrc) {
+            if !repairs {
+                layer.restart();
+            }
             self.streams.remove(&replaced);
             if let Some(transport) = self.transport.as_mut() {
                 transport.forget_stream(replaced);
@@ -135,13 +140,13 @@ impl Participant {
         let Some(transport) = self.transport.as_mut().filter(|t| t.ready()) else { return };
         let mut media = Ssrc(0);
         for (_, track) in &mut self.tracks {
-            let muted = track.muted;
+            let (muted, nack) = (track.muted, track.takes_nack());
             for layer in &mut track.layers {
                 let Some(ssrc) = layer.ssrc else { continue };
                 media = ssrc;
                 ctx.missing.clear();
                 layer.loss.poll_nacks(now, rtt, ctx.missing);
-                if !ctx.missing.is_empty() {
+                if !ctx.missing.is_empty() && nack {
                     self.counters.nacks_sent += ctx.missing.len() as u64;
                     ctx.rtcp.add(|out| rtcp::feedback::write_nack(out, sender, ssrc, ctx.missing));
                 }
@@ -167,6 +172,18 @@ impl Participant {
         send_all(transport, ctx.rtcp);
     }
 
+    /// Gives back what layers that have ceased, and a send buffer that was large, still hold. Once a second.
+    pub(crate) fn release_idle(&mut self, now: Instant) {
+        for (_, track) in &mut self.tracks {
+            for layer in track.layers.iter_mut().filter(|l| !l.rate.is_flowing(now, IDLE_LAYER)) {
+                layer.history.clear();
+            }
+        }
+        if let Some(transport) = self.transport.as_mut() {
+            transport.trim();
+        }
+    }
+
     /// Sends receiver reports about everything that is published.
     pub(crate) fn send_receiver_reports(&mut self, ctx: &mut Context<'_>) {
         let Some(transport) = self.transport.as_mut().filter(|t| t.ready()) else { return };
@@ -187,6 +204,9 @@ impl Participant {
         send_all(transport, ctx.rtcp);
     }
 }
+
+/// A layer that has been silent for so long has nothing that anybody would ask for again.
+const IDLE_LAYER: Duration = Duration::from_secs(5);
 
 /// Report blocks in one packet: the count has five bits (RFC 3550 section 6.4.1).
 const MAX_REPORT_BLOCKS: usize = 31;

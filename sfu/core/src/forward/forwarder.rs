@@ -30,6 +30,8 @@ pub struct LayerRef {
 pub struct ForwardInput<'a> {
     /// Its extended sequence number.
     pub seq: u64,
+    /// Counts how often the layer began anew; numbers of different generations have nothing to do with each other.
+    pub generation: u32,
     /// Its timestamp, on the publisher's clock.
     pub timestamp: u32,
     /// The server time of its sample, in nanoseconds since the engine's epoch.
@@ -60,6 +62,8 @@ pub struct ForwardOutput {
 pub struct Sent {
     /// The layer.
     pub source: LayerRef,
+    /// The generation of the layer at that time.
+    pub generation: u32,
     /// The extended sequence number that it had there.
     pub seq: u64,
     /// The timestamp that it went out with is the source's plus this.
@@ -72,6 +76,7 @@ pub struct Sent {
 #[derive(Clone, Copy, Debug)]
 struct Segment {
     source: LayerRef,
+    generation: u32,
     first_in: u64,
     first_out: u64,
     timestamp_offset: u32,
@@ -80,6 +85,10 @@ struct Segment {
 
 /// How many sources back a repair can reach.
 const SEGMENTS: usize = 8;
+
+/// The largest gap of sequence numbers that is passed on as a gap. A larger one is no loss that could be repaired, and
+/// one of more than 2^15 would leave receivers with a wrong roll-over counter (RFC 3711 section 3.3.1) for good.
+const MAX_GAP: u64 = 1024;
 
 /// The state of one slot's stream. It outlives idleness.
 #[derive(Debug)]
@@ -142,14 +151,6 @@ impl Forwarder {
         self.silenced &= target.is_some();
     }
 
-    /// The source pauses: what comes of it after that begins anew, so that the numbers which were not sent meanwhile
-    /// do not look lost. A voice only; video waits for a key frame in any case.
-    pub fn pause(&mut self) {
-        if self.target.is_none() {
-            self.target = self.current.take();
-        }
-    }
-
     /// Shows nothing any more and waits for nothing.
     pub fn stop(&mut self) {
         self.current = None;
@@ -163,22 +164,42 @@ impl Forwarder {
         from: LayerRef,
         packet: &ForwardInput<'_>,
     ) -> Result<ForwardOutput, DropReason> {
-        if self.target == Some(from) {
-            if self.kind == MediaKind::Video && !packet.starts_key_frame {
-                return Err(DropReason::AwaitingKeyFrame);
-            }
-            let left = self.current;
-            if let Err(reason) = self.switch(from, packet) {
-                self.silenced = true;
-                return Err(reason);
-            }
-            let output = self.send(packet)?;
-            return Ok(ForwardOutput { switched: true, left, ..output });
+        if self.target.is_none() && self.current == Some(from) && self.leaps(packet) {
+            self.target = self.current.take();
         }
-        if self.current != Some(from) || self.silenced {
+        if self.target == Some(from) {
+            return self.begin(from, packet);
+        }
+        if self.current != Some(from) || self.silenced || self.leaps(packet) {
             return Err(DropReason::BeforeSwitch);
         }
         self.send(packet)
+    }
+
+    /// The first packet of the slot's next source, if the source can begin with it.
+    fn begin(&mut self, from: LayerRef, packet: &ForwardInput<'_>) -> Result<ForwardOutput, DropReason> {
+        if self.kind == MediaKind::Video && !packet.starts_key_frame {
+            return Err(DropReason::AwaitingKeyFrame);
+        }
+        let left = self.current;
+        if let Err(reason) = self.switch(from, packet) {
+            self.silenced = true;
+            return Err(reason);
+        }
+        let output = self.send(packet)?;
+        Ok(ForwardOutput { switched: true, left, ..output })
+    }
+
+    /// Whether numbers or times of the source leap: after a pause of ours or the publisher's, or because it began anew.
+    /// What follows then begins a new segment, as if it were another source.
+    fn leaps(&self, packet: &ForwardInput<'_>) -> bool {
+        let Some(segment) = self.segments.last() else { return false };
+        let seq = segment.first_out + packet.seq.saturating_sub(segment.first_in);
+        let timestamp = packet.timestamp.wrapping_add(segment.timestamp_offset);
+        let deviation = timestamp.wrapping_sub(self.clock.at(packet.nanos)) as i32;
+        packet.generation != segment.generation
+            || seq > self.next_seq + MAX_GAP
+            || deviation.unsigned_abs() > self.clock.rate()
     }
 
     /// Where a packet that was sent came from; `None` when it was never sent or too many switches ago.
@@ -189,6 +210,7 @@ impl Forwarder {
         let segment = self.segments.iter().rev().find(|s| s.first_out <= out)?;
         Some(Sent {
             source: segment.source,
+            generation: segment.generation,
             seq: segment.first_in + (out - segment.first_out),
             timestamp_offset: segment.timestamp_offset,
             offsets: segment.offsets,
@@ -208,6 +230,7 @@ impl Forwarder {
         }
         self.segments.push(Segment {
             source: to,
+            generation: packet.generation,
             first_in: packet.seq,
             first_out: self.next_seq,
             timestamp_offset: timestamp.wrapping_sub(packet.timestamp),
@@ -281,6 +304,7 @@ mod tests {
         fn input(&self) -> ForwardInput<'_> {
             ForwardInput {
                 seq: self.seq,
+                generation: 0,
                 timestamp: self.timestamp,
                 nanos: self.millis * 1_000_000,
                 starts_key_frame: self.key,

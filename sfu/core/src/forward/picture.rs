@@ -107,6 +107,7 @@ pub struct PictureIds {
 
 impl PictureIds {
     /// The offsets that let the counters of a new source go on one above these.
+    #[must_use]
     pub fn continued_by(&self, fields: &PictureFields) -> PictureIds {
         let incoming = fields.values();
         PictureIds {
@@ -120,7 +121,7 @@ impl PictureIds {
     /// Notes what a packet was sent with, where it is newer than all before it. A counter that the packet does not
     /// carry stays.
     pub fn advance(&mut self, fields: &PictureFields, offsets: &PictureIds) {
-        let sent = fields.values().plus(offsets);
+        let sent = fields.values().plus(*offsets);
         if fields.picture_id.is_some() && newer(sent.picture_id << 1, self.picture_id << 1) {
             self.picture_id = sent.picture_id;
         }
@@ -142,7 +143,7 @@ impl PictureIds {
 
     /// Writes the counters, moved by these offsets, into a copy of the payload that they were read from.
     pub fn apply(&self, fields: &PictureFields, payload: &mut [u8]) {
-        let sent = fields.values().plus(self);
+        let sent = fields.values().plus(*self);
         if let Some(field) = fields.picture_id {
             let at = field.offset as usize;
             if let Some(place) = payload.get_mut(at..at + 2) {
@@ -164,7 +165,7 @@ impl PictureIds {
         }
     }
 
-    fn plus(self, offsets: &PictureIds) -> PictureIds {
+    fn plus(self, offsets: PictureIds) -> PictureIds {
         PictureIds {
             picture_id: self.picture_id.wrapping_add(offsets.picture_id) & 0x7fff,
             tl0_pic_idx: self.tl0_pic_idx.wrapping_add(offsets.tl0_pic_idx),

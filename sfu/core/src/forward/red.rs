@@ -27,9 +27,9 @@ mod tests {
     #[test]
     fn the_primary_is_what_follows_all_redundant_blocks() {
         assert_eq!(primary(&[111, 1, 2, 3]), [1, 2, 3]);
-        let two = [0x80 | 111, 0, 0, 2, 111, 9, 9, 1, 2, 3];
+        let two = [0x80 | 0x6f, 0, 0, 2, 111, 9, 9, 1, 2, 3];
         assert_eq!(primary(&two), [1, 2, 3]);
-        let three = [0x80 | 111, 0, 0, 1, 0x80 | 111, 0, 0, 2, 111, 8, 9, 9, 1];
+        let three = [0x80 | 0x6f, 0, 0, 1, 0x80 | 0x6f, 0, 0, 2, 111, 8, 9, 9, 1];
         assert_eq!(primary(&three), [1]);
     }
 

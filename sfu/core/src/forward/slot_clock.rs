@@ -9,6 +9,9 @@ const SECOND: i128 = 1_000_000_000;
 /// An Opus frame as every browser sends it, in ticks of 48 kHz.
 pub const AUDIO_GRID: i32 = 960;
 
+/// More than the packets that are replayed at the start of speech cannot overlap.
+const MAX_OVERLAP: i32 = 6 * AUDIO_GRID;
+
 /// A linear map of server time to RTP timestamps.
 #[derive(Clone, Copy, Debug)]
 pub struct SlotClock {
@@ -35,11 +38,18 @@ impl SlotClock {
 }
 
 /// Moves an audio timestamp to the 20 ms grid of the packets that were sent before, so that the receiver conceals
-/// nothing over a change of speaker. `None` when it would not be later than the last one sent.
+/// nothing over a change of speaker. `None` for a packet that overlaps with what was sent: its moment was heard already.
 pub fn snap_to_grid(timestamp: u32, last: u32) -> Option<u32> {
     let distance = timestamp.wrapping_sub(last) as i32;
     let steps = distance.saturating_add(AUDIO_GRID / 2).div_euclid(AUDIO_GRID);
-    (steps > 0).then(|| last.wrapping_add((steps * AUDIO_GRID) as u32))
+    if steps > 0 {
+        Some(last.wrapping_add((steps * AUDIO_GRID) as u32))
+    } else if distance > -MAX_OVERLAP {
+        None
+    } else {
+        // The time line of the slot ran ahead of its clock: it goes on from there.
+        Some(last.wrapping_add(AUDIO_GRID as u32))
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! RTCP from participants: what they miss, what they need, how they are.
 
 use crate::context::Context;
-use crate::demux::Place;
 use crate::drops::DropReason;
 use crate::forward::forwarder::LayerRef;
 use crate::ids::Ssrc;
@@ -103,14 +102,15 @@ impl Room {
             .tracks
             .get(from.track as usize)
             .filter(|t| t.id == from.id)
-            .and_then(|t| t.layers.get(from.layer as usize));
+            .and_then(|t| t.layers.get(from.layer as usize))
+            .filter(|l| l.generation == sent.generation);
         let stored = layer.and_then(|l| l.stored(ctx.now.instant, sent.seq, &publisher.extensions()));
         let result = match stored {
             Some(stored) => subscriber.repair(&ctx.now, slot, seq, &sent, &stored),
             None => Err(DropReason::HistoryMiss),
         };
         match result {
-            Ok(()) => ctx.dirty.push(Place { room: self.index, participant: index }),
+            Ok(()) => self.mark(ctx, index),
             Err(reason) => ctx.drop_packet(&mut subscriber.drops, reason),
         }
     }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rustc_hash::FxHashMap;
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -29,7 +30,7 @@ use crate::forward::forwarder::LayerRef;
 use crate::ids::{ParticipantId, RoomId, TrackId};
 use crate::incoming::Incoming;
 use crate::layer::{Layer, SlotRef};
-use crate::media::{MediaKind, Source};
+use crate::media::Source;
 use crate::participant::Participant;
 use crate::path::Path;
 use crate::rtp::is_rtcp;
@@ -70,6 +71,7 @@ pub struct Room {
     config: Arc<RoomConfig>,
     /// Who is in it.
     pub participants: Slab<Participant>,
+    index_by_participant: FxHashMap<ParticipantId, u32>,
     relay: DataRelay,
     speakers: Speakers,
     /// The strongest claims to audio slots, as assigned last.
@@ -105,6 +107,7 @@ impl Room {
             index,
             config,
             participants: Slab::new(),
+            index_by_participant: FxHashMap::default(),
             relay,
             speakers: Speakers::new(),
             claims: Vec::new(),
@@ -127,8 +130,11 @@ impl Room {
     pub fn add(&mut self, now: Instant, id: ParticipantId, peer: Arc<str>) -> u32 {
         let negotiator = Negotiator::new(self.config.local.clone(), self.fork_rng());
         let rng = self.fork_rng();
-        self.relay.add(id, peer.clone());
-        self.participants.insert(Participant::new(id, negotiator, rng, now, self.config.epoch)) as u32
+        self.relay.add(id, peer);
+        let participant = Participant::new(id, negotiator, rng, now, self.config.epoch);
+        let index = self.participants.insert(participant) as u32;
+        self.index_by_participant.insert(id, index);
+        index
     }
 
     /// Removes somebody, their tracks and all that showed them.
@@ -138,6 +144,7 @@ impl Room {
         self.forget_tracks(ctx, index, &gone);
         self.unsubscribe_all(index);
         let participant = self.participants.remove(index as usize);
+        self.index_by_participant.remove(&participant.id);
         self.relay.remove(participant.id);
         self.speakers.remove(participant.id);
         self.drain_data(ctx);
@@ -161,16 +168,12 @@ impl Room {
         if track.muted == muted {
             return;
         }
-        track.muted = muted;
+        track.set_muted(muted);
         let event = Event::Track { participant: participant.id, track: track.info() };
-        let audio = track.kind == MediaKind::Audio;
-        if muted && audio {
+        if muted && track.source == Source::Microphone {
             self.speakers.remove(participant.id);
         }
         ctx.events.push_back(event);
-        if muted && audio {
-            self.pause_slots_of(id);
-        }
         self.assign_soon(ctx.now.instant);
     }
 
@@ -259,15 +262,11 @@ impl Room {
         if participant.tracks[received.track as usize].source != Source::Microphone {
             return;
         }
-        let spoke = self.speakers.is_speaking(now, participant.id);
-        self.speakers.on_level(now, participant.id, level, voice);
-        if self.speakers.is_speaking(now, participant.id) {
+        if self.speakers.on_level(now, participant.id, level, voice) {
+            // A word has begun: every moment counts.
             participant.spoke_at = Some(now);
-            if !spoke {
-                // A word has begun: every moment counts.
-                self.assign_at = Some(now);
-                self.next_tick = self.next_tick.min(now);
-            }
+            self.assign_at = Some(now);
+            self.next_tick = self.next_tick.min(now);
         }
     }
 
@@ -284,7 +283,9 @@ impl Room {
                     if output.switched {
                         switched.push(Switched { slot, timestamp: output.timestamp, left: output.left });
                     }
-                    ctx.dirty.push(Place { room: self.index, participant: slot.participant });
+                    if subscriber.transport.as_mut().is_some_and(Transport::mark) {
+                        ctx.dirty.push(Place { room: self.index, participant: slot.participant });
+                    }
                 }
                 Err(reason) => {
                     ctx.drop_packet(&mut subscriber.drops, reason);
@@ -306,9 +307,9 @@ impl Room {
     fn handle_dtls(&mut self, ctx: &mut Context<'_>, index: u32, datagram: &[u8]) -> Result<(), DropReason> {
         let participant = &mut self.participants[index as usize];
         let transport = participant.transport.as_mut().ok_or(DropReason::DtlsUnexpected)?;
-        transport.handle_dtls(ctx.now.instant, datagram)?;
+        let result = transport.handle_dtls(ctx.now.instant, datagram);
         self.drain_transport(ctx, index);
-        Ok(())
+        result
     }
 
     /// Takes what came out of a participant's DTLS and tells what became of their connection.
@@ -328,7 +329,7 @@ impl Room {
         }
         self.drain_data(ctx);
         self.tell_state(ctx, index);
-        ctx.dirty.push(Place { room: self.index, participant: index });
+        self.mark(ctx, index);
     }
 
     /// Sets SCTP up, once DTLS is there and the section was negotiated.
@@ -371,7 +372,7 @@ impl Room {
                 ctx.drop_packet(&mut participant.drops, reason);
             }
         }
-        ctx.dirty.push(Place { room: self.index, participant: index });
+        self.mark(ctx, index);
     }
 
     /// Tells the control plane when the state of a connection has changed.
@@ -384,9 +385,18 @@ impl Room {
         participant.told_state = state;
         if let Some(state) = state {
             ctx.events.push_back(Event::Connection { participant: participant.id, state });
+            self.assign_soon(ctx.now.instant);
             self.quality_at = ctx.now.instant;
             self.retarget_at = ctx.now.instant;
             self.wake(ctx.now.instant);
+        }
+    }
+
+    /// A participant has something to send.
+    fn mark(&mut self, ctx: &mut Context<'_>, index: u32) {
+        let place = Place { room: self.index, participant: index };
+        if self.transport_mut(index).is_some_and(Transport::mark) {
+            ctx.dirty.push(place);
         }
     }
 
@@ -396,7 +406,7 @@ impl Room {
     }
 
     fn index_of(&self, id: ParticipantId) -> Option<u32> {
-        self.participants.iter().find(|(_, p)| p.id == id).map(|(i, _)| i as u32)
+        self.index_by_participant.get(&id).copied()
     }
 
     fn indices(&self) -> SmallVec<[u32; 16]> {

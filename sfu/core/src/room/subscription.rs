@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use crate::assignment::{AudioSlot, TrackRef, VideoSlot, Want, assign_audio, assign_video};
 use crate::context::Context;
 use crate::control::{Event, Show, SlotChange, SlotReason, SlotSource};
-use crate::demux::Place;
 use crate::forward::forwarder::LayerRef;
 use crate::ids::{Mid, TrackId};
 use crate::incoming::Format;
@@ -13,6 +12,7 @@ use crate::layer::SlotRef;
 use crate::media::{MediaKind, Source};
 use crate::receive::key_frame::KeyFrameReason;
 use crate::sdp::{Negotiation, SectionUse};
+use crate::transport::Transport;
 
 use super::{Room, Switched};
 
@@ -56,7 +56,7 @@ impl Room {
     fn rank(&self, ranking: &mut Ranking) {
         ranking.video.clear();
         ranking.audio.clear();
-        for (i, participant) in &self.participants {
+        for (i, participant) in self.participants.iter().filter(|(_, p)| p.is_reachable()) {
             for (t, track) in &participant.tracks {
                 let reference = TrackRef { participant: i as u32, track: t as u32, id: track.id };
                 match track.kind {
@@ -188,7 +188,7 @@ impl Room {
             _ => Source::Microphone,
         };
         let owner = &self.participants[shown.participant as usize];
-        let (t, track) = owner.tracks.iter().find(|(_, t)| t.source == source && t.active)?;
+        let (t, track) = owner.tracks.iter().find(|(_, t)| t.source == source && t.showable())?;
         Some(TrackRef { participant: shown.participant, track: t as u32, id: track.id })
     }
 
@@ -233,7 +233,7 @@ impl Room {
         self.detach(at);
         let slot = &mut self.participants[at.participant as usize].slots[at.slot as usize];
         slot.forwarder.stop();
-        if slot.told.take().is_some() {
+        if slot.told.take().is_some() || slot.reason == Some(SlotReason::NoCommonCodec) {
             slot.reason = Some(reason);
             self.tell_slot(ctx, at, None, Some(reason));
         }
@@ -242,7 +242,12 @@ impl Room {
     /// Looks at all slots whether a better layer should be shown, and asks for the key frames that are waited for.
     pub(super) fn retarget_all(&mut self, ctx: &mut Context<'_>) {
         for index in self.indices() {
-            let slots: smallvec::SmallVec<[u32; 16]> = self.participants[index as usize]
+            let subscriber = &self.participants[index as usize];
+            if !subscriber.transport.as_ref().is_some_and(Transport::ready) {
+                // Nothing can be sent: no publisher must make key frames for it.
+                continue;
+            }
+            let slots: smallvec::SmallVec<[u32; 16]> = subscriber
                 .slots
                 .iter()
                 .filter(|(_, s)| s.kind == MediaKind::Video && s.wants_media())
@@ -277,7 +282,14 @@ impl Room {
                 return;
             }
         }
-        if let Some(layer) = self.layer_mut(chosen) {
+        let subscriber = &self.participants[at.participant as usize];
+        let undecodable = subscriber.slots[at.slot as usize].reason == Some(SlotReason::NoCommonCodec);
+        let ready = subscriber.transport.as_ref().is_some_and(Transport::ready);
+        // A change of codec would bring its own key frame.
+        if ready
+            && !undecodable
+            && let Some(layer) = self.layer_mut(chosen)
+        {
             layer.key_frames.request(ctx.now.instant, KeyFrameReason::Switch);
         }
     }
@@ -298,19 +310,12 @@ impl Room {
         self.participants[at.participant as usize].slots[at.slot as usize].kind
     }
 
-    /// A voice is muted; the slots that carry it begin anew when it comes back.
-    pub(super) fn pause_slots_of(&mut self, track: TrackId) {
-        for (_, participant) in &mut self.participants {
-            for (_, slot) in &mut participant.slots {
-                if slot.forwarder.current().is_some_and(|layer| layer.id == track) {
-                    slot.forwarder.pause();
-                }
-            }
-        }
-    }
-
     /// Sends the last packets of a voice from before its slot was given to it.
     fn replay_onset(&mut self, ctx: &mut Context<'_>, from: LayerRef, at: SlotRef) {
+        let participant = self.participants.get(from.participant as usize);
+        if participant.and_then(|p| p.tracks.get(from.track as usize)).is_none_or(|t| t.muted) {
+            return;
+        }
         let Some(newest) = self.layer_mut(from).and_then(|l| l.history.highest()) else { return };
         for seq in newest.saturating_sub(ONSET_PACKETS - 1)..=newest {
             self.replay(ctx, from, at, seq);
@@ -328,7 +333,7 @@ impl Room {
         let Some(incoming) = layer.stored(ctx.now.instant, seq, &publisher.extensions()) else { return };
         match subscriber.forward(&ctx.now, at.slot, from, &incoming) {
             Ok(output) => {
-                ctx.dirty.push(Place { room: self.index, participant: at.participant });
+                self.mark(ctx, at.participant);
                 if output.switched {
                     let switch = Switched { slot: at, timestamp: output.timestamp, left: output.left };
                     self.on_switched(ctx, switch, from);
@@ -370,9 +375,16 @@ impl Room {
             }
             slot.reason = Some(SlotReason::NoCommonCodec);
             slot.told = None;
+            // The picture of before ends; the slot stays ready for a codec that it can decode.
+            let before = [slot.forwarder.current(), slot.forwarder.target()];
+            slot.forwarder.stop();
+            slot.forwarder.set_target(Some(from));
             let rtp_timestamp = slot.forwarder.report_timestamp(ctx.now.nanos);
             let shows = SlotSource { participant: owner, track: from.id, rtp_timestamp };
             self.tell_slot(ctx, *at, Some(shows), Some(SlotReason::NoCommonCodec));
+            for layer in before.into_iter().flatten().filter(|layer| *layer != from) {
+                self.unlist(layer, *at);
+            }
         }
     }
 

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use crate::context::Context;
 use crate::control::{ConnectionState, Event};
-use crate::demux::Place;
 use crate::quality::{QualityInput, judge};
 use crate::transport::Transport;
 
@@ -23,9 +22,6 @@ impl Room {
     /// Does what is due.
     pub fn handle_timeout(&mut self, ctx: &mut Context<'_>) {
         let now = ctx.now.instant;
-        for index in self.indices() {
-            self.tick_participant(ctx, index);
-        }
         if self.relay.poll_timeout().is_some_and(|at| at <= now) {
             self.relay.handle_timeout(now);
             self.drain_data(ctx);
@@ -43,6 +39,10 @@ impl Room {
         if self.quality_at <= now {
             self.quality_at = now + QUALITY_INTERVAL;
             self.tell_quality(ctx);
+        }
+        // Last, so that what was decided above goes out at once.
+        for index in self.indices() {
+            self.tick_participant(ctx, index);
         }
         self.next_tick = self.next_due(now);
     }
@@ -65,11 +65,13 @@ impl Room {
         participant.send_feedback(ctx);
         if participant.reports_at <= now {
             participant.reports_at = now + REPORT_INTERVAL;
+            participant.renew_repair_budget();
+            participant.release_idle(now);
             participant.send_receiver_reports(ctx);
             participant.send_sender_reports(ctx);
         }
         if participant.transport.as_ref().is_some_and(Transport::has_output) {
-            ctx.dirty.push(Place { room: self.index, participant: index });
+            self.mark(ctx, index);
         }
     }
 

@@ -38,6 +38,9 @@ pub struct TransportConfig<'a> {
     pub seed: u64,
 }
 
+/// One flight of a handshake that waits for a path, when the server has to begin.
+const MAX_UNSENT: usize = 8;
+
 /// What came out of the DTLS connection.
 #[derive(Debug)]
 pub enum TransportEvent {
@@ -100,6 +103,10 @@ pub struct Transport {
     pub writable_extensions: ExtensionIds,
     next_transport_seq: u16,
     send: SendBuffer,
+    /// It is on the list of those who have something to send.
+    marked: bool,
+    /// DTLS packets from before there was a path.
+    unsent: Vec<Vec<u8>>,
 }
 
 impl Transport {
@@ -124,6 +131,8 @@ impl Transport {
             writable_extensions: ExtensionIds::default(),
             next_transport_seq: 0,
             send: SendBuffer::default(),
+            marked: false,
+            unsent: Vec::new(),
         }
     }
 
@@ -181,8 +190,19 @@ impl Transport {
 
     /// What came out of DTLS; its packets go to the send buffer on the way.
     pub fn poll(&mut self) -> Option<TransportEvent> {
+        if self.ice.selected().is_some() {
+            for packet in std::mem::take(&mut self.unsent) {
+                // As good as lost on the way when it fails: the handshake sends it again.
+                let _ = self.send_bytes(&packet);
+            }
+        }
         loop {
             match self.dtls.poll_output()? {
+                DtlsOutput::Packet(packet) if self.ice.selected().is_none() => {
+                    if self.unsent.len() < MAX_UNSENT {
+                        self.unsent.push(packet);
+                    }
+                }
                 DtlsOutput::Packet(packet) => {
                     if let Err(reason) = self.send_bytes(&packet) {
                         return Some(TransportEvent::Dropped(reason));
@@ -283,7 +303,7 @@ impl Transport {
         let send_time = now.abs_send_time();
         let ids = &self.writable_extensions;
         let written = self.send.write(|out, start| {
-            let header_len = write_header(out, ids, packet, &transport_seq, &send_time);
+            let header_len = write_header(out, ids, packet, transport_seq, send_time);
             out.extend_from_slice(packet.prefix);
             let payload_start = out.len();
             if packet.payload.is_empty() && packet.prefix.is_empty() {
@@ -343,6 +363,17 @@ impl Transport {
     /// The packets are sent.
     pub fn sent(&mut self) {
         self.send.clear();
+        self.marked = false;
+    }
+
+    /// Notes that it is on the list of those who have something to send; `false` when it has nothing, or is there already.
+    pub fn mark(&mut self) -> bool {
+        !self.send.is_empty() && !std::mem::replace(&mut self.marked, true)
+    }
+
+    /// Gives back memory that a burst took.
+    pub fn trim(&mut self) {
+        self.send.trim();
     }
 
     fn send_bytes(&mut self, packet: &[u8]) -> Result<(), DropReason> {
@@ -362,8 +393,8 @@ fn write_header(
     out: &mut Vec<u8>,
     ids: &ExtensionIds,
     packet: &OutgoingRtp<'_>,
-    transport_seq: &[u8; 2],
-    send_time: &[u8; 3],
+    transport_seq: [u8; 2],
+    send_time: [u8; 3],
 ) -> usize {
     let passed = &packet.extensions;
     let mut elements: SmallVec<[(u8, &[u8]); 6]> = SmallVec::new();
@@ -372,8 +403,8 @@ fn write_header(
             elements.push((id, value));
         }
     };
-    add(Extension::TransportCc, Some(transport_seq));
-    add(Extension::AbsSendTime, Some(send_time));
+    add(Extension::TransportCc, Some(&transport_seq));
+    add(Extension::AbsSendTime, Some(&send_time));
     add(Extension::AudioLevel, passed.audio_level.as_ref().map(|v| &v[..]));
     add(Extension::VideoOrientation, passed.video_orientation.as_ref().map(|v| &v[..]));
     add(Extension::PlayoutDelay, passed.playout_delay.as_ref().map(|v| &v[..]));

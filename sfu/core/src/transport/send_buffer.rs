@@ -49,6 +49,10 @@ impl SendBuffer {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
+    }
+
+    /// Gives back memory that a burst took. Not to be called for every batch.
+    pub fn trim(&mut self) {
         if self.bytes.capacity() > 4 * Self::KEPT_BYTES {
             self.bytes.shrink_to(Self::KEPT_BYTES);
         }
@@ -91,6 +95,7 @@ mod tests {
         }
         assert!(taken * 1200 < SendBuffer::MAX_BYTES + 1200);
         buffer.clear();
+        buffer.trim();
         assert!(buffer.is_empty());
         assert!(buffer.bytes.capacity() <= 4 * SendBuffer::KEPT_BYTES);
     }

@@ -1,0 +1,58 @@
+//! A fuzz target for each parser of network input.
+//!
+//! A target is a function that takes any bytes and panics only when something is wrong. `libfuzzer/` feeds them guided
+//! by coverage (`tests/fuzz/run`); `tests/replay.rs` feeds them all seeds and seeded mutations of these in every
+//! ordinary test run. A bug that was found keeps its input among the seeds.
+
+pub mod crc32c;
+pub mod records;
+pub mod time;
+
+mod data;
+mod dtls;
+pub mod engine;
+mod rtcp;
+mod rtp;
+mod sdp;
+mod signaling;
+mod srtp;
+mod stun;
+pub mod stun_request;
+mod tcp;
+
+#[path = "../../../sfu/src/frames.rs"]
+#[allow(unused, reason = "the shell's own file, whose functions are not public")]
+mod frames;
+
+/// What a target is: it panics when something is wrong.
+pub type Target = fn(&[u8]);
+
+/// All targets by name.
+pub const TARGETS: [(&str, Target); 10] = [
+    ("data", data::run),
+    ("dtls", dtls::run),
+    ("engine", engine::run),
+    ("rtcp", rtcp::run),
+    ("rtp", rtp::run),
+    ("sdp", sdp::run),
+    ("signaling", signaling::run),
+    ("srtp", srtp::run),
+    ("stun", stun::run),
+    ("tcp", tcp::run),
+];
+
+/// Feeds one target. Panics when there is none of this name, which is a mistake of the caller.
+pub fn run(target: &str, input: &[u8]) {
+    let (_, run) = TARGETS.iter().find(|(name, _)| *name == target).expect("the target is one of TARGETS");
+    run(input);
+}
+
+/// Where the seeds of a target are: its own folder and, for SDP, the offers that the core's tests keep.
+pub fn seed_folders(target: &str) -> Vec<std::path::PathBuf> {
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = vec![here.join("seeds").join(target)];
+    if target == "sdp" {
+        folders.push(here.join("../../sfu/core/src/sdp/testdata"));
+    }
+    folders
+}

@@ -1,0 +1,81 @@
+//! RTP: the header, its extensions, and what a codec's descriptor tells; packet by packet, since dependency
+//! descriptors and parameter sets are remembered.
+
+use veche_sfu_core::media::{Codec, Extension, ExtensionIds};
+use veche_sfu_core::rtp::extension::{Extensions, elements};
+use veche_sfu_core::rtp::frame::{FrameInfo, FrameState};
+use veche_sfu_core::rtp::header::RtpHeader;
+use veche_sfu_core::rtp::vp8::{Vp8Descriptor, Vp8Rewrite};
+use veche_sfu_core::rtp::writer::HeaderWriter;
+use veche_sfu_core::rtp::{h264, h265};
+
+use crate::records::records;
+
+const CODECS: [Codec; 6] = [Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::H265, Codec::Av1];
+
+/// Records are packets; their kind is the codec.
+pub(crate) fn run(input: &[u8]) {
+    let mut ids = ExtensionIds::default();
+    for (extension, id) in Extension::ALL.into_iter().zip(1..) {
+        ids.set(extension, id);
+    }
+    let mut states: [FrameState; CODECS.len()] = Default::default();
+    for (kind, packet) in records(input) {
+        let index = usize::from(kind) % CODECS.len();
+        read(CODECS[index], packet, &ids, &mut states[index]);
+    }
+}
+
+fn read(codec: Codec, packet: &[u8], ids: &ExtensionIds, state: &mut FrameState) {
+    let Ok(header) = RtpHeader::parse(packet) else { return };
+    assert!((12..=packet.len()).contains(&header.header_len));
+    let extensions = Extensions::read(&header, packet, ids);
+    let Ok(range) = header.payload_range(packet) else { return };
+    let payload = &packet[range];
+    let info = FrameInfo::read(codec, &header, payload, extensions.dependency_descriptor, state);
+    assert!(info.size.is_none_or(|(width, height)| width > 0 && height > 0), "a size is never 0");
+    if codec == Codec::H264 {
+        h264::nal_units(payload).count();
+        h264::sequence_size(payload);
+    }
+    if codec == Codec::H265 {
+        h265::nal_units(payload).count();
+        h265::sequence_size(payload);
+    }
+    if let Some(descriptor) = info.vp8 {
+        rewrite(descriptor, payload);
+    }
+    write_again(&header, packet);
+}
+
+/// What is written into a VP8 descriptor can be read out of it, and the rest of the payload stays as it was.
+fn rewrite(descriptor: Vp8Descriptor, payload: &[u8]) {
+    let mut copy = payload.to_vec();
+    let new = Vp8Rewrite { picture_id: 0x7abc, tl0_pic_idx: 0xcd, key_idx: 0x1e };
+    descriptor.rewrite(&mut copy, new);
+    let again = Vp8Descriptor::parse(&copy).expect("it parses as before");
+    assert_eq!(again.len, descriptor.len);
+    assert_eq!(copy[descriptor.len.into()..], payload[descriptor.len.into()..]);
+    if let Some(id) = again.picture_id {
+        assert_eq!(id.value, new.picture_id & if id.wide { 0x7fff } else { 0x7f });
+    }
+    assert_eq!(again.key_idx, descriptor.key_idx.map(|_| new.key_idx));
+}
+
+/// A header that is written from what was read has the same elements.
+fn write_again(header: &RtpHeader, packet: &[u8]) {
+    let before: Vec<(u8, &[u8])> = elements(header, packet).collect();
+    let writer = HeaderWriter {
+        marker: header.marker,
+        payload_type: header.payload_type,
+        seq: header.seq,
+        timestamp: header.timestamp,
+        ssrc: header.ssrc,
+    };
+    let mut out = Vec::new();
+    let len = writer.write(&before, &mut out);
+    let again = RtpHeader::parse(&out).expect("what is written parses");
+    assert_eq!((again.header_len, again.seq, again.ssrc), (len, header.seq, header.ssrc));
+    let after: Vec<(u8, &[u8])> = elements(&again, &out).collect();
+    assert_eq!(after, before, "the elements survive");
+}
