@@ -41,7 +41,10 @@ function takeFocus(panel: HTMLElement | null): (() => void) | undefined {
   const input = panel?.querySelector<HTMLElement>('.composer-text');
   (matchMedia('(pointer: fine)').matches ? input : panel)?.focus();
   return () => {
-    if (panel?.contains(document.activeElement) && before instanceof HTMLElement) before.focus();
+    if (!panel?.contains(document.activeElement)) return;
+    // Not every browser gives a clicked button the focus.
+    const button = document.querySelector<HTMLElement>('[data-testid=chat-button]');
+    (before instanceof HTMLElement && before !== document.body ? before : button)?.focus();
   };
 }
 
