@@ -85,6 +85,11 @@ impl Demux {
         }
     }
 
+    /// How many user name fragments are known.
+    pub fn ufrags(&self) -> usize {
+        self.place_by_ufrag.len()
+    }
+
     /// How many paths are known.
     pub fn paths(&self) -> usize {
         self.place_by_path.len()

@@ -251,6 +251,16 @@ impl Engine {
         self.place_by_participant.len()
     }
 
+    /// How many ICE user name fragments lead to somebody.
+    pub fn ufrags(&self) -> usize {
+        self.demux.ufrags()
+    }
+
+    /// How many network paths lead to somebody.
+    pub fn paths(&self) -> usize {
+        self.demux.paths()
+    }
+
     /// Says good-bye to all clients; to be followed by a last [`Engine::flush`].
     pub fn close(&mut self, now: Instant) {
         let rooms: Vec<u32> = self.rooms.iter().map(|(i, _)| i as u32).collect();

@@ -20,7 +20,7 @@ pub struct Slot {
     /// Whether the client receives now.
     pub active: bool,
     /// What the client can decode.
-    codecs: Codecs,
+    pub codecs: Codecs,
     /// Its SSRC.
     pub ssrc: Ssrc,
     /// The SSRC of its repairs.

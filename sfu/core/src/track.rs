@@ -8,7 +8,7 @@ use crate::forward::layer_choice::choose_layer;
 use crate::ids::{Mid, PayloadType, Rid, TrackId};
 use crate::incoming::Format;
 use crate::layer::Layer;
-use crate::media::{Codecs, MediaKind, Source};
+use crate::media::{Codecs, MediaKind, NegotiatedCodec, Source};
 use crate::sdp::PublishedSection;
 
 /// A published track.
@@ -113,6 +113,14 @@ impl Track {
     /// Whether its publisher agreed to send packets again.
     pub fn takes_nack(&self) -> bool {
         self.codecs.iter().any(|c| c.nack)
+    }
+
+    /// Whether a slot that takes these codecs can decode anything that the publisher may send.
+    pub fn suits(&self, codecs: &Codecs) -> bool {
+        let taken = |c: &NegotiatedCodec| {
+            codecs.iter().any(|t| t.codec == c.codec && c.profile.compatible(t.profile))
+        };
+        self.codecs.iter().any(taken)
     }
 
     /// The layer with a rid; without simulcast the only one.

@@ -173,3 +173,53 @@ fn two_engines_do_not_know_each_other() {
         }
     }
 }
+
+#[test]
+fn after_twelve_minutes_away_sound_and_picture_are_back() {
+    let (mut world, ann, ben) = pair(48);
+    world.set_links(ann, blackout());
+    world.run_for(seconds(30.0));
+    // A client whose checks are not answered ceases to send (RFC 7675 section 5.1); Ben's media goes on.
+    let send = |world: &mut World, send| {
+        for kind in [MediaKind::Audio, MediaKind::Video] {
+            world.with_client(ann, |c, now| c.set_active(now, kind, None, send));
+        }
+    };
+    send(&mut world, false);
+    world.run_for(seconds(690.0));
+    assert_eq!(world.told(ann).connection, Some(ConnectionState::Expired));
+    world.set_links(ann, LinkConfig::default());
+    world.restart_ice(ann);
+    send(&mut world, true);
+    for (eye, whom) in [(ben, ann), (ann, ben)] {
+        let seen = until_seen(&mut world, eye, whom).expect("the picture comes back");
+        assert!(seen < millis(1_500), "{seen:?}");
+    }
+    world.run_for(seconds(2.0));
+    assert_eq!(world.told(ann).connection, Some(ConnectionState::Connected));
+    let from = world.now;
+    world.run_for(seconds(2.0));
+    for (eye, whom) in [(ann, ben), (ben, ann)] {
+        let client = world.client(eye);
+        let slot = client.slot_of(MediaKind::Audio, world.source(whom)).expect("sound");
+        assert!(slot.longest_gap(from, world.now) < millis(50));
+        let slot = client.slot_of(MediaKind::Video, world.source(whom)).expect("a picture");
+        assert!(slot.longest_gap(from, world.now) < millis(60));
+        assert_no_faults(&world, eye);
+    }
+}
+
+#[test]
+fn reloads_leave_no_user_names_and_no_paths_behind() {
+    let (mut world, ann, _) = pair(49);
+    let known = (world.engine(0).ufrags(), world.engine(0).paths());
+    assert_eq!(known, (2, 2));
+    for _ in 0..5 {
+        world.reload(ann);
+        world.run_for(seconds(2.0));
+        assert_eq!(world.told(ann).connection, Some(ConnectionState::Connected));
+        assert_eq!((world.engine(0).ufrags(), world.engine(0).paths()), known);
+    }
+    world.leave(ann, true);
+    assert_eq!((world.engine(0).ufrags(), world.engine(0).paths()), (1, 1));
+}

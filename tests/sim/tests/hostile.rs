@@ -10,9 +10,10 @@ use rand::{RngExt, SeedableRng};
 use veche_sfu_core::control::ConnectionState;
 use veche_sfu_core::drops::DropReason;
 use veche_sfu_core::ids::Ssrc;
-use veche_sfu_core::media::MediaKind;
+use veche_sfu_core::media::{Codec, MediaKind};
 use veche_testkit::allocations::{CountingAllocator, bytes_in_use};
 use veche_testkit::client::{ClientConfig, stun};
+use veche_testkit::media::TrackConfig;
 use veche_testkit::world::{ClientId, World};
 
 #[global_allocator]
@@ -187,4 +188,107 @@ fn a_browser_that_dies_without_a_word_is_noticed() {
     world.run_for(seconds(30.0));
     assert_eq!(world.told(ann).connection, Some(ConnectionState::Expired));
     assert_no_faults(&world, ben);
+}
+
+#[test]
+fn a_newcomer_is_not_reachable_from_the_address_of_somebody_who_left() {
+    let mut world = World::new(55);
+    let ann = world.join(1, ClientConfig::default());
+    let eve = world.join(1, ClientConfig::default());
+    world.run_for(seconds(2.0));
+    let first = world.address(eve);
+    world.reload(eve);
+    world.run_for(seconds(2.0));
+    let second = world.address(eve);
+    assert_ne!(first, second);
+    world.leave(eve, true);
+    world.run_for(seconds(1.0));
+    // Ben gets the place that Eve had.
+    let ben = world.join(1, ClientConfig::default());
+    let before = world.drops(DropReason::UnknownAddress);
+    let forge = |world: &mut World| {
+        for address in [first, second] {
+            // A fatal alert before anything is encrypted: handshake_failure.
+            let mut alert = [21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 40];
+            world.inject(0, address, &mut alert);
+        }
+        world.run_for(millis(5));
+    };
+    for _ in 0..400 {
+        forge(&mut world);
+    }
+    assert_eq!(world.told(ben).connection, Some(ConnectionState::Connected));
+    let from = world.now;
+    for _ in 0..200 {
+        forge(&mut world);
+    }
+    assert_eq!(world.drops(DropReason::UnknownAddress) - before, 1_200);
+    assert_undisturbed(&world, from, [ann, ben]);
+}
+
+#[test]
+fn who_asks_for_repairs_in_a_loop_gets_the_budget_and_no_more() {
+    let (mut world, ann, eve) = call(56);
+    let from = world.now;
+    let before = world.stats(eve);
+    let rounds = 5_000;
+    for _ in 0..rounds {
+        // Two numbers 64 apart push each other out of the memory of what was repaired a moment ago.
+        let highest = world.client(eve).slot("V0").highest_seq();
+        let seqs = [highest.wrapping_sub(1), highest.wrapping_sub(65)];
+        world.with_client(eve, |c, _| c.ask_again("V0", &seqs));
+        world.run_for(millis(1));
+    }
+    let after = world.stats(eve);
+    assert!(after.nacks_received - before.nacks_received > 9_900);
+    let repairs = after.repairs_sent - before.repairs_sent;
+    // 128 KiB a second in packets of a camera, and a second begins within the five at most six times.
+    let budget = 6 * 128 * 1024 / 1_000;
+    assert!((200..=budget).contains(&repairs), "{repairs} repairs");
+    assert!(world.drops(DropReason::RepairLimit) > 1_000, "{}", world.drops(DropReason::RepairLimit));
+    assert_undisturbed(&world, from, [ann, eve]);
+}
+
+/// Somebody to whom no picture can be sent.
+#[derive(Clone, Copy, Debug)]
+enum Deaf {
+    NeverConnects,
+    CannotDecode,
+}
+
+/// How many key frames a publisher of H.264 is asked for, beside somebody like this and perhaps a good viewer.
+fn key_frames_asked(deaf: Option<Deaf>, good: bool) -> u64 {
+    let mut world = World::new(57);
+    let takes = |codec| ClientConfig { decodes: vec![codec], ..ClientConfig::viewer() };
+    if good {
+        world.join(1, takes(Codec::H264));
+    }
+    match deaf {
+        Some(Deaf::NeverConnects) => {
+            let eye = world.join(1, takes(Codec::H264));
+            world.set_links(eye, blackout());
+        }
+        Some(Deaf::CannotDecode) => {
+            world.join(1, takes(Codec::Vp8));
+        }
+        None => {}
+    }
+    let camera = TrackConfig::camera(Codec::H264);
+    let ann = world.join(1, ClientConfig { tracks: vec![camera], ..ClientConfig::default() });
+    world.run_for(seconds(30.0));
+    if let Some(eye) = deaf.map(|_| ClientId(usize::from(good))) {
+        assert!(world.client(eye).slots.iter().all(|s| s.packets == 0), "{deaf:?} receives something");
+    }
+    world.client(ann).senders.iter().map(|s| s.key_requests).sum()
+}
+
+#[test]
+fn who_cannot_be_shown_anything_costs_no_key_frames() {
+    for good in [false, true] {
+        let without = key_frames_asked(None, good);
+        for deaf in [Deaf::NeverConnects, Deaf::CannotDecode] {
+            let with = key_frames_asked(Some(deaf), good);
+            assert!(with <= without, "{deaf:?}: {with} key frames instead of {without}");
+        }
+    }
 }

@@ -5,10 +5,11 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::*;
-use veche_sfu_core::control::{Show, SlotReason, SlotWish, Subscription};
+use veche_sfu_core::control::{ConnectionState, Show, SlotReason, SlotWish, Subscription};
 use veche_sfu_core::media::{Codec, MediaKind};
 use veche_testkit::client::{ClientConfig, SlotReceiver, slot_mid};
 use veche_testkit::media::{LayerConfig, TrackConfig, Voice};
+use veche_testkit::network::LinkConfig;
 use veche_testkit::world::{ClientId, World};
 
 fn person() -> ClientConfig {
@@ -164,6 +165,74 @@ fn a_screen_comes_first_and_brings_its_own_sound() {
         world.with_client(speaker, |c, _| c.speak(Voice::SPEAKING));
         world.run_for(seconds(1.0));
         assert!(shown(&world, eye).contains(&world.source(sharer)));
+    }
+    assert_no_faults(&world, eye);
+}
+
+#[test]
+fn the_way_back_from_what_cannot_be_decoded_is_told() {
+    let mut world = World::new(35);
+    let eye = world.join(1, viewer(1));
+    let ann = world.join(1, person());
+    let ben = world.join(1, ClientConfig { tracks: vec![TrackConfig::camera(Codec::H264)], ..person() });
+    world.run_for(seconds(1.0));
+    let (a, b) = (world.track(ann, MediaKind::Video), world.track(ben, MediaKind::Video));
+    let show = |world: &mut World, track| {
+        let wishes = vec![wish(0, Show::Track(track))];
+        world.subscribe(eye, Subscription { wishes, ..Default::default() });
+        world.run_for(seconds(1.0));
+    };
+    let told = |world: &World| world.told(eye).slots[&slot_mid(MediaKind::Video, 0)].clone();
+    show(&mut world, a);
+    assert_eq!(told(&world).shows.map(|s| s.track), Some(a));
+    for _ in 0..3 {
+        show(&mut world, b);
+        assert_eq!(told(&world).reason, Some(SlotReason::NoCommonCodec));
+        let from = world.now;
+        world.run_for(seconds(2.0));
+        assert_eq!(frames_of(&world, eye, ann, from).len(), 0, "the picture of before has ended");
+        let from = world.now;
+        show(&mut world, a);
+        let change = told(&world);
+        assert_eq!(change.reason, None);
+        let shows = change.shows.expect("told what is shown");
+        let first = frames_of(&world, eye, ann, from)[0];
+        assert_eq!((shows.track, shows.rtp_timestamp), (a, first.timestamp as u32));
+    }
+    assert_no_faults(&world, eye);
+}
+
+#[test]
+fn who_has_no_network_any_more_holds_no_slots() {
+    let mut world = World::new(36);
+    let eye = world.join(1, ClientConfig { audio_slots: 1, ..viewer(1) });
+    let [ben, ann] = [0; 2].map(|_| {
+        world.run_for(millis(50));
+        world.join(1, person())
+    });
+    world.with_client(ann, |c, _| c.speak(Voice::SPEAKING));
+    world.run_for(seconds(2.0));
+    assert!(world.client(eye).slots.iter().all(|s| s.shows() == Some(world.source(ann))));
+    world.set_links(ann, blackout());
+    world.run_for(seconds(40.0));
+    assert_eq!(world.told(ann).connection, Some(ConnectionState::Expired));
+    // Ben is shown, and heard from his first word.
+    assert_eq!(shown(&world, eye), sources(&world, &[ben]));
+    let change = &world.told(eye).slots[&slot_mid(MediaKind::Video, 0)];
+    assert_eq!(change.shows.map(|s| s.participant), Some(world.participant(ben)));
+    world.leave(ben, true);
+    world.run_for(seconds(1.0));
+    for kind in [MediaKind::Video, MediaKind::Audio] {
+        let change = &world.told(eye).slots[&slot_mid(kind, 0)];
+        assert_eq!(change.shows, None, "nobody who could be shown is left: {change:?}");
+    }
+    world.set_links(ann, LinkConfig::default());
+    world.restart_ice(ann);
+    let from = world.now;
+    world.run_for(seconds(3.0));
+    assert_eq!(world.told(ann).connection, Some(ConnectionState::Connected));
+    for slot in &world.client(eye).slots {
+        assert!(slot.frames_since(from).any(|f| f.stamp.source == world.source(ann)), "{}", slot.mid);
     }
     assert_no_faults(&world, eye);
 }

@@ -4,7 +4,8 @@ mod common;
 
 use common::*;
 use std::collections::BTreeSet;
-use veche_sfu_core::media::MediaKind;
+use veche_sfu_core::control::{Command, Event};
+use veche_sfu_core::media::{MediaKind, Source};
 use veche_testkit::client::{ClientConfig, SlotReceiver};
 use veche_testkit::media::{TrackConfig, Voice};
 use veche_testkit::world::{ClientId, World};
@@ -116,4 +117,127 @@ fn nobody_hears_a_muted_microphone_or_themselves() {
     });
     assert!(back.expect("heard again") < millis(100), "{back:?}");
     assert_no_faults(&world, ben);
+}
+
+/// Somebody who is heard within 200 ms after an unmute, with nothing from before it.
+#[track_caller]
+fn assert_heard_after_unmute(world: &mut World, ear: ClientId, whom: ClientId) {
+    let unmuted = world.now;
+    world.mute(whom, MediaKind::Audio, false);
+    let heard = world.run_until(seconds(2.0), |w| !frames_of(w, ear, whom, unmuted).is_empty());
+    assert!(heard.expect("heard again") < millis(200), "{heard:?}");
+    // What was under way when the unmute came may be heard.
+    let earliest = (unmuted - world.start).saturating_sub(millis(60));
+    assert!(frames_of(world, ear, whom, unmuted).iter().all(|f| f.stamp.captured >= earliest));
+    let from = world.now;
+    world.run_for(seconds(2.0));
+    assert!(frames_of(world, ear, whom, from).len() >= 99);
+    assert_no_faults(world, ear);
+}
+
+#[test]
+fn an_unmute_after_eleven_minutes_is_heard_at_once() {
+    let mut world = World::new(24);
+    let ear = world.join(1, listener(2));
+    let ann = world.join(1, voice());
+    world.run_for(seconds(2.0));
+    world.mute(ann, MediaKind::Audio, true);
+    world.run_for(seconds(660.0));
+    assert_heard_after_unmute(&mut world, ear, ann);
+}
+
+#[test]
+fn nobody_hears_what_a_microphone_said_last_before_or_while_it_was_muted() {
+    // Somebody who comes while it is muted is given a slot with it.
+    let mut world = World::new(25);
+    let ann = world.join(1, voice());
+    world.run_for(seconds(2.0));
+    world.mute(ann, MediaKind::Audio, true);
+    world.run_for(millis(40));
+    let (ear, from) = (world.join(1, listener(2)), world.now);
+    world.run_for(seconds(3.0));
+    assert_eq!(frames_of(&world, ear, ann, from).len(), 0);
+    world.run_for(seconds(660.0));
+    assert_eq!(frames_of(&world, ear, ann, from).len(), 0);
+    assert_heard_after_unmute(&mut world, ear, ann);
+}
+
+#[test]
+fn a_slot_that_becomes_free_does_not_replay_a_muted_microphone() {
+    for pause in [millis(40), seconds(3.0)] {
+        let mut world = World::new(26);
+        let ear = world.join(1, listener(1));
+        let first = world.join(1, voice());
+        world.with_client(first, |c, _| c.speak(Voice::SPEAKING));
+        world.run_for(seconds(2.0));
+        let ann = world.join(1, voice());
+        world.run_for(seconds(2.0));
+        world.mute(ann, MediaKind::Audio, true);
+        world.run_for(pause);
+        world.leave(first, true);
+        let from = world.now;
+        world.run_for(seconds(660.0));
+        assert_eq!(frames_of(&world, ear, ann, from).len(), 0);
+        assert_heard_after_unmute(&mut world, ear, ann);
+        // The slot is as good as new for the next one.
+        let eve = world.join(1, voice());
+        world.leave(ann, true);
+        world.with_client(eve, |c, _| c.speak(Voice::SPEAKING));
+        let from = world.now;
+        world.run_for(seconds(3.0));
+        assert!(frames_of(&world, ear, eve, from).len() > 100);
+        assert_no_faults(&world, ear);
+    }
+}
+
+#[test]
+fn timestamps_that_leap_silence_nobody() {
+    for leap in [0x6000_0000, 0xa000_0000, 48_000 * 60] {
+        let mut world = World::new(27);
+        let ear = world.join(1, listener(1));
+        let eve = world.join(1, voice());
+        world.with_client(eve, |c, _| c.speak(Voice::SPEAKING));
+        world.run_for(seconds(2.0));
+        world.with_client(eve, |c, _| c.senders[0].leap(leap));
+        let from = world.now;
+        world.run_for(seconds(1.0));
+        let heard = frames_of(&world, ear, eve, from).len();
+        assert!(heard >= 45, "leap of {leap:#x}: {heard} of 50 packets of who leapt");
+        world.leave(eve, true);
+        let ann = world.join(1, voice());
+        world.with_client(ann, |c, _| c.speak(Voice::SPEAKING));
+        let from = world.now;
+        world.run_for(seconds(3.0));
+        let heard = frames_of(&world, ear, ann, from).len();
+        assert!(heard > 130, "leap of {leap:#x}: {heard} of 150 packets of the next one");
+        assert_no_faults(&world, ear);
+    }
+}
+
+#[test]
+fn muting_the_sound_of_a_screen_does_not_silence_the_person() {
+    let mut world = World::new(28);
+    let ear = world.join(1, listener(2));
+    let sound = TrackConfig { source: Source::ScreenAudio, ..TrackConfig::microphone() };
+    let ann = world.join(1, ClientConfig { tracks: vec![TrackConfig::microphone(), sound], ..voice() });
+    world.run_for(seconds(1.0));
+    world.with_client(ann, |c, _| c.speak(Voice::SPEAKING));
+    world.run_for(seconds(2.0));
+    let participant = world.participant(ann);
+    let speaks =
+        |speakers: &[veche_sfu_core::control::Speaker]| speakers.iter().any(|s| s.participant == participant);
+    assert!(speaks(world.speakers(1)));
+    let tracks = &world.told(ann).tracks;
+    let track = tracks.iter().find(|t| t.source == Source::ScreenAudio).expect("the sound").id;
+    let (now, seen) = (world.now, world.events.len());
+    world.engine_mut(0).handle_command(now, Command::SetMuted { participant, track, muted: true });
+    world.run_for(seconds(2.0));
+    assert!(world.told(ann).tracks.iter().any(|t| t.id == track && t.muted), "the sound is muted");
+    for (_, event) in &world.events[seen..] {
+        if let Event::Speakers { speakers, .. } = event {
+            assert!(speaks(speakers), "{speakers:?}");
+        }
+    }
+    assert!(speaks(world.speakers(1)));
+    assert_no_faults(&world, ear);
 }

@@ -111,3 +111,28 @@ fn every_codec_is_switched_and_codecs_may_change() {
     }
     assert_no_faults(&world, viewer);
 }
+
+#[test]
+fn a_publisher_with_another_ssrc_is_seen_again_within_a_second() {
+    // Numbers a little ahead, far ahead, and behind.
+    for ahead in [1, 20_000, 40_000, u16::MAX - 500] {
+        let mut world = World::new(9);
+        let viewer = world.join(1, ClientConfig { video_slots: 1, ..ClientConfig::viewer() });
+        let ann = world.join(1, publisher(Codec::Vp8));
+        world.run_for(seconds(3.0));
+        assert_eq!(world.client(viewer).slot("V0").shows(), Some(world.source(ann)));
+        let from = world.now;
+        world.with_client(ann, |c, _| c.senders.iter_mut().for_each(|s| s.restart(ahead)));
+        let made_after = from - world.start;
+        let again =
+            |w: &World| frames_of(w, viewer, ann, from).iter().any(|f| f.stamp.captured >= made_after);
+        let took = world.run_until(seconds(1.0), again);
+        assert!(took.is_some(), "{ahead} ahead: not seen within a second");
+        world.run_for(seconds(1.0));
+        let from = world.now;
+        world.run_for(seconds(3.0));
+        let slot = world.client(viewer).slot("V0");
+        assert!(slot.longest_gap(from, world.now) < millis(60), "{ahead} ahead");
+        assert_no_faults(&world, viewer);
+    }
+}

@@ -283,7 +283,9 @@ impl Room {
             }
         }
         let subscriber = &self.participants[at.participant as usize];
-        let undecodable = subscriber.slots[at.slot as usize].reason == Some(SlotReason::NoCommonCodec);
+        let slot = &subscriber.slots[at.slot as usize];
+        let suits = slot.assigned.and_then(|t| self.track(t)).is_some_and(|t| t.suits(&slot.codecs));
+        let undecodable = !suits || slot.reason == Some(SlotReason::NoCommonCodec);
         let ready = subscriber.transport.as_ref().is_some_and(Transport::ready);
         // A change of codec would bring its own key frame.
         if ready

@@ -130,6 +130,22 @@ impl Sender {
         self.first_timestamp.wrapping_add(ticks as u32)
     }
 
+    /// The stream begins anew in the same section: other SSRCs, other times, and numbers this far ahead.
+    pub fn restart(&mut self, ahead: u16) {
+        self.ssrc = Ssrc(self.ssrc.0 ^ 0x5555);
+        self.rtx_ssrc = Ssrc(self.rtx_ssrc.0 ^ 0x5555);
+        self.next_seq = self.next_seq.wrapping_add(ahead);
+        self.stream = OutboundStream::default();
+        self.rtx_stream = OutboundStream::default();
+        self.history.clear();
+        self.leap(0x1234_5678);
+    }
+
+    /// Its timestamps leap, as those of a faulty client do.
+    pub fn leap(&mut self, ticks: u32) {
+        self.first_timestamp = self.first_timestamp.wrapping_add(ticks);
+    }
+
     /// Sends what is due.
     pub(super) fn handle_timeout(&mut self, now: Instant, start: Instant, wire: &mut Wire<'_>) {
         while self.next_at <= now {
