@@ -237,3 +237,19 @@ fn announce(http: SocketAddr, https: Option<SocketAddr>) {
     }
     println!("  (Unless you gave it a certificate, the browser warns once: accept to go on.)");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whatever_ends_first_is_the_failure_with_its_reason() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(std::future::pending());
+        tasks.spawn(async { ended("HTTP", Err(std::io::Error::other("no more files"))) });
+        let mut running = Running { parts: None, http: Handle::new(), tasks };
+        assert_eq!(format!("{:#}", running.failure().await), "HTTP has failed: no more files");
+        running.tasks.spawn(async { ended("HTTPS", Ok::<(), std::io::Error>(())) });
+        assert_eq!(running.failure().await.to_string(), "HTTPS has ended");
+    }
+}

@@ -31,7 +31,7 @@ impl Server {
             max_data_message: settings.max_data_message_bytes as usize,
         };
         let sfu = veche_sfu::start(config).expect("the media plane starts");
-        let signaling = Signaling::start(settings, Media::from(sfu.handle.clone()), sfu.events.clone());
+        let (signaling, _) = Signaling::start(settings, Media::from(sfu.handle.clone()), sfu.events.clone());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("there is a free port");
         let address = listener.local_addr().expect("it is bound");
         tokio::spawn(axum::serve(listener, signaling.router()).into_future());

@@ -19,9 +19,14 @@ export class SlotTable {
     this.#now = now;
   }
 
-  /** Takes a `slots` message: only what changed. */
+  /** Takes a `slots` message: what changed, or, after an answer, what a slot shows already. */
   apply(slots: readonly Slot[]): void {
-    for (const slot of slots) this.#contents.set(slot.mid, { ...slot, since: this.#now() });
+    for (const slot of slots) {
+      const before = this.#contents.get(slot.mid);
+      const known = before?.track_id !== undefined && before.track_id === slot.track_id;
+      if (known && before.reason === slot.reason) continue;
+      this.#contents.set(slot.mid, { ...slot, since: this.#now() });
+    }
   }
 
   /** Forgets everything: another connection has other slots. */

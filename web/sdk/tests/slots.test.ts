@@ -27,6 +27,18 @@ it('a switch is awaited for a while only, so that a wrapped timestamp never hide
   expect(table.awaited(content)).toBeUndefined();
 });
 
+it('what a slot shows already is not awaited again when it is told again', () => {
+  let now = 0;
+  const table = new SlotTable(() => now);
+  table.apply([{ mid: '1', peer_id: 'a', track_id: 't', rtp_timestamp: 5 }]);
+  now = 4_000;
+  table.apply([{ mid: '1', peer_id: 'a', track_id: 't', rtp_timestamp: 9_000 }]);
+  expect(table.awaited(table.carrying('t')!)).toBeUndefined();
+  table.apply([{ mid: '1', reason: 'gone' }]);
+  table.apply([{ mid: '1', peer_id: 'a', track_id: 't', rtp_timestamp: 9_500 }]);
+  expect(table.awaited(table.carrying('t')!)).toBe(9_500);
+});
+
 it('timestamps are compared as they wrap', () => {
   expect(isAtOrAfter(5, 5)).toBe(true);
   expect(isAtOrAfter(4, 5)).toBe(false);

@@ -30,6 +30,7 @@ impl Room {
         };
         ctx.events.push_back(Event::Answer { participant: id, request, result, new_session });
         self.tell_tracks(ctx, index);
+        self.tell_slots(ctx, index);
         self.wake(ctx.now.instant);
     }
 

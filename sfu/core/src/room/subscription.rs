@@ -390,6 +390,24 @@ impl Room {
         }
     }
 
+    /// Tells again what all slots of a participant show: after an answer, since what was told before it may have been
+    /// lost together with an answer of before.
+    pub(super) fn tell_slots(&mut self, ctx: &mut Context<'_>, index: u32) {
+        let shown: Vec<(u32, SlotSource)> = self.participants[index as usize]
+            .slots
+            .iter()
+            .filter_map(|(i, slot)| {
+                let layer = slot.forwarder.current().filter(|l| slot.told == Some(l.id))?;
+                let owner = self.participants.get(layer.participant as usize)?.id;
+                let rtp_timestamp = slot.forwarder.report_timestamp(ctx.now.nanos);
+                Some((i as u32, SlotSource { participant: owner, track: layer.id, rtp_timestamp }))
+            })
+            .collect();
+        for (slot, shows) in shown {
+            self.tell_slot(ctx, SlotRef { participant: index, slot }, Some(shows), None);
+        }
+    }
+
     fn tell_slot(
         &mut self,
         ctx: &mut Context<'_>,

@@ -41,7 +41,12 @@ function takeFocus(panel: HTMLElement | null): (() => void) | undefined {
   const input = panel?.querySelector<HTMLElement>('.composer-text');
   (matchMedia('(pointer: fine)').matches ? input : panel)?.focus();
   return () => {
-    if (panel?.contains(document.activeElement) && before instanceof HTMLElement) before.focus();
+    // The panel is gone already, and the focus with it, or it is about to go; elsewhere the focus stays.
+    const now = document.activeElement;
+    if (now && now !== document.body && !panel?.contains(now)) return;
+    // Not every browser gives a clicked button the focus.
+    const button = document.querySelector<HTMLElement>('[data-testid=chat-button]');
+    (before instanceof HTMLElement && before !== document.body ? before : button)?.focus();
   };
 }
 
