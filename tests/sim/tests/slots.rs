@@ -248,3 +248,18 @@ fn who_has_no_network_any_more_holds_no_slots() {
         assert_no_faults(&world, id);
     }
 }
+
+#[test]
+fn after_an_answer_a_client_is_told_again_what_its_slots_show() {
+    let mut world = World::new(39);
+    let eye = world.join(1, viewer(1));
+    let person = world.join(1, person());
+    world.run_for(millis(1_000));
+    assert_eq!(shown(&world, eye), sources(&world, &[person]));
+
+    world.lose_slots(eye);
+    world.offer(eye);
+    world.run_for(millis(300));
+    let told = world.told(eye).slots.get(&slot_mid(MediaKind::Video, 0)).and_then(|change| change.shows);
+    assert_eq!(told.map(|s| s.track), Some(world.track(person, MediaKind::Video)));
+}

@@ -255,6 +255,11 @@ impl World {
         &self.seats[id.0].told
     }
 
+    /// What a client was told of its slots is lost, as with a connection that breaks.
+    pub fn lose_slots(&mut self, id: ClientId) {
+        self.seats[id.0].told.slots.clear();
+    }
+
     /// The number that a client has for the engines.
     pub fn participant(&self, id: ClientId) -> ParticipantId {
         self.seats[id.0].participant
