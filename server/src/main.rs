@@ -97,8 +97,8 @@ async fn serve(config: &Config) -> Result<()> {
     announce(listener.local_addr()?, https.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?);
 
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    // Clients speak HTTP/2 over TLS only; without it, one that says nothing is not waited for to say which it speaks.
-    let mut server = axum_server::from_tcp(listener)?.handle(http.clone()).http1_only();
+    // Not `http1_only`: it would end a connection as soon as it has become a WebSocket.
+    let mut server = axum_server::from_tcp(listener)?.handle(http.clone());
     server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADER_WAIT);
     let served = server.serve(service.clone());
     tasks.spawn(async { ended("HTTP", served.await) });
