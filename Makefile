@@ -14,7 +14,7 @@ run: build ## Build and start the server; prints the addresses to open
 
 build: ## Build the server
 	@scripts/need build
-	@cargo build --quiet --profile $(PROFILE) --package veche
+	@cargo build --profile $(PROFILE) --package veche
 
 release: ## Build the server for production
 	@scripts/need build
