@@ -307,6 +307,8 @@ impl Hub {
             Event::Quality { room, changes } => {
                 self.with_room(room, |room| room.lock().on_quality(&changes));
             }
+            // Told to publishers and to who asks in the next step.
+            Event::LayersWanted { .. } | Event::Timeline { .. } => {}
             Event::Stats { request, participants } => {
                 let sender = self.registry.lock().stats_by_request.remove(&request);
                 // Who asked may have given up.

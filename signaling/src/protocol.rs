@@ -392,6 +392,8 @@ pub enum SlotReason {
     Gone,
     /// Somebody else took the slot.
     Displaced,
+    /// The client's network does not carry the picture now; `track_id` says what it would show. It comes back by itself.
+    Bandwidth,
 }
 
 /// Somebody who speaks.

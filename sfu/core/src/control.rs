@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::drops::DropCounts;
-use crate::ids::{Mid, ParticipantId, RequestId, RoomId, TrackId};
+use crate::ids::{Mid, ParticipantId, RequestId, Rid, RoomId, TrackId};
 use crate::media::{MediaKind, Source};
 use crate::sdp::OfferError;
+use crate::timeline::Entry;
 
 /// What the control plane asks of an engine. A command for somebody who is not here is ignored: the control plane
 /// may have sent it before it heard that they left.
@@ -53,6 +54,13 @@ pub enum Command {
         participant: ParticipantId,
         /// What.
         subscription: Subscription,
+    },
+    /// Asks for [`Event::Timeline`] of a participant.
+    Timeline {
+        /// Whose.
+        participant: ParticipantId,
+        /// Returned in the event.
+        request: RequestId,
     },
     /// Asks for [`Event::Stats`] of everybody in a room.
     RoomStats {
@@ -184,6 +192,23 @@ pub enum Event {
         /// Why.
         reason: DataCloseReason,
     },
+    /// Somebody wants to see other layers of a participant's video track than before: those that nobody wants can be
+    /// switched off at their source, and must be sent again at once when they are wanted.
+    LayersWanted {
+        /// Whose track.
+        participant: ParticipantId,
+        /// The section that publishes it.
+        mid: Mid,
+        /// All its layers, from the smallest to the largest.
+        layers: Vec<LayerWish>,
+    },
+    /// The answer to [`Command::Timeline`].
+    Timeline {
+        /// The number of the question.
+        request: RequestId,
+        /// The participant's latest decisions, the oldest first; empty for somebody who is not here.
+        entries: Vec<Entry>,
+    },
     /// The answer to [`Command::RoomStats`].
     Stats {
         /// The number of the question.
@@ -232,12 +257,22 @@ pub struct TrackInfo {
     pub muted: bool,
 }
 
+/// Whether a layer is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerWish {
+    /// Its rid, with simulcast.
+    pub rid: Option<Rid>,
+    /// Whether anybody shows it, or would if it were sent.
+    pub wanted: bool,
+}
+
 /// What one slot shows from now on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotChange {
     /// Which slot.
     pub mid: Mid,
-    /// What it shows; `None` when it shows nothing any more. With [`SlotReason::NoCommonCodec`], what it would show.
+    /// What it shows; `None` when it shows nothing any more. With [`SlotReason::NoCommonCodec`] and
+    /// [`SlotReason::Bandwidth`], what it would show.
     pub shows: Option<SlotSource>,
     /// Why it shows nothing, or not what was wished.
     pub reason: Option<SlotReason>,
@@ -265,6 +300,8 @@ pub enum SlotReason {
     Gone,
     /// Somebody else took the slot.
     Displaced,
+    /// The subscriber's network does not carry the picture now. It comes back by itself; sound goes on.
+    Bandwidth,
 }
 
 /// Somebody who speaks.
@@ -329,6 +366,14 @@ pub struct ParticipantStats {
     pub loss_up: f32,
     /// The share of packets lost on the way to the participant, as their receiver reports say.
     pub loss_down: f32,
+    /// What the way to the participant is estimated to carry, in bits per second; `None` before there was feedback.
+    pub estimate: Option<u64>,
+    /// What the participant's slots would take at their best, in bits per second.
+    pub wanted: u64,
+    /// What they were given of it.
+    pub allocated: u64,
+    /// Bytes of padding sent to find out what the way carries.
+    pub probe_bytes: u64,
     /// Packets dropped, by reason.
     pub drops: DropCounts,
 }

@@ -156,6 +156,15 @@ impl Engine {
                     room.subscribe(ctx, index, subscription);
                 });
             }
+            Command::Timeline { participant, request } => {
+                let place = self.place_by_participant.get(&participant).copied();
+                let entries = place.and_then(|place| {
+                    let found =
+                        self.rooms.get(place.room as usize)?.participants.get(place.participant as usize)?;
+                    Some(found.timeline.entries().cloned().collect())
+                });
+                self.events.push_back(Event::Timeline { request, entries: entries.unwrap_or_default() });
+            }
             Command::RoomStats { room, request } => {
                 let room = self.room_by_id.get(&room).and_then(|r| self.rooms.get(*r as usize));
                 let participants =

@@ -33,6 +33,7 @@ mod slot;
 pub mod speakers;
 pub mod srtp;
 pub mod stun;
+pub mod timeline;
 mod track;
 mod transport;
 mod uplink;

@@ -19,6 +19,7 @@ use crate::rtcp::TransportFeedbackBuilder;
 use crate::sdp::negotiator::Negotiator;
 use crate::sdp::{DataSection, Negotiation, PublishedSection, SectionUse, SlotSection};
 use crate::slot::Slot;
+use crate::timeline::Timeline;
 use crate::track::Track;
 use crate::transport::Transport;
 
@@ -109,6 +110,12 @@ pub struct Participant {
     pub reports_at: Instant,
     /// When they spoke last.
     pub spoke_at: Option<Instant>,
+    /// What was decided for them.
+    pub timeline: Timeline,
+    /// What their video slots would take at their best, and what they were given, in bits per second.
+    pub wanted_bits: u64,
+    /// See `wanted_bits`.
+    pub allocated_bits: u64,
     epoch: Instant,
     rng: StdRng,
 }
@@ -161,6 +168,9 @@ impl Participant {
             feedback_ssrc,
             reports_at: now,
             spoke_at: None,
+            timeline: Timeline::default(),
+            wanted_bits: 0,
+            allocated_bits: 0,
             epoch,
             rng,
         }
@@ -354,6 +364,10 @@ impl Participant {
             rtt_ms: self.rtt.smoothed().map(|r| r.as_secs_f32() * 1000.0),
             loss_up: self.loss_up,
             loss_down: self.loss_down,
+            estimate: None,
+            wanted: self.wanted_bits,
+            allocated: self.allocated_bits,
+            probe_bytes: 0,
             drops: self.drops.clone(),
         }
     }

@@ -202,6 +202,7 @@ fn slot_reason(reason: control::SlotReason) -> SlotReason {
         control::SlotReason::Muted => SlotReason::Muted,
         control::SlotReason::Gone => SlotReason::Gone,
         control::SlotReason::Displaced => SlotReason::Displaced,
+        control::SlotReason::Bandwidth => SlotReason::Bandwidth,
     }
 }
 

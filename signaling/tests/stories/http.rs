@@ -197,6 +197,10 @@ fn stats(participant: veche_sfu_core::ids::ParticipantId) -> ParticipantStats {
         rtt_ms: None,
         loss_up: 0.0,
         loss_down: 0.0,
+        estimate: Some(1_500_000),
+        wanted: 2_000_000,
+        allocated: 1_200_000,
+        probe_bytes: 30_000,
         drops: DropCounts::default(),
     }
 }

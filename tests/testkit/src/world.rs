@@ -558,7 +558,7 @@ impl World {
                     self.seats[seat].told.take(self.now, &event);
                 }
             }
-            Event::DataChannelClosed { .. } => {}
+            Event::DataChannelClosed { .. } | Event::LayersWanted { .. } | Event::Timeline { .. } => {}
         }
         self.events.push((self.now, event));
     }
