@@ -28,6 +28,14 @@ impl Now {
         Self { instant, nanos: elapsed.as_nanos() as i64, ntp }
     }
 
+    /// Milliseconds since the Unix epoch; 0 before it.
+    pub fn unix_ms(&self) -> u64 {
+        /// 1970 on the NTP clock (RFC 5905 section 6).
+        const UNIX_EPOCH: u64 = 2_208_988_800;
+        let millis = ((self.ntp & 0xffff_ffff) * 1000) >> 32;
+        (self.ntp >> 32).saturating_sub(UNIX_EPOCH) * 1000 + millis
+    }
+
     /// The 24-bit absolute send time: seconds as 6.18 fixed point.
     pub fn abs_send_time(&self) -> [u8; 3] {
         let [_, a, b, c] = ((self.ntp >> 14) as u32).to_be_bytes();

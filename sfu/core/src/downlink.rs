@@ -1,16 +1,21 @@
 //! A participant's way down: what their slots are sent, and sent again.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::context::{Context, Now};
 use crate::drops::DropReason;
 use crate::forward::forwarder::{ForwardOutput, LayerRef, Sent};
 use crate::forward::picture::{PictureFields, PictureIds};
 use crate::incoming::Incoming;
+use crate::media::MediaKind;
 use crate::participant::Participant;
 use crate::rtcp::{self, SenderInfo};
+use crate::transport::pacer::Urgency;
 use crate::transport::{OutgoingRtp, PassedExtensions};
 use crate::uplink::send_all;
+
+/// A slot that sent pictures within so long carries probes.
+const CARRIES_WITHIN: Duration = Duration::from_millis(300);
 
 /// The longest dependency descriptor that is passed on. The longest with a full structure of browsers has about
 /// 100 bytes; the two-byte header form could carry 255.
@@ -45,9 +50,15 @@ impl Participant {
             extensions,
             prefix: &[],
             payload,
+            padding: 0,
         };
-        let written =
-            transport.send_rtp(now, &packet, |copy| output.offsets.apply(&incoming.picture, copy))?;
+        let urgency = match slot.kind {
+            MediaKind::Audio => Urgency::Sound,
+            MediaKind::Video => Urgency::Picture,
+        };
+        let written = transport
+            .send_rtp(now, urgency, &packet, |copy| output.offsets.apply(&incoming.picture, copy))?;
+        slot.sent_at = Some(now.instant);
         slot.sent_packets = slot.sent_packets.wrapping_add(1);
         slot.sent_octets = slot.sent_octets.wrapping_add(payload.len() as u32);
         self.counters.packets_sent += 1;
@@ -90,12 +101,54 @@ impl Participant {
             extensions: continue_descriptor(stored.passed, &stored.picture, sent.offsets, &mut descriptor),
             prefix: &seq.to_be_bytes(),
             payload: stored.payload_for(format.strip_red),
+            padding: 0,
         };
         let budget = self.repair_budget.checked_sub(packet.payload.len()).ok_or(DropReason::RepairLimit)?;
-        transport.send_rtp(now, &packet, |copy| sent.offsets.apply(&stored.picture, copy))?;
+        transport
+            .send_rtp(now, Urgency::Repair, &packet, |copy| sent.offsets.apply(&stored.picture, copy))?;
         self.repair_budget = budget;
         self.counters.repairs_sent += 1;
         Ok(())
+    }
+
+    /// Sends what is due of a probe: padding on the repair stream of a slot that carries pictures. An idle slot is never used,
+    /// since browsers take the first packets for a picture that begins.
+    pub fn send_probe(&mut self, now: &Now) {
+        let Some(transport) = self.transport.as_mut().filter(|t| t.ready()) else { return };
+        if !transport.is_probing() {
+            let carries = |s: &crate::slot::Slot| {
+                let recent =
+                    s.sent_at.is_some_and(|at| now.instant.saturating_duration_since(at) < CARRIES_WITHIN);
+                s.kind == MediaKind::Video
+                    && s.forwarder.current().is_some()
+                    && recent
+                    && s.padding_type().is_some()
+            };
+            self.probe_slot = self.slots.iter().find(|(_, s)| carries(s)).map(|(i, _)| i as u32);
+            if self.probe_slot.is_none() || !transport.begin_probe(now.instant) {
+                return;
+            }
+        }
+        let slot = self.probe_slot.and_then(|slot| self.slots.get_mut(slot as usize));
+        let Some((slot, payload_type)) = slot.and_then(|s| s.padding_type().map(|p| (s, p))) else {
+            return transport.end_probe();
+        };
+        let mut due = transport.probe_due(now.instant);
+        while due > 0 {
+            let packet = OutgoingRtp {
+                payload_type,
+                marker: false,
+                seq: slot.repairs.take_seq(),
+                timestamp: slot.forwarder.report_timestamp(now.nanos),
+                ssrc: slot.rtx_ssrc,
+                extensions: PassedExtensions::default(),
+                prefix: &[],
+                payload: &[],
+                padding: u8::MAX,
+            };
+            let Ok(written) = transport.send_rtp(now, Urgency::Probe, &packet, |_| {}) else { break };
+            due = due.saturating_sub(written);
+        }
     }
 
     /// Sends a sender report for every slot that shows something, on the slot's own clock.

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use crate::allocation::Level;
 use crate::context::Now;
 use crate::drops::DropReason;
-use crate::forward::layer_choice::LayerView;
 use crate::forward::picture::PictureFields;
 use crate::ids::{Rid, Ssrc};
 use crate::incoming::{Format, Incoming, StoredMeta};
@@ -29,6 +29,23 @@ pub struct SlotRef {
     pub participant: u32,
     /// The slot's index among the subscriber's.
     pub slot: u32,
+}
+
+/// A sub-layer of a stream, as far as the choice of one needs to know it.
+#[derive(Clone, Copy, Debug)]
+pub struct SubLayerView {
+    /// The highest spatial layer in it.
+    pub spatial: u8,
+    /// The highest temporal layer in it.
+    pub temporal: u8,
+    /// The size of its pictures.
+    pub size: Option<(u16, u16)>,
+    /// What it takes with all below it, in bits per second.
+    pub bits: u64,
+    /// Frames per second.
+    pub frames: f32,
+    /// Whether it arrives.
+    pub flowing: bool,
 }
 
 /// How long a layer may be silent and still count as flowing. Video at five frames a second must pass.
@@ -119,9 +136,17 @@ impl Layer {
         self.frame_state = FrameState::default();
     }
 
-    /// For the choice of a layer.
-    pub fn view(&self, now: Instant) -> LayerView {
-        LayerView { size: self.size, flowing: self.rate.is_flowing(now, FLOWING_WITHIN) }
+    /// What the stream can be cut to.
+    pub fn sublayers(&self, now: Instant) -> smallvec::SmallVec<[SubLayerView; 8]> {
+        let rates = self.rate.rates(now);
+        smallvec::smallvec![SubLayerView {
+            spatial: Level::ALL,
+            temporal: Level::ALL,
+            size: self.size,
+            bits: rates.bits,
+            frames: rates.frames,
+            flowing: self.rate.is_flowing(now, FLOWING_WITHIN),
+        }]
     }
 
     /// Takes a decrypted packet. `repaired` when it came as a repair.

@@ -5,10 +5,13 @@
 
 #![forbid(unsafe_code)]
 
+pub mod allocation;
 pub mod assignment;
+pub mod bandwidth;
 mod context;
 pub mod control;
 pub mod data;
+mod demand;
 pub mod demux;
 mod downlink;
 pub mod drops;
@@ -18,6 +21,7 @@ pub mod forward;
 pub mod ice;
 pub mod ids;
 mod incoming;
+mod ladder;
 mod layer;
 pub mod media;
 mod participant;
@@ -29,6 +33,7 @@ mod room;
 pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
+mod share;
 mod slot;
 pub mod speakers;
 pub mod srtp;

@@ -19,7 +19,7 @@ use crate::rtcp::TransportFeedbackBuilder;
 use crate::sdp::negotiator::Negotiator;
 use crate::sdp::{DataSection, Negotiation, PublishedSection, SectionUse, SlotSection};
 use crate::slot::Slot;
-use crate::timeline::Timeline;
+use crate::timeline::{Decision, Timeline};
 use crate::track::Track;
 use crate::transport::Transport;
 
@@ -116,6 +116,14 @@ pub struct Participant {
     pub wanted_bits: u64,
     /// See `wanted_bits`.
     pub allocated_bits: u64,
+    /// Since when their slots show more than their network is estimated to carry.
+    pub short_since: Option<Instant>,
+    /// The estimate that the timeline has.
+    pub noted_estimate: u64,
+    /// `counters.repairs_sent` as the timeline has it.
+    pub noted_repairs: u64,
+    /// The padding of which slot finds out what their network carries.
+    pub probe_slot: Option<u32>,
     epoch: Instant,
     rng: StdRng,
 }
@@ -171,6 +179,10 @@ impl Participant {
             timeline: Timeline::default(),
             wanted_bits: 0,
             allocated_bits: 0,
+            short_since: None,
+            noted_estimate: 0,
+            noted_repairs: 0,
+            probe_slot: None,
             epoch,
             rng,
         }
@@ -341,6 +353,20 @@ impl Participant {
         self.slot_by_ssrc.insert(section.ssrc, index as u32);
     }
 
+    /// The share of what their slots want that their network carries.
+    pub fn given_share(&self) -> f32 {
+        if self.wanted_bits == 0 { 1.0 } else { self.allocated_bits as f32 / self.wanted_bits as f32 }
+    }
+
+    /// Notes how many packets were sent to them again. To be called once a second.
+    pub fn note_repairs(&mut self, at_ms: u64) {
+        let packets = self.counters.repairs_sent
+            - std::mem::replace(&mut self.noted_repairs, self.counters.repairs_sent);
+        if packets > 0 {
+            self.timeline.note(at_ms, Decision::Repairs { packets: packets as u32 });
+        }
+    }
+
     /// The slot with a mid.
     pub fn slot_by_mid(&self, mid: &Mid) -> Option<u32> {
         self.slots.iter().find(|(_, s)| s.mid == *mid).map(|(i, _)| i as u32)
@@ -364,10 +390,10 @@ impl Participant {
             rtt_ms: self.rtt.smoothed().map(|r| r.as_secs_f32() * 1000.0),
             loss_up: self.loss_up,
             loss_down: self.loss_down,
-            estimate: None,
+            estimate: self.transport.as_ref().and_then(Transport::estimate),
             wanted: self.wanted_bits,
             allocated: self.allocated_bits,
-            probe_bytes: 0,
+            probe_bytes: self.transport.as_ref().map_or(0, |t| t.estimator.probe_bytes()),
             drops: self.drops.clone(),
         }
     }

@@ -1,5 +1,7 @@
 //! One slot: a section in which a subscriber receives what the server chooses.
 
+use std::time::Instant;
+
 use crate::assignment::TrackRef;
 use crate::control::{Show, SlotReason};
 use crate::forward::forwarder::Forwarder;
@@ -9,6 +11,7 @@ use crate::incoming::Format;
 use crate::media::{Codecs, MediaKind};
 use crate::repairs::Repairs;
 use crate::sdp::SlotSection;
+use crate::share::Share;
 
 /// A slot of a subscriber.
 #[derive(Debug)]
@@ -37,10 +40,14 @@ pub struct Slot {
     pub told: Option<TrackId>,
     /// Why it shows nothing, as the control plane was told.
     pub reason: Option<SlotReason>,
+    /// What it is given of the subscriber's network.
+    pub share: Share,
     /// Its stream.
     pub forwarder: Forwarder,
     /// What was sent again.
     pub repairs: Repairs,
+    /// When media was sent last.
+    pub sent_at: Option<Instant>,
     /// Sender report: packets and payload bytes sent, modulo 2^32 (RFC 3550 section 6.4.1).
     pub sent_packets: u32,
     /// See `sent_packets`.
@@ -80,8 +87,10 @@ impl Slot {
             assigned: None,
             told: None,
             reason: None,
+            share: Share::default(),
             forwarder: Forwarder::new(section.kind, SlotClock::new(clock_base, rate), first_seq),
             repairs: Repairs::default(),
+            sent_at: None,
             sent_packets: 0,
             sent_octets: 0,
             cached: None,
@@ -106,6 +115,11 @@ impl Slot {
         let outgoing = self.find_format(format)?;
         self.cached = Some((format, outgoing));
         Some(outgoing)
+    }
+
+    /// The payload type of padding that finds out what the network carries: that of repairs of what was sent last.
+    pub fn padding_type(&self) -> Option<PayloadType> {
+        self.cached.and_then(|(_, outgoing)| outgoing.rtx)
     }
 
     fn find_format(&self, format: Format) -> Option<OutgoingFormat> {

@@ -4,9 +4,10 @@ use smallvec::SmallVec;
 use std::time::Instant;
 
 use crate::control::TrackInfo;
-use crate::forward::layer_choice::choose_layer;
+use crate::demand::LayerDemand;
 use crate::ids::{Mid, PayloadType, Rid, TrackId};
 use crate::incoming::Format;
+use crate::ladder::Ladder;
 use crate::layer::Layer;
 use crate::media::{Codecs, MediaKind, NegotiatedCodec, Source};
 use crate::sdp::PublishedSection;
@@ -31,6 +32,10 @@ pub struct Track {
     codecs: Codecs,
     /// Its streams, from the smallest to the largest.
     pub layers: SmallVec<[Layer; 3]>,
+    /// The ways to show it, with what each takes.
+    pub ladder: Ladder,
+    /// Which layers anybody wants.
+    pub demand: LayerDemand,
 }
 
 /// What the payload type of a received packet means.
@@ -62,6 +67,8 @@ impl Track {
             published_at: now,
             codecs: section.codecs.clone(),
             layers: SmallVec::new(),
+            ladder: Ladder::default(),
+            demand: LayerDemand::default(),
         };
         track.add_layers(section, now);
         track
@@ -129,12 +136,6 @@ impl Track {
             Some(rid) => self.layers.iter().position(|l| l.rid.as_ref() == Some(rid)),
             None => (self.layers.len() == 1).then_some(0),
         }
-    }
-
-    /// The layer to show at a size.
-    pub fn choose_layer(&self, now: Instant, wanted: (u16, u16)) -> Option<usize> {
-        let views: SmallVec<[_; 3]> = self.layers.iter().map(|l| l.view(now)).collect();
-        choose_layer(&views, wanted)
     }
 
     /// For the control plane.

@@ -13,6 +13,7 @@ use crate::path::Path;
 use crate::rtcp::{self, CompoundWriter, ReportBlock};
 use crate::rtp::RtpHeader;
 use crate::rtp::extension::Extensions;
+use crate::timeline::Decision;
 use crate::track::Payload;
 use crate::transport::Transport;
 
@@ -141,7 +142,7 @@ impl Participant {
         let mut media = Ssrc(0);
         for (_, track) in &mut self.tracks {
             let (muted, nack) = (track.muted, track.takes_nack());
-            for layer in &mut track.layers {
+            for (index, layer) in track.layers.iter_mut().enumerate() {
                 let Some(ssrc) = layer.ssrc else { continue };
                 media = ssrc;
                 ctx.missing.clear();
@@ -155,6 +156,10 @@ impl Participant {
                 } else if layer.key_frames.poll(now) {
                     self.counters.key_frames_requested += 1;
                     ctx.rtcp.add(|out| rtcp::feedback::write_pli(out, sender, ssrc));
+                    self.timeline.note(
+                        ctx.now.unix_ms(),
+                        Decision::KeyFrame { mid: track.mid.clone(), layer: index as u8 },
+                    );
                 }
             }
         }

@@ -1,7 +1,6 @@
 //! What a slot sends: continuous streams out of changing sources.
 
 pub mod forwarder;
-pub mod layer_choice;
 pub mod picture;
 pub mod red;
 pub mod slot_clock;

@@ -1,5 +1,7 @@
 //! RTCP from participants: what they miss, what they need, how they are.
 
+use std::time::Duration;
+
 use crate::context::Context;
 use crate::drops::DropReason;
 use crate::forward::forwarder::LayerRef;
@@ -9,6 +11,9 @@ use crate::receive::key_frame::KeyFrameReason;
 use crate::rtcp::{self, Packet, ReportBlock, SenderInfo};
 
 use super::Room;
+
+/// How soon a subscriber is given less, where the estimate fell below what they are given.
+const SHORTAGE_DELAY: Duration = Duration::from_millis(20);
 
 impl Room {
     /// Takes an SRTCP packet.
@@ -47,8 +52,31 @@ impl Room {
                     self.want_key_frame(ctx, index, ssrc);
                 }
             }
-            // Bandwidth estimation will listen to these; sources end by SDP, not by BYE.
+            Packet::TransportFeedback(feedback) => self.take_transport_feedback(ctx, index, &feedback),
+            Packet::Remb(remb) => {
+                if let Some(transport) = self.transport_mut(index) {
+                    transport.estimator.on_remb(ctx.now.instant, remb.bitrate);
+                }
+            }
+            // Sources end by SDP, not by BYE.
             _ => {}
+        }
+    }
+
+    fn take_transport_feedback(
+        &mut self,
+        ctx: &mut Context<'_>,
+        index: u32,
+        feedback: &rtcp::TransportFeedback<'_>,
+    ) {
+        let now = ctx.now.instant;
+        let participant = &mut self.participants[index as usize];
+        let Some(transport) = participant.transport.as_mut() else { return };
+        transport.estimator.on_feedback(now, feedback);
+        // What does not fit any more is taken away at once.
+        if transport.estimate().is_some_and(|bits| bits < participant.allocated_bits) {
+            self.retarget_at = self.retarget_at.min(now + SHORTAGE_DELAY);
+            self.next_tick = self.next_tick.min(self.retarget_at);
         }
     }
 
@@ -81,6 +109,12 @@ impl Room {
             );
             let lost = f32::from(block.fraction_lost) / 256.0;
             worst = Some(worst.map_or(lost, |w| w.max(lost)));
+        }
+        if let Some(transport) = participant.transport.as_mut() {
+            transport.estimator.on_rtt(participant.rtt.or_default());
+            if let Some(worst) = worst {
+                transport.estimator.on_report_loss(ctx.now.instant, worst);
+            }
         }
         if let Some(worst) = worst {
             participant.loss_down += (worst - participant.loss_down) * 0.3;

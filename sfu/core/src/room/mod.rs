@@ -3,9 +3,11 @@
 //! - `mod.rs`: members, datagrams in, fan-out
 //! - `offer.rs`: session descriptions
 //! - `subscription.rs`: which slot shows what
+//! - `bandwidth.rs`: what each network carries, shared among slots
 //! - `feedback.rs`: RTCP from participants
 //! - `tick.rs`: what is due
 
+mod bandwidth;
 mod feedback;
 mod offer;
 mod subscription;
@@ -55,6 +57,8 @@ pub struct RoomConfig {
     pub epoch: Instant,
 }
 
+/// How often packets that wait for room in their network, and probes, are looked at.
+const PACE_INTERVAL: Duration = Duration::from_millis(5);
 /// While something happens in a room, timers are looked at this often.
 const BUSY_TICK: Duration = Duration::from_millis(10);
 /// In a quiet room, this often.
@@ -82,6 +86,13 @@ pub struct Room {
     assign_at: Option<Instant>,
     retarget_at: Instant,
     quality_at: Instant,
+    /// Who is given what speakers are given, and since when.
+    speaker: Option<(ParticipantId, Instant)>,
+    /// Those with packets that wait for room in their network, or that send a probe.
+    pacing: Vec<u32>,
+    pace_at: Option<Instant>,
+    /// Reused by the sharing of bandwidth.
+    given: Vec<Option<usize>>,
     /// Reused by the assignment.
     ranked: subscription::Ranking,
 }
@@ -117,13 +128,17 @@ impl Room {
             assign_at: None,
             retarget_at: now,
             quality_at: now,
+            speaker: None,
+            pacing: Vec::new(),
+            pace_at: None,
+            given: Vec::new(),
             ranked: subscription::Ranking::default(),
         }
     }
 
     /// When [`Room::handle_timeout`] wants to be called next.
     pub fn next_tick(&self) -> Instant {
-        self.next_tick
+        self.pace_at.map_or(self.next_tick, |at| at.min(self.next_tick))
     }
 
     /// Adds somebody. Returns their index.
@@ -283,8 +298,13 @@ impl Room {
                     if output.switched {
                         switched.push(Switched { slot, timestamp: output.timestamp, left: output.left });
                     }
-                    if subscriber.transport.as_mut().is_some_and(Transport::mark) {
+                    let Some(transport) = subscriber.transport.as_mut() else { continue };
+                    if transport.mark() {
                         ctx.dirty.push(Place { room: self.index, participant: slot.participant });
+                    }
+                    if transport.mark_paced() {
+                        self.pacing.push(slot.participant);
+                        self.pace_at.get_or_insert(ctx.now.instant + PACE_INTERVAL);
                     }
                 }
                 Err(reason) => {

@@ -131,8 +131,13 @@ impl Room {
         })
     }
 
-    fn track(&self, at: TrackRef) -> Option<&crate::track::Track> {
+    pub(super) fn track(&self, at: TrackRef) -> Option<&crate::track::Track> {
         let track = self.participants.get(at.participant as usize)?.tracks.get(at.track as usize)?;
+        (track.id == at.id).then_some(track)
+    }
+
+    pub(super) fn track_mut(&mut self, at: TrackRef) -> Option<&mut crate::track::Track> {
+        let track = self.participants.get_mut(at.participant as usize)?.tracks.get_mut(at.track as usize)?;
         (track.id == at.id).then_some(track)
     }
 
@@ -225,15 +230,21 @@ impl Room {
             return;
         }
         slot.assigned = assigned;
+        slot.share.reset();
         if assigned.is_some() {
             slot.reason = None;
-            self.retarget(ctx, at);
+            match slot.kind {
+                MediaKind::Audio => self.retarget(ctx, at),
+                // All pictures of the subscriber share what their network carries.
+                MediaKind::Video => self.retarget_at = ctx.now.instant,
+            }
             return;
         }
         self.detach(at);
         let slot = &mut self.participants[at.participant as usize].slots[at.slot as usize];
         slot.forwarder.stop();
-        if slot.told.take().is_some() || slot.reason == Some(SlotReason::NoCommonCodec) {
+        let blank = matches!(slot.reason, Some(SlotReason::NoCommonCodec | SlotReason::Bandwidth));
+        if slot.told.take().is_some() || blank {
             slot.reason = Some(reason);
             self.tell_slot(ctx, at, None, Some(reason));
         }
@@ -241,27 +252,19 @@ impl Room {
 
     /// Looks at all slots whether a better layer should be shown, and asks for the key frames that are waited for.
     pub(super) fn retarget_all(&mut self, ctx: &mut Context<'_>) {
+        self.refresh_ladders(ctx.now.instant);
         for index in self.indices() {
-            let subscriber = &self.participants[index as usize];
-            if !subscriber.transport.as_ref().is_some_and(Transport::ready) {
-                // Nothing can be sent: no publisher must make key frames for it.
-                continue;
-            }
-            let slots: smallvec::SmallVec<[u32; 16]> = subscriber
-                .slots
-                .iter()
-                .filter(|(_, s)| s.kind == MediaKind::Video && s.wants_media())
-                .map(|(i, _)| i as u32)
-                .collect();
-            for slot in slots {
-                self.retarget(ctx, SlotRef { participant: index, slot });
+            // Where nothing can be sent, no publisher must make key frames for it.
+            if self.transport_mut(index).is_some_and(|t| t.ready()) {
+                self.share_bandwidth(ctx, index);
             }
         }
+        self.tell_wanted_layers(ctx);
     }
 
     /// Lets a slot wait for the layer that it should show.
-    fn retarget(&mut self, ctx: &mut Context<'_>, at: SlotRef) {
-        let Some(chosen) = self.chosen_layer(ctx.now.instant, at) else { return };
+    pub(super) fn retarget(&mut self, ctx: &mut Context<'_>, at: SlotRef) {
+        let Some(chosen) = self.chosen_layer(at) else { return };
         let forwarder = &mut self.participants[at.participant as usize].slots[at.slot as usize].forwarder;
         let (current, target) = (forwarder.current(), forwarder.target());
         if current == Some(chosen) {
@@ -296,16 +299,14 @@ impl Room {
         }
     }
 
-    fn chosen_layer(&self, now: Instant, at: SlotRef) -> Option<LayerRef> {
+    fn chosen_layer(&self, at: SlotRef) -> Option<LayerRef> {
         let slot = &self.participants[at.participant as usize].slots[at.slot as usize];
-        let track_ref = slot.assigned?;
-        let layer = self.track(track_ref)?.choose_layer(now, slot.wanted_size)?;
-        Some(LayerRef {
-            participant: track_ref.participant,
-            track: track_ref.track,
-            layer: layer as u8,
-            id: track_ref.id,
-        })
+        let TrackRef { participant, track, id } = slot.assigned?;
+        let layer = match slot.kind {
+            MediaKind::Audio => 0,
+            MediaKind::Video => slot.share.level()?.layer,
+        };
+        Some(LayerRef { participant, track, layer, id })
     }
 
     fn kind_of(&self, at: SlotRef) -> MediaKind {
@@ -408,7 +409,7 @@ impl Room {
         }
     }
 
-    fn tell_slot(
+    pub(super) fn tell_slot(
         &mut self,
         ctx: &mut Context<'_>,
         at: SlotRef,
@@ -441,7 +442,7 @@ impl Room {
     }
 
     /// A slot is in no layer's list any more.
-    fn detach(&mut self, at: SlotRef) {
+    pub(super) fn detach(&mut self, at: SlotRef) {
         let forwarder = &self.participants[at.participant as usize].slots[at.slot as usize].forwarder;
         let layers = [forwarder.current(), forwarder.target()];
         for layer in layers.into_iter().flatten() {

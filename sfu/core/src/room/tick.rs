@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use crate::context::Context;
 use crate::control::{ConnectionState, Event};
 use crate::quality::{QualityInput, judge};
+use crate::timeline::Decision;
 use crate::transport::Transport;
 
-use super::{BUSY_TICK, QUIET_TICK, Room};
+use super::{BUSY_TICK, PACE_INTERVAL, QUIET_TICK, Room};
 
 /// When to send sender and receiver reports: once a second, as browsers do for video.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -22,6 +23,12 @@ impl Room {
     /// Does what is due.
     pub fn handle_timeout(&mut self, ctx: &mut Context<'_>) {
         let now = ctx.now.instant;
+        if self.pace_at.is_some_and(|at| at <= now) {
+            self.pace(ctx);
+        }
+        if self.next_tick > now {
+            return;
+        }
         if self.relay.poll_timeout().is_some_and(|at| at <= now) {
             self.relay.handle_timeout(now);
             self.drain_data(ctx);
@@ -47,6 +54,26 @@ impl Room {
         self.next_tick = self.next_due(now);
     }
 
+    /// Lets packets go that waited for room, and probes.
+    fn pace(&mut self, ctx: &mut Context<'_>) {
+        for index in std::mem::take(&mut self.pacing) {
+            let Some(participant) = self.participants.get_mut(index as usize) else { continue };
+            participant.send_probe(&ctx.now);
+            let Some(transport) = participant.transport.as_mut() else { continue };
+            transport.release(&ctx.now);
+            transport.unmark_paced();
+            self.list_paced(index);
+            self.mark(ctx, index);
+        }
+        self.pace_at = (!self.pacing.is_empty()).then(|| ctx.now.instant + PACE_INTERVAL);
+    }
+
+    fn list_paced(&mut self, index: u32) {
+        if self.transport_mut(index).is_some_and(Transport::mark_paced) {
+            self.pacing.push(index);
+        }
+    }
+
     fn next_due(&self, now: Instant) -> Instant {
         let pause = if now < self.busy_until { BUSY_TICK } else { QUIET_TICK };
         let assign = self.assign_at.unwrap_or(now + pause);
@@ -60,16 +87,24 @@ impl Room {
         let participant = &mut self.participants[index as usize];
         let Some(transport) = participant.transport.as_mut() else { return };
         transport.handle_timeout(now);
+        transport.estimator.handle_timeout(now);
         self.drain_transport(ctx, index);
         let participant = &mut self.participants[index as usize];
         participant.send_feedback(ctx);
+        participant.send_probe(&ctx.now);
         if participant.reports_at <= now {
             participant.reports_at = now + REPORT_INTERVAL;
             participant.renew_repair_budget();
             participant.release_idle(now);
             participant.send_receiver_reports(ctx);
             participant.send_sender_reports(ctx);
+            participant.note_repairs(ctx.now.unix_ms());
         }
+        self.list_paced(index);
+        if !self.pacing.is_empty() {
+            self.pace_at.get_or_insert(now + PACE_INTERVAL);
+        }
+        let participant = &mut self.participants[index as usize];
         if participant.transport.as_ref().is_some_and(Transport::has_output) {
             self.mark(ctx, index);
         }
@@ -108,10 +143,12 @@ impl Room {
             let input = QualityInput {
                 silent: state != ConnectionState::Connected,
                 loss_up: participant.loss_up,
+                given: participant.given_share(),
                 loss_down: participant.loss_down,
                 rtt_ms: participant.rtt.smoothed().map(|r| r.as_secs_f32() * 1000.0),
             };
             if let Some(quality) = participant.quality.update(judge(&input)) {
+                participant.timeline.note(ctx.now.unix_ms(), Decision::Quality(quality));
                 changes.push((participant.id, quality));
             }
         }

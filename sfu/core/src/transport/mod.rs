@@ -1,12 +1,14 @@
 //! One participant's transport: ICE, DTLS, SRTP and the send buffer. Everything on it is one BUNDLE group.
 
+pub mod pacer;
 pub mod send_buffer;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use crate::bandwidth::{Estimator, ProbeCluster, SentPacket};
 use crate::context::Now;
 use crate::control::{ConnectionState, FailReason};
 use crate::drops::DropReason;
@@ -20,6 +22,7 @@ use crate::rtp::RtpHeader;
 use crate::sdp::{Fingerprint, IceCredentials, SetupRole};
 use crate::srtp::{InboundSrtp, OutboundSrtp, SrtpKeys};
 use crate::stun::BindingRequest;
+use pacer::{Pacer, Urgency};
 use send_buffer::SendBuffer;
 
 /// What a new transport is made of.
@@ -36,6 +39,15 @@ pub struct TransportConfig<'a> {
     pub dtls13: bool,
     /// Seeds the DTLS randomness.
     pub seed: u64,
+}
+
+/// A burst that finds out what the network carries.
+#[derive(Clone, Copy, Debug)]
+struct ActiveProbe {
+    cluster: ProbeCluster,
+    began: Instant,
+    /// Bytes sent since, of media and padding.
+    sent: usize,
 }
 
 /// One flight of a handshake that waits for a path, when the server has to begin.
@@ -69,8 +81,10 @@ pub struct OutgoingRtp<'a> {
     pub extensions: PassedExtensions<'a>,
     /// What stands before the payload: the original sequence number of a repair (RFC 4588 section 4).
     pub prefix: &'a [u8],
-    /// The payload as it came.
+    /// The payload as it came; when it is empty and there is no prefix, the packet is padding.
     pub payload: &'a [u8],
+    /// How many bytes a packet of padding has; at least 1 are written.
+    pub padding: u8,
 }
 
 /// The header extensions that a subscriber gets as the publisher sent them.
@@ -102,6 +116,13 @@ pub struct Transport {
     /// Those of them that the client takes in its slots.
     pub writable_extensions: ExtensionIds,
     next_transport_seq: u16,
+    /// What the way to the client carries.
+    pub estimator: Estimator,
+    pacer: Pacer,
+    /// The probe that all packets belong to now.
+    probe: Option<ActiveProbe>,
+    /// It is on the list of those who wait for room, or send a probe.
+    paced: bool,
     send: SendBuffer,
     /// It is on the list of those who have something to send.
     marked: bool,
@@ -130,6 +151,10 @@ impl Transport {
             extensions: ExtensionIds::default(),
             writable_extensions: ExtensionIds::default(),
             next_transport_seq: 0,
+            estimator: Estimator::new(now),
+            pacer: Pacer::new(now),
+            probe: None,
+            paced: false,
             send: SendBuffer::default(),
             marked: false,
             unsent: Vec::new(),
@@ -287,40 +312,128 @@ impl Transport {
         Ok(len)
     }
 
-    /// Writes an RTP packet into the send buffer and seals it in place. `rewrite` may change the payload before it is
-    /// sealed.
+    /// Sends an RTP packet: writes it into the send buffer and seals it in place, or lets it wait where the network has no
+    /// room for it now. `rewrite` may change the payload before it is sealed. Returns its length.
     pub fn send_rtp(
         &mut self,
         now: &Now,
+        urgency: Urgency,
         packet: &OutgoingRtp<'_>,
         rewrite: impl FnOnce(&mut [u8]),
     ) -> Result<usize, DropReason> {
         if !self.ready() {
             return Err(DropReason::NotConnected);
         }
-        let Some(outbound) = self.outbound.as_mut() else { return Err(DropReason::NotConnected) };
-        let transport_seq = self.next_transport_seq.to_be_bytes();
-        let send_time = now.abs_send_time();
         let ids = &self.writable_extensions;
+        let roll_over = (packet.seq >> 16) as u32;
+        if !self.pacer.has_room(now.instant, urgency) {
+            let write = |out: &mut Vec<u8>| write_packet(out, ids, packet, &Stamp::default(), rewrite);
+            return self.pacer.wait(urgency, roll_over, write);
+        }
+        let Some(outbound) = self.outbound.as_mut() else { return Err(DropReason::NotConnected) };
+        let stamp = Stamp::new(now, self.next_transport_seq);
         let written = self.send.write(|out, start| {
-            let header_len = write_header(out, ids, packet, transport_seq, send_time);
-            out.extend_from_slice(packet.prefix);
-            let payload_start = out.len();
-            if packet.payload.is_empty() && packet.prefix.is_empty() {
-                // The padding that took this sequence number is not passed on, but the number must be taken.
-                out[start] |= 0x20;
-                out.push(1);
-            } else {
-                out.extend_from_slice(packet.payload);
-                rewrite(&mut out[payload_start..]);
-            }
+            let header_len = write_packet(out, ids, packet, &stamp, rewrite);
             out.resize(out.len() + outbound.profile().rtp_overhead(), 0);
-            outbound.protect_rtp((packet.seq >> 16) as u32, header_len, &mut out[start..])
+            outbound.protect_rtp(roll_over, header_len, &mut out[start..])
         })?;
-        if ids.id(Extension::TransportCc).is_some() {
+        self.on_rtp_sent(now.instant, written);
+        Ok(written)
+    }
+
+    /// Sends what has waited long enough. Returns when to be called again, where more waits.
+    pub fn release(&mut self, now: &Now) -> Option<Instant> {
+        if !self.ready() {
+            self.pacer.clear();
+            return None;
+        }
+        while let Some(mut waiting) = self.pacer.poll(now.instant) {
+            let outbound = self.outbound.as_mut()?;
+            Stamp::new(now, self.next_transport_seq).renew(&self.writable_extensions, &mut waiting.bytes);
+            let written = self.send.write(|out, start| {
+                out.extend_from_slice(&waiting.bytes);
+                out.resize(out.len() + outbound.profile().rtp_overhead(), 0);
+                outbound.protect_rtp(waiting.roll_over, waiting.header_len, &mut out[start..])
+            });
+            self.pacer.recycle(waiting.bytes);
+            // One that the full send buffer did not take is lost on the way, as far as its receiver can see.
+            if let Ok(written) = written {
+                self.on_rtp_sent(now.instant, written);
+            }
+        }
+        self.pacer.poll_timeout()
+    }
+
+    fn on_rtp_sent(&mut self, now: Instant, bytes: usize) {
+        self.pacer.on_sent(now, bytes);
+        if self.writable_extensions.id(Extension::TransportCc).is_some() {
+            let probe = self.probe.as_mut().map(|probe| {
+                probe.sent += bytes;
+                probe.cluster.id
+            });
+            self.estimator
+                .on_sent(now, SentPacket { seq: self.next_transport_seq, bytes: bytes as u16, probe });
             self.next_transport_seq = self.next_transport_seq.wrapping_add(1);
         }
-        Ok(written)
+    }
+
+    /// What the way to the client carries, in bits per second; `None` where the client tells nothing about it.
+    pub fn estimate(&self) -> Option<u64> {
+        let told =
+            self.writable_extensions.id(Extension::TransportCc).is_some() || self.estimator.has_feedback();
+        told.then(|| self.estimator.estimate())
+    }
+
+    /// Begins a probe, if the estimator wants one. All packets belong to it until it has its bytes.
+    pub fn begin_probe(&mut self, now: Instant) -> bool {
+        if self.probe.is_none() && self.ready() {
+            let cluster = self.estimator.poll_probe(now);
+            self.probe = cluster.map(|cluster| ActiveProbe { cluster, began: now, sent: 0 });
+        }
+        self.probe.is_some()
+    }
+
+    /// Whether a probe is on its way.
+    pub fn is_probing(&self) -> bool {
+        self.probe.is_some()
+    }
+
+    /// How many bytes of padding a probe needs now beside the media that goes out anyway. Ends it when it has all.
+    pub fn probe_due(&mut self, now: Instant) -> usize {
+        let Some(probe) = &self.probe else { return 0 };
+        if probe.sent >= probe.cluster.bytes {
+            self.probe = None;
+            return 0;
+        }
+        let elapsed = now.saturating_duration_since(probe.began) + pacer::BURST;
+        let due = (probe.cluster.rate as f64 * elapsed.as_secs_f64() / 8.0) as usize;
+        due.min(probe.cluster.bytes).saturating_sub(probe.sent)
+    }
+
+    /// Gives a probe up: nothing carries it any more.
+    pub fn end_probe(&mut self) {
+        self.probe = None;
+    }
+
+    /// Sends no faster than this many bits per second; `None`: as fast as packets come.
+    pub fn set_pacing(&mut self, bits: Option<u64>) {
+        self.pacer.set_rate(bits);
+    }
+
+    /// How long a picture that came now would wait.
+    pub fn pacing_delay(&self, now: Instant) -> Duration {
+        self.pacer.delay(now)
+    }
+
+    /// Notes that it is on the list of those who wait for room in their network, or send a probe; `false` when it need not be,
+    /// or is there already.
+    pub fn mark_paced(&mut self) -> bool {
+        (self.pacer.is_waiting() || self.probe.is_some()) && !std::mem::replace(&mut self.paced, true)
+    }
+
+    /// It is not on that list any more.
+    pub fn unmark_paced(&mut self) {
+        self.paced = false;
     }
 
     /// Seals a compound RTCP packet and puts it into the send buffer.
@@ -374,6 +487,7 @@ impl Transport {
     /// Gives back memory that a burst took.
     pub fn trim(&mut self) {
         self.send.trim();
+        self.pacer.trim();
     }
 
     fn send_bytes(&mut self, packet: &[u8]) -> Result<(), DropReason> {
@@ -388,14 +502,66 @@ impl Transport {
     }
 }
 
-/// Writes the RTP header with the extensions that the subscriber negotiated. Returns its length.
-fn write_header(
+/// What a packet gets when it leaves: the transport-wide number, and the time (24 bits, 6.18 fixed-point seconds).
+#[derive(Clone, Copy, Debug, Default)]
+struct Stamp {
+    transport_seq: [u8; 2],
+    send_time: [u8; 3],
+}
+
+impl Stamp {
+    fn new(now: &Now, transport_seq: u16) -> Self {
+        Self { transport_seq: transport_seq.to_be_bytes(), send_time: now.abs_send_time() }
+    }
+
+    /// Writes itself into a packet of [`write_packet`], which puts the two elements first.
+    fn renew(&self, ids: &ExtensionIds, packet: &mut [u8]) {
+        const ONE_BYTE_FORM: [u8; 2] = [0xbe, 0xde];
+        let element_header = if packet.get(12..14) == Some(&ONE_BYTE_FORM) { 1 } else { 2 };
+        let mut at = 16;
+        let mut write = |value: &[u8]| {
+            at += element_header;
+            if let Some(place) = packet.get_mut(at..at + value.len()) {
+                place.copy_from_slice(value);
+            }
+            at += value.len();
+        };
+        if ids.id(Extension::TransportCc).is_some() {
+            write(&self.transport_seq);
+        }
+        if ids.id(Extension::AbsSendTime).is_some() {
+            write(&self.send_time);
+        }
+    }
+}
+
+/// Appends a whole packet without its tag. Returns the length of its header.
+fn write_packet(
     out: &mut Vec<u8>,
     ids: &ExtensionIds,
     packet: &OutgoingRtp<'_>,
-    transport_seq: [u8; 2],
-    send_time: [u8; 3],
+    stamp: &Stamp,
+    rewrite: impl FnOnce(&mut [u8]),
 ) -> usize {
+    let start = out.len();
+    let header_len = write_header(out, ids, packet, stamp);
+    out.extend_from_slice(packet.prefix);
+    let payload_start = out.len();
+    if packet.payload.is_empty() && packet.prefix.is_empty() {
+        // Padding that took a sequence number is passed on too: the number must be taken (RFC 3550 section 5.1).
+        let padding = packet.padding.max(1);
+        out[start] |= 0x20;
+        out.resize(out.len() + usize::from(padding) - 1, 0);
+        out.push(padding);
+    } else {
+        out.extend_from_slice(packet.payload);
+        rewrite(&mut out[payload_start..]);
+    }
+    header_len
+}
+
+/// Writes the RTP header with the extensions that the subscriber negotiated. Returns its length.
+fn write_header(out: &mut Vec<u8>, ids: &ExtensionIds, packet: &OutgoingRtp<'_>, stamp: &Stamp) -> usize {
     let passed = &packet.extensions;
     let mut elements: SmallVec<[(u8, &[u8]); 6]> = SmallVec::new();
     let mut add = |extension, value| {
@@ -403,8 +569,8 @@ fn write_header(
             elements.push((id, value));
         }
     };
-    add(Extension::TransportCc, Some(&transport_seq));
-    add(Extension::AbsSendTime, Some(&send_time));
+    add(Extension::TransportCc, Some(&stamp.transport_seq));
+    add(Extension::AbsSendTime, Some(&stamp.send_time));
     add(Extension::AudioLevel, passed.audio_level.as_ref().map(|v| &v[..]));
     add(Extension::VideoOrientation, passed.video_orientation.as_ref().map(|v| &v[..]));
     add(Extension::PlayoutDelay, passed.playout_delay.as_ref().map(|v| &v[..]));

@@ -1,0 +1,201 @@
+//! The ways in which a video track can be shown, from the least to the most: its layers, and the sub-layers in them, with
+//! what each takes. What was measured once is remembered while a layer does not flow.
+
+use std::time::Instant;
+
+use smallvec::SmallVec;
+
+use crate::allocation::Level;
+use crate::layer::Layer;
+
+/// The levels that a slot can choose from.
+pub type Levels = SmallVec<[Level; 9]>;
+
+/// One way to show the track.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rung {
+    /// Which, and what it takes.
+    pub level: Level,
+    /// The size of its pictures, as far as known.
+    pub size: (u16, u16),
+    /// Frames per second.
+    pub frames: f32,
+    /// Whether it arrives.
+    pub flowing: bool,
+}
+
+/// All ways to show a track, ascending.
+#[derive(Clone, Debug, Default)]
+pub struct Ladder {
+    rungs: SmallVec<[Rung; 9]>,
+}
+
+/// What the pictures of the largest layer are taken to be before one was seen.
+const ASSUMED_SIZE: (u16, u16) = (1280, 720);
+
+/// What a layer is taken to need before it was measured: tenths of a bit for each pixel of a second of 30 frames.
+const ASSUMED_TENTHS_PER_PIXEL: u64 = 18;
+
+/// Each measurement replaces so much of what was measured before, when it is lower: pictures that stand still for a moment
+/// will move again.
+const FALLING_SHARE: f64 = 0.05;
+
+/// Fewer frames than this look like a fault, so that a smaller picture is better; but not of the smallest.
+const LEAST_FRAMES: f32 = 12.0;
+
+impl Ladder {
+    /// Measures the layers, from the smallest to the largest.
+    pub fn refresh(&mut self, now: Instant, layers: &[Layer]) {
+        let before = std::mem::take(&mut self.rungs);
+        for (index, layer) in layers.iter().enumerate() {
+            let assumed = assumed_size(layers.len() - 1 - index);
+            for sub in layer.sublayers(now) {
+                let size = sub.size.or(layer.size).unwrap_or(assumed);
+                let level = Level {
+                    layer: index as u8,
+                    spatial: sub.spatial,
+                    temporal: sub.temporal,
+                    bits: sub.bits,
+                };
+                let known = before.iter().find(|r| r.level.is_same(&level)).map(|r| r.level.bits);
+                let bits = remember(known, sub.bits, sub.flowing, size);
+                self.rungs.push(Rung {
+                    level: Level { bits, ..level },
+                    size,
+                    frames: sub.frames,
+                    flowing: sub.flowing,
+                });
+            }
+        }
+        self.rungs.sort_by_key(|r| r.level.bits);
+    }
+
+    /// What a slot that is shown at this size can choose from: all that flows up to the first that fills the size; where
+    /// nothing smaller flows, the smallest that does; where nothing flows at all, everything up to the size.
+    pub fn levels(&self, wanted: (u16, u16)) -> Levels {
+        let up_to = self.fitting(wanted);
+        let flowing: Levels = up_to.clone().filter(|r| r.flowing).map(|r| r.level).collect();
+        if !flowing.is_empty() {
+            return flowing;
+        }
+        match self.rungs.iter().find(|r| r.flowing) {
+            Some(larger) => SmallVec::from_slice(&[larger.level]),
+            None => up_to.map(|r| r.level).collect(),
+        }
+    }
+
+    /// The most that a slot of this size could use, whether it flows or not.
+    pub fn best(&self, wanted: (u16, u16)) -> Option<Level> {
+        self.fitting(wanted).last().map(|r| r.level)
+    }
+
+    /// The best level up to this size that does not flow, is better than what is shown and takes no more than `bits`: it
+    /// would be shown if it were sent.
+    pub fn dormant(&self, wanted: (u16, u16), shown: u64, bits: u64) -> Option<Level> {
+        let fits = |r: &&Rung| !r.flowing && r.level.bits > shown && r.level.bits <= bits;
+        self.fitting(wanted).filter(fits).last().map(|r| r.level)
+    }
+
+    /// Whether a level flows now.
+    pub fn flows(&self, level: &Level) -> bool {
+        self.rungs.iter().any(|r| r.flowing && r.level.is_same(level))
+    }
+
+    /// The rungs up to the smallest picture that fills the size, without those of too few frames.
+    fn fitting(&self, wanted: (u16, u16)) -> impl Iterator<Item = &Rung> + Clone {
+        let largest = self.rungs.iter().filter(|r| fills(r.size, wanted)).map(|r| area(r.size)).min();
+        let smallest = self.rungs.iter().map(|r| area(r.size)).min().unwrap_or(0);
+        self.rungs.iter().filter(move |r| {
+            let small_enough = largest.is_none_or(|largest| area(r.size) <= largest);
+            let smooth = !r.flowing || r.frames >= LEAST_FRAMES || r.level.temporal == Level::ALL;
+            small_enough && (smooth || area(r.size) == smallest)
+        })
+    }
+}
+
+fn remember(known: Option<u64>, measured: u64, flowing: bool, size: (u16, u16)) -> u64 {
+    match known {
+        Some(known) if !flowing || measured == 0 => known,
+        Some(known) if measured < known => known - ((known - measured) as f64 * FALLING_SHARE) as u64,
+        _ if flowing && measured > 0 => measured,
+        _ => u64::from(area(size)) * ASSUMED_TENTHS_PER_PIXEL / 10,
+    }
+}
+
+/// Whether a picture is large enough. A tenth less than the shown size is not visible; letterboxed pictures touch the frame
+/// on one axis only.
+fn fills((width, height): (u16, u16), wanted: (u16, u16)) -> bool {
+    let known = wanted.0 > 0 && wanted.1 > 0;
+    let wide = u32::from(width) * 10 >= u32::from(wanted.0) * 9;
+    let high = u32::from(height) * 10 >= u32::from(wanted.1) * 9;
+    known && (wide || high)
+}
+
+fn area((width, height): (u16, u16)) -> u32 {
+    u32::from(width) * u32::from(height)
+}
+
+/// Each simulcast layer is usually half the size of the next.
+fn assumed_size(halvings: usize) -> (u16, u16) {
+    (ASSUMED_SIZE.0 >> halvings.min(4), ASSUMED_SIZE.1 >> halvings.min(4))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ladder(flowing: [bool; 3]) -> Ladder {
+        let sizes = [(320, 180), (640, 360), (1280, 720)];
+        let rung = |i: usize| Rung {
+            level: Level {
+                layer: i as u8,
+                spatial: Level::ALL,
+                temporal: Level::ALL,
+                bits: 150_000 << (2 * i),
+            },
+            size: sizes[i],
+            frames: 30.0,
+            flowing: flowing[i],
+        };
+        Ladder { rungs: [0, 1, 2].into_iter().map(rung).collect() }
+    }
+
+    fn layers(flowing: [bool; 3], wanted: (u16, u16)) -> Vec<u8> {
+        ladder(flowing).levels(wanted).iter().map(|l| l.layer).collect()
+    }
+
+    #[test]
+    fn the_shown_size_is_the_ceiling() {
+        assert_eq!(layers([true; 3], (160, 90)), [0]);
+        assert_eq!(layers([true; 3], (340, 195)), [0]);
+        assert_eq!(layers([true; 3], (400, 300)), [0, 1]);
+        assert_eq!(layers([true; 3], (1920, 1080)), [0, 1, 2]);
+        assert_eq!(layers([true; 3], (0, 0)), [0, 1, 2]);
+    }
+
+    #[test]
+    fn what_does_not_flow_is_replaced_by_the_nearest_that_does() {
+        assert_eq!(layers([true, false, true], (640, 360)), [0]);
+        assert_eq!(layers([false, false, true], (160, 90)), [2]);
+        assert_eq!(layers([false; 3], (640, 360)), [0, 1], "all wait to be sent");
+        assert!(Ladder::default().levels((1, 1)).is_empty());
+    }
+
+    #[test]
+    fn a_layer_that_sleeps_is_wanted_when_it_would_fit() {
+        let ladder = ladder([true, true, false]);
+        assert_eq!(ladder.dormant((0, 0), 600_000, 3_000_000).map(|l| l.layer), Some(2));
+        assert_eq!(ladder.dormant((0, 0), 600_000, 2_000_000), None, "the network does not carry it");
+        assert_eq!(ladder.dormant((640, 360), 600_000, 3_000_000), None, "nobody needs it");
+        assert_eq!(ladder.best((0, 0)).map(|l| l.layer), Some(2));
+    }
+
+    #[test]
+    fn rates_are_remembered_and_fall_slowly() {
+        assert_eq!(remember(None, 0, false, (1280, 720)), 1_658_880);
+        assert_eq!(remember(None, 700_000, true, (1280, 720)), 700_000);
+        assert_eq!(remember(Some(700_000), 900_000, true, (1280, 720)), 900_000);
+        assert_eq!(remember(Some(700_000), 500_000, true, (1280, 720)), 690_000);
+        assert_eq!(remember(Some(700_000), 0, false, (1280, 720)), 700_000);
+    }
+}

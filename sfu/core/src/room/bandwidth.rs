@@ -1,0 +1,293 @@
+//! What each subscriber's network carries, shared among their slots; and which layers are wanted of publishers.
+
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use crate::allocation::{Demand, Level, Patience, Rank, allocate};
+use crate::context::Context;
+use crate::control::{Event, LayerWish, SlotReason, SlotSource};
+use crate::ladder::Levels;
+use crate::layer::SlotRef;
+use crate::media::{MediaKind, Source};
+use crate::share::Change;
+use crate::timeline::{Decision, LayerReason};
+use crate::transport::Transport;
+
+use super::Room;
+
+/// A layer is switched off at its source when nobody has wanted it for so long.
+const UNWANTED_FOR: Duration = Duration::from_secs(3);
+
+/// For so long a subscriber may be short of a fifth before anything is taken from them.
+const SHORTAGE: Duration = Duration::from_secs(2);
+
+/// Somebody has to be the latest speaker for so long before another takes over what speakers are given.
+const SPEAKER_FOR: Duration = Duration::from_secs(3);
+
+/// The queue before a slow line is full when packets wait there for so long.
+const CONGESTED: Duration = Duration::from_millis(150);
+
+/// Pictures leave at up to so many times what the network is estimated to carry: key frames are larger than others.
+const PACING_FACTOR: f64 = 1.5;
+
+/// Before anything is known of the network: the first pictures shall come soon.
+const FIRST_PACING_FACTOR: f64 = 3.0;
+
+/// No line is paced slower than this, in bits per second.
+const MIN_PACING: u64 = 100_000;
+
+/// A video slot that wants a picture.
+struct Wanting {
+    slot: u32,
+    rank: Rank,
+    levels: Levels,
+    shown: Option<usize>,
+    highest: usize,
+    best: u64,
+}
+
+impl Room {
+    /// Measures what all pictures of the room take.
+    pub(super) fn refresh_ladders(&mut self, now: Instant) {
+        for (_, participant) in &mut self.participants {
+            for (_, track) in participant.tracks.iter_mut().filter(|(_, t)| t.kind == MediaKind::Video) {
+                track.ladder.refresh(now, &track.layers);
+                track.demand.begin();
+            }
+        }
+        self.follow_speaker(now);
+    }
+
+    /// Who speaks last keeps what speakers are given until somebody else has spoken for a while.
+    fn follow_speaker(&mut self, now: Instant) {
+        let latest = self.participants.iter().filter_map(|(_, p)| Some((p.spoke_at?, p.id))).max();
+        let Some((_, latest)) = latest else { return };
+        match self.speaker {
+            Some((id, _)) if id == latest => {}
+            Some((_, since)) if now.saturating_duration_since(since) < SPEAKER_FOR => {}
+            _ => self.speaker = Some((latest, now)),
+        }
+    }
+
+    /// Shares what a subscriber's network carries among their video slots.
+    pub(super) fn share_bandwidth(&mut self, ctx: &mut Context<'_>, index: u32) {
+        let now = ctx.now.instant;
+        let wanting = self.wanting(now, index);
+        let sound = self.sound_bits(now, index);
+        let best = wanting.iter().map(|w| w.best).sum::<u64>();
+        let subscriber = &mut self.participants[index as usize];
+        let Some(transport) = subscriber.transport.as_mut() else { return };
+        transport.estimator.set_wanted(now, best + sound);
+        let estimate = transport.estimate();
+        let congested = transport.estimator.queuing_delay() > CONGESTED;
+        let pictures = estimate.map_or(u64::MAX, |bits| bits.saturating_sub(sound));
+        let allocated = subscriber.wanted_now(&wanting);
+        let patience = subscriber.patience(now, pictures, allocated);
+        let demands: SmallVec<[Demand<'_>; 16]> = wanting.iter().map(Wanting::demand).collect();
+        let mut given = std::mem::take(&mut self.given);
+        let left = allocate(pictures, patience, &demands, &mut given);
+        drop(demands);
+        self.try_paused(now, index, &wanting, &mut given, congested);
+        let mut allocated = 0;
+        for (want, given) in wanting.iter().zip(&given) {
+            let bits = given.and_then(|g| want.levels.get(g)).map_or(0, |l| l.bits);
+            allocated += bits;
+            self.wish_layers(index, want, *given, left.saturating_add(bits));
+            self.give(ctx, SlotRef { participant: index, slot: want.slot }, want, *given);
+        }
+        self.given = given;
+        let subscriber = &mut self.participants[index as usize];
+        subscriber.wanted_bits = best + sound;
+        subscriber.allocated_bits = allocated + sound;
+        let (wanted, allocated) = (subscriber.wanted_bits, subscriber.allocated_bits);
+        if let (Some(bits), Some(transport)) = (estimate, subscriber.transport.as_mut()) {
+            let factor = if transport.estimator.has_feedback() { PACING_FACTOR } else { FIRST_PACING_FACTOR };
+            let pacing = (bits.max(allocated) as f64 * factor) as u64;
+            transport.set_pacing(Some(pacing.max(MIN_PACING)));
+            let lost = transport.estimator.loss();
+            subscriber.note_estimate(ctx.now.unix_ms(), bits, wanted, lost);
+        }
+    }
+
+    /// The video slots of a subscriber that have something to show, with what they can choose from.
+    fn wanting(&self, now: Instant, index: u32) -> SmallVec<[Wanting; 8]> {
+        let subscriber = &self.participants[index as usize];
+        let mut wanting = SmallVec::new();
+        for (i, slot) in &subscriber.slots {
+            if slot.kind != MediaKind::Video || !slot.wants_media() {
+                continue;
+            }
+            let Some((at, track)) = slot.assigned.and_then(|t| Some((t, self.track(t)?))) else { continue };
+            let owner = &self.participants[at.participant as usize];
+            let rank = if subscriber.subscription.pinned.contains(&owner.id) {
+                Rank::Pinned
+            } else if track.source == Source::Screen {
+                Rank::Screen
+            } else if self.speaker.is_some_and(|(id, _)| id == owner.id) {
+                Rank::Speaker
+            } else {
+                Rank::Rest
+            };
+            let levels = track.ladder.levels(slot.wanted_size);
+            let (shown, highest) = (slot.share.shown(&levels), slot.share.highest(now, &levels));
+            let best = track.ladder.best(slot.wanted_size).map_or(0, |l| l.bits);
+            wanting.push(Wanting { slot: i as u32, rank, levels, shown, highest, best });
+        }
+        wanting
+    }
+
+    /// What the voices in a subscriber's slots take. Sound comes before all pictures.
+    fn sound_bits(&self, now: Instant, index: u32) -> u64 {
+        let slots = self.participants[index as usize].slots.iter();
+        let heard = slots.filter(|(_, s)| s.kind == MediaKind::Audio && s.wants_media());
+        let track = heard.filter_map(|(_, s)| self.track(s.assigned?));
+        track.flat_map(|t| t.layers.iter()).map(|l| l.rate.rates(now).bits).sum()
+    }
+
+    /// What is new, and what is paused since long, is tried: one at a time, the most wanted first.
+    fn try_paused(
+        &mut self,
+        now: Instant,
+        index: u32,
+        wanting: &[Wanting],
+        given: &mut [Option<usize>],
+        congested: bool,
+    ) {
+        let slots = &mut self.participants[index as usize].slots;
+        let mut order: SmallVec<[usize; 8]> = (0..wanting.len()).filter(|&i| given[i].is_none()).collect();
+        order.sort_by_key(|&i| wanting[i].rank);
+        let mut tried = None;
+        for &i in &order {
+            if slots[wanting[i].slot as usize].share.is_on_trial(now, congested) {
+                tried = tried.or(Some(i));
+            }
+        }
+        let mut begin = |i: &&usize| slots[wanting[**i].slot as usize].share.begin_trial(now, congested);
+        if let Some(i) = tried.or_else(|| order.iter().find(&mut begin).copied()) {
+            given[i] = Some(0);
+        }
+    }
+
+    /// Notes what a slot wants of its publisher: what it is given, and what it would be given if that were sent.
+    fn wish_layers(&mut self, index: u32, want: &Wanting, given: Option<usize>, bits: u64) {
+        let slot = &self.participants[index as usize].slots[want.slot as usize];
+        let shown = [slot.forwarder.current(), slot.forwarder.target()];
+        let Some(at) = slot.assigned else { return };
+        let wanted_size = slot.wanted_size;
+        let Some(track) = self.track_mut(at) else { return };
+        for layer in shown.into_iter().flatten().filter(|l| l.id == at.id) {
+            track.demand.want(layer.layer);
+        }
+        let level = given.and_then(|g| want.levels.get(g));
+        if let Some(level) = level {
+            track.demand.want(level.layer);
+        }
+        let margin = bits - bits / 8;
+        if want.highest >= want.levels.len()
+            && let Some(dormant) = track.ladder.dormant(wanted_size, level.map_or(0, |l| l.bits), margin)
+        {
+            track.demand.want(dormant.layer);
+        }
+    }
+
+    /// Gives a slot its share, and tells when its picture pauses.
+    fn give(&mut self, ctx: &mut Context<'_>, at: SlotRef, want: &Wanting, given: Option<usize>) {
+        let subscriber = &mut self.participants[at.participant as usize];
+        let slot = &mut subscriber.slots[at.slot as usize];
+        let Some(assigned) = slot.assigned else { return };
+        let before = slot.share.level();
+        match slot.share.give(ctx.now.instant, given, &want.levels) {
+            Change::None if slot.share.is_paused() => {}
+            Change::None => self.retarget(ctx, at),
+            Change::Paused => self.pause(ctx, at),
+            Change::Level => {
+                let Some(level) = slot.share.level() else { return };
+                let mid = slot.mid.clone();
+                let limited = given.is_some_and(|g| g + 1 < want.levels.len());
+                let flows = before.is_none_or(|b| self.track(assigned).is_some_and(|t| t.ladder.flows(&b)));
+                let reason = match before {
+                    None => LayerReason::Source,
+                    Some(_) if !flows => LayerReason::Flow,
+                    Some(_) if limited => LayerReason::Bandwidth,
+                    Some(_) => LayerReason::Size,
+                };
+                let sublayer = (level.spatial != Level::ALL).then_some((level.spatial, level.temporal));
+                let decision =
+                    Decision::Layer { mid, track: assigned.id, layer: level.layer, sublayer, reason };
+                self.participants[at.participant as usize].timeline.note(ctx.now.unix_ms(), decision);
+                self.retarget(ctx, at);
+            }
+        }
+    }
+
+    fn pause(&mut self, ctx: &mut Context<'_>, at: SlotRef) {
+        self.detach(at);
+        let slot = &mut self.participants[at.participant as usize].slots[at.slot as usize];
+        slot.forwarder.stop();
+        slot.told = None;
+        slot.reason = Some(SlotReason::Bandwidth);
+        let rtp_timestamp = slot.forwarder.report_timestamp(ctx.now.nanos);
+        let (mid, Some(track)) = (slot.mid.clone(), slot.assigned) else { return };
+        let Some(owner) = self.participants.get(track.participant as usize).map(|p| p.id) else { return };
+        let decision = Decision::Paused { mid, track: track.id };
+        self.participants[at.participant as usize].timeline.note(ctx.now.unix_ms(), decision);
+        let shows = SlotSource { participant: owner, track: track.id, rtp_timestamp };
+        self.tell_slot(ctx, at, Some(shows), Some(SlotReason::Bandwidth));
+    }
+
+    /// Tells publishers which of their layers are wanted, where that has changed.
+    pub(super) fn tell_wanted_layers(&mut self, ctx: &mut Context<'_>) {
+        let now = ctx.now.instant;
+        for (_, participant) in &mut self.participants {
+            if !participant.transport.as_ref().is_some_and(Transport::ready) {
+                continue;
+            }
+            for (_, track) in participant.tracks.iter_mut().filter(|(_, t)| t.kind == MediaKind::Video) {
+                if !track.demand.update(now, track.layers.len(), UNWANTED_FOR) {
+                    continue;
+                }
+                let layers = track.layers.iter().enumerate();
+                let layers = layers
+                    .map(|(i, layer)| LayerWish {
+                        rid: layer.rid.clone(),
+                        wanted: track.demand.told(i as u8),
+                    })
+                    .collect();
+                let mid = track.mid.clone();
+                ctx.events.push_back(Event::LayersWanted { participant: participant.id, mid, layers });
+            }
+        }
+    }
+}
+
+impl Wanting {
+    fn demand(&self) -> Demand<'_> {
+        Demand { rank: self.rank, levels: &self.levels, shown: self.shown, highest: self.highest }
+    }
+}
+
+impl crate::participant::Participant {
+    /// What is shown now would take so much.
+    fn wanted_now(&self, wanting: &[Wanting]) -> u64 {
+        wanting.iter().filter_map(|w| w.levels.get(w.shown?)).map(|l| l.bits).sum()
+    }
+
+    /// How much may be missing now: much, while something is missing since a moment only.
+    fn patience(&mut self, now: Instant, carried: u64, shown: u64) -> Patience {
+        if shown <= carried {
+            self.short_since = None;
+            return Patience::Much;
+        }
+        let since = *self.short_since.get_or_insert(now);
+        if now.saturating_duration_since(since) < SHORTAGE { Patience::Much } else { Patience::Little }
+    }
+
+    /// Notes an estimate that differs from the last one by more than a tenth.
+    fn note_estimate(&mut self, at_ms: u64, bits: u64, wanted: u64, lost: f32) {
+        if bits.abs_diff(self.noted_estimate) > self.noted_estimate / 10 {
+            self.noted_estimate = bits;
+            self.timeline.note(at_ms, Decision::Estimate { bits, wanted, lost });
+        }
+    }
+}

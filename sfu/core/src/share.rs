@@ -1,0 +1,233 @@
+//! What one slot is given of its subscriber's network, and what was learned by trying.
+//!
+//! A level that had to be given up soon after it was reached is not tried again for a while, and for longer each time: on
+//! a steady network the picture then stays as it is. A picture that seems not to fit is tried at its least level: at first,
+//! when little is known of the network, and from time to time, since nothing else would tell that it has recovered.
+
+use std::time::{Duration, Instant};
+
+use crate::allocation::Level;
+
+/// A level that is given up within so long after it was reached was a mistake.
+const MISTAKE_WITHIN: Duration = Duration::from_secs(10);
+/// How long it is not tried then: at first, and at most.
+const FIRST_BAR: Duration = Duration::from_secs(10);
+const LONGEST_BAR: Duration = Duration::from_secs(80);
+/// When a paused picture is tried first.
+const FIRST_TRIAL: Duration = Duration::from_secs(4);
+/// Something new that does not fit is not called paused before so long: the estimate of a new network rises quickly.
+const FRESH: Duration = Duration::from_secs(2);
+/// How long a trial goes on without proof that it fits.
+const TRIAL: Duration = Duration::from_secs(5);
+
+/// One slot's share.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Share {
+    level: Option<Level>,
+    /// There is something to show, and the network does not carry it.
+    paused: bool,
+    raised_at: Option<Instant>,
+    bar: Option<Bar>,
+    /// Since when there is something to show that was never given anything.
+    fresh_since: Option<Instant>,
+    trial_at: Option<Instant>,
+    trial_ends: Option<Instant>,
+}
+
+/// A level that is not to be tried.
+#[derive(Clone, Copy, Debug)]
+struct Bar {
+    /// This and all that take as much.
+    bits: u64,
+    until: Instant,
+    length: Duration,
+}
+
+/// How a slot's level has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Not at all.
+    None,
+    /// Another level, or the first one.
+    Level,
+    /// No level fits any more.
+    Paused,
+}
+
+impl Share {
+    /// What is given; `None` while paused, and before there was anything to give.
+    pub fn level(&self) -> Option<Level> {
+        self.level
+    }
+
+    /// Whether the picture is paused for want of bandwidth.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Another track is shown: nothing that was learned holds for it.
+    pub fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The place of what is given now among `levels`, ascending: the highest that takes no more.
+    pub fn shown(&self, levels: &[Level]) -> Option<usize> {
+        let level = self.level?;
+        let same = levels.iter().position(|l| l.is_same(&level));
+        same.or_else(|| levels.iter().rposition(|l| l.bits <= level.bits))
+    }
+
+    /// The highest of `levels` that may be tried now.
+    pub fn highest(&self, now: Instant, levels: &[Level]) -> usize {
+        let Some(bar) = self.bar.filter(|bar| now < bar.until) else { return levels.len() };
+        let below = levels.iter().rposition(|l| l.bits < bar.bits).unwrap_or(0);
+        below.max(self.shown(levels).unwrap_or(0))
+    }
+
+    /// Whether the picture is being tried and nothing speaks against it.
+    pub fn is_on_trial(&mut self, now: Instant, congested: bool) -> bool {
+        if self.trial_ends.is_some_and(|ends| now >= ends || congested) {
+            self.trial_ends = None;
+        }
+        self.trial_ends.is_some()
+    }
+
+    /// Tries the picture, if it is time to: it is new, or paused for long.
+    pub fn begin_trial(&mut self, now: Instant, congested: bool) -> bool {
+        let fresh = self.level.is_none() && !self.paused;
+        let due = fresh || self.paused && self.trial_at.is_some_and(|at| at <= now);
+        if due && !congested {
+            self.trial_ends = Some(now + TRIAL);
+        }
+        self.trial_ends.is_some()
+    }
+
+    /// Takes what the allocation gives. `levels` are those it could choose from.
+    pub fn give(&mut self, now: Instant, given: Option<usize>, levels: &[Level]) -> Change {
+        let Some(level) = given.and_then(|g| levels.get(g)).copied() else { return self.pause(now) };
+        self.fresh_since = None;
+        let before = self.level.replace(level);
+        self.paused = false;
+        match before {
+            Some(before) if before.is_same(&level) => return Change::None,
+            Some(before) => {
+                if levels.iter().any(|l| l.is_same(&before)) && level.bits < before.bits {
+                    self.on_lowered(now, before.bits);
+                } else if level.bits > before.bits {
+                    self.raised_at = Some(now);
+                }
+            }
+            None => self.raised_at = Some(now),
+        }
+        Change::Level
+    }
+
+    fn pause(&mut self, now: Instant) -> Change {
+        let fresh = self.level.is_none()
+            && now.saturating_duration_since(*self.fresh_since.get_or_insert(now)) < FRESH;
+        if self.paused || fresh {
+            return Change::None;
+        }
+        self.paused = true;
+        let bits = self.level.take().map_or(0, |l| l.bits);
+        self.on_lowered(now, bits);
+        let length = self.bar.map_or(FIRST_TRIAL, |bar| bar.length.max(FIRST_TRIAL));
+        self.trial_at = Some(now + length);
+        // How long it waits is told by the trial; there is nothing lower to bar it from.
+        self.trial_ends = None;
+        Change::Paused
+    }
+
+    fn on_lowered(&mut self, now: Instant, from_bits: u64) {
+        let mistake =
+            self.raised_at.take().is_some_and(|at| now.saturating_duration_since(at) < MISTAKE_WITHIN);
+        self.bar = mistake.then(|| {
+            let length = self.bar.map_or(FIRST_BAR, |bar| (bar.length * 2).min(LONGEST_BAR));
+            Bar { bits: from_bits, until: now + length, length }
+        });
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "virtual time has to start somewhere")]
+mod tests {
+    use super::*;
+
+    fn levels() -> [Level; 3] {
+        [(0, 150_000), (1, 500_000), (2, 1_700_000)].map(|(layer, bits)| Level {
+            layer,
+            spatial: Level::ALL,
+            temporal: Level::ALL,
+            bits,
+        })
+    }
+
+    fn after(start: Instant, seconds: u64) -> Instant {
+        start + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_level_that_failed_is_barred_for_longer_each_time() {
+        let (start, levels) = (Instant::now(), levels());
+        let mut share = Share::default();
+        assert_eq!(share.give(start, Some(1), &levels), Change::Level);
+        assert_eq!(share.give(after(start, 20), Some(2), &levels), Change::Level);
+        assert_eq!(share.give(after(start, 22), Some(1), &levels), Change::Level);
+        assert_eq!(share.highest(after(start, 31), &levels), 1);
+        assert_eq!(share.highest(after(start, 33), &levels), 3);
+        share.give(after(start, 33), Some(2), &levels);
+        share.give(after(start, 34), Some(1), &levels);
+        assert_eq!(share.highest(after(start, 53), &levels), 1);
+        assert_eq!(share.highest(after(start, 55), &levels), 3);
+    }
+
+    #[test]
+    fn a_level_that_held_for_long_is_not_barred() {
+        let (start, levels) = (Instant::now(), levels());
+        let mut share = Share::default();
+        share.give(start, Some(2), &levels);
+        assert_eq!(share.give(after(start, 60), Some(0), &levels), Change::Level);
+        assert_eq!(share.highest(after(start, 61), &levels), 3);
+    }
+
+    #[test]
+    fn a_paused_picture_is_tried_again() {
+        let (start, levels) = (Instant::now(), levels());
+        let mut share = Share::default();
+        share.give(start, Some(0), &levels);
+        assert_eq!(share.give(after(start, 60), None, &levels), Change::Paused);
+        assert!(share.is_paused());
+        assert!(!share.begin_trial(after(start, 63), false));
+        assert!(!share.begin_trial(after(start, 65), true), "not while the network is full");
+        assert!(share.begin_trial(after(start, 65), false));
+        assert_eq!(share.give(after(start, 65), Some(0), &levels), Change::Level);
+        assert!(share.is_on_trial(after(start, 69), false));
+        assert!(!share.is_on_trial(after(start, 71), false), "a trial ends");
+        assert_eq!(share.give(after(start, 71), None, &levels), Change::Paused);
+        assert!(!share.begin_trial(after(start, 80), false), "and the next comes later");
+        assert!(share.begin_trial(after(start, 82), false));
+    }
+
+    #[test]
+    fn something_new_is_tried_at_once_and_not_called_paused_at_once() {
+        let (start, levels) = (Instant::now(), levels());
+        let mut share = Share::default();
+        assert_eq!(share.give(start, None, &levels), Change::None);
+        assert_eq!(share.give(after(start, 1), None, &levels), Change::None);
+        assert_eq!(share.give(after(start, 2), None, &levels), Change::Paused);
+        let mut tried = Share::default();
+        assert!(tried.begin_trial(start, false));
+        assert_eq!(tried.give(start, Some(0), &levels), Change::Level);
+        assert!(tried.is_on_trial(after(start, 4), false) && !tried.is_on_trial(after(start, 5), false));
+    }
+
+    #[test]
+    fn a_level_that_stops_to_flow_is_no_mistake() {
+        let (start, levels) = (Instant::now(), levels());
+        let mut share = Share::default();
+        share.give(start, Some(2), &levels);
+        assert_eq!(share.shown(&levels[..2]), Some(1));
+        assert_eq!(share.give(after(start, 1), Some(1), &levels[..2]), Change::Level);
+        assert_eq!(share.highest(after(start, 2), &levels), 3);
+    }
+}
