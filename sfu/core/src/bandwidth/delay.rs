@@ -41,13 +41,13 @@ struct Minimum<const N: usize> {
 
 impl<const N: usize> Default for Minimum<N> {
     fn default() -> Self {
-        Self { period: 0, lowest: [None; N] }
+        Self { period: i64::MIN, lowest: [None; N] }
     }
 }
 
 impl<const N: usize> Minimum<N> {
     fn add(&mut self, period: i64, value: Micros) {
-        for _ in 0..(period - self.period).clamp(0, N as i64) {
+        for _ in 0..period.saturating_sub(self.period).clamp(0, N as i64) {
             self.lowest.rotate_right(1);
             self.lowest[0] = None;
         }

@@ -61,7 +61,7 @@ pub struct ProbeCluster {
     pub id: ProbeId,
     /// Bits a second, media that is sent meanwhile included.
     pub rate: u64,
-    /// To send in all, in five packets or more.
+    /// To send in all, in five packets or more: none is longer than a fifth of it.
     pub bytes: usize,
 }
 

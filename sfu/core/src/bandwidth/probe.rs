@@ -68,9 +68,9 @@ const START: &[f64] = &[3.0, 6.0];
 const FACTOR: f64 = 2.0;
 /// More than this multiple of what is wanted is never tried.
 const HEADROOM: f64 = 1.15;
-/// A cluster's length, and the least that it has: five packets.
+/// A cluster's length, and the least that it has: five short packets.
 const LENGTH: f64 = 0.015;
-const MIN_BYTES: f64 = 5.0 * 1000.0;
+const MIN_BYTES: f64 = 5.0 * 250.0;
 /// Fewer packets tell nothing.
 const MIN_PACKETS: u32 = 5;
 /// Of its packets, so many must have come.
@@ -277,13 +277,13 @@ mod tests {
     /// Sends a cluster in packets of 1,000 bytes and lets them through at `capacity`; gives the outcome.
     fn send(prober: &mut Prober, now: Micros, cluster: ProbeCluster, capacity: f64, lose: usize) -> Outcome {
         let (mut at, mut busy) = (now, now);
-        for n in 0..cluster.bytes.div_ceil(1000) {
-            let probe = prober.on_sent(at, 1000, Some(cluster.id));
+        for n in 0..cluster.bytes.div_ceil(250) {
+            let probe = prober.on_sent(at, 250, Some(cluster.id));
             assert_eq!(probe, Some(cluster.id));
-            busy = busy.max(at) + (8e9 / capacity) as Micros;
-            let sent = Sent { seq: 1, at, bytes: 1000, probe, state: State::Settled };
+            busy = busy.max(at) + (2e9 / capacity) as Micros;
+            let sent = Sent { seq: 1, at, bytes: 250, probe, state: State::Settled };
             prober.on_result(&PacketResult { sent, arrival: (n >= lose).then_some(busy) });
-            at += (8e9 / cluster.rate as f64) as Micros;
+            at += (2e9 / cluster.rate as f64) as Micros;
         }
         let outcome = prober.poll_outcome(at + 10_000).expect("all is known");
         assert_eq!(prober.poll_outcome(at + 10_000), None);
@@ -346,7 +346,7 @@ mod tests {
                 prober.on_judged(now, false, false);
             }
         }
-        assert_eq!(times, [0, 11, 27, 43, 59]);
+        assert_eq!(times, [5, 16, 32, 48]);
     }
 
     #[test]

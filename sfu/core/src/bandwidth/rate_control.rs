@@ -26,8 +26,8 @@ pub(super) struct RateControl {
     rtt: Micros,
     updated: Micros,
     last_cut: Option<Micros>,
-    /// The rate before the cuts of the last seconds.
-    before_cuts: f64,
+    /// When the first of the last cuts was, and the rate before it.
+    before_cuts: (Micros, f64),
     /// Where to go on when the queue is empty that the rate was cut deeply for.
     after_drain: Option<f64>,
 }
@@ -52,12 +52,16 @@ const DRAINED: Micros = 15_000;
 const ETA: f64 = 1.08;
 /// A round trip's worth of one packet, near it (section 5.5).
 const PACKET_BITS: f64 = 1200.0 * 8.0;
+/// But at most this part a second: a packet is much for a narrow link.
+const GENTLY: f64 = 0.05;
 /// The time until feedback tells, without the round trip.
 const RESPONSE: Micros = 100_000;
 /// What is not sent cannot prove that there is room: the rate grows up to this multiple of what comes, and a bit.
 const PROVEN: f64 = 1.5;
 const PROVEN_MORE: f64 = 100_000.0;
 
+/// A queue that is longer than this is not added to.
+const LEFT_OVER: Micros = 25_000;
 /// Cuts that follow within this time belong together.
 const SERIES: Micros = 3_000_000;
 /// Less than this part is left: a large drop, of which the path may recover soon.
@@ -72,7 +76,7 @@ impl RateControl {
             rtt: 100_000,
             updated: 0,
             last_cut: None,
-            before_cuts: rate,
+            before_cuts: (Micros::MIN, rate),
             after_drain: None,
         }
     }
@@ -96,7 +100,7 @@ impl RateControl {
             Usage::Underuse => self.return_from_drain(observed),
             Usage::Normal => {
                 self.return_from_drain(observed);
-                self.increase(elapsed, observed);
+                self.increase(now, elapsed, observed);
             }
         }
         false
@@ -134,16 +138,21 @@ impl RateControl {
 
     /// Whether much of the rate was lost in the last cuts.
     pub fn dropped_far(&self) -> bool {
-        self.rate < self.before_cuts * LARGE_DROP
+        self.rate < self.before_cuts.1 * LARGE_DROP
     }
 
-    fn increase(&mut self, elapsed: f64, observed: &Observed) {
+    fn increase(&mut self, now: Micros, elapsed: f64, observed: &Observed) {
         let Some(delivered) = observed.delivered.filter(|_| !observed.limited) else { return };
         if self.capacity.is_exceeded_by(delivered) {
             self.capacity = Capacity::default();
         }
+        // A queue that the last cut has left is let to drain; one that stays is of others, who would leave us nothing.
+        if observed.queuing > LEFT_OVER && self.last_cut.is_some_and(|at| now - at < SERIES) {
+            return;
+        }
         let grown = if self.capacity.is_known() {
-            self.rate + PACKET_BITS * elapsed / ((self.rtt + RESPONSE) as f64 / 1e6)
+            let step = PACKET_BITS / ((self.rtt + RESPONSE) as f64 / 1e6);
+            self.rate + elapsed * step.min(self.rate * GENTLY)
         } else {
             self.rate * ETA.powf(elapsed)
         };
@@ -185,8 +194,8 @@ impl RateControl {
     }
 
     fn cut(&mut self, now: Micros, rate: f64) {
-        if self.last_cut.is_none_or(|at| now - at > SERIES) {
-            self.before_cuts = self.rate;
+        if now.saturating_sub(self.before_cuts.0) > SERIES {
+            self.before_cuts = (now, self.rate);
         }
         self.last_cut = Some(now);
         self.rate = rate.clamp(MIN.min(self.rate), self.rate);

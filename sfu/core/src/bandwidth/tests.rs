@@ -70,8 +70,8 @@ struct Flow {
     media: f64,
     padding: Option<(ProbeCluster, f64)>,
     probe_seen: usize,
-    /// What travels: arrival and number.
-    travelling: Vec<(Micros, u16)>,
+    /// What travels: arrival, number and bytes.
+    travelling: Vec<(Micros, u16, u16)>,
     base: Option<u16>,
     builder: TransportFeedbackBuilder,
     feedback: VecDeque<(Micros, Vec<u8>)>,
@@ -79,6 +79,7 @@ struct Flow {
 }
 
 const PACKET: u16 = 1200;
+const PADDING: u16 = 250;
 const STEP: Micros = 1_000;
 const FEEDBACK: Micros = 50_000;
 
@@ -115,7 +116,7 @@ impl Flow {
         self.media += self.rate() / 8e6 * STEP as f64;
         while self.media >= f64::from(PACKET) {
             self.media -= f64::from(PACKET);
-            self.send(at, now, link, None);
+            self.send(at, now, link, PACKET, None);
         }
         if self.padding.is_none() && self.rate() > 0.0 {
             self.padding = self.estimator.poll_probe(at).map(|cluster| (cluster, 0.0));
@@ -123,10 +124,10 @@ impl Flow {
         }
         if let Some((mut cluster, mut due)) = self.padding.take() {
             due += (cluster.rate as f64 - self.rate()).max(0.0) / 8e6 * STEP as f64;
-            while due >= f64::from(PACKET) && cluster.bytes > 0 {
-                due -= f64::from(PACKET);
-                cluster.bytes = cluster.bytes.saturating_sub(usize::from(PACKET));
-                self.send(at, now, link, Some(cluster.id));
+            while due >= f64::from(PADDING) && cluster.bytes > 0 {
+                due -= f64::from(PADDING);
+                cluster.bytes = cluster.bytes.saturating_sub(usize::from(PADDING));
+                self.send(at, now, link, PADDING, Some(cluster.id));
             }
             self.padding = (cluster.bytes > 0).then_some((cluster, due));
         }
@@ -142,18 +143,19 @@ impl Flow {
         }
     }
 
-    fn send(&mut self, at: Instant, now: Micros, link: &mut Link, probe: Option<ProbeId>) {
-        self.estimator.on_sent(at, SentPacket { seq: self.seq, bytes: PACKET, probe });
-        if let Some(arrival) = link.send(now, PACKET) {
-            self.travelling.push((arrival, self.seq));
+    fn send(&mut self, at: Instant, now: Micros, link: &mut Link, bytes: u16, probe: Option<ProbeId>) {
+        self.estimator.on_sent(at, SentPacket { seq: self.seq, bytes, probe });
+        if let Some(arrival) = link.send(now, bytes) {
+            self.travelling.push((arrival, self.seq, bytes));
         }
         self.seq = self.seq.wrapping_add(1);
     }
 
     fn report(&mut self, now: Micros, heard: bool) {
-        let mut come: Vec<_> =
-            self.travelling.extract_if(.., |p| p.0 <= now).map(|(at, seq)| (seq, at / 250)).collect();
-        self.received += come.len() as f64 * f64::from(PACKET) * 8.0;
+        let mut received = 0.0;
+        let come = self.travelling.extract_if(.., |p| p.0 <= now);
+        let mut come: Vec<_> = come.inspect(|p| received += f64::from(p.2) * 8.0).map(|p| (p.1, p.0 / 250)).collect();
+        self.received += received;
         let Some(&(first, _)) = come.first() else { return };
         // Late ones come below the base.
         let base = self.base.unwrap_or(first);
