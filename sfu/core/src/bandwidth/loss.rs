@@ -10,8 +10,8 @@ use super::arrivals::PacketResult;
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Verdict {
-    /// No more than this gets through, in bits a second.
-    Cut(f64),
+    /// No more gets through than what is delivered: cut the rate to this multiple of it.
+    Cut { delivered: f64, heavy: bool },
     /// The last cut was an error.
     TakeBack,
 }
@@ -36,8 +36,6 @@ pub(super) struct Loss {
 struct Window {
     packets: u32,
     lost: u32,
-    bytes: u64,
-    bytes_lost: u64,
     first_sent: Micros,
     last_sent: Micros,
 }
@@ -71,12 +69,12 @@ const REACTION: Micros = 100_000;
 const WEIGHT: f64 = 1.0 / 128.0;
 
 impl Loss {
-    /// A packet has come or is lost, of those sent at a rate of at most `delivered` if it is known.
+    /// A packet has come or is lost.
     pub fn on_packet(&mut self, result: &PacketResult) {
         let lost = result.arrival.is_none();
         self.smoothed += (f64::from(u8::from(lost)) - self.smoothed) * WEIGHT;
         if result.sent.at >= self.effective {
-            self.window.add(result.sent.at, result.sent.bytes, lost);
+            self.window.add(result.sent.at, lost);
         }
     }
 
@@ -110,7 +108,7 @@ impl Loss {
         }
         let level = self.inherent.max(MODERATE);
         let noise = (level * (1.0 - level) / f64::from(window.packets)).sqrt();
-        let heavy = loss > self.inherent + HEAVY + noise;
+        let heavy = loss > self.inherent + HEAVY + NOISE * noise;
         if loss > self.inherent + MODERATE + NOISE * noise {
             self.strikes += 1;
         } else {
@@ -125,35 +123,24 @@ impl Loss {
         self.trial = Some(loss);
         self.effective = now + REACTION;
         self.window = Window::default();
-        let delivered = window.delivered() / (1.0 - self.inherent);
-        Some(Verdict::Cut(delivered * if heavy { HEAVY_CUT } else { MODERATE_CUT }))
+        let part = if heavy { HEAVY_CUT } else { MODERATE_CUT };
+        Some(Verdict::Cut { delivered: part / (1.0 - self.inherent), heavy })
     }
 }
 
 impl Window {
-    fn add(&mut self, sent: Micros, bytes: u16, lost: bool) {
+    fn add(&mut self, sent: Micros, lost: bool) {
         if self.packets == 0 {
             (self.first_sent, self.last_sent) = (sent, sent);
         }
         self.first_sent = self.first_sent.min(sent);
         self.last_sent = self.last_sent.max(sent);
         self.packets += 1;
-        self.bytes += u64::from(bytes);
-        if lost {
-            self.lost += 1;
-            self.bytes_lost += u64::from(bytes);
-        }
+        self.lost += u32::from(lost);
     }
 
     fn loss(&self) -> f64 {
         f64::from(self.lost) / f64::from(self.packets.max(1))
-    }
-
-    /// Bits a second. The last packet's time is not in the span, so one packet is left out.
-    fn delivered(&self) -> f64 {
-        let bytes = (self.bytes - self.bytes_lost) as f64;
-        let others = f64::from(self.packets - 1) / f64::from(self.packets.max(1));
-        bytes * others * 8e6 / (self.last_sent - self.first_sent).max(1) as f64
     }
 }
 
@@ -173,16 +160,18 @@ mod tests {
         rate: &mut f64,
         mut lost: impl FnMut(f64) -> bool,
     ) -> (u32, u32) {
-        let (mut cuts, mut before, mut back) = (0, *rate, 0);
+        let (mut cuts, mut before, mut back, mut usual) = (0, *rate, 0, 0.0);
         let end = *now + (seconds * 1e6) as Micros;
         while *now < end {
             *now += (8000.0 * 1e6 / *rate) as Micros;
             let sent = Sent { seq: 1, at: *now, bytes: 1000, probe: None, state: State::Settled };
-            loss.on_packet(&PacketResult { sent, arrival: (!lost(*rate)).then_some(0) });
+            let lost = lost(*rate);
+            usual += (f64::from(u8::from(lost)) - usual) / 50.0;
+            loss.on_packet(&PacketResult { sent, arrival: (!lost).then_some(0) });
             match loss.poll_verdict(*now) {
-                Some(Verdict::Cut(to)) => {
+                Some(Verdict::Cut { delivered, .. }) => {
                     before = *rate;
-                    *rate = rate.min(to);
+                    *rate = rate.min(*rate * (1.0 - usual) * delivered);
                     cuts += 1;
                 }
                 Some(Verdict::TakeBack) => {

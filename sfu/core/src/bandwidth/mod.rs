@@ -29,9 +29,9 @@ use self::groups::Groups;
 use self::loss::{Loss, Verdict};
 use self::overuse::Overuse;
 use self::probe::{Outcome, Prober};
-use self::rate_control::{Observed, RateControl};
+use self::rate_control::{Change, Observed, RateControl};
 use self::receiver_reports::ReceiverReports;
-use self::sent::SentRing;
+use self::sent::{Sent, SentRing};
 use self::throughput::Throughput;
 use self::trendline::Trendline;
 use crate::rtcp::TransportFeedback;
@@ -125,6 +125,8 @@ struct Path {
 const QUEUE: Micros = 10_000;
 /// The delivered rate that a cut goes by is that of so long: a link that became slow shows soon.
 const RECENT: Micros = 250_000;
+/// Of the estimate, when loss cannot be compared with what is delivered because so little is sent.
+const LOSS_CUT: f64 = 0.85;
 /// Feedback that stays away so long, while packets are sent, means that nothing gets through.
 const SILENCE: Micros = 1_000_000;
 /// Without a full queue, the first probes are believed whatever they show for so long.
@@ -188,7 +190,7 @@ impl Estimator {
             self.prober.on_result(result);
             if let Some(arrival) = result.arrival {
                 came = true;
-                self.path.on_packet(result.sent.at, arrival, result.sent.bytes);
+                self.path.on_packet(&result.sent, arrival);
             }
         }
         if came {
@@ -245,7 +247,7 @@ impl Estimator {
         if !self.has_feedback || !calm {
             return None;
         }
-        self.prober.poll(now, self.control.rate())
+        self.prober.poll(now, self.control.rate(), self.limit.is_limited())
     }
 
     /// Bits a second that can be sent, counted in whole UDP payloads.
@@ -307,14 +309,22 @@ impl Estimator {
             sent: self.sending.rate_until(now, throughput::LONGEST),
             queuing: self.path.delay.queuing(),
             limited: self.limit.is_limited(),
+            wanted: self.prober.highest_useful(),
         };
-        if self.control.on_feedback(now, &observed) {
-            self.prober.on_cut(now, self.control.dropped_far());
+        match self.control.on_feedback(now, &observed) {
+            Some(Change::Cut) => self.prober.on_cut(now, self.control.dropped_far()),
+            Some(Change::Wider) => self.prober.on_wider_path(now),
+            None => {}
         }
         match self.loss.poll_verdict(now) {
-            Some(Verdict::Cut(rate)) if rate < self.control.rate() => {
-                self.before_loss = self.control.rate();
-                self.control.on_loss(now, rate);
+            Some(Verdict::Cut { delivered, heavy }) => {
+                let before = self.control.rate();
+                self.before_loss = before;
+                let mut to = observed.delivered.map_or(before * LOSS_CUT, |rate| rate * delivered);
+                if observed.limited && !heavy {
+                    to = to.max(before * LOSS_CUT);
+                }
+                self.control.on_loss(now, to);
                 self.prober.on_cut(now, self.control.dropped_far());
             }
             Some(Verdict::TakeBack) => self.control.raise(self.before_loss),
@@ -342,11 +352,14 @@ impl Estimator {
 }
 
 impl Path {
-    fn on_packet(&mut self, sent: Micros, arrival: Micros, bytes: u16) {
+    fn on_packet(&mut self, sent: &Sent, arrival: Micros) {
         self.last_arrival = self.last_arrival.max(arrival);
-        self.delivered.add(arrival, u32::from(bytes));
-        self.delay.on_packet(sent, arrival);
-        if let Some(spacing) = self.groups.on_packet(sent, arrival) {
+        self.delivered.add(arrival, u32::from(sent.bytes));
+        self.delay.on_packet(sent.at, arrival);
+        if sent.probe.is_some() {
+            return; // The queue of a probe is none of the media.
+        }
+        if let Some(spacing) = self.groups.on_packet(sent.at, arrival) {
             let trend = self.trendline.on_spacing(spacing);
             self.overuse.on_trend(trend, spacing.sent, spacing.at);
         }

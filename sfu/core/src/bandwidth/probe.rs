@@ -85,6 +85,8 @@ const USABLE: f64 = 0.95;
 /// Between clusters: at first, and after failures.
 const INTERVAL: Micros = 5_000_000;
 const MAX_INTERVAL: Micros = 15_000_000;
+/// So much longer when media itself fills the estimate.
+const PATIENCE: Micros = 15_000_000;
 /// After a large drop the path recovers as suddenly as it fell: soon, then often for a while.
 const AFTER_DROP: Micros = 1_500_000;
 const RECOVERY: Micros = 60_000_000;
@@ -122,6 +124,11 @@ impl Prober {
             *at = (*at).min(now + AFTER_DROP);
         }
         self.wanted = wanted;
+    }
+
+    /// More than this, in bits a second, is of no use.
+    pub fn highest_useful(&self) -> f64 {
+        self.wanted * HEADROOM
     }
 
     /// A packet was sent, `tagged` when it is padding of a cluster. Gives the cluster that it belongs to: what is sent
@@ -182,8 +189,16 @@ impl Prober {
         }
     }
 
-    /// A cluster to send now, with media flowing and an estimate of `rate`.
-    pub fn poll(&mut self, now: Micros, rate: f64) -> Option<ProbeCluster> {
+    /// More comes than the path was thought to carry.
+    pub fn on_wider_path(&mut self, now: Micros) {
+        if let Schedule::At(at) = &mut self.schedule {
+            *at = (*at).min(now - PATIENCE);
+        }
+    }
+
+    /// A cluster to send now, with media flowing and an estimate of `rate`. `limited`
+    /// when less is sent: otherwise media itself tries for more, and a cluster on a full link disturbs it.
+    pub fn poll(&mut self, now: Micros, rate: f64, limited: bool) -> Option<ProbeCluster> {
         let seconds = (now - self.updated).max(0) as f64 / 1e6;
         self.updated = now;
         self.allowance = (self.allowance + LEAST_COST * seconds).min(MAX_ALLOWANCE);
@@ -191,16 +206,17 @@ impl Prober {
         if rate >= self.wanted || sending {
             return None;
         }
+        let patience = if limited || now < self.recovering_until { 0 } else { PATIENCE };
         let (factor, next) = match self.schedule {
             Schedule::Start(&[factor, ref rest @ ..]) if !rest.is_empty() => (factor, Schedule::Start(rest)),
             Schedule::Start(&[factor, ..]) => (factor, Schedule::At(now + INTERVAL)),
             Schedule::Start(&[]) => (FACTOR, Schedule::At(now + INTERVAL)),
-            Schedule::At(at) if now >= at && self.clusters.iter().all(Option::is_none) => {
+            Schedule::At(at) if now - at >= patience && self.clusters.iter().all(Option::is_none) => {
                 (FACTOR, Schedule::At(now + INTERVAL))
             }
             Schedule::At(_) => return None,
         };
-        let rate = (rate * factor).min(self.wanted * HEADROOM);
+        let rate = (rate * factor).min(self.highest_useful());
         let bytes = (rate * LENGTH / 8.0).max(MIN_BYTES);
         let place = self.clusters.iter_mut().find(|c| c.is_none())?;
         if self.allowance < bytes {
@@ -293,14 +309,14 @@ mod tests {
     #[test]
     fn starts_at_three_and_six_times_then_doubles_and_stops_at_what_is_wanted() {
         let mut prober = Prober::new();
-        assert!(prober.poll(0, 600e3).is_none(), "nothing is wanted");
+        assert!(prober.poll(0, 600e3, true).is_none(), "nothing is wanted");
         prober.set_wanted(0, 10e6);
         let mut rate = 600e3;
         let mut rates = Vec::new();
         let mut now = 0;
-        while let Some(cluster) = prober.poll(now, rate) {
+        while let Some(cluster) = prober.poll(now, rate, true) {
             rates.push(cluster.rate);
-            assert!(prober.poll(now, rate).is_none(), "one at a time");
+            assert!(prober.poll(now, rate, true).is_none(), "one at a time");
             let outcome = send(&mut prober, now, cluster, 100e6, 0);
             assert!(!outcome.saturated);
             if rates.len() > 1 {
@@ -321,7 +337,7 @@ mod tests {
     fn a_full_link_shows_its_capacity() {
         let mut prober = Prober::new();
         prober.set_wanted(0, 10e6);
-        let cluster = prober.poll(0, 600e3).unwrap();
+        let cluster = prober.poll(0, 600e3, true).unwrap();
         let outcome = send(&mut prober, 0, cluster, 1e6, 0);
         assert!(outcome.saturated);
         assert!((outcome.rate.unwrap() / 0.95e6 - 1.0).abs() < 0.01, "{outcome:?}");
@@ -331,14 +347,14 @@ mod tests {
     fn clusters_that_are_lost_or_forgotten_show_nothing_and_come_less_often() {
         let mut prober = Prober::new();
         prober.set_wanted(0, 2e6);
-        let cluster = prober.poll(0, 600e3).unwrap();
+        let cluster = prober.poll(0, 600e3, true).unwrap();
         assert_eq!(send(&mut prober, 0, cluster, 10e6, 3).rate, None);
         prober.on_judged(0, false, false);
         let mut times = Vec::new();
         for tenth in 1..600 {
             let now = tenth * 100_000;
             (0..10).for_each(|_| _ = prober.on_sent(now, 1000, None));
-            if prober.poll(now, 600e3).is_some() {
+            if prober.poll(now, 600e3, true).is_some() {
                 times.push(tenth / 10);
             }
             if let Some(outcome) = prober.poll_outcome(now) {
@@ -357,7 +373,7 @@ mod tests {
         for tenth in 0..6000 {
             let now = tenth * 100_000;
             (0..5).for_each(|_| _ = prober.on_sent(now, 100, None));
-            if let Some(cluster) = prober.poll(now, 100e3) {
+            if let Some(cluster) = prober.poll(now, 100e3, true) {
                 (0..cluster.bytes.div_ceil(1000))
                     .for_each(|_| _ = prober.on_sent(now, 1000, Some(cluster.id)));
             }

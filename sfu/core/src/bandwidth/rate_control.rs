@@ -16,6 +16,17 @@ pub(super) struct Observed {
     pub queuing: Micros,
     /// Less is sent than could be.
     pub limited: bool,
+    /// Bits a second that are of any use.
+    pub wanted: f64,
+}
+
+/// What feedback has changed, of interest to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// The rate was cut.
+    Cut,
+    /// More comes than the path was thought to carry: it is another one now.
+    Wider,
 }
 
 /// The rate and what it knows of the path.
@@ -45,6 +56,8 @@ const DEEP_BETA: f64 = 0.4;
 const SHALLOW: Micros = 60_000;
 /// Delivered this share of what was sent, the link has become slower than the sender: nothing else fills a queue so fast.
 const COLLAPSE: f64 = 0.75;
+/// Of the rate: so little is sent that what comes of it is no measure.
+const LIMITED: f64 = 0.65;
 /// The queue is gone.
 const DRAINED: Micros = 15_000;
 
@@ -52,7 +65,8 @@ const DRAINED: Micros = 15_000;
 const ETA: f64 = 1.08;
 /// A round trip's worth of one packet, near it (section 5.5).
 const PACKET_BITS: f64 = 1200.0 * 8.0;
-/// But at most this part a second: a packet is much for a narrow link.
+/// But within these parts a second: a packet is little for a wide link and much for a narrow one.
+const SLOWLY: f64 = 0.015;
 const GENTLY: f64 = 0.05;
 /// The time until feedback tells, without the round trip.
 const RESPONSE: Micros = 100_000;
@@ -91,19 +105,21 @@ impl RateControl {
         self.rtt = rtt.clamp(1_000, 1_000_000);
     }
 
-    /// Feedback came. Whether the rate was cut.
-    pub fn on_feedback(&mut self, now: Micros, observed: &Observed) -> bool {
+    /// Feedback came.
+    pub fn on_feedback(&mut self, now: Micros, observed: &Observed) -> Option<Change> {
         let elapsed = (now - self.updated).clamp(0, 1_000_000) as f64 / 1e6;
         self.updated = now;
         match observed.usage {
-            Usage::Overuse => return self.on_overuse(now, observed),
-            Usage::Underuse => self.return_from_drain(observed),
+            Usage::Overuse => self.on_overuse(now, observed).then_some(Change::Cut),
+            Usage::Underuse => {
+                self.return_from_drain(observed);
+                None
+            }
             Usage::Normal => {
                 self.return_from_drain(observed);
-                self.increase(now, elapsed, observed);
+                self.increase(now, elapsed, observed).then_some(Change::Wider)
             }
         }
-        false
     }
 
     /// Loss shows that no more than `rate` gets through.
@@ -141,24 +157,28 @@ impl RateControl {
         self.rate < self.before_cuts.1 * LARGE_DROP
     }
 
-    fn increase(&mut self, now: Micros, elapsed: f64, observed: &Observed) {
-        let Some(delivered) = observed.delivered.filter(|_| !observed.limited) else { return };
-        if self.capacity.is_exceeded_by(delivered) {
+    /// Whether the path is wider than it was thought to be.
+    fn increase(&mut self, now: Micros, elapsed: f64, observed: &Observed) -> bool {
+        let Some(delivered) = observed.delivered.filter(|_| !observed.limited) else { return false };
+        let wider = self.capacity.is_exceeded_by(delivered);
+        if wider {
             self.capacity = Capacity::default();
         }
         // A queue that the last cut has left is let to drain; one that stays is of others, who would leave us nothing.
         if observed.queuing > LEFT_OVER && self.last_cut.is_some_and(|at| now - at < SERIES) {
-            return;
+            return wider;
         }
         let grown = if self.capacity.is_known() {
             let step = PACKET_BITS / ((self.rtt + RESPONSE) as f64 / 1e6);
-            self.rate + elapsed * step.min(self.rate * GENTLY)
+            self.rate + elapsed * step.clamp(self.rate * SLOWLY, self.rate * GENTLY)
         } else {
             self.rate * ETA.powf(elapsed)
         };
-        self.raise(grown.min(PROVEN * delivered + PROVEN_MORE));
+        self.raise(grown.min(PROVEN * delivered + PROVEN_MORE).min(observed.wanted));
+        wider
     }
 
+    /// Whether the rate was cut.
     fn on_overuse(&mut self, now: Micros, observed: &Observed) -> bool {
         let collapsed = observed.delivered.is_some_and(|delivered| delivered < self.rate / 2.0);
         let patience = if collapsed && !observed.limited { RESPONSE } else { self.rtt + RESPONSE };
@@ -170,7 +190,7 @@ impl RateControl {
             return true;
         };
         let sent = observed.sent.unwrap_or(delivered);
-        if observed.limited && delivered > sent * 0.9 {
+        if observed.limited && sent < self.rate * LIMITED && delivered > sent * 0.9 {
             // All of the little that is sent gets through, so the delivered rate is no measure of the path.
             self.cut(now, self.rate * BETA);
             return true;
@@ -248,7 +268,7 @@ mod tests {
     use super::*;
 
     fn observed(usage: Usage, delivered: f64) -> Observed {
-        Observed { usage, delivered: Some(delivered), sent: Some(delivered), queuing: 0, limited: false }
+        Observed { usage, delivered: Some(delivered), sent: Some(delivered), queuing: 0, limited: false, wanted: 9e9 }
     }
 
     fn run(control: &mut RateControl, from: Micros, seconds: i64) -> f64 {
@@ -264,7 +284,7 @@ mod tests {
         let mut control = RateControl::new(1e6);
         let grown = run(&mut control, 0, 10);
         assert!((2.1e6..2.2e6).contains(&grown), "{grown}");
-        assert!(control.on_feedback(10_100_000, &observed(Usage::Overuse, 2e6)));
+        assert_eq!(control.on_feedback(10_100_000, &observed(Usage::Overuse, 2e6)), Some(Change::Cut));
         assert!((control.rate() - 1.7e6).abs() < 1.0);
         let grown = run(&mut control, 10_100_000, 5);
         assert!((1.93e6..1.95e6).contains(&grown), "{grown}");
@@ -289,9 +309,9 @@ mod tests {
     fn a_deep_queue_is_drained_and_the_rate_comes_back() {
         let mut control = RateControl::new(5e6);
         let collapse = Observed { queuing: 500_000, sent: Some(5e6), ..observed(Usage::Overuse, 500e3) };
-        assert!(control.on_feedback(1_000_000, &collapse));
+        assert_eq!(control.on_feedback(1_000_000, &collapse), Some(Change::Cut));
         assert!(control.rate() < 250e3 && control.dropped_far(), "{}", control.rate());
-        assert!(!control.on_feedback(1_050_000, &collapse), "the effect is waited for");
+        assert_eq!(control.on_feedback(1_050_000, &collapse), None, "the effect is waited for");
         control.on_feedback(2_000_000, &Observed { queuing: 80_000, ..observed(Usage::Underuse, 500e3) });
         assert!(control.rate() < 250e3);
         control.on_feedback(2_100_000, &observed(Usage::Normal, 500e3));

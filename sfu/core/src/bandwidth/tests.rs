@@ -305,7 +305,7 @@ fn a_deep_queue_of_the_old_speed_is_drained() {
 
 #[test]
 fn random_loss_costs_little() {
-    for loss in [0.01, 0.02, 0.05] {
+    for loss in [0.05, 0.02, 0.01] {
         for seed in 0..3 {
             let mut link = Link::new(2.5e6, 300.0);
             link.loss = loss;
