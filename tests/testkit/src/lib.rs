@@ -5,11 +5,10 @@
 //! - [`client`]: a WebRTC client without sockets
 //! - [`world`]: engines, clients and the links between them, event by event
 //! - [`allocations`]: an allocator that counts
-//! - [`link`], [`proxy`]: an impaired link for real sockets
+//! - [`proxy`]: the same links for real sockets
 
 pub mod allocations;
 pub mod client;
-pub mod link;
 pub mod media;
 pub mod network;
 pub mod proxy;
