@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 pub use lab::{BottleneckId, FlowId, Lab, Route};
 pub use media::{Media, MediaConfig};
 pub use record::{Record, Waits};
-pub use source::SourceConfig;
+pub use source::{Source, SourceConfig};
 pub use tcp::{Downloads, Tcp};
 
 /// What decides the rate of a media sender: the estimator under test.

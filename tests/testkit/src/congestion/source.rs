@@ -36,7 +36,8 @@ impl Default for SourceConfig {
 
 /// The encoder.
 #[derive(Debug)]
-pub(super) struct Source {
+pub struct Source {
+    /// What it is like.
     pub config: SourceConfig,
     /// Bits per second now.
     rate: u64,
@@ -47,15 +48,17 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// An encoder at its lowest rate; `rng` varies its frames.
     pub fn new(config: SourceConfig, rng: StdRng) -> Self {
         Self { config, rate: config.min, changed_at: None, debt: 0.0, rng }
     }
 
+    /// The time from frame to frame.
     pub fn interval(&self) -> Duration {
         Duration::from_secs(1) / self.config.frames
     }
 
-    /// The size of the next frame.
+    /// The size of the next frame in bytes, when so many bits per second are allowed.
     pub fn frame(&mut self, now: Instant, target: u64) -> usize {
         if self.changed_at.is_none_or(|at| now >= at + self.config.reaction) {
             self.rate = target.clamp(self.config.min, self.config.max);
