@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod assignment;
+pub mod bandwidth;
 mod context;
 pub mod control;
 pub mod data;

@@ -1,0 +1,361 @@
+//! How much a transport can carry, found out by the sender from transport-wide feedback.
+//!
+//! Google Congestion Control (draft-ietf-rmcat-gcc-02; Carlucci et al. 2016, "Analysis and Design of the Google Congestion
+//! Control for Web Real-time Communication") with what a media server needs beside it: it sends layers, so most of the time
+//! less than it could. Then only probes show how much more there is. Each file is one algorithm on plain numbers.
+
+mod alr;
+mod arrivals;
+mod delay;
+mod groups;
+mod loss;
+mod overuse;
+mod probe;
+mod rate_control;
+mod receiver_reports;
+mod sent;
+mod throughput;
+mod trendline;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, Instant};
+
+use self::alr::ApplicationLimit;
+use self::arrivals::Arrivals;
+use self::delay::Delay;
+use self::groups::Groups;
+use self::loss::{Loss, Verdict};
+use self::overuse::Overuse;
+use self::probe::{Outcome, Prober};
+use self::rate_control::{Observed, RateControl};
+use self::receiver_reports::ReceiverReports;
+use self::sent::SentRing;
+use self::throughput::Throughput;
+use self::trendline::Trendline;
+use crate::rtcp::TransportFeedback;
+
+/// Microseconds: on our clock since the estimator was made, or on the receiver's since any moment.
+type Micros = i64;
+
+/// Identity of a probe cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeId(pub u32);
+
+/// A packet that leaves.
+#[derive(Clone, Copy, Debug)]
+pub struct SentPacket {
+    /// Its transport-wide sequence number; they are given in order.
+    pub seq: u16,
+    /// The whole UDP payload.
+    pub bytes: u16,
+    /// The cluster that it is padding of.
+    pub probe: Option<ProbeId>,
+}
+
+/// A burst of padding that shall be sent now.
+#[derive(Clone, Copy, Debug)]
+pub struct ProbeCluster {
+    /// To be given back with each of its packets.
+    pub id: ProbeId,
+    /// Bits a second, media that is sent meanwhile included.
+    pub rate: u64,
+    /// To send in all, in five packets or more.
+    pub bytes: usize,
+}
+
+/// What probing has cost and brought so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProbeCounters {
+    /// Bytes of padding.
+    pub bytes: u64,
+    /// Clusters that were begun.
+    pub clusters: u32,
+    /// Clusters that have raised the estimate.
+    pub raised: u32,
+}
+
+/// How what is sent compares with what the path carries, by its delay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Usage {
+    /// The delay does not change.
+    #[default]
+    Normal,
+    /// A queue grows.
+    Overuse,
+    /// A queue empties.
+    Underuse,
+}
+
+/// Estimates what one transport can carry.
+#[derive(Debug)]
+pub struct Estimator {
+    epoch: Instant,
+    sent: SentRing,
+    arrivals: Arrivals,
+    path: Path,
+    loss: Loss,
+    limit: ApplicationLimit,
+    prober: Prober,
+    control: RateControl,
+    reports: ReceiverReports,
+    sending: Throughput,
+    usage: Usage,
+    has_feedback: bool,
+    /// Since when packets are sent without any feedback.
+    unheard_since: Option<Micros>,
+    /// The rate before the last cut for loss.
+    before_loss: f64,
+    now: Micros,
+}
+
+/// What is measured with the receiver's clock, and worthless after it was set.
+#[derive(Debug, Default)]
+struct Path {
+    groups: Groups,
+    trendline: Trendline,
+    overuse: Overuse,
+    delay: Delay,
+    delivered: Throughput,
+    last_arrival: Micros,
+}
+
+/// Overuse counts only when every packet is delayed by so much: jitter alone is no queue.
+const QUEUE: Micros = 10_000;
+/// The delivered rate that a cut goes by is that of so long: a link that became slow shows soon.
+const RECENT: Micros = 250_000;
+/// Feedback that stays away so long, while packets are sent, means that nothing gets through.
+const SILENCE: Micros = 1_000_000;
+/// Without a full queue, the first probes are believed whatever they show for so long.
+const YOUNG: Micros = 5_000_000;
+/// Probes wait for so long after a cut, and while the queue is longer than this.
+const CALM: Micros = 1_000_000;
+const CALM_QUEUE: Micros = 40_000;
+/// A probe must show this multiple of the estimate: on a full link when media is limited, and when it is not. A burst takes
+/// room from other flows for a moment that it could not keep.
+const CLEARLY_MORE: f64 = 1.2;
+const FAR_MORE: f64 = 1.5;
+
+impl Estimator {
+    /// The first estimate in bits a second: voice and a small picture.
+    pub const START: u64 = 600_000;
+
+    /// Nothing was sent yet. No time given later is before `now`.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            epoch: now,
+            sent: SentRing::default(),
+            arrivals: Arrivals::default(),
+            path: Path::default(),
+            loss: Loss::default(),
+            limit: ApplicationLimit::default(),
+            prober: Prober::new(),
+            control: RateControl::new(Self::START as f64),
+            reports: ReceiverReports::new(Self::START as f64),
+            sending: Throughput::default(),
+            usage: Usage::Normal,
+            has_feedback: false,
+            unheard_since: None,
+            before_loss: 0.0,
+            now: 0,
+        }
+    }
+
+    /// A packet leaves.
+    pub fn on_sent(&mut self, now: Instant, packet: SentPacket) {
+        let now = self.micros(now);
+        self.sending.add(now, u32::from(packet.bytes));
+        self.limit.on_sent(packet.bytes);
+        let probe = self.prober.on_sent(now, packet.bytes, packet.probe);
+        self.sent.insert(now, packet.seq, packet.bytes, probe);
+        self.unheard_since.get_or_insert(now);
+    }
+
+    /// Transport-wide feedback came.
+    pub fn on_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) {
+        let now = self.micros(now);
+        self.arrivals.read(&mut self.sent, feedback);
+        if self.arrivals.results().is_empty() {
+            return;
+        }
+        if self.arrivals.clock_jumped() {
+            self.path = Path::default();
+        }
+        let mut came = false;
+        for result in self.arrivals.results() {
+            self.loss.on_packet(result);
+            self.prober.on_result(result);
+            if let Some(arrival) = result.arrival {
+                came = true;
+                self.path.on_packet(result.sent.at, arrival, result.sent.bytes);
+            }
+        }
+        if came {
+            self.path.delivered.add(self.path.last_arrival, self.arrivals.unreported());
+            self.has_feedback = true;
+            self.unheard_since = None;
+        }
+        self.decide(now);
+    }
+
+    /// The round-trip time was measured.
+    pub fn on_rtt(&mut self, rtt: Duration) {
+        self.control.on_rtt(rtt.as_micros().min(10_000_000) as Micros);
+    }
+
+    /// A receiver report came: the share of packets that were lost since the one before. It counts only without
+    /// transport-wide feedback.
+    pub fn on_report_loss(&mut self, now: Instant, lost: f32) {
+        let now = self.micros(now);
+        let sent = self.sending.rate_until(now, throughput::LONGEST).unwrap_or(0.0);
+        self.reports.on_loss(now, f64::from(lost), sent);
+    }
+
+    /// The client's own estimate of what it can receive, in bits a second. It counts only without transport-wide feedback.
+    pub fn on_remb(&mut self, now: Instant, bits: u64) {
+        let now = self.micros(now);
+        self.reports.on_remb(now, bits as f64);
+    }
+
+    /// The most that the subscriber could use, in bits a second. Probes do not go above it but for a little headroom.
+    pub fn set_wanted(&mut self, now: Instant, bits: u64) {
+        let now = self.micros(now);
+        self.prober.set_wanted(now, bits as f64);
+    }
+
+    /// Time passes; to be called every 10 to 100 ms.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let now = self.micros(now);
+        self.limit.update(now, self.control.rate());
+        if self.has_feedback && self.unheard_since.is_some_and(|since| now - since > SILENCE) {
+            self.unheard_since = Some(now);
+            self.control.on_silence(now);
+            self.prober.on_cut(now, true);
+        }
+        self.judge_probes(now);
+    }
+
+    /// A probe cluster that shall be sent now. To be asked only while media flows.
+    pub fn poll_probe(&mut self, now: Instant) -> Option<ProbeCluster> {
+        let now = self.micros(now);
+        let calm = self.control.last_cut().is_none_or(|at| now - at > CALM)
+            && self.usage != Usage::Overuse
+            && self.path.delay.queuing() < CALM_QUEUE;
+        if !self.has_feedback || !calm {
+            return None;
+        }
+        self.prober.poll(now, self.control.rate())
+    }
+
+    /// Bits a second that can be sent, counted in whole UDP payloads.
+    pub fn estimate(&self) -> u64 {
+        if self.has_feedback { self.control.rate() as u64 } else { self.reports.rate(self.now) as u64 }
+    }
+
+    /// Bits a second that have come lately, by transport-wide feedback.
+    pub fn acknowledged(&self) -> Option<u64> {
+        self.path.delivered.rate(throughput::LONGEST).map(|rate| rate as u64)
+    }
+
+    /// The share of packets that are lost, smoothed.
+    pub fn loss(&self) -> f32 {
+        if self.has_feedback { self.loss.smoothed() as f32 } else { self.reports.loss() as f32 }
+    }
+
+    /// How far the one-way delay is above the lowest of the last half minute.
+    pub fn queuing_delay(&self) -> Duration {
+        Duration::from_micros(self.path.delay.queuing().unsigned_abs())
+    }
+
+    /// What the delay says of the last packets.
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// Whether clearly less is sent than could be.
+    pub fn application_limited(&self) -> bool {
+        self.limit.is_limited()
+    }
+
+    /// Whether the client sends transport-wide feedback.
+    pub fn has_feedback(&self) -> bool {
+        self.has_feedback
+    }
+
+    /// What probing has cost and brought so far.
+    pub fn probes(&self) -> ProbeCounters {
+        self.prober.counters()
+    }
+
+    /// The bytes of padding that were sent for probes so far.
+    pub fn probe_bytes(&self) -> u64 {
+        self.prober.counters().bytes
+    }
+
+    fn micros(&mut self, now: Instant) -> Micros {
+        self.now = now.saturating_duration_since(self.epoch).as_micros() as Micros;
+        self.now
+    }
+
+    fn decide(&mut self, now: Micros) {
+        self.limit.update(now, self.control.rate());
+        self.usage = self.path.usage();
+        let observed = Observed {
+            usage: self.usage,
+            delivered: self.path.delivered.rate(RECENT),
+            sent: self.sending.rate_until(now, throughput::LONGEST),
+            queuing: self.path.delay.queuing(),
+            limited: self.limit.is_limited(),
+        };
+        if self.control.on_feedback(now, &observed) {
+            self.prober.on_cut(now, self.control.dropped_far());
+        }
+        match self.loss.poll_verdict(now) {
+            Some(Verdict::Cut(rate)) if rate < self.control.rate() => {
+                self.before_loss = self.control.rate();
+                self.control.on_loss(now, rate);
+                self.prober.on_cut(now, self.control.dropped_far());
+            }
+            Some(Verdict::TakeBack) => self.control.raise(self.before_loss),
+            _ => {}
+        }
+        self.judge_probes(now);
+    }
+
+    fn judge_probes(&mut self, now: Micros) {
+        while let Some(Outcome { rate, saturated }) = self.prober.poll_outcome(now) {
+            let least = match (saturated, self.limit.is_limited()) {
+                _ if self.control.last_cut().is_none() && now < YOUNG => 1.0,
+                (false, _) => 1.0,
+                (true, true) => CLEARLY_MORE,
+                (true, false) => FAR_MORE,
+            };
+            let proven =
+                rate.filter(|rate| *rate > self.control.rate() * least && self.usage != Usage::Overuse);
+            if let Some(rate) = proven {
+                self.control.on_probe(rate, saturated);
+            }
+            self.prober.on_judged(now, proven.is_some(), proven.is_some() && !saturated);
+        }
+    }
+}
+
+impl Path {
+    fn on_packet(&mut self, sent: Micros, arrival: Micros, bytes: u16) {
+        self.last_arrival = self.last_arrival.max(arrival);
+        self.delivered.add(arrival, u32::from(bytes));
+        self.delay.on_packet(sent, arrival);
+        if let Some(spacing) = self.groups.on_packet(sent, arrival) {
+            let trend = self.trendline.on_spacing(spacing);
+            self.overuse.on_trend(trend, spacing.sent, spacing.at);
+        }
+    }
+
+    fn usage(&self) -> Usage {
+        match self.overuse.usage() {
+            Usage::Overuse if self.delay.queuing() < QUEUE => Usage::Normal,
+            usage => usage,
+        }
+    }
+}
