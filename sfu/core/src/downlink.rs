@@ -35,10 +35,10 @@ impl Participant {
         let mut descriptor = [0; MAX_DESCRIPTOR];
         let extensions =
             continue_descriptor(incoming.passed, &incoming.picture, output.offsets, &mut descriptor);
-        let payload = incoming.payload_for(format.strip_red);
+        let payload = if output.padding { &[] } else { incoming.payload_for(format.strip_red) };
         let packet = OutgoingRtp {
             payload_type: format.payload_type,
-            marker: incoming.header.marker,
+            marker: output.marker,
             seq: output.seq,
             timestamp: output.timestamp,
             ssrc: slot.ssrc,
@@ -83,13 +83,13 @@ impl Participant {
         let mut descriptor = [0; MAX_DESCRIPTOR];
         let packet = OutgoingRtp {
             payload_type,
-            marker: stored.header.marker,
+            marker: sent.marker || stored.header.marker && !sent.padding,
             seq: slot.repairs.take_seq(),
             timestamp: stored.header.timestamp.wrapping_add(sent.timestamp_offset),
             ssrc: slot.rtx_ssrc,
             extensions: continue_descriptor(stored.passed, &stored.picture, sent.offsets, &mut descriptor),
             prefix: &seq.to_be_bytes(),
-            payload: stored.payload_for(format.strip_red),
+            payload: if sent.padding { &[] } else { stored.payload_for(format.strip_red) },
         };
         let budget = self.repair_budget.checked_sub(packet.payload.len()).ok_or(DropReason::RepairLimit)?;
         transport.send_rtp(now, &packet, |copy| sent.offsets.apply(&stored.picture, copy))?;

@@ -51,6 +51,10 @@ impl<'a> Incoming<'a> {
             timestamp: self.header.timestamp,
             nanos: self.nanos,
             starts_key_frame: self.frame.key_frame && self.frame.start_of_frame,
+            end_of_frame: self.frame.end_of_frame,
+            marker: self.header.marker,
+            frame: self.frame.targets.as_ref(),
+            discard: false,
             picture: &self.picture,
         }
     }

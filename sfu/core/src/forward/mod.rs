@@ -4,4 +4,6 @@ pub mod forwarder;
 pub mod layer_choice;
 pub mod picture;
 pub mod red;
+pub mod renumbering;
 pub mod slot_clock;
+pub mod sublayers;
