@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::context::Now;
 use crate::drops::DropReason;
-use crate::forward::layer_choice::LayerView;
+use crate::forward::layer_choice::{LayerView, choose_spatial};
 use crate::forward::picture::PictureFields;
 use crate::ids::{Rid, Ssrc};
 use crate::incoming::{Format, Incoming, StoredMeta};
@@ -15,6 +17,7 @@ use crate::receive::loss::{Arrival, LossDetector};
 use crate::receive::media_clock::MediaClock;
 use crate::receive::rate::RateMeter;
 use crate::receive::statistics::ReceiverStatistics;
+use crate::receive::sublayers::{SubLayerRates, SubLayerView};
 use crate::rtp::RtpHeader;
 use crate::rtp::extension::Extensions;
 use crate::rtp::frame::{FrameInfo, FrameState};
@@ -61,6 +64,8 @@ pub struct Layer {
     /// Its timestamps on the server's clock.
     pub clock: MediaClock,
     frame_state: FrameState,
+    /// What its sub-layers cost; only where it has any.
+    sublayers: Option<SubLayerRates>,
     /// The size of its pictures, once a key frame has shown it.
     pub size: Option<(u16, u16)>,
     /// The slots that show it or wait for it.
@@ -89,6 +94,7 @@ impl Layer {
             rate: RateMeter::new(now),
             clock: MediaClock::new(clock_rate),
             frame_state: FrameState::default(),
+            sublayers: None,
             size: None,
             subscribers: Vec::new(),
         }
@@ -117,11 +123,41 @@ impl Layer {
         self.statistics = ReceiverStatistics::new(self.clock_rate);
         self.clock = MediaClock::new(self.clock_rate);
         self.frame_state = FrameState::default();
+        self.sublayers = None;
     }
 
     /// For the choice of a layer.
     pub fn view(&self, now: Instant) -> LayerView {
         LayerView { size: self.size, flowing: self.rate.is_flowing(now, FLOWING_WITHIN) }
+    }
+
+    /// What sub-layers there are and what they cost, from the lowest to the highest. A stream without any has one.
+    pub fn sublayers(&self, now: Instant) -> SmallVec<[SubLayerView; 9]> {
+        if let Some(rates) = &self.sublayers {
+            let size = |spatial| self.frame_state.spatial_size(spatial).or(self.size);
+            return rates.views(now, FLOWING_WITHIN, size);
+        }
+        let rates = self.rate.rates(now);
+        smallvec![SubLayerView {
+            spatial: 0,
+            temporal: 0,
+            size: self.size,
+            bits: rates.bits,
+            frames: rates.frames,
+            flowing: self.rate.is_flowing(now, FLOWING_WITHIN),
+        }]
+    }
+
+    /// The highest spatial layer of it that is of use at a shown size; 255 for all.
+    pub fn spatial_ceiling(&self, now: Instant, wanted: (u16, u16)) -> u8 {
+        let mut sizes: SmallVec<[_; 4]> = SmallVec::new();
+        for view in self.sublayers.iter().flat_map(|_| self.sublayers(now)) {
+            if usize::from(view.spatial) >= sizes.len() {
+                sizes.resize(usize::from(view.spatial) + 1, None);
+            }
+            sizes[usize::from(view.spatial)] = view.size;
+        }
+        choose_spatial(&sizes, wanted)
     }
 
     /// Takes a decrypted packet. `repaired` when it came as a repair.
@@ -147,6 +183,7 @@ impl Layer {
         let meta = StoredMeta { header, format, picture, payload: (range.start as u16, range.end as u16) };
         self.history.insert(now.instant, seq, &packet[..range.end], meta);
         self.rate.on_packet(now.instant, packet.len(), frame.start_of_frame);
+        self.measure_sublayers(now.instant, packet.len(), &frame);
         if newest {
             self.clock.on_packet(now.nanos, header.timestamp);
         }
@@ -171,6 +208,16 @@ impl Layer {
             picture: meta.picture,
             nanos: self.clock.server_time(meta.header.timestamp)?,
         })
+    }
+
+    fn measure_sublayers(&mut self, now: Instant, bytes: usize, frame: &FrameInfo) {
+        let Some(targets) = &frame.targets else { return };
+        if self.sublayers.is_none() && targets.present.count_ones() > 1 {
+            self.sublayers = Some(SubLayerRates::new(now));
+        }
+        if let Some(rates) = &mut self.sublayers {
+            rates.on_packet(now, bytes, frame.start_of_frame, targets);
+        }
     }
 
     fn take_arrival(

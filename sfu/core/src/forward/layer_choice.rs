@@ -1,6 +1,8 @@
 //! Which layer of a track a slot should show. The one place for this decision: the shown size decides today, the
 //! subscriber's bandwidth joins later.
 
+use smallvec::SmallVec;
+
 /// What the choice needs to know of one layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerView {
@@ -27,6 +29,20 @@ pub fn choose_layer(layers: &[LayerView], wanted: (u16, u16)) -> Option<usize> {
         (None, None) => ideal,
     };
     Some(nearest)
+}
+
+/// The highest spatial layer inside a stream that is of use at a size: the smallest one that fills it. `sizes` are those of
+/// its spatial layers, from the lowest on. What does not flow is the forwarder's concern, which takes the next one below.
+pub fn choose_spatial(sizes: &[Option<(u16, u16)>], wanted: (u16, u16)) -> u8 {
+    if sizes.len() < 2 {
+        return u8::MAX;
+    }
+    let views: SmallVec<[LayerView; 4]> =
+        sizes.iter().map(|size| LayerView { size: *size, flowing: true }).collect();
+    match ideal_layer(&views, wanted) {
+        Some(ideal) if ideal + 1 < sizes.len() => ideal as u8,
+        _ => u8::MAX,
+    }
 }
 
 fn ideal_layer(layers: &[LayerView], wanted: (u16, u16)) -> Option<usize> {
@@ -73,6 +89,16 @@ mod tests {
         assert_eq!(choose_layer(&layers([false, false, true]), (100, 100)), Some(2));
         assert_eq!(choose_layer(&layers([true, false, true]), (640, 360)), Some(0));
         assert_eq!(choose_layer(&layers([false; 3]), (640, 360)), Some(1));
+    }
+
+    #[test]
+    fn the_smallest_spatial_layer_that_fills_the_size_is_the_highest_of_use() {
+        let sizes = [Some((320, 180)), Some((640, 360)), Some((1280, 720))];
+        assert_eq!(choose_spatial(&sizes, (300, 200)), 0);
+        assert_eq!(choose_spatial(&sizes, (640, 360)), 1);
+        assert_eq!(choose_spatial(&sizes, (900, 600)), u8::MAX);
+        assert_eq!(choose_spatial(&sizes, (0, 0)), u8::MAX);
+        assert_eq!(choose_spatial(&sizes[..1], (16, 9)), u8::MAX);
     }
 
     #[test]

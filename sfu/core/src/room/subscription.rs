@@ -269,6 +269,7 @@ impl Room {
                 forwarder.set_target(None);
                 self.unlist(target, at);
             }
+            self.retarget_sublayer(ctx, chosen, at);
             return;
         }
         if target != Some(chosen) {
@@ -293,6 +294,21 @@ impl Room {
             && let Some(layer) = self.layer_mut(chosen)
         {
             layer.key_frames.request(ctx.now.instant, KeyFrameReason::Switch);
+        }
+    }
+
+    /// Of the stream that a slot shows, it gets the sub-layers that its size is worth.
+    fn retarget_sublayer(&mut self, ctx: &mut Context<'_>, shown: LayerRef, at: SlotRef) {
+        let now = ctx.now.instant;
+        let wanted = self.participants[at.participant as usize].slots[at.slot as usize].wanted_size;
+        let Some(layer) = self.layer_mut(shown) else { return };
+        let spatial = layer.spatial_ceiling(now, wanted);
+        let forwarder = &mut self.participants[at.participant as usize].slots[at.slot as usize].forwarder;
+        forwarder.set_ceiling(spatial, u8::MAX);
+        if forwarder.needs_key_frame()
+            && let Some(layer) = self.layer_mut(shown)
+        {
+            layer.key_frames.request(now, KeyFrameReason::Switch);
         }
     }
 

@@ -105,9 +105,8 @@ impl Scalability {
             }
             bits.put(0, 1);
         }
-        // No chains: their count, out of 0 to the number of targets, has so many bits when it is 0.
-        let values = u32::from(self.spatial * self.temporal) + 1;
-        bits.put(0, if values.is_power_of_two() { values.ilog2() } else { 32 - values.leading_zeros() - 1 });
+        // No chains: their number, out of 0 to that of the targets, has so many bits when it is 0.
+        bits.put(0, (u32::from(self.spatial * self.temporal) + 1).ilog2());
         bits.put(1, 1);
         for spatial in 0..self.spatial {
             let (width, height) = self.size(size, spatial);
