@@ -14,6 +14,9 @@ use crate::transport::pacer::Urgency;
 use crate::transport::{OutgoingRtp, PassedExtensions};
 use crate::uplink::send_all;
 
+/// No picture begins when it would wait for longer before it leaves: what comes too late is of no use to a call.
+const MAX_WAIT: Duration = Duration::from_millis(250);
+
 /// A slot that sent pictures within so long carries probes.
 const CARRIES_WITHIN: Duration = Duration::from_millis(300);
 
@@ -36,14 +39,15 @@ impl Participant {
             return Err(DropReason::NotConnected);
         }
         let format = slot.outgoing_format(incoming.format).ok_or(DropReason::NoCommonCodec)?;
-        let output = slot.forwarder.forward(from, &incoming.forward_input())?;
+        let late = slot.kind == MediaKind::Video && transport.pacing_delay(now.instant) > MAX_WAIT;
+        let output = slot.forwarder.forward(from, &incoming.forward_input(late))?;
         let mut descriptor = [0; MAX_DESCRIPTOR];
         let extensions =
             continue_descriptor(incoming.passed, &incoming.picture, output.offsets, &mut descriptor);
-        let payload = incoming.payload_for(format.strip_red);
+        let payload = if output.padding { &[] } else { incoming.payload_for(format.strip_red) };
         let packet = OutgoingRtp {
             payload_type: format.payload_type,
-            marker: incoming.header.marker,
+            marker: output.marker,
             seq: output.seq,
             timestamp: output.timestamp,
             ssrc: slot.ssrc,
@@ -94,13 +98,13 @@ impl Participant {
         let mut descriptor = [0; MAX_DESCRIPTOR];
         let packet = OutgoingRtp {
             payload_type,
-            marker: stored.header.marker,
+            marker: sent.marker || stored.header.marker && !sent.padding,
             seq: slot.repairs.take_seq(),
             timestamp: stored.header.timestamp.wrapping_add(sent.timestamp_offset),
             ssrc: slot.rtx_ssrc,
             extensions: continue_descriptor(stored.passed, &stored.picture, sent.offsets, &mut descriptor),
             prefix: &seq.to_be_bytes(),
-            payload: stored.payload_for(format.strip_red),
+            payload: if sent.padding { &[] } else { stored.payload_for(format.strip_red) },
             padding: 0,
         };
         let budget = self.repair_budget.checked_sub(packet.payload.len()).ok_or(DropReason::RepairLimit)?;

@@ -70,6 +70,8 @@ drop_reasons! {
     InactiveTrack = "inactive_track",
     /// For a slot that waits for a key frame to switch.
     AwaitingKeyFrame = "awaiting_key_frame",
+    /// Of a sub-layer that the subscriber does not get now.
+    NotSelected = "not_selected",
     /// From before the switch of a slot to another source.
     BeforeSwitch = "before_switch",
     /// The subscriber negotiated no payload type for the codec.

@@ -43,14 +43,18 @@ pub struct Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
-    /// For the forwarder.
-    pub fn forward_input(&self) -> ForwardInput<'_> {
+    /// For the forwarder; `discard` when no new picture shall begin.
+    pub fn forward_input(&self, discard: bool) -> ForwardInput<'_> {
         ForwardInput {
             seq: self.seq,
             generation: self.generation,
             timestamp: self.header.timestamp,
             nanos: self.nanos,
             starts_key_frame: self.frame.key_frame && self.frame.start_of_frame,
+            end_of_frame: self.frame.end_of_frame,
+            marker: self.header.marker,
+            frame: self.frame.targets.as_ref(),
+            discard,
             picture: &self.picture,
         }
     }

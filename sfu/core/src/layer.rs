@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::allocation::Level;
 use crate::context::Now;
 use crate::drops::DropReason;
@@ -15,6 +17,7 @@ use crate::receive::loss::{Arrival, LossDetector};
 use crate::receive::media_clock::MediaClock;
 use crate::receive::rate::RateMeter;
 use crate::receive::statistics::ReceiverStatistics;
+use crate::receive::sublayers::{SubLayerRates, SubLayerView};
 use crate::rtp::RtpHeader;
 use crate::rtp::extension::Extensions;
 use crate::rtp::frame::{FrameInfo, FrameState};
@@ -29,23 +32,6 @@ pub struct SlotRef {
     pub participant: u32,
     /// The slot's index among the subscriber's.
     pub slot: u32,
-}
-
-/// A sub-layer of a stream, as far as the choice of one needs to know it.
-#[derive(Clone, Copy, Debug)]
-pub struct SubLayerView {
-    /// The highest spatial layer in it.
-    pub spatial: u8,
-    /// The highest temporal layer in it.
-    pub temporal: u8,
-    /// The size of its pictures.
-    pub size: Option<(u16, u16)>,
-    /// What it takes with all below it, in bits per second.
-    pub bits: u64,
-    /// Frames per second.
-    pub frames: f32,
-    /// Whether it arrives.
-    pub flowing: bool,
 }
 
 /// How long a layer may be silent and still count as flowing. Video at five frames a second must pass.
@@ -78,6 +64,8 @@ pub struct Layer {
     /// Its timestamps on the server's clock.
     pub clock: MediaClock,
     frame_state: FrameState,
+    /// What its sub-layers cost; only where it has any.
+    sublayers: Option<SubLayerRates>,
     /// The size of its pictures, once a key frame has shown it.
     pub size: Option<(u16, u16)>,
     /// The slots that show it or wait for it.
@@ -106,6 +94,7 @@ impl Layer {
             rate: RateMeter::new(now),
             clock: MediaClock::new(clock_rate),
             frame_state: FrameState::default(),
+            sublayers: None,
             size: None,
             subscribers: Vec::new(),
         }
@@ -134,12 +123,17 @@ impl Layer {
         self.statistics = ReceiverStatistics::new(self.clock_rate);
         self.clock = MediaClock::new(self.clock_rate);
         self.frame_state = FrameState::default();
+        self.sublayers = None;
     }
 
-    /// What the stream can be cut to.
-    pub fn sublayers(&self, now: Instant) -> smallvec::SmallVec<[SubLayerView; 8]> {
+    /// What sub-layers there are and what they cost, from the lowest to the highest. A stream without any has one.
+    pub fn sublayers(&self, now: Instant) -> SmallVec<[SubLayerView; 9]> {
+        if let Some(rates) = &self.sublayers {
+            let size = |spatial| self.frame_state.spatial_size(spatial).or(self.size);
+            return rates.views(now, FLOWING_WITHIN, size);
+        }
         let rates = self.rate.rates(now);
-        smallvec::smallvec![SubLayerView {
+        smallvec![SubLayerView {
             spatial: Level::ALL,
             temporal: Level::ALL,
             size: self.size,
@@ -172,6 +166,7 @@ impl Layer {
         let meta = StoredMeta { header, format, picture, payload: (range.start as u16, range.end as u16) };
         self.history.insert(now.instant, seq, &packet[..range.end], meta);
         self.rate.on_packet(now.instant, packet.len(), frame.start_of_frame);
+        self.measure_sublayers(now.instant, packet.len(), &frame);
         if newest {
             self.clock.on_packet(now.nanos, header.timestamp);
         }
@@ -196,6 +191,16 @@ impl Layer {
             picture: meta.picture,
             nanos: self.clock.server_time(meta.header.timestamp)?,
         })
+    }
+
+    fn measure_sublayers(&mut self, now: Instant, bytes: usize, frame: &FrameInfo) {
+        let Some(targets) = &frame.targets else { return };
+        if self.sublayers.is_none() && targets.present.count_ones() > 1 {
+            self.sublayers = Some(SubLayerRates::new(now));
+        }
+        if let Some(rates) = &mut self.sublayers {
+            rates.on_packet(now, bytes, frame.start_of_frame, targets);
+        }
     }
 
     fn take_arrival(

@@ -2,15 +2,19 @@
 //!
 //! Sequence numbers, timestamps and picture ids never go back, whatever the slot shows. A switch of video waits for
 //! the first packet of a key frame of the new source and keeps the old one until it comes; a switch of audio waits for
-//! nothing. See research/slots.md for what browsers do otherwise.
+//! nothing. See research/slots.md for what browsers do otherwise. Of the frames of one source, `sublayers` chooses; a
+//! packet that it leaves out takes no sequence number (`renumbering`).
 
 use smallvec::SmallVec;
 
 use super::picture::{PictureFields, PictureIds};
+use super::renumbering::{Given, Renumbering};
 use super::slot_clock::{SlotClock, snap_to_grid};
+use super::sublayers::{Place, Sublayers};
 use crate::drops::DropReason;
 use crate::ids::TrackId;
 use crate::media::MediaKind;
+use crate::rtp::targets::FrameTargets;
 
 /// One layer of one published track of the room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,15 @@ pub struct ForwardInput<'a> {
     pub nanos: i64,
     /// Whether a decoder can begin with it: the first packet of a key frame.
     pub starts_key_frame: bool,
+    /// It is the last one of its frame.
+    pub end_of_frame: bool,
+    /// It is the last one of its picture.
+    pub marker: bool,
+    /// What its frame is to the sub-layers of the stream; `None` where that is not known.
+    pub frame: Option<&'a FrameTargets>,
+    /// No new picture shall begin, because what was sent before waits too long already. A picture that no other one needs
+    /// is then left out without harm; any other one ends the stream until the next key frame, which is always sent.
+    pub discard: bool,
     /// Its picture counters.
     pub picture: &'a PictureFields,
 }
@@ -49,6 +62,10 @@ pub struct ForwardOutput {
     pub seq: u64,
     /// Its timestamp, on the slot's clock.
     pub timestamp: u32,
+    /// Whether it is the last one of its picture that is sent.
+    pub marker: bool,
+    /// It is of a frame that is left out, but has a number already: it goes out without payload.
+    pub padding: bool,
     /// What to add to its picture counters.
     pub offsets: PictureIds,
     /// The slot shows this source from this packet on.
@@ -68,6 +85,10 @@ pub struct Sent {
     pub seq: u64,
     /// The timestamp that it went out with is the source's plus this.
     pub timestamp_offset: u32,
+    /// It went out with the marker.
+    pub marker: bool,
+    /// It went out without payload.
+    pub padding: bool,
     /// What was added to its picture counters.
     pub offsets: PictureIds,
 }
@@ -81,6 +102,12 @@ struct Segment {
     first_out: u64,
     timestamp_offset: u32,
     offsets: PictureIds,
+    /// The number after the highest that came.
+    next_in: u64,
+    /// How many packets were left out.
+    dropped: u32,
+    /// How many pictures, where their ids may have no holes.
+    pictures: u16,
 }
 
 /// How many sources back a repair can reach.
@@ -102,6 +129,9 @@ pub struct Forwarder {
     silenced: bool,
     segments: SmallVec<[Segment; SEGMENTS]>,
     next_seq: u64,
+    sublayers: Sublayers,
+    /// Only for a slot that has ever left something out.
+    renumbering: Option<Renumbering>,
     last_timestamp: Option<u32>,
     /// The server time of the sample that has it.
     last_nanos: i64,
@@ -119,6 +149,8 @@ impl Forwarder {
             silenced: false,
             segments: SmallVec::new(),
             next_seq: u64::from(first_seq),
+            sublayers: Sublayers::default(),
+            renumbering: None,
             last_timestamp: None,
             last_nanos: 0,
             picture: PictureIds::default(),
@@ -133,6 +165,28 @@ impl Forwarder {
     /// What it waits to show.
     pub fn target(&self) -> Option<LayerRef> {
         self.target
+    }
+
+    /// Wants no higher spatial and temporal layers than these out of any stream that has them; 255 for all. It takes
+    /// effect with the next picture where the structure of the stream allows; see [`Forwarder::needs_key_frame`].
+    pub fn set_ceiling(&mut self, spatial: u8, temporal: u8) {
+        self.sublayers.set_ceiling(spatial, temporal);
+    }
+
+    /// The spatial and temporal layer that is shown out of the current source.
+    pub fn sublayer(&self) -> Option<(u8, u8)> {
+        self.current.and_then(|_| self.sublayers.shown())
+    }
+
+    /// Whether a key frame of the current source is needed: the structure allows no other way to the sub-layers that are
+    /// wanted, the one that was shown has stopped, or a picture that others need was discarded.
+    pub fn needs_key_frame(&self) -> bool {
+        self.current.is_some() && self.sublayers.needs_key_frame()
+    }
+
+    /// A picture that others need was discarded: nothing is sent before the next key frame.
+    pub fn awaits_key_frame(&self) -> bool {
+        self.current.is_some() && self.sublayers.awaits_key_frame()
     }
 
     /// The timestamp that a sample taken now would have, for sender reports: the slot clock's, corrected by what the
@@ -194,7 +248,8 @@ impl Forwarder {
     /// What follows then begins a new segment, as if it were another source.
     fn leaps(&self, packet: &ForwardInput<'_>) -> bool {
         let Some(segment) = self.segments.last() else { return false };
-        let seq = segment.first_out + packet.seq.saturating_sub(segment.first_in);
+        let seq = (segment.first_out + packet.seq.saturating_sub(segment.first_in))
+            .saturating_sub(u64::from(segment.dropped));
         let timestamp = packet.timestamp.wrapping_add(segment.timestamp_offset);
         let deviation = timestamp.wrapping_sub(self.clock.at(packet.nanos)) as i32;
         packet.generation != segment.generation
@@ -208,12 +263,18 @@ impl Forwarder {
         let behind = (last as u16).wrapping_sub(seq);
         let out = last.checked_sub(u64::from(behind))?;
         let segment = self.segments.iter().rev().find(|s| s.first_out <= out)?;
+        let given = match &self.renumbering {
+            Some(renumbering) => renumbering.get(out, self.next_seq)?,
+            None => Given::default(),
+        };
         Some(Sent {
             source: segment.source,
             generation: segment.generation,
-            seq: segment.first_in + (out - segment.first_out),
+            seq: segment.first_in + (out - segment.first_out) + u64::from(given.dropped),
             timestamp_offset: segment.timestamp_offset,
-            offsets: segment.offsets,
+            marker: given.marker,
+            padding: given.padding,
+            offsets: segment.offsets.without_pictures(given.pictures),
         })
     }
 
@@ -235,7 +296,11 @@ impl Forwarder {
             first_out: self.next_seq,
             timestamp_offset: timestamp.wrapping_sub(packet.timestamp),
             offsets,
+            next_in: packet.seq,
+            dropped: 0,
+            pictures: 0,
         });
+        self.sublayers.restart();
         self.current = Some(to);
         self.target = None;
         self.silenced = false;
@@ -258,19 +323,110 @@ impl Forwarder {
     }
 
     fn send(&mut self, packet: &ForwardInput<'_>) -> Result<ForwardOutput, DropReason> {
+        let selected = self.select(packet);
+        let number = self.number(packet, selected)?;
         let segment = self.segments.last().expect("a slot that shows something has a segment");
-        let ahead = packet.seq.checked_sub(segment.first_in).ok_or(DropReason::BeforeSwitch)?;
-        let seq = segment.first_out + ahead;
         let timestamp = packet.timestamp.wrapping_add(segment.timestamp_offset);
-        let offsets = segment.offsets;
-        self.next_seq = self.next_seq.max(seq + 1);
-        self.picture.advance(packet.picture, &offsets);
+        let offsets = segment.offsets.without_pictures(number.given.pictures);
+        if selected.forward {
+            self.picture.advance(packet.picture, &offsets);
+        }
         if self.last_timestamp.is_none_or(|last| (timestamp.wrapping_sub(last) as i32) > 0) {
             self.last_timestamp = Some(timestamp);
             self.last_nanos = packet.nanos;
         }
-        Ok(ForwardOutput { seq, timestamp, offsets, switched: false, left: None })
+        Ok(ForwardOutput {
+            seq: number.seq,
+            timestamp,
+            marker: number.given.marker,
+            padding: number.given.padding,
+            offsets,
+            switched: false,
+            left: None,
+        })
     }
+
+    /// Whether the packet is of a sub-layer that is sent.
+    fn select(&mut self, packet: &ForwardInput<'_>) -> Selected {
+        if self.kind == MediaKind::Audio {
+            return Selected { forward: true, marker: packet.marker, drops_id: false };
+        }
+        let Some(frame) = packet.frame else {
+            let forward = self.sublayers.decide_unread(packet.timestamp);
+            return Selected { forward, marker: packet.marker, drops_id: false };
+        };
+        let place = Place {
+            timestamp: packet.timestamp,
+            end_of_frame: packet.end_of_frame,
+            marker: packet.marker,
+        };
+        let decision = self.sublayers.decide(&place, frame, packet.discard);
+        Selected {
+            forward: decision.forward,
+            marker: decision.marker,
+            drops_id: decision.drops_picture && frame.gapless_ids,
+        }
+    }
+
+    /// The number of a packet: the next one, with a gap as large as the source's, or the one that was kept for it. A
+    /// packet that is left out has one only if it was kept.
+    fn number(&mut self, packet: &ForwardInput<'_>, selected: Selected) -> Result<Number, DropReason> {
+        let segment = self.segments.last_mut().expect("a slot that shows something has a segment");
+        let ahead = packet.seq.checked_sub(segment.first_in).ok_or(DropReason::BeforeSwitch)?;
+        let late = packet.seq < segment.next_in;
+        if self.renumbering.is_none() && (!selected.forward || selected.marker != packet.marker) {
+            self.renumbering = Some(Renumbering::new());
+        }
+        let Some(numbers) = self.renumbering.as_mut() else {
+            let seq = segment.first_out + ahead;
+            segment.next_in = segment.next_in.max(packet.seq + 1);
+            self.next_seq = self.next_seq.max(seq + 1);
+            let given = Given { marker: selected.marker, ..Given::default() };
+            return Ok(Number { seq, given });
+        };
+        let mut given = Given { dropped: segment.dropped, pictures: segment.pictures, ..Given::default() };
+        if late {
+            let seq = numbers.find(ahead, segment.first_out, self.next_seq).ok_or(DropReason::NotSelected)?;
+            given = numbers.get(seq, self.next_seq).ok_or(DropReason::TooOld)?;
+            given.marker = selected.marker;
+            given.padding = !selected.forward;
+            numbers.give(seq, given);
+            return Ok(Number { seq, given });
+        }
+        let seq = segment.first_out + ahead - u64::from(segment.dropped);
+        // Numbers for what is missing, which may come yet.
+        for missing in self.next_seq..seq {
+            numbers.give(missing, given);
+        }
+        segment.next_in = packet.seq + 1;
+        self.next_seq = seq;
+        if !selected.forward {
+            segment.dropped += 1;
+            segment.pictures = segment.pictures.wrapping_add(u16::from(selected.drops_id));
+            let waits = self.sublayers.awaits_key_frame();
+            return Err(if waits { DropReason::AwaitingKeyFrame } else { DropReason::NotSelected });
+        }
+        given.marker = selected.marker;
+        numbers.give(seq, given);
+        self.next_seq = seq + 1;
+        Ok(Number { seq, given })
+    }
+}
+
+/// What `Sublayers` says of a packet.
+#[derive(Clone, Copy)]
+struct Selected {
+    forward: bool,
+    marker: bool,
+    /// It begins a picture that is left out and whose id the next one takes.
+    drops_id: bool,
+}
+
+/// The number of a packet, and how it was given out.
+#[derive(Clone, Copy)]
+struct Number {
+    seq: u64,
+    given: Given,
 }
 
 #[cfg(test)]
@@ -308,6 +464,10 @@ mod tests {
                 timestamp: self.timestamp,
                 nanos: self.millis * 1_000_000,
                 starts_key_frame: self.key,
+                end_of_frame: true,
+                marker: true,
+                frame: None,
+                discard: false,
                 picture: &self.picture,
             }
         }

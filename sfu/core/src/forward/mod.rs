@@ -3,4 +3,6 @@
 pub mod forwarder;
 pub mod picture;
 pub mod red;
+pub mod renumbering;
 pub mod slot_clock;
+pub mod sublayers;

@@ -118,6 +118,12 @@ impl PictureIds {
         }
     }
 
+    /// These offsets after so many pictures were left out, whose ids the next ones take.
+    #[must_use]
+    pub fn without_pictures(self, pictures: u16) -> PictureIds {
+        PictureIds { picture_id: self.picture_id.wrapping_sub(pictures) & 0x7fff, ..self }
+    }
+
     /// Notes what a packet was sent with, where it is newer than all before it. A counter that the packet does not
     /// carry stays.
     pub fn advance(&mut self, fields: &PictureFields, offsets: &PictureIds) {

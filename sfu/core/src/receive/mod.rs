@@ -10,4 +10,5 @@ pub mod media_clock;
 pub mod rate;
 pub mod rtt;
 pub mod statistics;
+pub mod sublayers;
 pub mod transport_feedback;

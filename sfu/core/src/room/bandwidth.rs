@@ -204,6 +204,7 @@ impl Room {
             Change::Level => {
                 let Some(level) = slot.share.level() else { return };
                 let mid = slot.mid.clone();
+                slot.forwarder.set_ceiling(level.spatial, level.temporal);
                 let limited = given.is_some_and(|g| g + 1 < want.levels.len());
                 let flows = before.is_none_or(|b| self.track(assigned).is_some_and(|t| t.ladder.flows(&b)));
                 let reason = match before {

@@ -267,10 +267,14 @@ impl Room {
         let Some(chosen) = self.chosen_layer(at) else { return };
         let forwarder = &mut self.participants[at.participant as usize].slots[at.slot as usize].forwarder;
         let (current, target) = (forwarder.current(), forwarder.target());
+        let waits = forwarder.needs_key_frame();
         if current == Some(chosen) {
             if let Some(target) = target {
                 forwarder.set_target(None);
                 self.unlist(target, at);
+            }
+            if waits && let Some(layer) = self.layer_mut(chosen) {
+                layer.key_frames.request(ctx.now.instant, KeyFrameReason::Switch);
             }
             return;
         }

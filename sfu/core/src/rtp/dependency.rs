@@ -51,6 +51,21 @@ impl DecodeTargets {
         self.0 & !(self.0 << 1) & HIGH_BITS != 0
     }
 
+    /// The decode targets that the frame is part of, one bit each.
+    pub fn present(self) -> u32 {
+        even_bits(self.0 | self.0 >> 1)
+    }
+
+    /// The decode targets that cannot go on without the frame.
+    pub fn needed(self) -> u32 {
+        even_bits(self.0 >> 1)
+    }
+
+    /// The decode targets that one may switch to with the frame.
+    pub fn switch(self) -> u32 {
+        even_bits(self.0 >> 1 & !self.0)
+    }
+
     fn read(reader: &mut BitReader<'_>, count: u8) -> Option<Self> {
         let mut bits = 0;
         for target in 0..count {
@@ -58,6 +73,16 @@ impl DecodeTargets {
         }
         Some(Self(bits))
     }
+}
+
+/// Every second bit, the lowest first, moved together.
+fn even_bits(bits: u64) -> u32 {
+    let mut bits = bits & 0x5555_5555_5555_5555;
+    bits = (bits | bits >> 1) & 0x3333_3333_3333_3333;
+    bits = (bits | bits >> 2) & 0x0f0f_0f0f_0f0f_0f0f;
+    bits = (bits | bits >> 4) & 0x00ff_00ff_00ff_00ff;
+    bits = (bits | bits >> 8) & 0x0000_ffff_0000_ffff;
+    (bits | bits >> 16) as u32
 }
 
 /// The frames that a frame refers to, as distances of frame numbers.
@@ -238,6 +263,8 @@ pub struct Structure {
     protected_by: [u8; MAX_DECODE_TARGETS],
     chains: u8,
     sizes: Option<[(u16, u16); MAX_SPATIAL_LAYERS]>,
+    /// The layers of each decode target, worked out once: spatial in the high half, temporal in the low one.
+    target_layers: [u8; MAX_DECODE_TARGETS],
 }
 
 /// A kind of frame.
@@ -251,6 +278,16 @@ struct Template {
 }
 
 impl Structure {
+    const EMPTY: Structure = Structure {
+        template_id_offset: 0,
+        decode_targets: 0,
+        templates: Vec::new(),
+        protected_by: [0; MAX_DECODE_TARGETS],
+        chains: 0,
+        sizes: None,
+        target_layers: [0; MAX_DECODE_TARGETS],
+    };
+
     /// How many decode targets there are, 1 to 32.
     pub fn decode_targets(&self) -> usize {
         usize::from(self.decode_targets)
@@ -258,6 +295,15 @@ impl Structure {
 
     /// The layers of a decode target: spatial and temporal id of the highest frames that are part of it.
     pub fn target_layer(&self, target: usize) -> (u8, u8) {
+        self.target_layers.get(target).map_or((0, 0), |packed| (packed >> 4, packed & 0x0f))
+    }
+
+    /// The same for all decode targets, packed: spatial in the high half, temporal in the low one.
+    pub(super) fn target_layers(&self) -> &[u8; MAX_DECODE_TARGETS] {
+        &self.target_layers
+    }
+
+    fn find_target_layer(&self, target: usize) -> (u8, u8) {
         let part = |t: &&Template| t.targets.get(target) != DecodeTargetIndication::NotPresent;
         let mut layer = (0, 0);
         for template in self.templates.iter().filter(part) {
@@ -317,7 +363,11 @@ impl Structure {
             }
         }
         let mut structure =
-            Self { template_id_offset, decode_targets, templates, protected_by, chains, sizes: None };
+            Self { template_id_offset, decode_targets, templates, protected_by, chains, ..Self::EMPTY };
+        for target in 0..structure.decode_targets() {
+            let (spatial, temporal) = structure.find_target_layer(target);
+            structure.target_layers[target] = spatial << 4 | temporal;
+        }
         if reader.bit()? {
             let mut sizes = [(0, 0); MAX_SPATIAL_LAYERS];
             for size in sizes.iter_mut().take(usize::from(structure.spatial_layers())) {

@@ -5,8 +5,9 @@ use super::dependency::{DependencyState, Structure};
 use super::h264::H264Packet;
 use super::h265::H265Packet;
 use super::header::RtpHeader;
+use super::targets::FrameTargets;
 use super::vp8::Vp8Descriptor;
-use super::vp9::Vp9Descriptor;
+use super::vp9::{Vp9Descriptor, Vp9Structure};
 use crate::media::Codec;
 
 /// What a packet tells of its frame. Frames are those of one spatial layer where there are several in a picture.
@@ -39,6 +40,8 @@ pub struct FrameInfo {
     /// One may begin to show this temporal layer with this frame, having shown the one below (VP8: Y, VP9: U; with a
     /// dependency descriptor: the frame is a switch for some decode target).
     pub switching_up: bool,
+    /// What the frame is to the sub-layers of its stream; `None` where that cannot be read, and for audio.
+    pub targets: Option<FrameTargets>,
     /// The descriptor to rewrite.
     pub vp8: Option<Vp8Descriptor>,
 }
@@ -50,6 +53,20 @@ pub struct FrameState {
     pub dependencies: DependencyState,
     /// H264, H265: the stream carries its parameter sets, so that none but the packets with them start key frames.
     parameter_sets: bool,
+    /// VP9: what the last scalability structure told.
+    vp9_structure: Option<Vp9Structure>,
+}
+
+impl FrameState {
+    /// The size of a spatial layer, where the stream has told it.
+    pub fn spatial_size(&self, spatial: u8) -> Option<(u16, u16)> {
+        let told = || {
+            let structure = self.vp9_structure.as_ref().filter(|s| spatial < s.spatial_layers)?;
+            structure.sizes?.get(usize::from(spatial)).copied()
+        };
+        let size = self.dependencies.structure().and_then(|s| s.size(spatial)).or_else(told)?;
+        (size.0 > 0 && size.1 > 0).then_some(size)
+    }
 }
 
 impl FrameInfo {
@@ -68,7 +85,7 @@ impl FrameInfo {
         let mut info = match codec {
             Codec::Opus => return Self::default(),
             Codec::Vp8 => read_vp8(payload),
-            Codec::Vp9 => read_vp9(payload),
+            Codec::Vp9 => read_vp9(payload, state),
             Codec::H264 => read_h264(payload, state),
             Codec::H265 => read_h265(payload, state),
             Codec::Av1 => read_av1(payload),
@@ -85,8 +102,13 @@ impl FrameInfo {
     /// starts no key frame either: that would have brought its structure.
     fn apply(&mut self, descriptor: &[u8], state: &mut DependencyState) {
         self.key_frame = false;
+        self.targets = None;
         let codec_size = self.size.take();
+        let gapless_ids = self.vp8.is_some();
         let Some(frame) = state.read(descriptor) else { return };
+        self.targets = state
+            .structure()
+            .map(|structure| FrameTargets::described(&frame, structure, state.active_targets(), gapless_ids));
         self.start_of_frame = frame.start_of_frame;
         self.end_of_frame = frame.end_of_frame;
         self.key_frame = frame.starts_key_frame();
@@ -108,13 +130,18 @@ fn read_vp8(payload: &[u8]) -> FrameInfo {
         size,
         temporal_id: descriptor.temporal_id,
         switching_up: descriptor.layer_sync,
+        targets: Some(FrameTargets::vp8(&descriptor, size.is_some())),
         vp8: Some(descriptor),
         ..FrameInfo::default()
     }
 }
 
-fn read_vp9(payload: &[u8]) -> FrameInfo {
+fn read_vp9(payload: &[u8], state: &mut FrameState) -> FrameInfo {
     let Some(descriptor) = Vp9Descriptor::parse(payload) else { return FrameInfo::default() };
+    if descriptor.structure.is_some() {
+        state.vp9_structure = descriptor.structure;
+    }
+    let spatial_layers = state.vp9_structure.map(|s| s.spatial_layers);
     FrameInfo {
         start_of_frame: descriptor.frame_start,
         end_of_frame: descriptor.frame_end,
@@ -123,6 +150,7 @@ fn read_vp9(payload: &[u8]) -> FrameInfo {
         spatial_id: descriptor.layer.map(|l| l.spatial_id),
         temporal_id: descriptor.layer.map(|l| l.temporal_id),
         switching_up: descriptor.layer.is_some_and(|l| l.switching_up),
+        targets: Some(FrameTargets::vp9(&descriptor, spatial_layers)),
         ..FrameInfo::default()
     }
 }
@@ -130,10 +158,12 @@ fn read_vp9(payload: &[u8]) -> FrameInfo {
 fn read_h264(payload: &[u8], state: &mut FrameState) -> FrameInfo {
     let packet = H264Packet::read(payload);
     state.parameter_sets |= packet.parameter_set;
+    let key_frame = packet.parameter_set || packet.idr_start && !state.parameter_sets;
     FrameInfo {
         start_of_frame: packet.picture_start,
-        key_frame: packet.parameter_set || packet.idr_start && !state.parameter_sets,
+        key_frame,
         size: packet.size,
+        targets: Some(FrameTargets::single(key_frame, false)),
         ..FrameInfo::default()
     }
 }
@@ -141,11 +171,14 @@ fn read_h264(payload: &[u8], state: &mut FrameState) -> FrameInfo {
 fn read_h265(payload: &[u8], state: &mut FrameState) -> FrameInfo {
     let packet = H265Packet::read(payload);
     state.parameter_sets |= packet.parameter_set;
+    let key_frame = packet.parameter_set || packet.irap_start && !state.parameter_sets;
     FrameInfo {
         start_of_frame: packet.picture_start,
-        key_frame: packet.parameter_set || packet.irap_start && !state.parameter_sets,
+        key_frame,
         size: packet.size,
         temporal_id: packet.temporal_id,
+        switching_up: packet.temporal_switch || packet.temporal_step,
+        targets: Some(FrameTargets::h265(&packet, key_frame)),
         ..FrameInfo::default()
     }
 }
@@ -158,6 +191,7 @@ fn read_av1(payload: &[u8]) -> FrameInfo {
         size: packet.size.filter(|_| packet.sequence_start),
         spatial_id: packet.layer.map(|(_, spatial)| spatial),
         temporal_id: packet.layer.map(|(temporal, _)| temporal),
+        targets: Some(FrameTargets::av1(packet.layer, packet.sequence_start)),
         ..FrameInfo::default()
     }
 }

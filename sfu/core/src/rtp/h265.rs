@@ -4,6 +4,11 @@ use super::bits::BitReader;
 
 /// The first and the last type of slices from which decoding can begin (ITU-T H.265 table 7-1).
 const NAL_IRAP: std::ops::RangeInclusive<u8> = 16..=23;
+/// Slices with which one may begin to show their temporal layer and those above, or their own only.
+const NAL_TSA_N: u8 = 2;
+const NAL_TSA_R: u8 = 3;
+const NAL_STSA_N: u8 = 4;
+const NAL_STSA_R: u8 = 5;
 /// The first type that is no slice.
 const NAL_VPS: u8 = 32;
 /// A sequence parameter set.
@@ -40,6 +45,11 @@ pub struct H265Packet {
     pub picture_start: bool,
     /// The temporal layer.
     pub temporal_id: Option<u8>,
+    /// From this picture on, nothing of its temporal layer and those above refers to anything of them from before it (TSA,
+    /// ITU-T H.265 section 7.4.2.2).
+    pub temporal_switch: bool,
+    /// The same of its own temporal layer alone (STSA).
+    pub temporal_step: bool,
     /// The size in the sequence parameter set.
     pub size: Option<(u16, u16)>,
 }
@@ -51,6 +61,8 @@ impl H265Packet {
         let mut packet = Self::default();
         for nal in nal_units(payload) {
             packet.temporal_id = packet.temporal_id.or(Some(nal.temporal_id));
+            packet.temporal_switch |= matches!(nal.kind, NAL_TSA_N | NAL_TSA_R);
+            packet.temporal_step |= matches!(nal.kind, NAL_STSA_N | NAL_STSA_R);
             if !nal.start {
                 continue;
             }

@@ -11,6 +11,7 @@ pub mod header;
 #[cfg(test)]
 pub(crate) mod mutation;
 pub mod sequence;
+pub mod targets;
 pub mod vp8;
 pub mod vp9;
 pub mod writer;
@@ -20,6 +21,7 @@ pub use extension::{AudioLevel, Extensions};
 pub use frame::{FrameInfo, FrameState};
 pub use header::{RtpHeader, is_rtcp};
 pub use sequence::{SeqExtender, TimestampExtender};
+pub use targets::FrameTargets;
 pub use vp8::{Vp8Descriptor, Vp8Rewrite};
 pub use vp9::Vp9Descriptor;
 pub use writer::HeaderWriter;

@@ -1,7 +1,7 @@
 //! One slot on the receiving side: puts frames together in order, asks for what is missing, and notes everything that
 //! a browser would stumble over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use veche_sfu_core::ids::{Mid, Ssrc};
@@ -79,6 +79,8 @@ pub struct SlotReceiver {
     last_timestamp: Option<i64>,
     /// Something was lost since the last frame: numbers may jump, and video needs a key frame.
     broken: bool,
+    /// Source, layer and number of the last frames that could be decoded.
+    decoded: VecDeque<(u32, u8, u32)>,
     asked_key_at: Option<Instant>,
     reported: (u64, u64),
 }
@@ -109,6 +111,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(60);
 const MAX_TRIES: u32 = 10;
 const MAX_GAP: u64 = 500;
 const MAX_FAULTS: usize = 20;
+/// Frames refer to none further back.
+const REMEMBERED: usize = 64;
 
 impl SlotReceiver {
     /// A slot that has received nothing.
@@ -137,6 +141,7 @@ impl SlotReceiver {
             picture: None,
             last_timestamp: None,
             broken: false,
+            decoded: VecDeque::new(),
             asked_key_at: None,
             reported: (0, 0),
         }
@@ -186,12 +191,18 @@ impl SlotReceiver {
             self.pending.clear();
             self.partial.clear();
             self.next = seq;
-            self.broken = true;
+            self.lose();
             return;
         }
         for missing in highest + 1..seq {
             self.missing.insert(missing, Missing { since: now, asked_at: None, tries: 0 });
         }
+    }
+
+    /// Something is lost for good: what follows needs a key picture.
+    fn lose(&mut self) {
+        self.broken = true;
+        self.decoded.clear();
     }
 
     fn deliver(&mut self, now: Instant) {
@@ -220,29 +231,66 @@ impl SlotReceiver {
         }
     }
 
+    /// Takes the packets of a picture, which has a frame for each of its spatial layers.
     fn finish(&mut self, now: Instant, packets: &[Pending]) {
         let first = &packets[0];
-        let Some(stamp) = first.stamp else { return self.fault("a payload is damaged") };
-        let whole = packets.len() == usize::from(stamp.count)
-            && packets.iter().enumerate().all(|(index, packet)| {
-                packet.stamp == Some(Stamp { index: index as u8, ..stamp }) && packet.codec == first.codec
-            });
-        if !whole {
-            if !self.broken {
-                self.fault(&format!("a frame is not whole: {} packets of {stamp:?}", packets.len()));
+        let mut top = None;
+        let mut rest = packets;
+        while let Some(stamp) = rest.first().map(|packet| packet.stamp) {
+            let Some(stamp) = stamp else { return self.fault("a payload is damaged") };
+            let frame = &rest[..rest.len().min(usize::from(stamp.count))];
+            let whole = frame.len() == usize::from(stamp.count)
+                && frame.iter().enumerate().all(|(index, packet)| {
+                    packet.stamp == Some(Stamp { index: index as u8, ..stamp })
+                        && packet.codec == first.codec
+                });
+            if !whole {
+                if !self.broken {
+                    self.fault(&format!("a frame is not whole: {} packets of {stamp:?}", frame.len()));
+                }
+                return;
             }
-            return;
+            if !self.decodable(&stamp) {
+                return;
+            }
+            top = Some(stamp);
+            rest = &rest[frame.len()..];
         }
-        if self.kind == MediaKind::Video && self.broken && !stamp.key {
-            return;
-        }
+        let Some(stamp) = top else { return };
         let timestamp = self.unwrap_timestamp(first.timestamp);
         self.check_timestamp(timestamp);
-        self.check_picture(first.picture, &stamp);
+        self.check_picture(first.picture, first.codec, &stamp);
         self.check_source(&stamp);
         self.broken = false;
         self.last_timestamp = Some(timestamp);
         self.frames.push(Frame { at: now, timestamp, stamp, codec: first.codec });
+    }
+
+    /// Whether everything came that a frame refers to. After a loss, that must begin with a key picture.
+    fn decodable(&mut self, stamp: &Stamp) -> bool {
+        if self.kind == MediaKind::Audio {
+            return true;
+        }
+        if stamp.key && stamp.spatial == 0 {
+            self.decoded.clear();
+        } else if self.broken && self.decoded.is_empty() {
+            return false;
+        }
+        let references = stamp.references.into_iter().filter(|distance| *distance > 0);
+        let missing = references
+            .map(|distance| (stamp.source, stamp.layer, stamp.frame.wrapping_sub(u32::from(distance))))
+            .find(|reference| !self.decoded.contains(reference));
+        if let Some((_, _, number)) = missing {
+            if !self.broken {
+                self.fault(&format!("frame {number} never came, to which {stamp:?} refers"));
+            }
+            return false;
+        }
+        if self.decoded.len() == REMEMBERED {
+            self.decoded.pop_front();
+        }
+        self.decoded.push_back((stamp.source, stamp.layer, stamp.frame));
+        true
     }
 
     fn unwrap_timestamp(&self, timestamp: u32) -> i64 {
@@ -260,12 +308,14 @@ impl SlotReceiver {
         }
     }
 
-    fn check_picture(&mut self, picture: Option<(u16, Option<u8>)>, stamp: &Stamp) {
+    fn check_picture(&mut self, picture: Option<(u16, Option<u8>)>, codec: Codec, stamp: &Stamp) {
         let last = std::mem::replace(&mut self.picture, picture);
         let (Some((last, last_tl0)), Some((now, tl0))) = (last, picture) else { return };
         let step = now.wrapping_sub(last) & 0x7fff;
         // A slot that changes codecs on the way has two counters.
-        if step != 1 && !self.broken {
+        // Those of VP9 keep their holes, since what a picture refers to is told by distances.
+        let holes = codec == Codec::Vp9 && (1..0x4000).contains(&step);
+        if step != 1 && !holes && !self.broken {
             self.fault(&format!("the picture id went from {last} to {now} ({stamp:?})"));
         }
         if let (Some(last), Some(now)) = (last_tl0, tl0)
@@ -289,9 +339,6 @@ impl SlotReceiver {
         }
         if same && stamp.frame <= last.frame {
             self.fault(&format!("frame {} came after {}", stamp.frame, last.frame));
-        }
-        if same && self.kind == MediaKind::Video && !stamp.key && stamp.frame != last.frame + 1 {
-            self.fault(&format!("frame {} does not follow {}", stamp.frame, last.frame));
         }
     }
 
@@ -334,7 +381,7 @@ impl SlotReceiver {
         {
             self.missing.remove(&seq);
             self.given_up += 1;
-            self.broken = true;
+            self.lose();
             self.partial.clear();
             self.next = self.next.max(seq + 1);
             self.deliver(now);

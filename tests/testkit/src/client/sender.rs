@@ -11,7 +11,7 @@ use veche_sfu_core::rtp::HeaderWriter;
 use veche_sfu_core::srtp::{OutboundSrtp, OutboundStream};
 
 use super::sdp::payload_types;
-use crate::media::{EncodedPacket, Encoder, LayerConfig, VOICE_INTERVAL, Voice};
+use crate::media::{EncodedPacket, Encoder, LayerConfig, TrackConfig, VOICE_INTERVAL, Voice};
 
 /// How many packets can be sent again.
 const HISTORY: usize = 600;
@@ -77,20 +77,25 @@ impl Sender {
     /// A stream of `source` that begins at `first`.
     pub(super) fn new(
         mid: Mid,
-        codec: Codec,
-        delay: Duration,
+        track: &TrackConfig,
         layer: (u8, LayerConfig),
         source: u32,
         first: Instant,
         rng: &mut StdRng,
     ) -> Self {
-        let (index, config) = layer;
+        let (codec, delay) = (track.codec, track.delay);
         Self {
             mid,
-            rid: config.rid,
+            rid: layer.1.rid,
             ssrc: Ssrc(rng.random_range(1..u32::MAX)),
             rtx_ssrc: Ssrc(rng.random_range(1..u32::MAX)),
-            encoder: Encoder::new(codec, source, index, config, rng.random::<u16>() & 0x7fff),
+            encoder: Encoder::new(
+                codec,
+                source,
+                layer,
+                track.scalability,
+                rng.random::<u16>() & 0x7fff,
+            ),
             active: true,
             voice: Voice::SILENT,
             voice_from: 0,

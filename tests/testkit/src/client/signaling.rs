@@ -115,7 +115,7 @@ pub(super) fn make_senders(
         let first = now + Duration::from_micros(rng.random_range(0..20_000));
         for (layer, layer_config) in track.layers.iter().enumerate() {
             let layer = (layer as u8, *layer_config);
-            senders.push(Sender::new(track_mid(index), track.codec, track.delay, layer, source, first, rng));
+            senders.push(Sender::new(track_mid(index), track, layer, source, first, rng));
         }
     }
     senders

@@ -2,6 +2,7 @@
 //! tells a receiver what it sees: whose frame, which one, taken when, and whether it is whole.
 
 mod payload;
+mod scalability;
 pub mod stamp;
 
 use std::time::Duration;
@@ -9,6 +10,8 @@ use std::time::Duration;
 use veche_sfu_core::media::{Codec, MediaKind, Source};
 
 use payload::{Bits, FrameHead};
+use scalability::FrameKind;
+pub use scalability::Scalability;
 pub use stamp::Stamp;
 
 /// A voice: an Opus-like packet every 20 ms.
@@ -51,6 +54,8 @@ pub struct TrackConfig {
     pub codec: Codec,
     /// Its streams; one without a rid, or several with. A voice has one, of which only the rid counts.
     pub layers: Vec<LayerConfig>,
+    /// The sub-layers of each of them.
+    pub scalability: Scalability,
     /// From the sample to the network.
     pub delay: Duration,
 }
@@ -84,6 +89,7 @@ impl TrackConfig {
             source: Source::Microphone,
             codec: Codec::Opus,
             layers: vec![layer],
+            scalability: Scalability::L1T1,
             delay: Duration::from_millis(20),
         }
     }
@@ -92,7 +98,18 @@ impl TrackConfig {
     pub fn camera(codec: Codec) -> Self {
         let layer =
             LayerConfig { size: (640, 360), rate: 30, packets: 2, packet_len: 1000, ..LayerConfig::SMALL };
-        Self { source: Source::Camera, codec, layers: vec![layer], delay: Duration::from_millis(40) }
+        let scalability = match codec {
+            Codec::Vp8 | Codec::Vp9 => Scalability::L1T2,
+            _ => Scalability::L1T1,
+        };
+        let delay = Duration::from_millis(40);
+        Self { source: Source::Camera, codec, layers: vec![layer], scalability, delay }
+    }
+
+    /// A camera with one stream of 1280x720 that has sub-layers.
+    pub fn scalable(codec: Codec, scalability: Scalability) -> Self {
+        let layer = LayerConfig { rid: None, size: (1280, 720), rate: 30, packets: 4, packet_len: 1000 };
+        Self { layers: vec![layer], scalability, ..Self::camera(codec) }
     }
 
     /// A camera with three streams of simulcast.
@@ -127,7 +144,14 @@ pub struct Encoder {
     source: u32,
     layer: u8,
     config: LayerConfig,
-    next_frame: u32,
+    scalability: Scalability,
+    /// How many spatial layers it makes now.
+    spatial: u8,
+    /// Dependency descriptors tell so once they must.
+    told_spatial: Option<u8>,
+    next_picture: u32,
+    /// Pictures since the last key picture.
+    position: u32,
     /// Picture ids start anywhere.
     first_picture: u16,
     tl0: u8,
@@ -139,13 +163,23 @@ pub struct Encoder {
 
 impl Encoder {
     /// An encoder whose frames say that they are of `source`.
-    pub fn new(codec: Codec, source: u32, layer: u8, config: LayerConfig, first_picture: u16) -> Self {
+    pub fn new(
+        codec: Codec,
+        source: u32,
+        layer: (u8, LayerConfig),
+        scalability: Scalability,
+        first_picture: u16,
+    ) -> Self {
         Self {
             codec,
             source,
-            layer,
-            config,
-            next_frame: 0,
+            layer: layer.0,
+            config: layer.1,
+            scalability,
+            spatial: scalability.spatial,
+            told_spatial: None,
+            next_picture: 0,
+            position: 0,
             first_picture,
             tl0: first_picture as u8,
             key_wanted: true,
@@ -163,51 +197,69 @@ impl Encoder {
         self.key_wanted = true;
     }
 
+    /// Makes only so many spatial layers from now on. More than before begin with a key frame; that there are less is
+    /// said nowhere but in dependency descriptors, and there only when it is `told`.
+    pub fn set_spatial(&mut self, layers: u8, told: bool) {
+        self.key_wanted |= layers > self.spatial;
+        self.spatial = layers.clamp(1, self.scalability.spatial);
+        self.told_spatial = told.then_some(self.spatial);
+    }
+
     /// Encodes a sample that was taken at this time of the world.
     pub fn encode(&mut self, captured: Duration) -> Vec<EncodedPacket> {
         let video = self.codec.kind() == MediaKind::Video;
         let key = video && std::mem::take(&mut self.key_wanted);
-        let number = self.next_frame;
-        self.next_frame += 1;
+        let picture = self.next_picture;
+        self.next_picture += 1;
         self.key_frames += u32::from(key);
-        let upper = !key && !number.is_multiple_of(2);
-        if !upper {
-            self.tl0 = self.tl0.wrapping_add(1);
+        self.position = if key { 0 } else { self.position + 1 };
+        let mut packets = Vec::new();
+        for spatial in 0..self.spatial {
+            let kind = self.scalability.frame(self.position, spatial, self.scalability.spatial - 1);
+            if spatial == 0 && kind.temporal == 0 {
+                self.tl0 = self.tl0.wrapping_add(1);
+            }
+            self.encode_frame(kind, picture, captured, &mut packets);
         }
-        let count = if key { self.config.packets * 3 } else { self.config.packets };
-        let head = FrameHead {
-            key,
-            picture: self.first_picture.wrapping_add(number as u16) & 0x7fff,
-            tl0: self.tl0,
-            temporal: u8::from(upper),
-            size: self.config.size,
-            frame: number as u16,
-        };
-        (0..count).map(|index| self.packet(&head, number, index, count, captured)).collect()
+        if let Some(last) = packets.last_mut() {
+            last.marker = video;
+        }
+        packets
     }
 
-    fn packet(
-        &self,
-        head: &FrameHead,
-        number: u32,
-        index: u8,
-        count: u8,
-        captured: Duration,
-    ) -> EncodedPacket {
-        let (first, last) = (index == 0, index + 1 == count);
-        let mut payload = head.write(self.codec, first, last);
+    fn encode_frame(&self, kind: FrameKind, picture: u32, captured: Duration, out: &mut Vec<EncodedPacket>) {
+        let number = picture * u32::from(self.scalability.spatial) + u32::from(kind.spatial);
+        let head = FrameHead {
+            scalability: self.scalability,
+            kind,
+            picture: self.first_picture.wrapping_add(picture as u16) & 0x7fff,
+            tl0: self.tl0,
+            size: self.config.size,
+            frame: number as u16,
+            active: self.told_spatial,
+        };
+        let halvings = self.scalability.spatial - 1 - kind.spatial;
+        let count = (self.config.packets >> halvings).max(1) * if kind.key { 3 } else { 1 };
+        let video = self.codec.kind() == MediaKind::Video;
         let stamp = Stamp {
             source: self.source,
             layer: self.layer,
-            key: head.key,
-            index,
-            count,
+            key: kind.key && video,
+            spatial: kind.spatial,
+            temporal: kind.temporal,
+            references: if video { kind.references } else { [0; 2] },
+            index: 0,
+            count: if video { count } else { 1 },
             frame: number,
             captured,
         };
-        let body = self.config.packet_len.saturating_sub(payload.len()).max(Stamp::LEN);
-        stamp.write(body, &mut payload);
-        let descriptor = (self.codec == Codec::Av1).then(|| Bits::descriptor(head, first, last));
-        EncodedPacket { payload, marker: last && self.codec != Codec::Opus, descriptor }
+        for index in 0..stamp.count {
+            let (first, last) = (index == 0, index + 1 == stamp.count);
+            let mut payload = head.write(self.codec, first, last);
+            let body = self.config.packet_len.saturating_sub(payload.len()).max(Stamp::LEN);
+            Stamp { index, ..stamp }.write(body, &mut payload);
+            let descriptor = (self.codec == Codec::Av1).then(|| Bits::descriptor(&head, first, last));
+            out.push(EncodedPacket { payload, marker: false, descriptor });
+        }
     }
 }

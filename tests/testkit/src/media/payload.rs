@@ -2,15 +2,20 @@
 
 use veche_sfu_core::media::Codec;
 
+use super::scalability::{FrameKind, Scalability};
+
 /// What the payloads of a frame say in their heads.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FrameHead {
-    pub(super) key: bool,
+    pub(super) scalability: Scalability,
+    pub(super) kind: FrameKind,
     pub(super) picture: u16,
     pub(super) tl0: u8,
-    pub(super) temporal: u8,
+    /// Of the highest spatial layer.
     pub(super) size: (u16, u16),
     pub(super) frame: u16,
+    /// The spatial layers that the encoder makes, when the descriptor shall tell.
+    pub(super) active: Option<u8>,
 }
 
 impl FrameHead {
@@ -28,10 +33,11 @@ impl FrameHead {
     /// RFC 7741 section 4.2 and the frame header of RFC 6386 section 9.1.
     fn vp8(&self, first: bool) -> Vec<u8> {
         let [high, low] = self.picture.to_be_bytes();
-        let layers = self.temporal << 6 | u8::from(self.temporal > 0) << 5;
+        let temporal = self.kind.temporal;
+        let layers = temporal << 6 | u8::from(self.kind.syncs()) << 5;
         let mut out =
             vec![0x80 | u8::from(first) << 4, 0xf0, 0x80 | high, low, self.tl0, layers | (self.tl0 & 0x1f)];
-        match (first, self.key) {
+        match (first, self.kind.key) {
             (true, true) => {
                 out.extend_from_slice(&[0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a]);
                 out.extend_from_slice(&self.size.0.to_le_bytes());
@@ -45,27 +51,32 @@ impl FrameHead {
 
     /// RFC 9628 section 4.2, non-flexible mode: I P L F B E V Z.
     fn vp9(&self, first: bool, last: bool) -> Vec<u8> {
-        let structure = first && self.key;
+        let FrameKind { spatial, temporal, key, inter_layer, for_higher, .. } = self.kind;
+        let structure = first && key && spatial == 0;
         let flags = 0xa0
-            | u8::from(!self.key) << 6
+            | u8::from(!key) << 6
             | u8::from(first) << 3
             | u8::from(last) << 2
-            | u8::from(structure) << 1;
+            | u8::from(structure) << 1
+            | u8::from(!for_higher);
         let [high, low] = self.picture.to_be_bytes();
-        let mut out =
-            vec![flags, 0x80 | high, low, self.temporal << 5 | u8::from(self.temporal > 0) << 4, self.tl0];
+        let layer = temporal << 5 | u8::from(temporal > 0) << 4 | spatial << 1 | u8::from(inter_layer);
+        let mut out = vec![flags, 0x80 | high, low, layer, self.tl0];
         if structure {
-            // One spatial layer, its size, no picture group.
-            out.push(0x10);
-            out.extend_from_slice(&self.size.0.to_be_bytes());
-            out.extend_from_slice(&self.size.1.to_be_bytes());
+            // The sizes, and no picture group.
+            out.push((self.scalability.spatial - 1) << 5 | 0x10);
+            for spatial in 0..self.scalability.spatial {
+                let (width, height) = self.scalability.size(self.size, spatial);
+                out.extend_from_slice(&width.to_be_bytes());
+                out.extend_from_slice(&height.to_be_bytes());
+            }
         }
         out
     }
 
     /// RFC 6184: parameter sets in one aggregation packet before each key frame's fragments.
     fn h264(&self, first: bool, last: bool) -> Vec<u8> {
-        if first && self.key {
+        if first && self.kind.key {
             let sps = sequence_parameter_set(self.size);
             let mut out = vec![24];
             for unit in [&sps[..], &[0x68, 0xce, 0x3c, 0x80]] {
@@ -76,7 +87,7 @@ impl FrameHead {
             out.extend_from_slice(&[0xff, 0xff, 6]);
             return out;
         }
-        let kind = if self.key { 5 } else { 1 };
+        let kind = if self.kind.key { 5 } else { 1 };
         if first && last {
             return vec![0x60 | kind, 0x88];
         }
@@ -87,7 +98,7 @@ impl FrameHead {
 
     /// The aggregation header of the AV1 RTP format: Z Y W W N.
     fn av1(&self, first: bool, last: bool) -> Vec<u8> {
-        let head = u8::from(!first) << 7 | u8::from(!last) << 6 | 1 << 4 | u8::from(first && self.key) << 3;
+        let head = u8::from(!first) << 7 | u8::from(!last) << 6 | 1 << 4 | u8::from(first && self.kind.key && self.kind.spatial == 0) << 3;
         vec![head, 0x30]
     }
 }
@@ -124,7 +135,7 @@ pub(super) struct Bits {
 }
 
 impl Bits {
-    fn put(&mut self, value: u32, count: u32) {
+    pub(super) fn put(&mut self, value: u32, count: u32) {
         for bit in (0..count).rev() {
             if self.used.is_multiple_of(8) {
                 self.bytes.push(0);
@@ -142,33 +153,27 @@ impl Bits {
         self.put(value + 1, len + 1);
     }
 
-    /// A dependency descriptor of one layer: a template for key frames, one for the others.
+    /// A dependency descriptor (RTP Payload Format For AV1, section A.8.3).
     pub(super) fn descriptor(head: &FrameHead, first: bool, last: bool) -> Vec<u8> {
         let mut bits = Bits::default();
         bits.put(u32::from(first), 1);
         bits.put(u32::from(last), 1);
-        bits.put(u32::from(!head.key), 6);
+        bits.put(u32::from(head.kind.template), 6);
         bits.put(u32::from(head.frame), 16);
-        if first && head.key {
-            // A structure, and nothing else that is optional.
-            bits.put(0b1_0000, 5);
-            // Template ids from 0 on, one decode target; a second template of the same layer, then the end.
-            bits.put(0, 6);
-            bits.put(0, 5);
-            bits.put(0, 2);
-            bits.put(3, 2);
-            // Both templates are a switch for the target.
-            bits.put(0b10_10, 4);
-            // The first refers to nothing, the second to the frame before.
-            bits.put(0, 1);
-            bits.put(1, 1);
-            bits.put(0, 4);
-            bits.put(0, 1);
-            // No chains, of 0 to 1; a size.
-            bits.put(0, 1);
-            bits.put(1, 1);
-            bits.put(u32::from(head.size.0) - 1, 16);
-            bits.put(u32::from(head.size.1) - 1, 16);
+        let structure = first && head.kind.key && head.kind.spatial == 0;
+        let active = head.active.filter(|_| first);
+        if structure || active.is_some() {
+            bits.put(u32::from(structure), 1);
+            bits.put(u32::from(active.is_some()), 1);
+            // Nothing differs from the template.
+            bits.put(0, 3);
+        }
+        if structure {
+            head.scalability.write_structure(head.size, &mut bits);
+        }
+        if let Some(active) = active {
+            let Scalability { spatial, temporal, .. } = head.scalability;
+            bits.put((1 << (active * temporal)) - 1, u32::from(spatial * temporal));
         }
         bits.bytes
     }
@@ -194,13 +199,17 @@ mod tests {
     fn every_codec_is_what_the_server_takes_it_for() {
         for codec in [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1] {
             let mut state = FrameState::default();
-            let key = FrameHead { key: true, picture: 9, tl0: 3, temporal: 0, size: (640, 360), frame: 9 };
+            let scalability = Scalability::L1T1;
+            let kind = scalability.frame(0, 0, 0);
+            let size = (640, 360);
+            let key = FrameHead { scalability, kind, picture: 9, tl0: 3, size, frame: 9, active: None };
             let start = info(codec, &key, &mut state, true, false);
             assert!(start.key_frame && start.start_of_frame, "{codec:?}: {start:?}");
             assert_eq!(start.size, Some((640, 360)), "{codec:?}");
             let rest = info(codec, &key, &mut state, false, true);
             assert!(!rest.key_frame || !rest.start_of_frame, "{codec:?}: {rest:?}");
-            let delta = FrameHead { key: false, picture: 10, frame: 10, ..key };
+            let kind = scalability.frame(1, 0, 0);
+            let delta = FrameHead { kind, picture: 10, frame: 10, ..key };
             for (first, last) in [(true, true), (true, false)] {
                 let next = info(codec, &delta, &mut state, first, last);
                 assert!(!next.key_frame && next.start_of_frame, "{codec:?}: {next:?}");

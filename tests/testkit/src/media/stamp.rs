@@ -11,6 +11,12 @@ pub struct Stamp {
     pub layer: u8,
     /// Of a key frame.
     pub key: bool,
+    /// The spatial layer.
+    pub spatial: u8,
+    /// The temporal layer.
+    pub temporal: u8,
+    /// How far back the frames are that it refers to, by their numbers; 0 for none.
+    pub references: [u8; 2],
     /// Which packet of its frame.
     pub index: u8,
     /// How many the frame has.
@@ -25,7 +31,7 @@ const MAGIC: [u8; 4] = *b"vech";
 
 impl Stamp {
     /// Bytes that it takes.
-    pub const LEN: usize = 32;
+    pub const LEN: usize = 36;
 
     /// Appends a body of `len` bytes, at least [`Stamp::LEN`], that ends with the stamp.
     pub fn write(&self, len: usize, out: &mut Vec<u8>) {
@@ -34,6 +40,8 @@ impl Stamp {
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&self.source.to_be_bytes());
         out.extend_from_slice(&[self.layer, u8::from(self.key), self.index, self.count]);
+        out.extend_from_slice(&[self.spatial, self.temporal]);
+        out.extend_from_slice(&self.references);
         out.extend_from_slice(&self.frame.to_be_bytes());
         out.extend_from_slice(&(self.captured.as_nanos() as u64).to_be_bytes());
         out.extend_from_slice(&(len as u32).to_be_bytes());
@@ -52,12 +60,16 @@ impl Stamp {
         }
         let (rest, captured) = rest.split_last_chunk::<8>()?;
         let (rest, frame) = rest.split_last_chunk::<4>()?;
+        let (rest, &[spatial, temporal, first, second]) = rest.split_last_chunk::<4>()?;
         let (rest, &[layer, key, index, count]) = rest.split_last_chunk::<4>()?;
         let (rest, source) = rest.split_last_chunk::<4>()?;
         rest.ends_with(&MAGIC).then(|| Self {
             source: u32::from_be_bytes(*source),
             layer,
             key: key != 0,
+            spatial,
+            temporal,
+            references: [first, second],
             index,
             count,
             frame: u32::from_be_bytes(*frame),
@@ -83,6 +95,9 @@ mod tests {
             source: 7,
             layer: 2,
             key: true,
+            spatial: 1,
+            temporal: 2,
+            references: [4, 1],
             index: 3,
             count: 9,
             frame: 70_000,

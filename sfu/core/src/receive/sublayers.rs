@@ -1,0 +1,136 @@
+//! What the sub-layers of one stream cost, over the last second: for each decode target the bits and frames that a slot
+//! gets which shows it.
+
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use crate::rtp::targets::FrameTargets;
+
+/// So many targets are measured; no browser's structure has more than nine.
+const TARGETS: usize = 16;
+
+/// Eight whole eighths of a second and the one that is being filled.
+const BUCKETS: u64 = 9;
+const EIGHTH: Duration = Duration::from_millis(125);
+
+/// A stream that is younger than this is measured as if it were so old: its first burst is no rate.
+const YOUNG: Duration = Duration::from_millis(250);
+
+/// What it takes to forward a stream up to one of its sub-layers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SubLayerView {
+    /// The spatial layer.
+    pub spatial: u8,
+    /// The temporal layer.
+    pub temporal: u8,
+    /// The size of its pictures, where the stream tells.
+    pub size: Option<(u16, u16)>,
+    /// Bits in a second, everything included that it needs.
+    pub bits: u64,
+    /// Pictures in a second.
+    pub frames: f32,
+    /// Whether packets of it arrive.
+    pub flowing: bool,
+}
+
+/// Measures the sub-layers of a stream.
+#[derive(Debug)]
+pub struct SubLayerRates {
+    epoch: Instant,
+    /// When the stream began, or went on after a pause.
+    since: Instant,
+    last: Option<Instant>,
+    buckets: Box<[Bucket; BUCKETS as usize]>,
+    /// The layer of each target, and when a frame of just this layer came last.
+    seen: [Option<((u8, u8), Instant)>; TARGETS],
+}
+
+/// What came in an eighth of a second, by target.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    number: u64,
+    bytes: [u32; TARGETS],
+    frames: [u16; TARGETS],
+}
+
+impl SubLayerRates {
+    /// Nothing came yet. No packet may come before `now`.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            epoch: now,
+            since: now,
+            last: None,
+            buckets: Box::new([Bucket::default(); BUCKETS as usize]),
+            seen: [None; TARGETS],
+        }
+    }
+
+    /// A packet of `bytes` came; `begins` when it is the first of its frame.
+    pub fn on_packet(&mut self, now: Instant, bytes: usize, begins: bool, frame: &FrameTargets) {
+        if self.last.is_none_or(|last| now.saturating_duration_since(last) >= EIGHTH * 8) {
+            self.since = now;
+        }
+        self.last = Some(now);
+        let number = eighth(self.epoch, now);
+        let bucket = &mut self.buckets[(number % BUCKETS) as usize];
+        if bucket.number != number {
+            *bucket = Bucket { number, ..Bucket::default() };
+        }
+        let mut present = frame.present & (1 << TARGETS) - 1;
+        while present != 0 {
+            let target = present.trailing_zeros() as usize;
+            present &= present - 1;
+            let layer = frame.layer(target as u8);
+            bucket.bytes[target] += bytes as u32;
+            bucket.frames[target] += u16::from(begins && layer.0 == frame.spatial);
+            if layer == (frame.spatial, frame.temporal) {
+                self.seen[target] = Some((layer, now));
+            }
+        }
+    }
+
+    /// The sub-layers that came lately, from the lowest to the highest: by size first, then by frame rate. `idle` is how
+    /// long one may be silent and still count as flowing; `size` tells the size of a spatial layer.
+    pub fn views(
+        &self,
+        now: Instant,
+        idle: Duration,
+        size: impl Fn(u8) -> Option<(u16, u16)>,
+    ) -> SmallVec<[SubLayerView; 9]> {
+        let number = eighth(self.epoch, now);
+        let oldest = self.epoch + EIGHTH * number.saturating_sub(BUCKETS - 1) as u32;
+        let seconds = now.saturating_duration_since(oldest.max(self.since)).max(YOUNG).as_secs_f32();
+        let recent = || self.buckets.iter().filter(|b| b.number + BUCKETS > number && b.number <= number);
+        let view = |(target, seen): (usize, &Option<((u8, u8), Instant)>)| {
+            let (layer, last) = (*seen)?;
+            let silent = now.saturating_duration_since(last);
+            (silent < FORGOTTEN).then(|| SubLayerView {
+                spatial: layer.0,
+                temporal: layer.1,
+                size: size(layer.0),
+                bits: (recent().map(|b| f64::from(b.bytes[target])).sum::<f64>() * 8.0 / f64::from(seconds))
+                    as u64,
+                frames: recent().map(|b| f32::from(b.frames[target])).sum::<f32>() / seconds,
+                flowing: silent < idle,
+            })
+        };
+        let mut views: SmallVec<[SubLayerView; 9]> = self.seen.iter().enumerate().filter_map(view).collect();
+        views.sort_by_key(|view| (view.spatial, view.temporal));
+        views
+    }
+
+    /// Whether the stream has more than one sub-layer.
+    pub fn has_layers(&self) -> bool {
+        self.seen.iter().flatten().count() > 1
+    }
+}
+
+/// A sub-layer that was silent for so long is no part of the stream any more.
+const FORGOTTEN: Duration = Duration::from_secs(5);
+
+/// Which eighth of a second since the epoch.
+fn eighth(epoch: Instant, now: Instant) -> u64 {
+    let elapsed = now.saturating_duration_since(epoch);
+    elapsed.as_secs() * 8 + u64::from(elapsed.subsec_nanos() / 125_000_000)
+}
