@@ -6,6 +6,7 @@ use crate::context::Now;
 use crate::drops::DropReason;
 use crate::forward::layer_choice::LayerView;
 use crate::forward::picture::PictureFields;
+use crate::forward::red::{self, Older};
 use crate::ids::{Rid, Ssrc};
 use crate::incoming::{Format, Incoming, StoredMeta};
 use crate::media::{ExtensionIds, MediaKind};
@@ -171,6 +172,14 @@ impl Layer {
             picture: meta.picture,
             nanos: self.clock.server_time(meta.header.timestamp)?,
         })
+    }
+
+    /// A packet of before as another can carry it along (RFC 2198).
+    pub fn older(&self, now: Instant, seq: u64) -> Option<Older<'_>> {
+        let (bytes, meta) = self.history.get(now, seq)?;
+        let payload = bytes.get(meta.payload.0 as usize..meta.payload.1 as usize)?;
+        let payload = if meta.format.red { red::primary(payload) } else { payload };
+        Some(Older { timestamp: meta.header.timestamp, payload })
     }
 
     fn take_arrival(

@@ -51,6 +51,8 @@ pub struct ForwardOutput {
     pub timestamp: u32,
     /// What to add to its picture counters.
     pub offsets: PictureIds,
+    /// How many sequence numbers after the first packet of its segment it comes.
+    pub ahead: u64,
     /// The slot shows this source from this packet on.
     pub switched: bool,
     /// The layer that it showed before, when `switched`.
@@ -269,7 +271,7 @@ impl Forwarder {
             self.last_timestamp = Some(timestamp);
             self.last_nanos = packet.nanos;
         }
-        Ok(ForwardOutput { seq, timestamp, offsets, switched: false, left: None })
+        Ok(ForwardOutput { seq, timestamp, offsets, ahead, switched: false, left: None })
     }
 }
 

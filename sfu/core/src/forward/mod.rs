@@ -4,4 +4,5 @@ pub mod forwarder;
 pub mod layer_choice;
 pub mod picture;
 pub mod red;
+pub mod redundancy;
 pub mod slot_clock;
