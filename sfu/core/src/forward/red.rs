@@ -151,12 +151,12 @@ mod tests {
         assert_eq!(primary(&[0xff; 64]), [0u8; 0]);
         let mut damaged = [0xff; 7];
         set_payload_type(&mut damaged, PayloadType(111));
-        assert_eq!(damaged, [0x80 | 111, 0xff, 0xff, 0xff, 0x80 | 111, 0xff, 0xff]);
+        assert_eq!(damaged, [0xef, 0xff, 0xff, 0xff, 0xef, 0xff, 0xff]);
     }
 
     /// The packets 20 ms and 40 ms before the one with timestamp 5,000.
     fn before(back: u64) -> Option<Older<'static>> {
-        let payload: &[u8] = if back == 1 { &[7, 7, 7] } else { &[8, 8] };
+        let payload: &[u8] = [&[7, 7, 7][..], &[8, 8]].get(back as usize - 1)?;
         Some(Older { timestamp: 5_000 - 960 * back as u32, payload })
     }
 

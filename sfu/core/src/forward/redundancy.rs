@@ -42,13 +42,9 @@ impl Redundancy {
 
 /// How many older packets this loss calls for when `current` are carried.
 fn redundancy_for(loss: f32, current: u8) -> u8 {
-    if loss > TWO_ABOVE || (current == 2 && loss >= TWO_BELOW) {
-        2
-    } else if loss > ONE_ABOVE || (current > 0 && loss >= ONE_BELOW) {
-        1
-    } else {
-        0
-    }
+    let one = loss > ONE_ABOVE || (current > 0 && loss >= ONE_BELOW);
+    let two = loss > TWO_ABOVE || (current > 1 && loss >= TWO_BELOW);
+    u8::from(one) + u8::from(two)
 }
 
 #[cfg(test)]

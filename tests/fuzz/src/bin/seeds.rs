@@ -107,7 +107,7 @@ fn rtp() -> Seeds {
         packet(96, 2, 7, &[(1, b"1"), (2, b"q"), (5, &[0, 9]), (8, descriptor), (9, &[0, 0, 1])], payload)
     };
     let audio = packet(111, 1, 6, &[(1, b"0"), (4, &[0x8a]), (6, &[1, 2, 3])], &[0x78, 1, 2, 3]);
-    let red = plain(&[0x80 | 111, 0x1e, 0, 2, 0x80 | 111, 0x0f, 0, 3, 111, 8, 8, 7, 7, 7, 9]);
+    let red = plain(&[0xef, 0x1e, 0, 2, 0xef, 0x0f, 0, 3, 111, 8, 8, 7, 7, 7, 9]);
     let mut padded = plain(VP8_DELTA);
     padded[0] |= 0x20;
     padded.extend([0, 0, 3]);

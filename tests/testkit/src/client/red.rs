@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let both = write(111, Some((960, &[7, 7])), &[9]);
-        assert_eq!(both, [0x80 | 111, 0x0f, 0, 2, 111, 7, 7, 9]);
+        assert_eq!(both, [0xef, 0x0f, 0, 2, 111, 7, 7, 9]);
         let older = Block { payload_type: 111, distance: 960, payload: &[7, 7] };
         let newest = Block { payload_type: 111, distance: 0, payload: &[9] };
         assert_eq!(read(&both), Some(vec![older, newest]));
