@@ -6,10 +6,12 @@ use crate::context::{Context, Now};
 use crate::drops::DropReason;
 use crate::forward::forwarder::{ForwardOutput, LayerRef, Sent};
 use crate::forward::picture::{PictureFields, PictureIds};
+use crate::forward::red;
 use crate::incoming::Incoming;
 use crate::media::MediaKind;
 use crate::participant::Participant;
 use crate::rtcp::{self, SenderInfo};
+use crate::slot::Slot;
 use crate::transport::pacer::Urgency;
 use crate::transport::{OutgoingRtp, PassedExtensions};
 use crate::uplink::send_all;
@@ -44,9 +46,14 @@ impl Participant {
         let mut descriptor = [0; MAX_DESCRIPTOR];
         let extensions =
             continue_descriptor(incoming.passed, &incoming.picture, output.offsets, &mut descriptor);
-        let payload = if output.padding { &[] } else { incoming.payload_for(format.strip_red) };
+        let red = format.red.filter(|_| self.redundancy.older() > 0 && carries_red(incoming, &output));
+        let payload = match red {
+            _ if output.padding => &[],
+            Some(_) => incoming.payload,
+            None => incoming.primary(),
+        };
         let packet = OutgoingRtp {
-            payload_type: format.payload_type,
+            payload_type: red.unwrap_or(format.payload_type),
             marker: output.marker,
             seq: output.seq,
             timestamp: output.timestamp,
@@ -60,14 +67,25 @@ impl Participant {
             MediaKind::Audio => Urgency::Sound,
             MediaKind::Video => Urgency::Picture,
         };
-        let written = transport
-            .send_rtp(now, urgency, &packet, |copy| output.offsets.apply(&incoming.picture, copy))?;
+        let written = transport.send_rtp(now, urgency, &packet, |copy| match red {
+            Some(_) => red::set_payload_type(copy, format.payload_type),
+            None => output.offsets.apply(&incoming.picture, copy),
+        })?;
         slot.sent_at = Some(now.instant);
         slot.sent_packets = slot.sent_packets.wrapping_add(1);
         slot.sent_octets = slot.sent_octets.wrapping_add(payload.len() as u32);
         self.counters.packets_sent += 1;
         self.counters.bytes_sent += written as u64;
         Ok(output)
+    }
+
+    /// How many older packets a packet of sound shall carry to a slot: none where the subscriber does not know RED.
+    pub fn redundancy_in(&self, slot: u32) -> u8 {
+        match self.redundancy.older() {
+            0 => 0,
+            older if self.slots.get(slot as usize).is_some_and(Slot::takes_red) => older,
+            _ => 0,
+        }
     }
 
     /// Where a packet of a slot came from, when it may be sent again now.
@@ -104,7 +122,8 @@ impl Participant {
             ssrc: slot.rtx_ssrc,
             extensions: continue_descriptor(stored.passed, &stored.picture, sent.offsets, &mut descriptor),
             prefix: &seq.to_be_bytes(),
-            payload: if sent.padding { &[] } else { stored.payload_for(format.strip_red) },
+            // Repairs are of Opus, not of RED.
+            payload: if sent.padding { &[] } else { stored.primary() },
             padding: 0,
         };
         let budget = self.repair_budget.checked_sub(packet.payload.len()).ok_or(DropReason::RepairLimit)?;
@@ -174,6 +193,13 @@ impl Participant {
         }
         send_all(transport, ctx.rtcp);
     }
+}
+
+/// Whether a packet comes in RED and all that it carries along belongs to its segment: the older packets of a segment's
+/// first would stand where the slot had another voice.
+fn carries_red(incoming: &Incoming<'_>, output: &ForwardOutput) -> bool {
+    let reach = || red::older_blocks(incoming.payload).max(red::MAX_OLDER) as u64;
+    incoming.format.red && output.ahead >= reach()
 }
 
 /// Continues the frame number in a copy of the dependency descriptor.

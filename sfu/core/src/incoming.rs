@@ -59,9 +59,9 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    /// The payload as a subscriber gets it: without RED where it is not known.
-    pub fn payload_for(&self, strip_red: bool) -> &'a [u8] {
-        if strip_red { red::primary(self.payload) } else { self.payload }
+    /// The payload without RED.
+    pub fn primary(&self) -> &'a [u8] {
+        if self.format.red { red::primary(self.payload) } else { self.payload }
     }
 }
 

@@ -8,6 +8,7 @@ use crate::allocation::Level;
 use crate::context::Now;
 use crate::drops::DropReason;
 use crate::forward::picture::PictureFields;
+use crate::forward::red::{self, Older};
 use crate::ids::{Rid, Ssrc};
 use crate::incoming::{Format, Incoming, StoredMeta};
 use crate::media::{ExtensionIds, MediaKind};
@@ -201,6 +202,14 @@ impl Layer {
         if let Some(rates) = &mut self.sublayers {
             rates.on_packet(now, bytes, frame.start_of_frame, targets);
         }
+    }
+
+    /// A packet of before as another can carry it along (RFC 2198).
+    pub fn older(&self, now: Instant, seq: u64) -> Option<Older<'_>> {
+        let (bytes, meta) = self.history.get(now, seq)?;
+        let payload = bytes.get(meta.payload.0 as usize..meta.payload.1 as usize)?;
+        let payload = if meta.format.red { red::primary(payload) } else { payload };
+        Some(Older { timestamp: meta.header.timestamp, payload })
     }
 
     fn take_arrival(

@@ -9,6 +9,7 @@ use slab::Slab;
 
 use crate::control::{ConnectionState, ParticipantStats, SectionLabels, Subscription};
 use crate::drops::DropCounts;
+use crate::forward::redundancy::Redundancy;
 use crate::ids::{Mid, ParticipantId, Ssrc, TrackId};
 use crate::media::{ExtensionIds, MediaKind, Source};
 use crate::quality::SteadyQuality;
@@ -88,6 +89,8 @@ pub struct Participant {
     pub rtt: RttEstimator,
     /// The share of packets lost to them, as they report.
     pub loss_down: f32,
+    /// How much redundancy their sound needs.
+    pub redundancy: Redundancy,
     /// The share of packets lost from them, as our reports say.
     pub loss_up: f32,
     /// What the room was told of their connection.
@@ -165,6 +168,7 @@ impl Participant {
             feedback: TransportFeedbackBuilder::new(feedback_ssrc, Ssrc(0)),
             rtt: RttEstimator::default(),
             loss_down: 0.0,
+            redundancy: Redundancy::default(),
             loss_up: 0.0,
             quality: SteadyQuality::default(),
             told_state: None,

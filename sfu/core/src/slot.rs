@@ -63,8 +63,8 @@ pub struct OutgoingFormat {
     pub payload_type: PayloadType,
     /// The payload type of its repairs.
     pub rtx: Option<PayloadType>,
-    /// RED is taken off: the subscriber does not know it.
-    pub strip_red: bool,
+    /// The payload type of RED around it, if the subscriber knows that.
+    pub red: Option<PayloadType>,
 }
 
 impl Slot {
@@ -105,8 +105,9 @@ impl Slot {
         self.cached = None;
     }
 
-    /// How the subscriber gets this format; `None` when it cannot decode it.
+    /// How the subscriber gets this format, in RED or not; `None` when it cannot decode it.
     pub fn outgoing_format(&mut self, format: Format) -> Option<OutgoingFormat> {
+        let format = Format { red: false, ..format };
         if let Some((cached, outgoing)) = self.cached
             && cached == format
         {
@@ -127,12 +128,12 @@ impl Slot {
             c.codec == format.codec && format.profile.compatible(c.profile)
         };
         let codec = self.codecs.iter().find(matching)?;
-        let red = codec.red.filter(|_| format.red);
-        Some(OutgoingFormat {
-            payload_type: red.unwrap_or(codec.payload_type),
-            rtx: codec.rtx,
-            strip_red: format.red && red.is_none(),
-        })
+        Some(OutgoingFormat { payload_type: codec.payload_type, rtx: codec.rtx, red: codec.red })
+    }
+
+    /// Whether the subscriber knows RED.
+    pub fn takes_red(&self) -> bool {
+        self.codecs.iter().any(|codec| codec.red.is_some())
     }
 
     /// Whether the slot should send now.

@@ -1,6 +1,8 @@
 //! RTP: the header, its extensions, and what a codec's descriptor tells; packet by packet, since dependency
 //! descriptors and parameter sets are remembered.
 
+use veche_sfu_core::forward::red::{self, Older, RedPayloads};
+use veche_sfu_core::ids::PayloadType;
 use veche_sfu_core::media::{Codec, Extension, ExtensionIds};
 use veche_sfu_core::rtp::extension::{Extensions, elements};
 use veche_sfu_core::rtp::frame::{FrameInfo, FrameState};
@@ -42,10 +44,30 @@ fn read(codec: Codec, packet: &[u8], ids: &ExtensionIds, state: &mut FrameState)
         h265::nal_units(payload).count();
         h265::sequence_size(payload);
     }
+    if codec == Codec::Opus {
+        redundant(payload);
+    }
     if let Some(descriptor) = info.vp8 {
         rewrite(descriptor, payload);
     }
     write_again(&header, packet);
+}
+
+/// Any payload may claim to be RED (RFC 2198): its newest block is its end, whatever the payload type of its blocks; and
+/// what it is carried along in is RED again.
+fn redundant(payload: &[u8]) {
+    let newest = red::primary(payload);
+    assert!(payload.ends_with(newest));
+    let mut copy = payload.to_vec();
+    red::set_payload_type(&mut copy, PayloadType(96));
+    assert_eq!(red::primary(&copy), newest);
+    assert_eq!(red::older_blocks(&copy), red::older_blocks(payload));
+    let mut payloads = RedPayloads::default();
+    let older = Older { timestamp: 0, payload: newest };
+    if let Some(carrier) = payloads.get(2, 960, payload, |_| Some(older)) {
+        assert_eq!(red::primary(carrier), payload);
+        assert!((1..=2).contains(&red::older_blocks(carrier)) && carrier.len() <= 1_200);
+    }
 }
 
 /// What is written into a VP8 descriptor can be read out of it, and the rest of the payload stays as it was.

@@ -268,7 +268,14 @@ mod tests {
     use super::*;
 
     fn observed(usage: Usage, delivered: f64) -> Observed {
-        Observed { usage, delivered: Some(delivered), sent: Some(delivered), queuing: 0, limited: false, wanted: 9e9 }
+        Observed {
+            usage,
+            delivered: Some(delivered),
+            sent: Some(delivered),
+            queuing: 0,
+            limited: false,
+            wanted: 9e9,
+        }
     }
 
     fn run(control: &mut RateControl, from: Micros, seconds: i64) -> f64 {

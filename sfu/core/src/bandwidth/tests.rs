@@ -154,7 +154,8 @@ impl Flow {
     fn report(&mut self, now: Micros, heard: bool) {
         let mut received = 0.0;
         let come = self.travelling.extract_if(.., |p| p.0 <= now);
-        let mut come: Vec<_> = come.inspect(|p| received += f64::from(p.2) * 8.0).map(|p| (p.1, p.0 / 250)).collect();
+        let mut come: Vec<_> =
+            come.inspect(|p| received += f64::from(p.2) * 8.0).map(|p| (p.1, p.0 / 250)).collect();
         self.received += received;
         let Some(&(first, _)) = come.first() else { return };
         // Late ones come below the base.

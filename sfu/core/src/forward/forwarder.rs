@@ -68,6 +68,8 @@ pub struct ForwardOutput {
     pub padding: bool,
     /// What to add to its picture counters.
     pub offsets: PictureIds,
+    /// How many sequence numbers after the first packet of its segment it comes.
+    pub ahead: u64,
     /// The slot shows this source from this packet on.
     pub switched: bool,
     /// The layer that it showed before, when `switched`.
@@ -328,6 +330,7 @@ impl Forwarder {
         let segment = self.segments.last().expect("a slot that shows something has a segment");
         let timestamp = packet.timestamp.wrapping_add(segment.timestamp_offset);
         let offsets = segment.offsets.without_pictures(number.given.pictures);
+        let ahead = packet.seq.saturating_sub(segment.first_in);
         if selected.forward {
             self.picture.advance(packet.picture, &offsets);
         }
@@ -341,6 +344,7 @@ impl Forwarder {
             marker: number.given.marker,
             padding: number.given.padding,
             offsets,
+            ahead,
             switched: false,
             left: None,
         })
@@ -355,11 +359,8 @@ impl Forwarder {
             let forward = self.sublayers.decide_unread(packet.timestamp);
             return Selected { forward, marker: packet.marker, drops_id: false };
         };
-        let place = Place {
-            timestamp: packet.timestamp,
-            end_of_frame: packet.end_of_frame,
-            marker: packet.marker,
-        };
+        let place =
+            Place { timestamp: packet.timestamp, end_of_frame: packet.end_of_frame, marker: packet.marker };
         let decision = self.sublayers.decide(&place, frame, packet.discard);
         Selected {
             forward: decision.forward,

@@ -3,6 +3,7 @@
 pub mod forwarder;
 pub mod picture;
 pub mod red;
+pub mod redundancy;
 pub mod renumbering;
 pub mod slot_clock;
 pub mod sublayers;

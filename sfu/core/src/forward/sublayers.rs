@@ -284,7 +284,9 @@ impl Sublayers {
         }
         let best = self.choose(self.complete | reachable, frame);
         let layer = best.map_or((0, 0), |target| frame.layer(target));
-        if begins || best.is_some_and(|t| reachable >> t & 1 == 1) && (layer.0 == self.layer.0 || !self.picture.closed)
+        if begins
+            || best.is_some_and(|t| reachable >> t & 1 == 1)
+                && (layer.0 == self.layer.0 || !self.picture.closed)
         {
             if best != self.target {
                 self.before = self.target;

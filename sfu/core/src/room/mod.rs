@@ -29,10 +29,11 @@ use crate::demux::Place;
 use crate::drops::DropReason;
 use crate::dtls::Certificate;
 use crate::forward::forwarder::LayerRef;
+use crate::forward::red::RedPayloads;
 use crate::ids::{ParticipantId, RoomId, TrackId};
-use crate::incoming::Incoming;
+use crate::incoming::{Format, Incoming};
 use crate::layer::{Layer, SlotRef};
-use crate::media::Source;
+use crate::media::{Codec, Source};
 use crate::participant::Participant;
 use crate::path::Path;
 use crate::rtp::is_rtcp;
@@ -93,6 +94,8 @@ pub struct Room {
     pace_at: Option<Instant>,
     /// Reused by the sharing of bandwidth.
     given: Vec<Option<usize>>,
+    /// Reused by the fan-out.
+    red: RedPayloads,
     /// Reused by the assignment.
     ranked: subscription::Ranking,
 }
@@ -132,6 +135,7 @@ impl Room {
             pacing: Vec::new(),
             pace_at: None,
             given: Vec::new(),
+            red: RedPayloads::default(),
             ranked: subscription::Ranking::default(),
         }
     }
@@ -291,9 +295,12 @@ impl Room {
         let subscribers = std::mem::take(&mut layer.subscribers);
         let mut switched: SmallVec<[Switched; 4]> = SmallVec::new();
         let mut undecodable = false;
+        let mut red = std::mem::take(&mut self.red);
+        red.clear();
         for &slot in &subscribers {
+            let redundant = self.make_redundant(ctx.now.instant, slot, from, incoming, &mut red);
             let subscriber = &mut self.participants[slot.participant as usize];
-            match subscriber.forward(&ctx.now, slot.slot, from, incoming) {
+            match subscriber.forward(&ctx.now, slot.slot, from, redundant.as_ref().unwrap_or(incoming)) {
                 Ok(output) => {
                     if output.switched {
                         switched.push(Switched { slot, timestamp: output.timestamp, left: output.left });
@@ -313,6 +320,7 @@ impl Room {
                 }
             }
         }
+        self.red = red;
         if undecodable {
             self.on_no_common_codec(ctx, from, &subscribers, incoming.format);
         }
@@ -322,6 +330,33 @@ impl Room {
         for switch in switched {
             self.on_switched(ctx, switch, from);
         }
+    }
+
+    /// The packet in RED, when it is sound that comes without and the slot's subscriber needs it. Who has lost what a
+    /// repair or an overtaken packet brings late has no use for still older ones, so those stay as they are.
+    fn make_redundant<'a>(
+        &self,
+        now: Instant,
+        slot: SlotRef,
+        from: LayerRef,
+        incoming: &Incoming<'a>,
+        red: &'a mut RedPayloads,
+    ) -> Option<Incoming<'a>> {
+        if incoming.format.codec != Codec::Opus || incoming.format.red {
+            return None;
+        }
+        let older = self.participants.get(slot.participant as usize)?.redundancy_in(slot.slot);
+        if older == 0 {
+            return None;
+        }
+        let publisher = self.participants.get(from.participant as usize)?;
+        let layer = publisher.tracks.get(from.track as usize)?.layers.get(from.layer as usize)?;
+        if layer.history.highest() != Some(incoming.seq) {
+            return None;
+        }
+        let find = |back| layer.older(now, incoming.seq.checked_sub(back)?);
+        let payload = red.get(older, incoming.header.timestamp, incoming.payload, find)?;
+        Some(Incoming { payload, format: Format { red: true, ..incoming.format }, ..*incoming })
     }
 
     fn handle_dtls(&mut self, ctx: &mut Context<'_>, index: u32, datagram: &[u8]) -> Result<(), DropReason> {

@@ -95,6 +95,7 @@ impl Room {
         if participant.reports_at <= now {
             participant.reports_at = now + REPORT_INTERVAL;
             participant.renew_repair_budget();
+            participant.redundancy.on_loss(participant.loss_down);
             participant.release_idle(now);
             participant.send_receiver_reports(ctx);
             participant.send_sender_reports(ctx);

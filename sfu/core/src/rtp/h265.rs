@@ -214,6 +214,8 @@ mod tests {
             picture_start: true,
             temporal_id: Some(0),
             size: Some((322, 182)),
+            temporal_step: false,
+            temporal_switch: false,
         };
         assert_eq!(H265Packet::read(&aggregate(&[VPS, SPS, PPS])), sets);
         assert_eq!(H265Packet::read(&hex(VPS)), H265Packet { size: None, ..sets });

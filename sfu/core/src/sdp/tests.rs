@@ -173,6 +173,11 @@ fn a_browsers_simulcast_is_answered_by_rid() {
     );
     assert!(published(&chromium, 1).codecs.iter().all(|c| c.rtx.is_some() && c.pli && c.transport_cc));
     assert!(published(&chromium, 0).codecs[0].red.is_some());
+    for index in [2, 3] {
+        assert!(slot(&chromium, index).codecs[0].red.is_some(), "RED in slots");
+        let lines = answered(&chromium, index);
+        assert!(lines.contains(&"a=rtpmap:63 red/48000/2") && lines.contains(&"a=fmtp:63 111/111"));
+    }
     assert_eq!(chromium.extensions.id(Extension::DependencyDescriptor), Some(12));
     let firefox = answer(&mut negotiator(1), FIREFOX[0]);
     assert_eq!(firefox.extensions.id(Extension::DependencyDescriptor), Some(8));

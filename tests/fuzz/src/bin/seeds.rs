@@ -107,11 +107,12 @@ fn rtp() -> Seeds {
         packet(96, 2, 7, &[(1, b"1"), (2, b"q"), (5, &[0, 9]), (8, descriptor), (9, &[0, 0, 1])], payload)
     };
     let audio = packet(111, 1, 6, &[(1, b"0"), (4, &[0x8a]), (6, &[1, 2, 3])], &[0x78, 1, 2, 3]);
+    let red = plain(&[0xef, 0x1e, 0, 2, 0xef, 0x0f, 0, 3, 111, 8, 8, 7, 7, 7, 9]);
     let mut padded = plain(VP8_DELTA);
     padded[0] |= 0x20;
     padded.extend([0, 0, 3]);
     vec![
-        seed("rtp/opus", sequence(&[(0, &audio)])),
+        seed("rtp/opus", sequence(&[(0, &audio), (0, &red)])),
         seed("rtp/vp8", sequence(&[(1, &plain(VP8_KEY)), (1, &plain(VP8_DELTA)), (1, &padded)])),
         seed("rtp/vp9", sequence(&[(2, &plain(VP9_KEY)), (2, &plain(VP9_DELTA))])),
         seed("rtp/h264", sequence(&[(3, &plain(H264_SETS)), (3, &plain(H264_FU)), (3, &plain(H264_SINGLE))])),

@@ -3,6 +3,7 @@
 
 mod feedback;
 mod receiver;
+mod red;
 mod sdp;
 mod sender;
 mod signaling;
@@ -46,10 +47,24 @@ pub struct ClientConfig {
     pub pairs: usize,
     /// The video codecs that its slots take.
     pub decodes: Vec<Codec>,
+    /// What it makes of RED (RFC 2198).
+    pub red: RedUse,
     /// Offer SCTP too.
     pub data: bool,
     /// Offer a fingerprint that is not the certificate's.
     pub wrong_fingerprint: bool,
+}
+
+/// What a client makes of RED.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RedUse {
+    /// It does not know it, as Firefox.
+    Unknown,
+    /// It takes it in its slots.
+    #[default]
+    Taken,
+    /// It sends its voice in it too, as Chromium.
+    Sent,
 }
 
 impl Default for ClientConfig {
@@ -60,6 +75,7 @@ impl Default for ClientConfig {
             video_slots: 3,
             pairs: 0,
             decodes: vec![Codec::Vp8],
+            red: RedUse::default(),
             data: true,
             wrong_fingerprint: false,
         }

@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use veche_sfu_core::ids::{Mid, Ssrc};
+use veche_sfu_core::ids::{Mid, PayloadType, Ssrc};
 use veche_sfu_core::media::{Codec, MediaKind};
 use veche_sfu_core::rtp::RtpHeader;
 use veche_sfu_core::rtp::vp8::Vp8Descriptor;
 use veche_sfu_core::rtp::vp9::Vp9Descriptor;
 
-use super::sdp::payload_types;
+use super::red;
+use super::sdp::{RED, payload_types};
 use crate::media::Stamp;
 
 /// A frame of video or a packet of audio that could be played.
@@ -60,6 +61,12 @@ pub struct SlotReceiver {
     pub useless_repairs: u64,
     /// Media packets that came twice, or after they were given up.
     pub duplicates: u64,
+    /// Packets that came in RED.
+    pub red: u64,
+    /// Packets that were lost, and carried along by later ones.
+    pub restored: u64,
+    /// Bytes of payload that came, repairs not counted.
+    pub octets: u64,
     /// Packets that never came.
     pub given_up: u64,
     /// Sequence numbers that were asked for again.
@@ -128,6 +135,9 @@ impl SlotReceiver {
             repaired: 0,
             useless_repairs: 0,
             duplicates: 0,
+            red: 0,
+            restored: 0,
+            octets: 0,
             given_up: 0,
             nacked: 0,
             last_nack: None,
@@ -149,6 +159,46 @@ impl SlotReceiver {
 
     /// Takes a decrypted packet, or what a repair contains.
     pub(super) fn handle_packet(&mut self, now: Instant, header: &RtpHeader, payload: &[u8], repair: bool) {
+        self.octets += if repair { 0 } else { payload.len() as u64 };
+        if header.payload_type.0 == RED {
+            return self.handle_red(now, header, payload, repair);
+        }
+        self.take_packet(now, header, payload, repair);
+    }
+
+    /// The newest block is the packet; older ones stand in for those that were lost.
+    fn handle_red(&mut self, now: Instant, header: &RtpHeader, payload: &[u8], repair: bool) {
+        let blocks = red::read(payload);
+        let opus = payload_types(Codec::Opus).0;
+        let Some((newest, older)) = blocks.as_ref().and_then(|b| b.split_last()) else {
+            return self.fault("RED that does not parse");
+        };
+        if repair || blocks.iter().flatten().any(|block| block.payload_type != opus) {
+            return self.fault("RED in a repair, or around something else than Opus");
+        }
+        self.red += 1;
+        let plain = RtpHeader { payload_type: PayloadType(opus), ..*header };
+        self.take_packet(now, &plain, newest.payload, false);
+        let Some(stamp) = Stamp::read(newest.payload) else { return };
+        for block in older {
+            let before =
+                Stamp::read(block.payload).filter(|s| (s.source, s.layer) == (stamp.source, stamp.layer));
+            let Some(back) = before.and_then(|before| stamp.frame.checked_sub(before.frame)) else {
+                self.fault("an older block is damaged, or of somebody else");
+                continue;
+            };
+            let seq = self.extend(header.seq) - u64::from(back);
+            if self.missing.remove(&seq).is_some() {
+                self.restored += 1;
+                let timestamp = header.timestamp.wrapping_sub(block.distance);
+                let pending = read(&RtpHeader { timestamp, ..plain }, block.payload);
+                self.pending.extend(pending.map(|pending| (seq, pending)));
+                self.deliver(now);
+            }
+        }
+    }
+
+    fn take_packet(&mut self, now: Instant, header: &RtpHeader, payload: &[u8], repair: bool) {
         let seq = self.extend(header.seq);
         self.packets += u64::from(!repair);
         if self.highest.is_some() && (seq < self.next || self.pending.contains_key(&seq)) {
@@ -241,8 +291,7 @@ impl SlotReceiver {
             let frame = &rest[..rest.len().min(usize::from(stamp.count))];
             let whole = frame.len() == usize::from(stamp.count)
                 && frame.iter().enumerate().all(|(index, packet)| {
-                    packet.stamp == Some(Stamp { index: index as u8, ..stamp })
-                        && packet.codec == first.codec
+                    packet.stamp == Some(Stamp { index: index as u8, ..stamp }) && packet.codec == first.codec
                 });
             if !whole {
                 if !self.broken {
@@ -391,7 +440,7 @@ impl SlotReceiver {
     /// The share lost since the last report in 1/256, lost in all, and the highest number.
     pub(super) fn report(&mut self) -> Option<(u8, i32, u32)> {
         let highest = self.highest?;
-        let lost = self.given_up + self.repaired + self.missing.len() as u64;
+        let lost = self.given_up + self.repaired + self.restored + self.missing.len() as u64;
         let (expected_before, lost_before) = std::mem::replace(&mut self.reported, (highest, lost));
         let expected = if expected_before == 0 { self.packets } else { highest - expected_before };
         let lost_now = lost.saturating_sub(lost_before);

@@ -13,6 +13,8 @@ use veche_sfu_core::ids::{Mid, Ssrc};
 use veche_sfu_core::media::{Codec, Extension, ExtensionIds, MediaKind};
 use veche_sfu_core::sdp::{Fingerprint, IceCredentials};
 
+use super::RedUse;
+
 /// One codec with the payload types that the client gives it.
 pub(super) fn payload_types(codec: Codec) -> (u8, u8) {
     match codec {
@@ -24,6 +26,9 @@ pub(super) fn payload_types(codec: Codec) -> (u8, u8) {
         Codec::H265 => (116, 117),
     }
 }
+
+/// The payload type of RED around Opus.
+pub(super) const RED: u8 = 63;
 
 /// The ids that the client gives to header extensions.
 pub(super) fn extension_ids() -> ExtensionIds {
@@ -81,7 +86,12 @@ pub(super) struct OfferTransport<'a> {
 }
 
 /// Writes an offer. Slots take the codecs in `decodes`.
-pub(super) fn write_offer(transport: &OfferTransport<'_>, sections: &[Section], decodes: &[Codec]) -> String {
+pub(super) fn write_offer(
+    transport: &OfferTransport<'_>,
+    sections: &[Section],
+    decodes: &[Codec],
+    red: RedUse,
+) -> String {
     let mids: String = sections.iter().map(|s| format!(" {}", s.mid())).collect();
     let (session, version) = (transport.session, transport.version);
     let mut out = format!(
@@ -90,12 +100,14 @@ pub(super) fn write_offer(transport: &OfferTransport<'_>, sections: &[Section], 
     );
     for section in sections {
         match section {
-            Section::Publish { codec, .. } => media(&mut out, transport, section, codec.kind(), &[*codec]),
+            Section::Publish { codec, .. } => {
+                media(&mut out, transport, section, codec.kind(), &[*codec], red == RedUse::Sent);
+            }
             Section::Slot { kind: MediaKind::Audio, .. } => {
-                media(&mut out, transport, section, MediaKind::Audio, &[Codec::Opus]);
+                media(&mut out, transport, section, MediaKind::Audio, &[Codec::Opus], red != RedUse::Unknown);
             }
             Section::Slot { kind: MediaKind::Video, .. } => {
-                media(&mut out, transport, section, MediaKind::Video, decodes);
+                media(&mut out, transport, section, MediaKind::Video, decodes, false);
             }
             Section::Data { mid } => {
                 out += "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\n";
@@ -113,14 +125,19 @@ fn media(
     section: &Section,
     kind: MediaKind,
     codecs: &[Codec],
+    red: bool,
 ) {
-    let types: String = codecs
+    let red = red && codecs.contains(&Codec::Opus);
+    let mut types: String = codecs
         .iter()
         .map(|codec| match payload_types(*codec) {
             (media, 0) => format!(" {media}"),
             (media, rtx) => format!(" {media} {rtx}"),
         })
         .collect();
+    if red {
+        types += &format!(" {RED}");
+    }
     let name = if kind == MediaKind::Audio { "audio" } else { "video" };
     *out +=
         &format!("m={name} 9 UDP/TLS/RTP/SAVPF{types}\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n");
@@ -140,6 +157,10 @@ fn media(
     *out += &format!("a={direction}\r\na=rtcp-mux\r\na=rtcp-rsize\r\n");
     for codec in codecs {
         write_codec(out, *codec);
+    }
+    if red {
+        let opus = payload_types(Codec::Opus).0;
+        *out += &format!("a=rtpmap:{RED} red/48000/2\r\na=fmtp:{RED} {opus}/{opus}\r\n");
     }
     write_streams(out, section);
 }

@@ -10,7 +10,8 @@ use veche_sfu_core::media::{Codec, Extension, ExtensionIds, MediaKind};
 use veche_sfu_core::rtp::HeaderWriter;
 use veche_sfu_core::srtp::{OutboundSrtp, OutboundStream};
 
-use super::sdp::payload_types;
+use super::red;
+use super::sdp::{RED, payload_types};
 use crate::media::{EncodedPacket, Encoder, LayerConfig, TrackConfig, VOICE_INTERVAL, Voice};
 
 /// How many packets can be sent again.
@@ -29,6 +30,8 @@ pub struct Sender {
     pub rtx_ssrc: Ssrc,
     /// Makes its frames.
     pub encoder: Encoder,
+    /// Whether it sends its voice in RED, with the packet before in each.
+    pub red: bool,
     /// Whether it sends.
     pub active: bool,
     voice: Voice,
@@ -89,13 +92,8 @@ impl Sender {
             rid: layer.1.rid,
             ssrc: Ssrc(rng.random_range(1..u32::MAX)),
             rtx_ssrc: Ssrc(rng.random_range(1..u32::MAX)),
-            encoder: Encoder::new(
-                codec,
-                source,
-                layer,
-                track.scalability,
-                rng.random::<u16>() & 0x7fff,
-            ),
+            encoder: Encoder::new(codec, source, layer, track.scalability, rng.random::<u16>() & 0x7fff),
+            red: false,
             active: true,
             voice: Voice::SILENT,
             voice_from: 0,
@@ -192,15 +190,22 @@ impl Sender {
     }
 
     fn send(&mut self, timestamp: u32, packet: EncodedPacket, wire: &mut Wire<'_>) {
+        let own = payload_types(self.codec).0;
+        let redundant = self.red.then(|| {
+            let before =
+                self.history.back().map(|b| (timestamp.wrapping_sub(b.timestamp), &b.packet.payload[..]));
+            red::write(own, before, &packet.payload)
+        });
         let header = HeaderWriter {
             marker: packet.marker,
-            payload_type: PayloadType(payload_types(self.codec).0),
+            payload_type: PayloadType(if self.red { RED } else { own }),
             seq: self.next_seq,
             timestamp,
             ssrc: self.ssrc,
         };
         let roc = self.stream.roc_for(self.next_seq).expect("tests are short");
-        self.put(header, roc, false, packet.descriptor.as_deref(), &packet.payload, wire);
+        let payload = redundant.as_deref().unwrap_or(&packet.payload);
+        self.put(header, roc, false, packet.descriptor.as_deref(), payload, wire);
         self.packets += 1;
         self.octets += packet.payload.len() as u32;
         if self.history.len() == HISTORY {

@@ -10,7 +10,7 @@ use veche_sfu_core::media::MediaKind;
 use veche_sfu_core::sdp::IceCredentials;
 
 use super::sdp::{Answer, OfferTransport, Section, write_offer};
-use super::{Client, ClientConfig, Remote, Sender, SlotReceiver};
+use super::{Client, ClientConfig, RedUse, Remote, Sender, SlotReceiver};
 
 impl Client {
     /// The offer and what its sections are.
@@ -20,7 +20,7 @@ impl Client {
         fingerprint.0[0] ^= u8::from(self.config.wrong_fingerprint);
         let (session, version) = self.session;
         let transport = OfferTransport { session, version, ice: &self.ice, fingerprint };
-        (write_offer(&transport, &self.sections(), &self.config.decodes), self.labels())
+        (write_offer(&transport, &self.sections(), &self.config.decodes, self.config.red), self.labels())
     }
 
     /// Takes the answer.
@@ -115,7 +115,9 @@ pub(super) fn make_senders(
         let first = now + Duration::from_micros(rng.random_range(0..20_000));
         for (layer, layer_config) in track.layers.iter().enumerate() {
             let layer = (layer as u8, *layer_config);
-            senders.push(Sender::new(track_mid(index), track, layer, source, first, rng));
+            let mut sender = Sender::new(track_mid(index), track, layer, source, first, rng);
+            sender.red = config.red == RedUse::Sent && track.kind() == MediaKind::Audio;
+            senders.push(sender);
         }
     }
     senders
