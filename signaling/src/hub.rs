@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 use veche_sfu_core::control::{Command, Event, ParticipantStats};
 use veche_sfu_core::ids::{ParticipantId, RequestId, RoomId};
+use veche_sfu_core::timeline::Entry;
 
 use crate::error::{Error, ErrorKind};
 use crate::link::{self, Close, Outbox};
@@ -48,8 +49,12 @@ struct Registry {
     permanent_rooms: usize,
     room_by_media_id: HashMap<RoomId, Arc<Room>>,
     room_by_participant: HashMap<ParticipantId, Arc<Room>>,
-    stats_by_request: HashMap<RequestId, oneshot::Sender<Vec<ParticipantStats>>>,
+    stats_by_request: Questions<ParticipantStats>,
+    timeline_by_request: Questions<Entry>,
 }
+
+/// Questions to the media plane that wait for their answers.
+type Questions<T> = HashMap<RequestId, oneshot::Sender<Vec<T>>>;
 
 /// What a client asks for when it connects.
 #[derive(Clone, Debug, Default)]
@@ -246,16 +251,34 @@ impl Hub {
     /// Asks the media plane for the counters of everybody in a room; empty when it does not answer in time.
     pub async fn stats(&self, room: &Room, deadline: Instant) -> Vec<ParticipantStats> {
         let request = self.next_request();
-        let (sender, receiver) = oneshot::channel();
-        self.registry.lock().stats_by_request.insert(request, sender);
         let command = Command::RoomStats { room: room.media_id, request };
+        self.ask(room, request, command, |registry| &mut registry.stats_by_request, deadline).await
+    }
+
+    /// Asks the media plane what was decided for a participant; empty when it does not answer in time.
+    pub async fn timeline(&self, room: &Room, participant: ParticipantId, deadline: Instant) -> Vec<Entry> {
+        let request = self.next_request();
+        let command = Command::Timeline { participant, request };
+        self.ask(room, request, command, |registry| &mut registry.timeline_by_request, deadline).await
+    }
+
+    async fn ask<T>(
+        &self,
+        room: &Room,
+        request: RequestId,
+        command: Command,
+        questions: fn(&mut Registry) -> &mut Questions<T>,
+        deadline: Instant,
+    ) -> Vec<T> {
+        let (sender, receiver) = oneshot::channel();
+        questions(&mut self.registry.lock()).insert(request, sender);
         let asked = async {
             self.media.command(room.media_id, command).await.ok()?;
             receiver.await.ok()
         };
-        let stats = tokio::time::timeout_at(deadline, asked).await.ok().flatten();
-        self.registry.lock().stats_by_request.remove(&request);
-        stats.unwrap_or_default()
+        let answer = tokio::time::timeout_at(deadline, asked).await.ok().flatten();
+        questions(&mut self.registry.lock()).remove(&request);
+        answer.unwrap_or_default()
     }
 
     /// Tells everybody that the server stops, and waits for them to go.
@@ -307,8 +330,16 @@ impl Hub {
             Event::Quality { room, changes } => {
                 self.with_room(room, |room| room.lock().on_quality(&changes));
             }
-            // Told to publishers and to who asks in the next step.
-            Event::LayersWanted { .. } | Event::Timeline { .. } => {}
+            Event::LayersWanted { participant, mid, layers } => {
+                self.with_room_of(participant, |room| {
+                    room.lock().on_layers_wanted(participant, mid, &layers)
+                });
+            }
+            Event::Timeline { request, entries } => {
+                let sender = self.registry.lock().timeline_by_request.remove(&request);
+                // Who asked may have given up.
+                let _ = sender.map(|sender| sender.send(entries));
+            }
             Event::Stats { request, participants } => {
                 let sender = self.registry.lock().stats_by_request.remove(&request);
                 // Who asked may have given up.

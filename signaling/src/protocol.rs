@@ -191,6 +191,8 @@ pub enum ServerMessage {
         /// The slots that changed.
         slots: Vec<Slot>,
     },
+    /// Which layers of the client's own video are worth sending: somebody looks at them, or would if they were sent.
+    Layers(TrackLayers),
     /// The list of those who speak changed.
     Speakers {
         /// The loudest first.
@@ -396,6 +398,26 @@ pub enum SlotReason {
     Bandwidth,
 }
 
+/// The layers of a published video track.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, TS)]
+pub struct TrackLayers {
+    /// The section of the client's offer that sends it.
+    pub mid: String,
+    /// All its layers, from the smallest to the largest.
+    pub layers: Vec<Layer>,
+}
+
+/// A layer of a published video track.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, TS)]
+pub struct Layer {
+    /// Its rid; absent without simulcast.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub rid: Option<String>,
+    /// `false`: nobody wants it, so it need not be sent (`encodings[].active`).
+    pub active: bool,
+}
+
 /// Somebody who speaks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, TS)]
 pub struct ActiveSpeaker {
@@ -513,8 +535,8 @@ mod tests {
         }
         export! {
             ClientMessage ClientOffer OfferedTrack SlotPair Subscribe SubscribeMode WantedSlot ServerMessage Joined
-            Limits IceServer Room Participant Track TrackKind TrackSource Slot SlotReason ActiveSpeaker
-            ConnectionQuality PeerQuality MediaState LeaveReason ErrorBody PeerMessage
+            Limits IceServer Room Participant Track TrackKind TrackSource Slot SlotReason TrackLayers
+            Layer ActiveSpeaker ConnectionQuality PeerQuality MediaState LeaveReason ErrorBody PeerMessage
         }
         file
     }

@@ -94,6 +94,15 @@ pub(crate) struct MediaCounters {
     loss_up: f32,
     /// The share of packets lost on the way to the participant, 0 to 1.
     loss_down: f32,
+    /// What the way to the participant is estimated to carry, in bits per second; absent before there was feedback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimate_bps: Option<u64>,
+    /// What the participant's slots would take at their best, in bits per second.
+    wanted_bps: u64,
+    /// What they were given of it.
+    allocated_bps: u64,
+    /// Bytes of padding sent to find out what the way carries.
+    probe_bytes: u64,
     /// Packets dropped, by reason.
     drops: BTreeMap<String, u64>,
 }
@@ -168,6 +177,10 @@ fn counters(stats: &ParticipantStats) -> MediaCounters {
         rtt_ms: stats.rtt_ms,
         loss_up: stats.loss_up,
         loss_down: stats.loss_down,
+        estimate_bps: stats.estimate,
+        wanted_bps: stats.wanted,
+        allocated_bps: stats.allocated,
+        probe_bytes: stats.probe_bytes,
         drops: stats.drops.iter().map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
     }
 }

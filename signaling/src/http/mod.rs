@@ -8,6 +8,7 @@ mod extract;
 mod health;
 mod rooms;
 mod signal;
+mod timeline;
 mod websocket;
 
 use std::net::SocketAddr;
@@ -105,6 +106,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(rooms::show, rooms::update, rooms::delete))
         .routes(routes!(signal::send))
         .routes(routes!(connections::list))
+        .routes(routes!(timeline::show))
         .routes(routes!(health::health))
         .routes(routes!(health::webrtc_health))
         .routes(routes!(openapi))
@@ -197,6 +199,7 @@ mod tests {
             "GET /health",
             "GET /realtime/openapi.json",
             "GET /realtime/webrtc/connections",
+            "GET /realtime/webrtc/connections/{peer_id}/timeline",
             "GET /realtime/webrtc/health",
             "GET /realtime/webrtc/rooms",
             "GET /realtime/webrtc/rooms/{room_id}",

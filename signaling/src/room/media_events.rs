@@ -1,27 +1,28 @@
 //! What the media plane reports about a room, turned into state and messages.
 
 use veche_sfu_core::control::{
-    self, ConnectionState, DataCloseReason, FailReason, Quality, SlotChange, Speaker, TrackInfo,
+    self, ConnectionState, DataCloseReason, FailReason, LayerWish, Quality, SlotChange, Speaker, TrackInfo,
 };
-use veche_sfu_core::ids::{ParticipantId, RequestId, TrackId};
+use veche_sfu_core::ids::{Mid, ParticipantId, RequestId, TrackId};
 use veche_sfu_core::media::{MediaKind, Source};
 use veche_sfu_core::sdp::OfferError;
 
 use super::{Member, RoomState};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::{
-    ActiveSpeaker, ConnectionQuality, MediaState, PeerQuality, ServerMessage, Slot, SlotReason, Track,
-    TrackKind, TrackSource,
+    ActiveSpeaker, ConnectionQuality, Layer, MediaState, PeerQuality, ServerMessage, Slot, SlotReason, Track,
+    TrackKind, TrackLayers, TrackSource,
 };
 
-/// Slots of one participant that are remembered; an SDP session has fewer sections.
-const MAX_SLOTS: usize = 1024;
+/// Slots, and tracks with layers, of one participant that are remembered; an SDP session has fewer sections.
+const MAX_SECTIONS: usize = 1024;
 
 impl RoomState {
-    /// Nothing is left of the session before: a `joined` must not tell its slots and state.
+    /// Nothing is left of the session before: who resumes must not hear of its slots, layers and state.
     pub(crate) fn on_new_session(&mut self, id: ParticipantId) {
         let Some(member) = self.members.get_mut(&id) else { return };
         member.slots.clear();
+        member.layers.clear();
         member.media_state = None;
     }
 
@@ -71,7 +72,8 @@ impl RoomState {
 
     pub(crate) fn on_track_gone(&mut self, id: ParticipantId, track: TrackId) {
         let Some(member) = self.members.get_mut(&id) else { return };
-        if member.tracks.remove(&track).is_some() {
+        if let Some(gone) = member.tracks.remove(&track) {
+            member.layers.retain(|_, layers| layers.mid != gone.mid);
             let peer_id = member.peer_id.to_string();
             self.tell_all(&ServerMessage::TrackGone { peer_id, track_id: track_name(track) });
         }
@@ -83,11 +85,22 @@ impl RoomState {
         for (change, slot) in changes.iter().zip(&slots) {
             if slot.track_id.is_none() {
                 member.slots.remove(&change.mid);
-            } else if member.slots.len() < MAX_SLOTS || member.slots.contains_key(&change.mid) {
+            } else if member.slots.len() < MAX_SECTIONS || member.slots.contains_key(&change.mid) {
                 member.slots.insert(change.mid.clone(), slot.clone());
             }
         }
         self.tell(id, &ServerMessage::Slots { slots });
+    }
+
+    pub(crate) fn on_layers_wanted(&mut self, id: ParticipantId, mid: Mid, wishes: &[LayerWish]) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        let layer =
+            |wish: &LayerWish| Layer { rid: wish.rid.as_ref().map(ToString::to_string), active: wish.wanted };
+        let layers = TrackLayers { mid: mid.to_string(), layers: wishes.iter().map(layer).collect() };
+        if member.layers.len() < MAX_SECTIONS || member.layers.contains_key(&mid) {
+            member.layers.insert(mid, layers.clone());
+        }
+        self.tell(id, &ServerMessage::Layers(layers));
     }
 
     pub(crate) fn on_speakers(&mut self, speakers: &[Speaker]) {
@@ -206,7 +219,8 @@ fn slot_reason(reason: control::SlotReason) -> SlotReason {
     }
 }
 
-fn quality(quality: Quality) -> ConnectionQuality {
+/// The quality of a connection, for clients.
+pub(crate) fn quality(quality: Quality) -> ConnectionQuality {
     match quality {
         Quality::Lost => ConnectionQuality::Lost,
         Quality::Poor => ConnectionQuality::Poor,

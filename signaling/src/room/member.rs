@@ -8,7 +8,7 @@ use veche_sfu_core::ids::{Mid, ParticipantId, RequestId, TrackId};
 
 use crate::error::{Error, ErrorKind};
 use crate::link::Link;
-use crate::protocol::{ConnectionQuality, MediaState, Participant, Slot, Track};
+use crate::protocol::{ConnectionQuality, MediaState, Participant, Slot, Track, TrackLayers};
 use crate::token::TokenDigest;
 
 /// Offers of one participant that may wait for their answer at once.
@@ -43,6 +43,8 @@ pub(crate) struct Member {
     pub(crate) tracks: BTreeMap<TrackId, Track>,
     /// What the slots show that show something.
     pub(crate) slots: BTreeMap<Mid, Slot>,
+    /// Which layers of their tracks are wanted, as they were told last.
+    pub(crate) layers: BTreeMap<Mid, TrackLayers>,
     open_offers: Vec<OpenOffer>,
 }
 
@@ -69,6 +71,7 @@ impl Member {
             media_state: None,
             tracks: BTreeMap::new(),
             slots: BTreeMap::new(),
+            layers: BTreeMap::new(),
             open_offers: Vec::new(),
         }
     }

@@ -312,6 +312,9 @@ impl RoomState {
         if let Some(state) = member.media_state {
             self.tell(id, &ServerMessage::Connection { state });
         }
+        for layers in member.layers.values() {
+            self.tell(id, &ServerMessage::Layers(layers.clone()));
+        }
         if !self.speakers.is_empty() {
             self.tell(id, &ServerMessage::Speakers { speakers: self.speakers.clone() });
         }

@@ -2,11 +2,14 @@
 
 use crate::server::Server;
 use serde_json::{Value, json};
-use veche_sfu_core::control::{Command, Event, ParticipantStats};
+use veche_sfu_core::control::{Command, Event, ParticipantStats, Quality};
 use veche_sfu_core::drops::DropCounts;
+use veche_sfu_core::ids::{Mid, TrackId};
+use veche_sfu_core::timeline::{Decision, Entry, LayerReason};
 use veche_signaling::Settings;
 
 const ROOMS: &str = "/realtime/webrtc/rooms";
+const CONNECTIONS: &str = "/realtime/webrtc/connections";
 
 #[tokio::test]
 async fn a_room_is_made_listed_shown_changed_and_deleted() {
@@ -154,6 +157,87 @@ async fn connections_have_the_counters_of_the_media_plane() {
     assert_eq!((&connection["peer_id"], &connection["room_id"]), (&json!("anna"), &json!("tea")));
     assert_eq!(connection["media"]["packets_received"], 5);
     assert_eq!(connection["media"]["drops"], json!({}));
+    for (counter, bits) in [
+        ("estimate_bps", 1_500_000),
+        ("wanted_bps", 2_000_000),
+        ("allocated_bps", 1_200_000),
+        ("probe_bytes", 30_000),
+    ] {
+        assert_eq!(connection["media"][counter], bits, "{counter}");
+    }
+}
+
+#[tokio::test]
+async fn a_timeline_tells_what_was_decided_for_somebody_and_why() {
+    let server = Server::start(Settings::default()).await;
+    let (_anna, _) = server.join("room_id=tea&peer_id=anna").await;
+    let Command::AddParticipant { participant: anna, .. } = server.command().await else { panic!() };
+    let (mid, track) = (Mid::new("3").unwrap(), TrackId(7));
+    let layer = |sublayer, reason| Decision::Layer { mid: mid.clone(), track, layer: 1, sublayer, reason };
+    let decisions = [
+        Decision::Estimate { bits: 900_000, wanted: 2_000_000, lost: 0.25 },
+        layer(None, LayerReason::Bandwidth),
+        layer(Some((2, 1)), LayerReason::Source),
+        layer(None, LayerReason::Size),
+        layer(None, LayerReason::Flow),
+        Decision::Paused { mid: mid.clone(), track },
+        Decision::KeyFrame { mid: Mid::new("1").unwrap(), layer: 2 },
+        Decision::Repairs { packets: 12 },
+        Decision::Quality(Quality::Poor),
+    ];
+    let media = async {
+        let Command::Timeline { participant, request } = server.command().await else { panic!() };
+        assert_eq!(participant, anna);
+        let entries =
+            decisions.into_iter().zip(1_000..).map(|(decision, at_ms)| Entry { at_ms, decision }).collect();
+        server.event(Event::Timeline { request, entries }).await;
+    };
+    let path = timeline("anna");
+    let (answer, ()) = tokio::join!(server.request("GET", &path, None), media);
+    let layer = |at_ms, reason| json!({ "at_ms": at_ms, "kind": "layer", "mid": "3", "track_id": "TR7", "layer": 1, "reason": reason });
+    let expected = json!([
+        { "at_ms": 1000, "kind": "estimate", "estimate_bps": 900_000, "wanted_bps": 2_000_000, "lost": 0.25 },
+        layer(1001, "bandwidth"),
+        { "at_ms": 1002, "kind": "layer", "mid": "3", "track_id": "TR7", "layer": 1, "spatial": 2, "temporal": 1,
+          "reason": "source" },
+        layer(1003, "size"),
+        layer(1004, "flow"),
+        { "at_ms": 1005, "kind": "paused", "mid": "3", "track_id": "TR7" },
+        { "at_ms": 1006, "kind": "key-frame", "mid": "1", "layer": 2 },
+        { "at_ms": 1007, "kind": "repairs", "packets": 12 },
+        { "at_ms": 1008, "kind": "quality", "quality": "poor" },
+    ]);
+    assert_eq!((answer.status, answer.body), (200, expected));
+}
+
+#[tokio::test]
+async fn a_timeline_is_that_of_one_person() {
+    let server = Server::start(Settings::default()).await;
+    let unknown = server.request("GET", &timeline("anna"), None).await;
+    assert_eq!((unknown.status, &unknown.body["error"]["code"]), (404, &json!("peer_not_found")));
+    let (_one, _) = server.join("room_id=tea&peer_id=anna").await;
+    let (_two, _) = server.join("room_id=dance&peer_id=anna").await;
+    let both = server.request("GET", &timeline("anna"), None).await;
+    assert_eq!((both.status, &both.body["error"]["code"]), (400, &json!("bad_request")));
+    let (Command::AddParticipant { .. }, Command::AddParticipant { participant: two, .. }) =
+        (server.command().await, server.command().await)
+    else {
+        panic!()
+    };
+    let media = async {
+        let Command::Timeline { participant, request } = server.command().await else { panic!() };
+        assert_eq!(participant, two);
+        server.event(Event::Timeline { request, entries: Vec::new() }).await;
+    };
+    let path = format!("{}?room_id=dance", timeline("anna"));
+    let (answer, ()) = tokio::join!(server.request("GET", &path, None), media);
+    assert_eq!((answer.status, answer.body), (200, json!([])));
+    for (path, code) in
+        [("anna/timeline?room_id=no", "room_not_found"), ("boris/timeline?room_id=tea", "peer_not_found")]
+    {
+        let answer = server.request("GET", &format!("{CONNECTIONS}/{path}"), None).await;
+        assert_eq!((answer.status, &answer.body["error"]["code"]), (404, &json!(code)));
+    }
 }
 
 #[tokio::test]
@@ -168,7 +252,9 @@ async fn health_and_the_description_are_there() {
     );
     let document = server.request("GET", "/realtime/openapi.json", None).await.body;
     assert!(document["openapi"].as_str().unwrap().starts_with("3."));
-    assert_ne!(document["components"]["schemas"]["Participant"], Value::Null);
+    for schema in ["Participant", "TimelineEntry", "Decision", "LayerReason"] {
+        assert_ne!(document["components"]["schemas"][schema], Value::Null, "{schema}");
+    }
 }
 
 #[tokio::test]
@@ -179,6 +265,10 @@ async fn pages_of_listed_origins_may_call_and_others_may_not_read() {
     assert!(listed.headers.contains("access-control-allow-origin: https://app.example"));
     let other = server.raw("GET", ROOMS, "Origin: https://evil.example\r\n", "").await;
     assert!(!other.headers.contains("access-control-allow-origin"));
+}
+
+fn timeline(peer_id: &str) -> String {
+    format!("{CONNECTIONS}/{peer_id}/timeline")
 }
 
 fn stats(participant: veche_sfu_core::ids::ParticipantId) -> ParticipantStats {

@@ -3,9 +3,10 @@
 use crate::server::Server;
 use serde_json::json;
 use veche_sfu_core::control::{
-    Command, ConnectionState, Event, Quality, Show, SlotChange, SlotSource, Speaker, TrackInfo,
+    Command, ConnectionState, Event, LayerWish, Quality, Show, SlotChange, SlotReason, SlotSource, Speaker,
+    TrackInfo,
 };
-use veche_sfu_core::ids::{Mid, ParticipantId, TrackId};
+use veche_sfu_core::ids::{Mid, ParticipantId, Rid, TrackId};
 use veche_sfu_core::media::{MediaKind, Source};
 use veche_sfu_core::sdp::OfferError;
 use veche_signaling::Settings;
@@ -25,6 +26,15 @@ fn microphone(id: u64, muted: bool) -> TrackInfo {
         kind: MediaKind::Audio,
         source: Source::Microphone,
         muted,
+    }
+}
+
+fn layers_wanted(participant: ParticipantId, mid: &str, layers: &[(&str, bool)]) -> Event {
+    let wish = |&(rid, wanted): &(&str, bool)| LayerWish { rid: Rid::new(rid), wanted };
+    Event::LayersWanted {
+        participant,
+        mid: Mid::new(mid).unwrap(),
+        layers: layers.iter().map(wish).collect(),
     }
 }
 
@@ -366,6 +376,86 @@ async fn a_new_session_has_none_of_the_slots_and_states_of_the_one_before() {
     let (mut anna, again) = server.join(&format!("room_id=tea&resume_token={token}")).await;
     assert_eq!((&again["resumed"], &again["slots"]), (&json!(true), &json!([])));
     anna.round_trip().await;
+}
+
+#[tokio::test]
+async fn a_publisher_is_told_which_layers_are_wanted_and_told_again_after_a_loss() {
+    let server = Server::start(Settings::default()).await;
+    let (mut anna, joined) = server.join("room_id=tea&peer_id=anna").await;
+    let (mut boris, _) = server.join("room_id=tea&peer_id=boris").await;
+    anna.expect("participant-joined").await;
+    let participant = added(&server).await;
+    server.event(layers_wanted(participant, "1", &[("q", true), ("f", true)])).await;
+    server.event(layers_wanted(participant, "1", &[("q", true), ("f", false)])).await;
+    server.event(layers_wanted(participant, "4", &[("", false)])).await;
+    anna.expect("layers").await;
+    let newest = json!({ "signal_type": "layers", "mid": "1",
+        "layers": [{ "rid": "q", "active": true }, { "rid": "f", "active": false }] });
+    let single = json!({ "signal_type": "layers", "mid": "4", "layers": [{ "active": false }] });
+    assert_eq!(anna.receive().await, newest);
+    assert_eq!(anna.receive().await, single);
+    boris.round_trip().await;
+
+    drop(anna);
+    let token = joined["resume_token"].as_str().unwrap();
+    let (mut anna, again) = server.join(&format!("room_id=tea&resume_token={token}")).await;
+    assert_eq!(again["resumed"], true);
+    assert_eq!(anna.receive().await, newest);
+    assert_eq!(anna.receive().await, single);
+    anna.round_trip().await;
+}
+
+#[tokio::test]
+async fn of_a_track_that_is_gone_and_of_a_session_before_no_layers_are_told() {
+    let server = Server::start(Settings::default()).await;
+    let (mut anna, joined) = server.join("room_id=tea&peer_id=anna").await;
+    let participant = added(&server).await;
+    let camera = |id, mid| TrackInfo {
+        id: TrackId(id),
+        mid: Mid::new(mid).unwrap(),
+        kind: MediaKind::Video,
+        source: Source::Camera,
+        muted: false,
+    };
+    for (id, mid) in [(1, "0"), (2, "1")] {
+        server.event(Event::Track { participant, track: camera(id, mid) }).await;
+        anna.expect("track").await;
+        server.event(layers_wanted(participant, mid, &[("", false)])).await;
+        anna.expect("layers").await;
+    }
+    server.event(Event::TrackGone { participant, track: TrackId(1) }).await;
+    anna.expect("track-gone").await;
+    drop(anna);
+    let token = joined["resume_token"].as_str().unwrap();
+    let (mut anna, again) = server.join(&format!("room_id=tea&resume_token={token}")).await;
+    assert_eq!(anna.expect("layers").await["mid"], "1");
+
+    anna.send(json!({ "signal_type": "offer", "sdp": "v=0" })).await;
+    let Command::Offer { request, .. } = server.command().await else { panic!() };
+    server.event(Event::Answer { participant, request, result: Ok("v=0".into()), new_session: true }).await;
+    anna.expect("answer").await;
+    drop(anna);
+    let token = again["resume_token"].as_str().unwrap();
+    let (mut anna, _) = server.join(&format!("room_id=tea&resume_token={token}")).await;
+    anna.round_trip().await;
+}
+
+#[tokio::test]
+async fn a_slot_that_the_network_does_not_carry_says_so_and_what_it_would_show() {
+    let server = Server::start(Settings::default()).await;
+    let (mut anna, joined) = server.join("room_id=tea&peer_id=anna").await;
+    let participant = added(&server).await;
+    let shows = Some(SlotSource { participant, track: TrackId(1), rtp_timestamp: 960 });
+    let reason = Some(SlotReason::Bandwidth);
+    let change = SlotChange { mid: Mid::new("2").unwrap(), shows, reason };
+    server.event(Event::Slots { participant, changes: vec![change] }).await;
+    let paused = json!([{ "mid": "2", "peer_id": "anna", "track_id": "TR1", "rtp_timestamp": 960,
+        "reason": "bandwidth" }]);
+    assert_eq!(anna.expect("slots").await["slots"], paused);
+    drop(anna);
+    let token = joined["resume_token"].as_str().unwrap();
+    let (_, again) = server.join(&format!("room_id=tea&resume_token={token}")).await;
+    assert_eq!(again["slots"], paused);
 }
 
 #[tokio::test]

@@ -1,16 +1,12 @@
-/** What the address asks for. */
+/** What the address asks for. How video is published: `?codec=vp9`, `?simulcast=0` or `1`, `?svc=L3T3_KEY`. */
 
-import type { VideoCodec } from '@veche/sdk';
+import { isScalabilityMode, type PublishOptions, type VideoCodec } from '@veche/sdk';
 
-export interface PageOptions {
+export interface PageOptions extends PublishOptions {
   /** From `/r/ROOM` or `?room=`. */
   room: string;
   /** From `?name=`. */
   name: string;
-  /** `?codec=`: preferred for publishing. */
-  codec?: VideoCodec;
-  /** `?simulcast=0` or `1`; absent: what suits the codec. */
-  simulcast?: boolean;
   /** `?autojoin=1`: joins without a click; see `mayOpenUnasked`. */
   autojoin: boolean;
 }
@@ -22,11 +18,13 @@ export function readOptions(address: string): PageOptions {
   const inPath = /^\/r\/([^/]+)\/?$/.exec(pathname)?.[1];
   const codec = searchParams.get('codec')?.toLowerCase() ?? '';
   const simulcast = searchParams.get('simulcast');
+  const svc = searchParams.get('svc')?.toUpperCase() ?? '';
   return {
     room: cleanRoom(inPath === undefined ? (searchParams.get('room') ?? '') : decode(inPath)),
     name: (searchParams.get('name') ?? '').slice(0, 64),
     codec: CODECS.includes(codec) ? (codec as VideoCodec) : undefined,
     simulcast: simulcast === null ? undefined : simulcast !== '0',
+    svc: isScalabilityMode(svc) ? svc : undefined,
     autojoin: searchParams.get('autojoin') === '1',
   };
 }

@@ -109,7 +109,7 @@ async function openMedia(microphone: boolean, camera: boolean): Promise<void> {
 export async function join(call?: StoredCall): Promise<void> {
   if (joining.value) return;
   const name = ownName.value.trim() || t('join.nameless');
-  const joined = new Room({ codec: options.codec, simulcast: options.simulcast });
+  const joined = new Room({ codec: options.codec, simulcast: options.simulcast, svc: options.svc });
   follow(joined);
   joining.value = true;
   ending.value = null;

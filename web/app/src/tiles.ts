@@ -24,6 +24,8 @@ export interface Tile {
   /** The picture is mirrored, as in a mirror. */
   mirrored: boolean;
   noCodec: boolean;
+  /** No new pictures come for now: our own network does not carry them. */
+  paused: boolean;
 }
 
 export const tiles = computed<Tile[]>(() => [...ownTiles(), ...participants.value.flatMap(remoteTiles)]);
@@ -46,7 +48,7 @@ export const wantedPeers = computed<string[]>(() => {
 function ownTiles(): Tile[] {
   const { peerId, name, quality, speaking } = self.value;
   const { microphone, camera, screen } = sources.value;
-  const base = { peerId, name: name || ownName.value, isLocal: true, connected: true, noCodec: false };
+  const base = { peerId, name: name || ownName.value, isLocal: true, connected: true, noCodec: false, paused: false };
   const own: Tile = {
     ...base,
     key: 'self:camera',
@@ -96,10 +98,18 @@ function remoteTiles(person: RemoteParticipant): Tile[] {
 }
 
 /** A muted or stopped track's last picture is never shown. */
-function picture(track: RemoteTrack | undefined): Pick<Tile, 'stream' | 'trackId' | 'rtpTimestamp' | 'noCodec'> {
-  if (!track || track.muted) return { noCodec: false };
-  const { slot, trackId, reason } = track;
-  return { trackId, stream: slot?.stream, rtpTimestamp: slot?.rtpTimestamp, noCodec: reason === 'no-common-codec' };
+function picture(
+  track: RemoteTrack | undefined,
+): Pick<Tile, 'stream' | 'trackId' | 'rtpTimestamp' | 'noCodec' | 'paused'> {
+  if (!track || track.muted) return { noCodec: false, paused: false };
+  const { slot, trackId, reason, paused } = track;
+  return {
+    trackId,
+    stream: slot?.stream,
+    rtpTimestamp: slot?.rtpTimestamp,
+    noCodec: reason === 'no-common-codec',
+    paused: paused === 'bandwidth',
+  };
 }
 
 const streams = new WeakMap<MediaStreamTrack, MediaStream>();

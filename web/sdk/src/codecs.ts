@@ -61,21 +61,34 @@ export function preferCodecs(
   }
 }
 
-export interface EncodingOptions {
-  /** Three sizes of the camera picture, so that each receiver gets the one that suits it. */
-  simulcast: boolean;
+/** How video is published. */
+export interface PublishOptions {
+  /** Prefers a codec. */
+  codec?: VideoCodec;
+  /** Three sizes of the camera picture, so that each receiver gets the one that suits it. `undefined`: where it suits. */
+  simulcast?: boolean;
+  /**
+   * Layers within the camera's one stream, where the browser can (Chromium, with VP9 and AV1; others send the stream
+   * without them). More than one size in a stream takes the place of simulcast.
+   */
+  svc?: ScalabilityMode;
 }
 
+/** `L3T3_KEY`: three sizes and three frame rates in one stream, where the sizes depend on each other at key frames only. */
+export type ScalabilityMode = `L1T${1 | 2 | 3}` | `L${2 | 3}T${1 | 2 | 3}${'' | '_KEY'}`;
+
+/** Whether this is the name of a mode. */
+export function isScalabilityMode(name: string): name is ScalabilityMode {
+  return /^(L1T[123]|L[23]T[123](_KEY)?)$/.test(name);
+}
+
+type Encoding = RTCRtpEncodingParameters & { scalabilityMode?: ScalabilityMode };
+
 /** How a source is sent. */
-export function encodingsFor(source: TrackSource, options: EncodingOptions): RTCRtpEncodingParameters[] {
+export function encodingsFor(source: TrackSource, options: PublishOptions = {}): RTCRtpEncodingParameters[] {
   switch (source) {
     case 'camera':
-      if (!options.simulcast) return [{ maxBitrate: 1_700_000 }];
-      return [
-        { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000 },
-        { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 500_000 },
-        { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_700_000 },
-      ];
+      return cameraEncodings(options);
     case 'screen':
       return [{ maxBitrate: 2_500_000, maxFramerate: 15 }];
     case 'screen-audio':
@@ -85,7 +98,18 @@ export function encodingsFor(source: TrackSource, options: EncodingOptions): RTC
   }
 }
 
+function cameraEncodings({ codec, simulcast, svc }: PublishOptions): Encoding[] {
+  const layered: Pick<Encoding, 'scalabilityMode'> = svc === undefined ? {} : { scalabilityMode: svc };
+  const sizesInside = svc !== undefined && !svc.startsWith('L1');
+  if (sizesInside || !(simulcast ?? simulcastSuits(codec))) return [{ maxBitrate: 1_700_000, ...layered }];
+  return [
+    { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000, ...layered },
+    { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 500_000, ...layered },
+    { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_700_000, ...layered },
+  ];
+}
+
 /** Whether sending three sizes at once is sensible: three encoders of VP9 or AV1 are too much for a small machine. */
-export function simulcastSuits(codec: VideoCodec | undefined): boolean {
+function simulcastSuits(codec: VideoCodec | undefined): boolean {
   return codec === undefined || codec === 'vp8' || codec === 'h264';
 }

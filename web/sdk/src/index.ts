@@ -12,5 +12,6 @@ export type { FileSource, FileState, FileTransfer } from './files';
 export { whenFrame } from './frames';
 export type { MediaConnection } from './transport';
 export type { MediaStats } from './stats';
-export type { VideoCodec } from './codecs';
+export { isScalabilityMode } from './codecs';
+export type { PublishOptions, ScalabilityMode, VideoCodec } from './codecs';
 export type * from './messages';

@@ -170,7 +170,7 @@ track_id: string, } | { "signal_type": "slots",
 /**
  * The slots that changed.
  */
-slots: Array<Slot>, } | { "signal_type": "speakers", 
+slots: Array<Slot>, } | { "signal_type": "layers" } & TrackLayers | { "signal_type": "speakers", 
 /**
  * The loudest first.
  */
@@ -396,7 +396,33 @@ reason?: SlotReason, };
 /**
  * Why a slot shows nothing.
  */
-export type SlotReason = "no-common-codec" | "muted" | "gone" | "displaced";
+export type SlotReason = "no-common-codec" | "muted" | "gone" | "displaced" | "bandwidth";
+
+/**
+ * The layers of a published video track.
+ */
+export type TrackLayers = { 
+/**
+ * The section of the client's offer that sends it.
+ */
+mid: string, 
+/**
+ * All its layers, from the smallest to the largest.
+ */
+layers: Array<Layer>, };
+
+/**
+ * A layer of a published video track.
+ */
+export type Layer = { 
+/**
+ * Its rid; absent without simulcast.
+ */
+rid?: string, 
+/**
+ * `false`: nobody wants it, so it need not be sent (`encodings[].active`).
+ */
+active: boolean, };
 
 /**
  * Somebody who speaks.

@@ -1,5 +1,6 @@
 /** A room: joined, kept, and read. Everything else of the SDK serves this class. */
 
+import type { PublishOptions } from './codecs';
 import { Channel, DEFAULT_LIMITS, type ChannelOptions } from './data';
 import { Emitter } from './emitter';
 import { watchEnvironment } from './environment';
@@ -53,7 +54,7 @@ export interface ConnectOptions {
   resumeSeconds?: number;
 }
 
-export interface RoomOptions extends SignalingOptions, Pick<TransportOptions, 'codec' | 'simulcast' | 'createConnection'> {}
+export interface RoomOptions extends SignalingOptions, PublishOptions, Pick<TransportOptions, 'createConnection'> {}
 
 export interface RoomEvents {
   state: RoomState;
@@ -308,6 +309,9 @@ export class Room extends Emitter<RoomEvents> {
         this.#table.apply(message.slots);
         this.#view.changed();
         return this.#changed();
+      case 'layers':
+        if (this.#transport?.answered) this.#transport.setLayers(message.mid, message.layers);
+        return;
       case 'speakers':
         this.#roster.setSpeakers(message.speakers);
         this.emit('self', undefined);
@@ -450,6 +454,7 @@ export class Room extends Emitter<RoomEvents> {
       send: (offer) => this.#signaling?.send({ signal_type: 'offer', ...offer }) ?? false,
       codec: this.#options.codec,
       simulcast: this.#options.simulcast,
+      svc: this.#options.svc,
       createConnection: this.#options.createConnection,
     });
     this.#transport = transport;

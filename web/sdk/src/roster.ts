@@ -30,6 +30,8 @@ export interface RemoteTrack {
   muted: boolean;
   /** Absent while no slot carries it. */
   slot?: CarriedBy;
+  /** Why no new pictures come: our own network does not carry them now. They come back by themselves. */
+  paused?: 'bandwidth';
   /** Why a slot that was meant for it shows nothing. */
   reason?: SlotReason;
 }
@@ -132,6 +134,7 @@ export class Roster {
   }
 }
 
+/** A paused track keeps its slot for the last picture, where that is its own. */
 function viewTrack(
   track: Track,
   table: SlotTable,
@@ -141,7 +144,9 @@ function viewTrack(
   const view: RemoteTrack = { trackId, kind, source, muted };
   const content = table.carrying(trackId);
   if (!content) return view;
-  if (content.reason) return { ...view, reason: content.reason };
+  if (content.reason) view.reason = content.reason;
+  if (content.reason === 'bandwidth') view.paused = 'bandwidth';
+  if (content.reason && !(view.paused && content.hadPicture)) return view;
   const slot = slotOf(content.mid);
   if (slot) view.slot = { mid: content.mid, stream: slot.stream, rtpTimestamp: table.awaited(content) };
   return view;

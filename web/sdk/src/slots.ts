@@ -9,6 +9,8 @@ const SWITCH_MS = 3_000;
 export interface SlotContent extends Slot {
   /** When that was told, by the table's clock. */
   since: number;
+  /** A picture of this very track was there before, and may stay on show while there is no other. */
+  hadPicture?: boolean;
 }
 
 export class SlotTable {
@@ -25,7 +27,8 @@ export class SlotTable {
       const before = this.#contents.get(slot.mid);
       const known = before?.track_id !== undefined && before.track_id === slot.track_id;
       if (known && before.reason === slot.reason) continue;
-      this.#contents.set(slot.mid, { ...slot, since: this.#now() });
+      const hadPicture = known && (before.reason === undefined || before.hadPicture === true);
+      this.#contents.set(slot.mid, { ...slot, since: this.#now(), hadPicture });
     }
   }
 

@@ -1,10 +1,11 @@
 /** The media connection: one `RTCPeerConnection` with our own tracks, the slots, and the data channels. */
 
 import { MOST_PAIRS, type SlotCounts } from './slots';
-import { encodingsFor, preferCodecs, simulcastSuits, type VideoCodec } from './codecs';
+import { encodingsFor, preferCodecs, type PublishOptions } from './codecs';
 import { Emitter } from './emitter';
 import { Negotiation } from './negotiation';
-import type { ClientOffer, ErrorBody, TrackSource } from './protocol';
+import { SenderParameters } from './parameters';
+import type { ClientOffer, ErrorBody, Layer, TrackSource } from './protocol';
 
 /** A short loss heals by itself; after this the path is asked for anew. */
 const DISCONNECTED_MS = 2_500;
@@ -34,14 +35,17 @@ export interface ReceivingSlot {
   stream: MediaStream;
 }
 
-export interface TransportOptions {
+/** A source and what sends it. */
+interface Sending {
+  track: Published;
+  transceiver: RTCRtpTransceiver;
+  parameters: SenderParameters;
+}
+
+export interface TransportOptions extends PublishOptions {
   iceServers: RTCIceServer[];
   /** Sends an offer; says whether it left. */
   send: (offer: ClientOffer) => boolean;
-  /** Prefers a codec for what is published. */
-  codec?: VideoCodec;
-  /** `undefined`: where it suits the codec. */
-  simulcast?: boolean;
   /** Makes the connection; the browser's own unless told otherwise. */
   createConnection?: (configuration: RTCConfiguration) => RTCPeerConnection;
 }
@@ -60,7 +64,7 @@ export class Transport extends Emitter<TransportEvents> {
   readonly connection: RTCPeerConnection;
   readonly #options: TransportOptions;
   readonly #negotiation: Negotiation;
-  readonly #published = new Map<TrackSource, { track: Published; transceiver: RTCRtpTransceiver }>();
+  readonly #published = new Map<TrackSource, Sending>();
   readonly #slots: ReceivingSlot[] = [];
   #state: MediaConnection = 'connecting';
   #restarts = 0;
@@ -76,6 +80,7 @@ export class Transport extends Emitter<TransportEvents> {
     this.#negotiation.on('done', () => {
       // The server knows a section by its mid from now on, not before.
       for (const slot of this.#slots) slot.mid = slot.transceiver.mid;
+      for (const { parameters } of this.#published.values()) parameters.apply();
       this.emit('negotiated', undefined);
     });
     this.#negotiation.on('refused', (error) => this.emit('refused', error));
@@ -111,19 +116,27 @@ export class Transport extends Emitter<TransportEvents> {
       known.track = track;
       if (known.transceiver.sender.track !== track.media) {
         await known.transceiver.sender.replaceTrack(track.media);
+        known.parameters.apply();
       }
       return;
     }
     const kind = track.source === 'camera' || track.source === 'screen' ? 'video' : 'audio';
-    const { codec, simulcast } = this.#options;
     const transceiver = this.connection.addTransceiver(track.media ?? kind, {
       direction: 'sendonly',
-      sendEncodings: encodingsFor(track.source, { simulcast: simulcast ?? simulcastSuits(codec) }),
+      sendEncodings: encodingsFor(track.source, this.#options),
     });
-    this.#published.set(track.source, { track, transceiver });
+    const parameters = new SenderParameters(transceiver.sender);
+    this.#published.set(track.source, { track, transceiver, parameters });
     this.#negotiation.forgive();
-    preferCodecs(transceiver, kind, 'send', codec);
-    if (track.source === 'screen') await keepSharp(transceiver.sender);
+    preferCodecs(transceiver, kind, 'send', this.#options.codec);
+    if (track.source === 'screen') await parameters.keepSharp();
+  }
+
+  /** Sends only those layers of a section that somebody wants. A new connection sends all until it is told. */
+  setLayers(mid: string, layers: readonly Layer[]): void {
+    for (const { transceiver, parameters } of this.#published.values()) {
+      if (transceiver.mid === mid) parameters.setLayers(layers);
+    }
   }
 
   /** Ends a source: its section is stopped, and the browser uses it again for the next. */
@@ -255,16 +268,5 @@ export class Transport extends Emitter<TransportEvents> {
     if (this.#closed) return;
     this.#setState('interrupted');
     this.emit('dead', reason);
-  }
-}
-
-/** A shared screen is read: fewer pictures rather than blurred ones. */
-async function keepSharp(sender: RTCRtpSender): Promise<void> {
-  const parameters = sender.getParameters() as RTCRtpSendParameters & { degradationPreference?: string };
-  parameters.degradationPreference = 'maintain-resolution';
-  try {
-    await sender.setParameters(parameters);
-  } catch {
-    // Not every browser knows it; the content hint of the track says the same.
   }
 }

@@ -5,7 +5,7 @@ import type { Subscribe, WantedSlot } from './protocol';
 /** Sizes change in many small steps while a window is dragged. */
 const SETTLE_MS = 200;
 /** A glance at another tab does not stop the pictures. */
-const HIDDEN_MS = 10_000;
+const HIDDEN_MS = 5_000;
 /** Sizes are told in steps of this many pixels. */
 const STEP = 32;
 
@@ -47,14 +47,18 @@ export class View {
     this.changed();
   }
 
+  /** Nobody sees the page, so after a while no picture is wanted; sound goes on. Seen again, all is wanted at once. */
   setHidden(hidden: boolean): void {
     clearTimeout(this.#hide);
-    const apply = () => {
-      this.#hidden = hidden;
-      this.changed();
-    };
-    if (hidden) this.#hide = setTimeout(apply, HIDDEN_MS);
-    else if (this.#hidden) apply();
+    if (hidden) {
+      this.#hide = setTimeout(() => {
+        this.#hidden = true;
+        this.changed();
+      }, HIDDEN_MS);
+    } else if (this.#hidden) {
+      this.#hidden = false;
+      this.#say();
+    }
   }
 
   /** Slots or what they carry changed. */

@@ -64,12 +64,60 @@ export function joined(change: Partial<Joined> = {}): ServerMessage {
   };
 }
 
+/** Sender parameters as browsers have them: what was read is good for one write, and not after anything changed. */
+export class FakeSender {
+  track: unknown;
+  encodings: RTCRtpEncodingParameters[];
+  degradationPreference: string | undefined;
+  /** All that was written. */
+  readonly written: RTCRtpEncodingParameters[][] = [];
+  /** So many writes are refused. */
+  refusals = 0;
+  /** Writes end when this does. */
+  slow: Promise<void> = Promise.resolve();
+  #transaction: string | undefined;
+  #reads = 0;
+
+  constructor(encodings: RTCRtpEncodingParameters[], track: unknown = null) {
+    this.encodings = encodings.map((encoding) => ({ active: true, ...encoding }));
+    this.track = track;
+  }
+
+  get active(): boolean[] {
+    return this.encodings.map((encoding) => encoding.active !== false);
+  }
+
+  async replaceTrack(track: unknown): Promise<void> {
+    this.track = track;
+  }
+
+  getParameters(): RTCRtpSendParameters {
+    this.#transaction = `read ${++this.#reads}`;
+    const encodings = structuredClone(this.encodings);
+    return { transactionId: this.#transaction, encodings, codecs: [], headerExtensions: [], rtcp: {} };
+  }
+
+  async setParameters(parameters: RTCRtpSendParameters & { degradationPreference?: string }): Promise<void> {
+    const fits = parameters.transactionId === this.#transaction;
+    this.#transaction = undefined;
+    await this.slow;
+    if (!fits) throw new DOMException('', 'InvalidStateError');
+    if (this.refusals > 0) {
+      this.refusals -= 1;
+      throw new DOMException('', 'InvalidModificationError');
+    }
+    this.encodings = structuredClone(parameters.encodings);
+    this.degradationPreference = parameters.degradationPreference ?? this.degradationPreference;
+    this.written.push(parameters.encodings);
+  }
+}
+
 interface FakeTransceiver {
   mid: string | null;
   kind: string;
   stopped: boolean;
   direction: string;
-  sender: { track: unknown; replaceTrack(track: unknown): Promise<void> };
+  sender: FakeSender;
   receiver: { track: object };
 }
 
@@ -99,13 +147,11 @@ export class FakeConnection {
     return connection;
   }
 
-  addTransceiver(what: string | { kind: string }, init: { direction: string }): FakeTransceiver {
-    const sender = {
-      track: typeof what === 'string' ? null : (what as unknown),
-      async replaceTrack(track: unknown) {
-        sender.track = track;
-      },
-    };
+  addTransceiver(
+    what: string | { kind: string },
+    init: { direction: string; sendEncodings?: RTCRtpEncodingParameters[] },
+  ): FakeTransceiver {
+    const sender = new FakeSender(init.sendEncodings ?? [{}], typeof what === 'string' ? null : what);
     const transceiver = {
       mid: null,
       kind: typeof what === 'string' ? what : what.kind,

@@ -292,6 +292,29 @@ describe('slots', () => {
     expect(room.participants[0]?.tracks[1]?.slot).toBeUndefined();
   });
 
+  it('that the network does not carry say so, keep the last picture of theirs and never show one of others', async () => {
+    await join({ participants: [person('ann'), person('bob')] });
+    await answer();
+    const mid = FakeSocket.last.of('offer')[0]?.pairs?.[0]?.video ?? '';
+    const tell = (change: object) => FakeSocket.last.say({ signal_type: 'slots', slots: [{ mid, rtp_timestamp: 5, ...change }] });
+    const picture = (index: number) => room.participants[index]?.tracks.find((track) => track.source === 'camera');
+    const [ann, bob] = [{ peer_id: 'ann', track_id: 'ann-v' }, { peer_id: 'bob', track_id: 'bob-v' }];
+    tell(ann);
+    expect(picture(0)).toMatchObject({ slot: { mid } });
+    expect(picture(0)?.paused).toBeUndefined();
+    tell({ ...ann, reason: 'bandwidth' });
+    expect(picture(0)).toMatchObject({ paused: 'bandwidth', slot: { mid } });
+    tell({ ...bob, reason: 'bandwidth' });
+    expect(picture(0)?.paused).toBeUndefined();
+    expect(picture(1)).toMatchObject({ paused: 'bandwidth', reason: 'bandwidth' });
+    expect(picture(1)?.slot).toBeUndefined();
+    tell(bob);
+    expect(picture(1)).toMatchObject({ slot: { mid } });
+    expect(picture(1)?.paused).toBeUndefined();
+    // The sound of theirs has nothing to do with it.
+    expect(room.audioStreams).toHaveLength(4);
+  });
+
   it('of a connection that is not answered yet are those of the one before', async () => {
     await join({ participants: [person('bob')] });
     const mid = FakeSocket.last.of('offer')[0]?.pairs?.[0]?.video ?? '';
@@ -357,6 +380,65 @@ describe('slots', () => {
     expect(said.at(-1)).toMatchObject({ mode: 'auto', pinned: ['bob'], slots: [{ mid: video, width: 320, height: 224 }] });
     vi.advanceTimersByTime(5_000);
     expect(FakeSocket.last.of('subscribe')).toHaveLength(said.length);
+  });
+});
+
+describe('layers of our own', () => {
+  const layers = (...wanted: string[]) => ['q', 'h', 'f'].map((rid) => ({ rid, active: wanted.includes(rid) }));
+  const sender = () => FakeConnection.last.transceivers[0]!.sender;
+
+  beforeEach(() => room.publish(camera, { source: 'camera' }));
+
+  it('that nobody wants are not sent, while the track stays published', async () => {
+    await join();
+    await answer();
+    expect(sender().active).toEqual([true, true, true]);
+    FakeSocket.last.say({ signal_type: 'layers', mid: '0', layers: layers() });
+    FakeSocket.last.say({ signal_type: 'layers', mid: '9', layers: layers('q') });
+    await turns();
+    expect(sender().active).toEqual([false, false, false]);
+    expect(room.localTracks).toHaveLength(1);
+    expect(FakeConnection.last.transceivers[0]?.stopped).toBe(false);
+    FakeSocket.last.say({ signal_type: 'layers', mid: '0', layers: layers('q', 'h') });
+    await turns();
+    expect(sender().active).toEqual([true, true, false]);
+  });
+
+  it('stay so over another camera, a negotiation and a loss of signaling', async () => {
+    await join();
+    await answer();
+    FakeSocket.last.say({ signal_type: 'layers', mid: '0', layers: layers('q') });
+    await turns();
+    const asIfNew = () => sender().encodings.forEach((encoding) => (encoding.active = true));
+    asIfNew();
+    room.publish({ kind: 'video', id: 'other' } as MediaStreamTrack, { source: 'camera' });
+    await turns();
+    expect(sender().active).toEqual([true, false, false]);
+    asIfNew();
+    room.publish(microphone, { source: 'microphone' });
+    await turns();
+    await answer();
+    expect(sender().active).toEqual([true, false, false]);
+    FakeSocket.last.drop(1006);
+    vi.advanceTimersByTime(300);
+    await join({ resumed: true });
+    FakeSocket.last.say({ signal_type: 'layers', mid: '0', layers: layers('q', 'f') });
+    await turns();
+    expect(FakeConnection.all).toHaveLength(1);
+    expect(sender().active).toEqual([true, false, true]);
+  });
+
+  it('are all sent over a new connection, whatever was said of the one before', async () => {
+    await join();
+    await answer();
+    FakeSocket.last.say({ signal_type: 'layers', mid: '0', layers: layers('q') });
+    FakeSocket.last.say({ signal_type: 'connection', state: 'failed' });
+    await vi.advanceTimersByTimeAsync(1_100);
+    await turns();
+    expect(FakeConnection.all).toHaveLength(2);
+    FakeSocket.last.say({ signal_type: 'layers', mid: '0', layers: layers() });
+    await turns();
+    expect(sender().active).toEqual([true, true, true]);
   });
 });
 

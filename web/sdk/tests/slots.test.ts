@@ -1,5 +1,5 @@
 import { afterEach, expect, it, vi } from 'vitest';
-import { chooseCodecs } from '../src/codecs';
+import { chooseCodecs, encodingsFor, isScalabilityMode } from '../src/codecs';
 import { isAtOrAfter, whenFrame } from '../src/frames';
 import { planSlots, SlotTable } from '../src/slots';
 import { StatsReader } from '../src/stats';
@@ -85,6 +85,23 @@ it('codecs: the preferred first, one profile each, nothing that is not used', ()
   expect(names()).toEqual(['video/VP8', 'video/H264', 'video/VP9', 'video/AV1', 'video/rtx']);
   expect(names('av1')[0]).toBe('video/AV1');
   expect(chooseCodecs('video', [codec('video/rtx')])).toEqual([]);
+});
+
+it('cameras: three sizes where that suits the codec, or as it is wished', () => {
+  const sizes = (...options: Parameters<typeof encodingsFor>[1][]) =>
+    options.map((one) => encodingsFor('camera', one).length);
+  expect(sizes({}, { codec: 'h264' }, { codec: 'vp9' }, { codec: 'av1' })).toEqual([3, 3, 1, 1]);
+  expect(sizes({ simulcast: false }, { codec: 'vp9', simulcast: true })).toEqual([1, 3]);
+  // Sizes within the stream leave no place for others beside it; frame rates within it do.
+  expect(encodingsFor('camera', { codec: 'vp9', svc: 'L3T3_KEY', simulcast: true })).toEqual([
+    { maxBitrate: 1_700_000, scalabilityMode: 'L3T3_KEY' },
+  ]);
+  expect(encodingsFor('camera', { svc: 'L1T3' })).toHaveLength(3);
+  expect(encodingsFor('camera', { svc: 'L1T3' })[0]).toMatchObject({ rid: 'q', scalabilityMode: 'L1T3' });
+  expect(encodingsFor('screen', { svc: 'L3T3_KEY' })[0]).not.toHaveProperty('scalabilityMode');
+  expect(['L3T3_KEY', 'L1T3', 'L2T1', 'L1T3_KEY', 'L4T1', 'l3t3', ''].filter(isScalabilityMode)).toEqual([
+    'L3T3_KEY', 'L1T3', 'L2T1',
+  ]);
 });
 
 it('statistics: rates and losses since the summary before', () => {

@@ -40,6 +40,8 @@ export const en = {
   'tile.lost': 'Connection lost',
   'tile.back': 'Coming back…',
   'tile.noCodec': 'This browser cannot show this video',
+  'tile.paused': 'Your connection is too slow for this picture. It comes back by itself.',
+  'tile.pausedShort': 'Paused: slow connection',
   'tile.pin': 'Pin {name}',
   'tile.unpin': 'Unpin {name}',
   'tile.speaking': 'speaks',

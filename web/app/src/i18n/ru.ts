@@ -42,6 +42,8 @@ export const ru: Record<keyof typeof en, string> = {
   'tile.lost': 'Связь потеряна',
   'tile.back': 'Возвращается…',
   'tile.noCodec': 'Этот браузер не может показать это видео',
+  'tile.paused': 'Ваша связь слишком медленная для этой картинки. Она вернётся сама.',
+  'tile.pausedShort': 'Пауза: медленная связь',
   'tile.pin': 'Закрепить: {name}',
   'tile.unpin': 'Открепить: {name}',
   'tile.speaking': 'говорит',

@@ -66,10 +66,22 @@ function Alone() {
   );
 }
 
+/** Device pixels per pixel of the page: another when the page is zoomed or goes to another screen. */
+function useScale(): number {
+  const [scale, setScale] = useState(window.devicePixelRatio || 1);
+  useEffect(() => {
+    const query = matchMedia(`(resolution: ${scale}dppx)`);
+    const measure = () => setScale(window.devicePixelRatio || 1);
+    query.addEventListener('change', measure);
+    return () => query.removeEventListener('change', measure);
+  }, [scale]);
+  return scale;
+}
+
 function useShownSizes(sizes: (readonly [string | undefined, number, number])[]): void {
   const told = useRef(new Set<string>());
+  const scale = useScale();
   useEffect(() => {
-    const scale = window.devicePixelRatio || 1;
     const now = new Set<string>();
     for (const [trackId, width, height] of sizes) {
       if (trackId === undefined) continue;
@@ -78,5 +90,5 @@ function useShownSizes(sizes: (readonly [string | undefined, number, number])[])
     }
     for (const trackId of told.current) if (!now.has(trackId)) room.value?.setShownSize(trackId, null);
     told.current = now;
-  }, [JSON.stringify(sizes)]);
+  }, [JSON.stringify(sizes), scale]);
 }

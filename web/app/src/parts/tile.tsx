@@ -9,6 +9,7 @@ import { Video } from './video';
 
 export function Tile({ tile, rect }: { tile: TileData; rect: Rect }) {
   const isPinned = pinned.value === tile.key;
+  const small = rect.width < 200;
   const weak = tile.quality === 'poor' || tile.quality === 'lost';
   const style = {
     transform: `translate(${rect.left}px, ${rect.top}px)`,
@@ -18,7 +19,7 @@ export function Tile({ tile, rect }: { tile: TileData; rect: Rect }) {
   };
   return (
     <article
-      class={`tile ${tile.kind}${rect.width < 200 ? ' small' : ''}`}
+      class={`tile ${tile.kind}${small ? ' small' : ''}`}
       style={style}
       data-testid="tile"
       data-key={tile.key}
@@ -31,6 +32,7 @@ export function Tile({ tile, rect }: { tile: TileData; rect: Rect }) {
       data-quality={tile.quality}
       data-connected={tile.connected}
       data-pinned={isPinned}
+      data-paused={isPaused(tile)}
       aria-label={describe(tile)}
     >
       <Avatar tile={tile} size={Math.min(rect.width, rect.height)} />
@@ -45,6 +47,11 @@ export function Tile({ tile, rect }: { tile: TileData; rect: Rect }) {
       )}
       {!tile.connected && <p class="tile-note">{t('tile.back')}</p>}
       {tile.noCodec && <p class="tile-note">{t('tile.noCodec')}</p>}
+      {isPaused(tile) && (
+        <p class="tile-note" title={t('tile.paused')} data-testid="paused-note">
+          {t(small ? 'tile.pausedShort' : 'tile.paused')}
+        </p>
+      )}
       <div class="tile-label">
         {tile.kind === 'camera' && tile.muted && (
           <span class="badge muted" title={t('tile.muted')} data-testid="muted-badge">
@@ -90,11 +97,17 @@ function Avatar({ tile, size }: { tile: TileData; size: number }) {
   );
 }
 
+/** Who is coming back has no picture for that reason; one note is enough. */
+function isPaused(tile: TileData): boolean {
+  return tile.paused && tile.connected;
+}
+
 function describe(tile: TileData): string {
   const parts = [tile.label];
   if (tile.kind === 'camera' && tile.muted) parts.push(t('tile.muted'));
   if (!tile.connected) parts.push(t('tile.back'));
   else if (tile.quality === 'lost') parts.push(t('tile.lost'));
   else if (tile.quality === 'poor') parts.push(t('tile.weak'));
+  if (isPaused(tile)) parts.push(t('tile.paused'));
   return parts.join(', ');
 }
