@@ -154,7 +154,8 @@ impl Flow {
     fn report(&mut self, now: Micros, heard: bool) {
         let mut received = 0.0;
         let come = self.travelling.extract_if(.., |p| p.0 <= now);
-        let mut come: Vec<_> = come.inspect(|p| received += f64::from(p.2) * 8.0).map(|p| (p.1, p.0 / 250)).collect();
+        let mut come: Vec<_> =
+            come.inspect(|p| received += f64::from(p.2) * 8.0).map(|p| (p.1, p.0 / 250)).collect();
         self.received += received;
         let Some(&(first, _)) = come.first() else { return };
         // Late ones come below the base.
@@ -258,7 +259,9 @@ fn a_steady_link_is_used_without_a_queue() {
         let p95 = world.link.p95();
         eprintln!("{capacity}: {used:.3} p95 {p95:.1}");
         assert!(used > 0.85, "{capacity}: {used}");
-        assert!(p95 < 50.0, "{capacity}: {p95} ms");
+        // One packet is 32 ms on the narrowest of them.
+        let packet = f64::from(PACKET) * 8e3 / capacity;
+        assert!(p95 < 50.0 + packet, "{capacity}: {p95} ms");
     }
 }
 
