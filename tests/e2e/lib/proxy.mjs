@@ -31,6 +31,16 @@ export class UdpProxy {
     await this.#tell(`loss ${up} ${down}`);
   }
 
+  /** Kilobits per second, each way or `up` or `down` only; 0: no limit. */
+  async rate(kbps, direction = '') {
+    await this.#tell(`${direction} rate ${kbps}`);
+  }
+
+  /** Any other command, such as `down queue 30` or `bursts 0.05 8`: see `proxy.rs`. */
+  async set(command) {
+    await this.#tell(command);
+  }
+
   async blackout(on) {
     await this.#tell(`blackout ${on ? 'on' : 'off'}`);
   }

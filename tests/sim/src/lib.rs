@@ -1,1 +1,7 @@
-//! Stories in virtual time about the media core; they are in `tests/`.
+//! Stories in virtual time about the media core, which are in `tests/`, and what the stories about congestion control share.
+//!
+//! - [`contestants`]: estimators that can be tried: ours, and other people's
+//! - [`rfc8867`]: the test cases of RFC 8867, and figures by the criteria of RFC 8868
+
+pub mod contestants;
+pub mod rfc8867;

@@ -3,19 +3,21 @@
 //! Each client address gets its own socket towards the server and its own pair of links, so that the server sees as
 //! many clients as there are. The proxy is told what to do while it runs: see [`Command`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use serde::Serialize;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::link::{Impairment, Link, LinkCounters, Verdict};
+use crate::network::{Bursts, Codel, Link, LinkConfig, LinkCounters, QueueConfig};
 
 /// Clients at a time; the one that was silent longest makes room for a new one.
 const MAX_CLIENTS: usize = 64;
@@ -27,26 +29,64 @@ const MAX_UNREAD: usize = 1024;
 const BUFFER_BYTES: usize = 65_536;
 
 /// What the proxy does to packets in both directions.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Impairments {
     /// From the clients to the server.
-    pub up: Impairment,
+    pub up: LinkConfig,
     /// From the server to the clients.
-    pub down: Impairment,
+    pub down: LinkConfig,
 }
 
-/// What a running proxy can be told, one a line: `loss UP DOWN`, `delay MS`, `jitter MS`, `rate KBPS`,
-/// `blackout on|off`, `counters`.
+impl Default for Impairments {
+    /// Nothing, and what waits for a rate that may come waits half a second at most.
+    fn default() -> Self {
+        let queue = QueueConfig::Time(Duration::from_millis(500));
+        let nothing = LinkConfig { queue, ..LinkConfig::perfect() };
+        Self { up: nothing, down: nothing }
+    }
+}
+
+/// Which directions a command is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the clients to the server.
+    Up,
+    /// From the server to the clients.
+    Down,
+    /// Each of them.
+    Both,
+}
+
+/// What a running proxy can be told, one a line: `loss UP DOWN`, `bursts SHARE LENGTH`, `delay MS`, `jitter MS`,
+/// `reordering SHARE`, `duplication SHARE`, `rate KBPS`, `queue MS|codel`, `blackout on|off`, `counters`. `up` or `down` in
+/// front of a line limits it to a direction.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Command {
+pub struct Command {
+    /// Where.
+    pub direction: Direction,
+    /// What.
+    pub action: Action,
+}
+
+/// What a command does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Action {
     /// Lose so much from now on, 0 to 1, upwards and downwards.
     Loss(f64, f64),
+    /// Lose in bursts as well, or no longer.
+    Bursts(Option<Bursts>),
     /// Delay every packet so long, each way.
     Delay(Duration),
     /// Delay packets up to so much more, each way.
     Jitter(Duration),
+    /// The share of packets that later ones overtake.
+    Reordering(f64),
+    /// The share of packets that come twice.
+    Duplication(f64),
     /// Let so many kilobits per second through, each way; 0: no limit.
-    Rate(u32),
+    Rate(u64),
+    /// What waits for the rate.
+    Queue(QueueConfig),
     /// Let nothing through, or let packets through again.
     Blackout(bool),
     /// Tell what was done so far.
@@ -58,15 +98,47 @@ impl FromStr for Command {
 
     fn from_str(line: &str) -> Result<Self, String> {
         let words: Vec<&str> = line.split_whitespace().collect();
-        match words[..] {
-            ["loss", up, down] => Ok(Self::Loss(share(up)?, share(down)?)),
-            ["delay", time] => Ok(Self::Delay(Duration::from_millis(number(time)?))),
-            ["jitter", time] => Ok(Self::Jitter(Duration::from_millis(number(time)?))),
-            ["rate", kbps] => Ok(Self::Rate(number(kbps)? as u32)),
-            ["blackout", "on"] => Ok(Self::Blackout(true)),
-            ["blackout", "off"] => Ok(Self::Blackout(false)),
-            ["counters"] => Ok(Self::Counters),
-            _ => Err(format!("not understood: {line}")),
+        let (direction, words) = match &words[..] {
+            ["up", rest @ ..] => (Direction::Up, rest),
+            ["down", rest @ ..] => (Direction::Down, rest),
+            all => (Direction::Both, all),
+        };
+        let action = match *words {
+            ["loss", up, down] => Action::Loss(share(up)?, share(down)?),
+            ["bursts", "0", _] => Action::Bursts(None),
+            ["bursts", lost, length] => {
+                Action::Bursts(Some(Bursts::losing(share(lost)?, number(length)? as f64)))
+            }
+            ["delay", time] => Action::Delay(Duration::from_millis(number(time)?)),
+            ["jitter", time] => Action::Jitter(Duration::from_millis(number(time)?)),
+            ["reordering", part] => Action::Reordering(share(part)?),
+            ["duplication", part] => Action::Duplication(share(part)?),
+            ["rate", kbps] => Action::Rate(number(kbps)?),
+            ["queue", "codel"] => Action::Queue(QueueConfig::Codel(Codel::default())),
+            ["queue", time] => Action::Queue(QueueConfig::Time(Duration::from_millis(number(time)?))),
+            ["blackout", "on"] => Action::Blackout(true),
+            ["blackout", "off"] => Action::Blackout(false),
+            ["counters"] => Action::Counters,
+            _ => return Err(format!("not understood: {line}")),
+        };
+        Ok(Self { direction, action })
+    }
+}
+
+impl Action {
+    /// Changes a direction. The rate 0 is none.
+    fn apply(self, link: &mut LinkConfig, upwards: bool) {
+        match self {
+            Self::Loss(up, down) => link.loss = if upwards { up } else { down },
+            Self::Bursts(bursts) => link.bursts = bursts,
+            Self::Delay(delay) => link.delay = delay,
+            Self::Jitter(jitter) => link.jitter = jitter,
+            Self::Reordering(share) => link.reordering = share,
+            Self::Duplication(share) => link.duplication = share,
+            Self::Rate(kbps) => link.rate = (kbps > 0).then_some(kbps * 1000),
+            Self::Queue(queue) => link.queue = queue,
+            Self::Blackout(on) => link.blackout = on,
+            Self::Counters => {}
         }
     }
 }
@@ -111,14 +183,8 @@ struct Path {
     socket: Arc<UdpSocket>,
     reader: JoinHandle<()>,
     heard_at: Instant,
-    up: Lane,
-    down: Lane,
-}
-
-/// One direction of a path: the link, and the packets on it.
-struct Lane {
-    link: Link,
-    under_way: VecDeque<(Instant, Vec<u8>)>,
+    up: Link<Vec<u8>>,
+    down: Link<Vec<u8>>,
 }
 
 impl Proxy {
@@ -178,17 +244,18 @@ impl Proxy {
     }
 
     fn handle_command(&mut self, command: Command) -> String {
-        let Impairments { up, down } = &mut self.impairments;
-        match command {
-            Command::Loss(upwards, downwards) => (up.loss, down.loss) = (upwards, downwards),
-            Command::Delay(delay) => (up.delay, down.delay) = (delay, delay),
-            Command::Jitter(jitter) => (up.jitter, down.jitter) = (jitter, jitter),
-            Command::Rate(kbps) => (up.rate_kbps, down.rate_kbps) = (kbps, kbps),
-            Command::Blackout(on) => (up.blackout, down.blackout) = (on, on),
-            Command::Counters => {
-                return serde_json::to_string(&self.counters())
-                    .expect("numbers under plain names become JSON");
-            }
+        if command.action == Action::Counters {
+            return serde_json::to_string(&self.counters()).expect("numbers under plain names become JSON");
+        }
+        if command.direction != Direction::Down {
+            command.action.apply(&mut self.impairments.up, true);
+        }
+        if command.direction != Direction::Up {
+            command.action.apply(&mut self.impairments.down, false);
+        }
+        for path in self.paths_by_client.values_mut() {
+            path.up.config = self.impairments.up;
+            path.down.config = self.impairments.down;
         }
         "ok".to_owned()
     }
@@ -207,13 +274,13 @@ impl Proxy {
         }
         let path = self.paths_by_client.get_mut(&client).expect("the path was just made");
         path.heard_at = now;
-        path.up.handle_packet(&self.impairments.up, now, packet.to_vec());
+        put(&mut path.up, now, packet.to_vec());
         Ok(())
     }
 
     fn handle_down(&mut self, client: SocketAddr, packet: Vec<u8>, now: Instant) {
         if let Some(path) = self.paths_by_client.get_mut(&client) {
-            path.down.handle_packet(&self.impairments.down, now, packet);
+            put(&mut path.down, now, packet);
         }
     }
 
@@ -232,23 +299,24 @@ impl Proxy {
         let reader = tokio::spawn(read_server(socket.clone(), client, self.to_loop.clone()));
         let seed = self.seed.wrapping_add(2 * self.past.clients);
         self.past.clients += 1;
-        let (up, down) = (Lane::new(seed), Lane::new(seed.wrapping_add(1)));
+        let up = Link::new(self.impairments.up, StdRng::seed_from_u64(seed));
+        let down = Link::new(self.impairments.down, StdRng::seed_from_u64(seed.wrapping_add(1)));
         self.paths_by_client.insert(client, Path { socket, reader, heard_at: now, up, down });
         Ok(())
     }
 
     fn next_due(&self) -> Option<Instant> {
-        let lanes = self.paths_by_client.values().flat_map(|path| [&path.up, &path.down]);
-        lanes.filter_map(|lane| lane.under_way.front().map(|(due, _)| *due)).min()
+        let links = self.paths_by_client.values().flat_map(|path| [&path.up, &path.down]);
+        links.filter_map(Link::poll_timeout).min()
     }
 
     /// Sends what has arrived by now. What a socket does not take is lost, as on any network.
     async fn flush(&mut self, now: Instant) {
         for (client, path) in &mut self.paths_by_client {
-            while let Some(packet) = path.up.poll_packet(now) {
+            while let Some((_, packet)) = path.up.poll_packet(now) {
                 let _ = path.socket.send(&packet).await;
             }
-            while let Some(packet) = path.down.poll_packet(now) {
+            while let Some((_, packet)) = path.down.poll_packet(now) {
                 let _ = self.listener.send_to(&packet, client).await;
             }
         }
@@ -276,8 +344,8 @@ async fn read_server(
 
 impl Path {
     fn add_to(&self, sum: &mut ProxyCounters) {
-        add(&mut sum.up, self.up.link.counters());
-        add(&mut sum.down, self.down.link.counters());
+        add(&mut sum.up, self.up.counters());
+        add(&mut sum.down, self.down.counters());
     }
 }
 
@@ -289,25 +357,10 @@ fn add(sum: &mut LinkCounters, more: LinkCounters) {
     sum.overflow += more.overflow;
 }
 
-impl Lane {
-    fn new(seed: u64) -> Self {
-        Self { link: Link::new(seed), under_way: VecDeque::new() }
-    }
-
-    fn handle_packet(&mut self, impairment: &Impairment, now: Instant, packet: Vec<u8>) {
-        if self.under_way.len() >= MAX_UNDER_WAY {
-            return;
-        }
-        if let Verdict::Arrives(at) = self.link.handle_packet(impairment, now, packet.len()) {
-            self.under_way.push_back((at, packet));
-        }
-    }
-
-    fn poll_packet(&mut self, now: Instant) -> Option<Vec<u8>> {
-        if self.under_way.front()?.0 > now {
-            return None;
-        }
-        self.under_way.pop_front().map(|(_, packet)| packet)
+/// Puts a packet on a link, unless it carries as many as it may.
+fn put(link: &mut Link<Vec<u8>>, now: Instant, packet: Vec<u8>) {
+    if link.under_way() < MAX_UNDER_WAY {
+        link.handle_packet(now, packet.len(), packet);
     }
 }
 
@@ -317,16 +370,33 @@ mod tests {
 
     #[test]
     fn understands_its_commands_and_nothing_else() {
-        assert_eq!("loss 0.1 0.25".parse(), Ok(Command::Loss(0.1, 0.25)));
-        assert_eq!("delay 40".parse(), Ok(Command::Delay(Duration::from_millis(40))));
-        assert_eq!("jitter 5".parse(), Ok(Command::Jitter(Duration::from_millis(5))));
-        assert_eq!("rate 500".parse(), Ok(Command::Rate(500)));
-        assert_eq!("blackout on".parse(), Ok(Command::Blackout(true)));
-        assert_eq!("blackout off".parse(), Ok(Command::Blackout(false)));
-        assert_eq!("counters".parse(), Ok(Command::Counters));
-        for wrong in
-            ["", "loss", "loss 0.1", "loss 2 0", "loss NaN 0", "delay -1", "rate 1e9", "blackout", "hop"]
-        {
+        let both = |action| Ok(Command { direction: Direction::Both, action });
+        let millis = Duration::from_millis;
+        assert_eq!("loss 0.1 0.25".parse(), both(Action::Loss(0.1, 0.25)));
+        assert_eq!("delay 40".parse(), both(Action::Delay(millis(40))));
+        assert_eq!("jitter 5".parse(), both(Action::Jitter(millis(5))));
+        assert_eq!("rate 500".parse(), both(Action::Rate(500)));
+        assert_eq!("queue 30".parse(), both(Action::Queue(QueueConfig::Time(millis(30)))));
+        assert_eq!("queue codel".parse(), both(Action::Queue(QueueConfig::Codel(Codel::default()))));
+        assert_eq!("bursts 0.05 8".parse(), both(Action::Bursts(Some(Bursts::losing(0.05, 8.0)))));
+        assert_eq!("bursts 0 8".parse(), both(Action::Bursts(None)));
+        assert_eq!("blackout on".parse(), both(Action::Blackout(true)));
+        assert_eq!("blackout off".parse(), both(Action::Blackout(false)));
+        assert_eq!("counters".parse(), both(Action::Counters));
+        let down = Command { direction: Direction::Down, action: Action::Rate(300) };
+        assert_eq!("down rate 300".parse(), Ok(down));
+        for wrong in [
+            "",
+            "up",
+            "loss",
+            "loss 0.1",
+            "loss 2 0",
+            "loss NaN 0",
+            "delay -1",
+            "rate 1e9",
+            "blackout",
+            "hop",
+        ] {
             assert!(wrong.parse::<Command>().is_err(), "{wrong:?}");
         }
     }
@@ -356,11 +426,11 @@ mod tests {
         }
         assert_ne!(seen[0].1, seen[1].1, "the server sees two clients");
 
-        commands.send(Command::Blackout(true)).await.unwrap();
+        commands.send("blackout on".parse().unwrap()).await.unwrap();
         assert_eq!(replies.recv().await.unwrap(), "ok");
         seen[0].0.send_to(b"lost", address).await.unwrap();
         loop {
-            commands.send(Command::Counters).await.unwrap();
+            commands.send("counters".parse().unwrap()).await.unwrap();
             let counters: serde_json::Value = serde_json::from_str(&replies.recv().await.unwrap()).unwrap();
             if counters["up"]["blackout"] == 1 {
                 assert_eq!(counters["clients"], 2);

@@ -22,11 +22,15 @@ use veche_sfu_core::sdp::OfferError;
 
 use crate::allocations;
 use crate::client::{Client, ClientConfig, certificate};
-use crate::network::{Link, LinkConfig};
+use crate::network::{Bottleneck, Capacity, Link, LinkConfig, QueueConfig};
 
 /// A client of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientId(pub usize);
+
+/// A bottleneck that clients of a world share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BottleneckId(usize);
 
 /// A world.
 pub struct World {
@@ -44,6 +48,7 @@ pub struct World {
     flushed: Flushed,
     engines: Vec<Engine>,
     seats: Vec<Seat>,
+    bottlenecks: Vec<Shared>,
     seat_by_address: HashMap<SocketAddr, usize>,
     seat_by_participant: HashMap<ParticipantId, usize>,
     stats: HashMap<RequestId, Vec<ParticipantStats>>,
@@ -78,13 +83,29 @@ struct Seat {
     participant: ParticipantId,
     room: RoomId,
     engine: usize,
-    up: Link,
-    down: Link,
+    up: Way,
+    down: Way,
     /// The wake-up that is in the queue.
     wakes_at: Option<Instant>,
     told: Told,
     record: Option<Vec<Vec<u8>>>,
     gone: bool,
+}
+
+/// One direction between a client and its engine.
+struct Way {
+    link: Link<What>,
+    /// What comes before the link.
+    behind: Option<BottleneckId>,
+    /// The look at the link that is in the queue.
+    due_at: Option<Instant>,
+}
+
+/// A bottleneck with what it carries: of which seat, whether upwards, and what.
+struct Shared {
+    bottleneck: Bottleneck<(usize, bool, What)>,
+    /// The look at it that is in the queue.
+    due_at: Option<Instant>,
 }
 
 /// What a client would have learnt by signaling.
@@ -112,7 +133,7 @@ struct Due {
     what: What,
 }
 
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
     /// A datagram reaches an engine.
     ToEngine { engine: usize, from: SocketAddr, datagram: Vec<u8> },
@@ -120,6 +141,10 @@ enum What {
     ToClient { to: SocketAddr, datagram: Vec<u8> },
     /// A client wants to do something.
     Wake { seat: usize },
+    /// Something arrives on a link, or leaves its queue.
+    Link { seat: usize, up: bool },
+    /// Something leaves a shared bottleneck.
+    Bottleneck { index: usize },
 }
 
 impl World {
@@ -156,6 +181,7 @@ impl World {
             rng,
             engines,
             seats: Vec::new(),
+            bottlenecks: Vec::new(),
             seat_by_address: HashMap::new(),
             seat_by_participant: HashMap::new(),
             stats: HashMap::new(),
@@ -174,8 +200,8 @@ impl World {
         let room = RoomId(room);
         let engine = room.0 as usize % self.engines.len();
         let client = self.new_client(seat as u32 + 1, config);
-        let up = Link::new(LinkConfig::default(), StdRng::from_seed(self.rng.random()));
-        let down = Link::new(LinkConfig::default(), StdRng::from_seed(self.rng.random()));
+        let up = Way::new(StdRng::from_seed(self.rng.random()));
+        let down = Way::new(StdRng::from_seed(self.rng.random()));
         self.seats.push(Seat {
             client,
             participant,
@@ -298,18 +324,41 @@ impl World {
 
     /// What the link from a client to its engine does.
     pub fn up(&mut self, id: ClientId) -> &mut LinkConfig {
-        &mut self.seats[id.0].up.config
+        &mut self.seats[id.0].up.link.config
     }
 
     /// What the link to a client does.
     pub fn down(&mut self, id: ClientId) -> &mut LinkConfig {
-        &mut self.seats[id.0].down.config
+        &mut self.seats[id.0].down.link.config
     }
 
     /// Both links of a client.
     pub fn set_links(&mut self, id: ClientId, config: LinkConfig) {
         *self.up(id) = config;
         *self.down(id) = config;
+    }
+
+    /// A bottleneck that clients can be put behind. Its capacity begins now.
+    pub fn add_bottleneck(&mut self, capacity: Capacity, queue: QueueConfig) -> BottleneckId {
+        let bottleneck = Bottleneck::new(self.now, capacity, queue);
+        self.bottlenecks.push(Shared { bottleneck, due_at: None });
+        BottleneckId(self.bottlenecks.len() - 1)
+    }
+
+    /// Another capacity of a bottleneck, from now on.
+    pub fn set_capacity(&mut self, id: BottleneckId, capacity: Capacity) {
+        self.bottlenecks[id.0].bottleneck.set_capacity(self.now, capacity);
+        self.look_at_bottleneck(id.0);
+    }
+
+    /// What a client sends goes through this bottleneck from now on, before its own link.
+    pub fn put_up_behind(&mut self, id: ClientId, bottleneck: Option<BottleneckId>) {
+        self.seats[id.0].up.behind = bottleneck;
+    }
+
+    /// What is sent to a client goes through this bottleneck from now on, before its own link.
+    pub fn put_down_behind(&mut self, id: ClientId, bottleneck: Option<BottleneckId>) {
+        self.seats[id.0].down.behind = bottleneck;
     }
 
     /// A client leaves, or its browser dies when it does not `say` so.
@@ -455,6 +504,16 @@ impl World {
                 client.handle_datagram(self.now, to, &mut datagram);
                 self.drain_client(seat);
             }
+            What::Link { seat, up } => {
+                let now = self.now;
+                self.way(seat, up).due_at.take_if(|at| *at <= now);
+                self.look_at_link(seat, up);
+            }
+            What::Bottleneck { index } => {
+                let now = self.now;
+                self.bottlenecks[index].due_at.take_if(|at| *at <= now);
+                self.look_at_bottleneck(index);
+            }
             What::Wake { seat } => {
                 if self.seats[seat].wakes_at.is_some_and(|at| at <= self.now) {
                     self.seats[seat].wakes_at = None;
@@ -491,9 +550,7 @@ impl World {
             start = end;
             self.sent += 1;
             let Some(&seat) = self.seat_by_address.get(&to) else { continue };
-            for at in self.seats[seat].down.send(self.now, datagram.len()).into_iter().flatten() {
-                self.plan(at, What::ToClient { to, datagram: datagram.to_vec() });
-            }
+            self.put_on_way(seat, false, datagram.len(), What::ToClient { to, datagram: datagram.to_vec() });
         }
         flushed.bytes.clear();
         self.flushed = flushed;
@@ -508,9 +565,7 @@ impl World {
                 record.push(datagram.clone());
             }
             let Some(engine) = (0..self.engines.len()).find(|e| engine_address(*e) == to) else { continue };
-            for at in self.seats[seat].up.send(self.now, datagram.len()).into_iter().flatten() {
-                self.plan(at, What::ToEngine { engine, from, datagram: datagram.clone() });
-            }
+            self.put_on_way(seat, true, datagram.len(), What::ToEngine { engine, from, datagram });
         }
         let Some(at) = self.seats[seat].client.poll_timeout() else { return };
         let at = at.max(self.now);
@@ -518,6 +573,62 @@ impl World {
             self.seats[seat].wakes_at = Some(at);
             self.plan(at, What::Wake { seat });
         }
+    }
+
+    /// Puts a datagram on its way: through the bottleneck that a client is behind, if any, then on its link.
+    fn put_on_way(&mut self, seat: usize, up: bool, bytes: usize, what: What) {
+        let Some(BottleneckId(index)) = self.way(seat, up).behind else {
+            self.put_on_link(seat, up, bytes, what);
+            return;
+        };
+        self.look_at_bottleneck(index);
+        self.bottlenecks[index].bottleneck.handle_packet(self.now, bytes, (seat, up, what));
+        self.look_at_bottleneck(index);
+    }
+
+    fn put_on_link(&mut self, seat: usize, up: bool, bytes: usize, what: What) {
+        let now = self.now;
+        self.way(seat, up).link.handle_packet(now, bytes, what);
+        self.plan_link(seat, up);
+    }
+
+    /// What has left a shared bottleneck by now goes on.
+    fn look_at_bottleneck(&mut self, index: usize) {
+        while let Some(passed) = self.bottlenecks[index].bottleneck.poll_packet(self.now) {
+            let (seat, up, what) = passed.item;
+            self.put_on_link(seat, up, passed.bytes, what);
+        }
+        let Shared { bottleneck, due_at } = &mut self.bottlenecks[index];
+        if let Some(at) = bottleneck.poll_timeout()
+            && due_at.is_none_or(|due| at < due)
+        {
+            *due_at = Some(at);
+            self.plan(at, What::Bottleneck { index });
+        }
+    }
+
+    /// What has arrived on a link happens.
+    fn look_at_link(&mut self, seat: usize, up: bool) {
+        let now = self.now;
+        while let Some((_, what)) = self.way(seat, up).link.poll_packet(now) {
+            self.happen(what);
+        }
+        self.plan_link(seat, up);
+    }
+
+    fn plan_link(&mut self, seat: usize, up: bool) {
+        let way = self.way(seat, up);
+        if let Some(at) = way.link.poll_timeout()
+            && way.due_at.is_none_or(|due| at < due)
+        {
+            way.due_at = Some(at);
+            self.plan(at, What::Link { seat, up });
+        }
+    }
+
+    fn way(&mut self, seat: usize, up: bool) -> &mut Way {
+        let seat = &mut self.seats[seat];
+        if up { &mut seat.up } else { &mut seat.down }
     }
 
     fn plan(&mut self, at: Instant, what: What) {
@@ -561,6 +672,12 @@ impl World {
             Event::DataChannelClosed { .. } => {}
         }
         self.events.push((self.now, event));
+    }
+}
+
+impl Way {
+    fn new(rng: StdRng) -> Self {
+        Self { link: Link::new(LinkConfig::default(), rng), behind: None, due_at: None }
     }
 }
 

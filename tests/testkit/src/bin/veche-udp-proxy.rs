@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use tokio::sync::mpsc;
-use veche_testkit::link::Impairment;
+use veche_testkit::network::LinkConfig;
 use veche_testkit::proxy::{Command, Impairments, Proxy};
 
 /// A UDP proxy that loses, delays and cuts.
@@ -59,15 +59,15 @@ async fn main() -> io::Result<()> {
 
 impl Arguments {
     fn impairments(&self) -> Impairments {
-        let both = Impairment {
+        let both = LinkConfig {
             delay: Duration::from_millis(self.delay_ms),
             jitter: Duration::from_millis(self.jitter_ms),
-            rate_kbps: self.rate_kbps,
-            ..Impairment::default()
+            rate: (self.rate_kbps > 0).then(|| u64::from(self.rate_kbps) * 1000),
+            ..Impairments::default().up
         };
         Impairments {
-            up: Impairment { loss: self.loss_up, ..both },
-            down: Impairment { loss: self.loss_down, ..both },
+            up: LinkConfig { loss: self.loss_up, ..both },
+            down: LinkConfig { loss: self.loss_down, ..both },
         }
     }
 }

@@ -1,0 +1,17 @@
+//! Prints the table of `docs/networks.md`: `cargo run --profile quick -p veche-sim --example rfc8867`.
+
+use veche_sim::contestants::ALL;
+use veche_sim::rfc8867::{CASES, Outcome};
+
+/// The seed of the table.
+const SEED: u64 = 1;
+
+fn main() {
+    println!("{}", Outcome::HEAD);
+    let only = std::env::args().nth(1);
+    for case in CASES.iter().filter(|case| only.as_ref().is_none_or(|only| case.section == only)) {
+        for contestant in ALL {
+            println!("{}", case.run(contestant, SEED).row(case, contestant.name));
+        }
+    }
+}
