@@ -243,6 +243,7 @@ impl Estimator {
         let now = self.micros(now);
         let calm = self.control.last_cut().is_none_or(|at| now - at > CALM)
             && self.usage != Usage::Overuse
+            && !self.loss.is_on_trial()
             && self.path.delay.queuing() < CALM_QUEUE;
         if !self.has_feedback || !calm {
             return None;
@@ -305,11 +306,13 @@ impl Estimator {
         self.usage = self.path.usage();
         let observed = Observed {
             usage: self.usage,
-            delivered: self.path.delivered.rate(RECENT),
+            // What is lost whatever the rate is has been carried by the link all the same.
+            delivered: self.path.delivered.rate(RECENT).map(|rate| rate / (1.0 - self.loss.inherent())),
             sent: self.sending.rate_until(now, throughput::LONGEST),
             queuing: self.path.delay.queuing(),
             limited: self.limit.is_limited(),
             wanted: self.prober.highest_useful(),
+            hold: self.loss.is_on_trial(),
         };
         match self.control.on_feedback(now, &observed) {
             Some(Change::Cut) => self.prober.on_cut(now, self.control.dropped_far()),
@@ -317,10 +320,10 @@ impl Estimator {
             None => {}
         }
         match self.loss.poll_verdict(now) {
-            Some(Verdict::Cut { delivered, heavy }) => {
+            Some(Verdict::Cut { part, heavy }) => {
                 let before = self.control.rate();
                 self.before_loss = before;
-                let mut to = observed.delivered.map_or(before * LOSS_CUT, |rate| rate * delivered);
+                let mut to = observed.delivered.map_or(before * LOSS_CUT, |rate| rate * part);
                 if observed.limited && !heavy {
                     to = to.max(before * LOSS_CUT);
                 }

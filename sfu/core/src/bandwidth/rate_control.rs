@@ -18,6 +18,8 @@ pub(super) struct Observed {
     pub limited: bool,
     /// Bits a second that are of any use.
     pub wanted: f64,
+    /// The rate should not grow for now.
+    pub hold: bool,
 }
 
 /// What feedback has changed, of interest to others.
@@ -165,7 +167,8 @@ impl RateControl {
             self.capacity = Capacity::default();
         }
         // A queue that the last cut has left is let to drain; one that stays is of others, who would leave us nothing.
-        if observed.queuing > LEFT_OVER && self.last_cut.is_some_and(|at| now - at < SERIES) {
+        if observed.hold || observed.queuing > LEFT_OVER && self.last_cut.is_some_and(|at| now - at < SERIES)
+        {
             return wider;
         }
         let grown = if self.capacity.is_known() {
@@ -275,6 +278,7 @@ mod tests {
             queuing: 0,
             limited: false,
             wanted: 9e9,
+            hold: false,
         }
     }
 

@@ -259,7 +259,9 @@ fn a_steady_link_is_used_without_a_queue() {
         let p95 = world.link.p95();
         eprintln!("{capacity}: {used:.3} p95 {p95:.1}");
         assert!(used > 0.85, "{capacity}: {used}");
-        assert!(p95 < 50.0, "{capacity}: {p95} ms");
+        // One packet is 32 ms on the narrowest of them.
+        let packet = f64::from(PACKET) * 8e3 / capacity;
+        assert!(p95 < 50.0 + packet, "{capacity}: {p95} ms");
     }
 }
 
