@@ -75,7 +75,7 @@ impl Line {
     fn reached(&self, from: u64, bits: u64) -> Duration {
         let targets = &self.lab.record(self.flows[0]).targets;
         let first = targets.iter().find(|(at, target)| *at >= seconds(from) && *target >= bits);
-        first.map_or(Duration::MAX, |(at, _)| *at - seconds(from))
+        first.map_or(Duration::MAX, |(at, _)| at.saturating_sub(seconds(from)))
     }
 }
 
