@@ -17,7 +17,7 @@ pub struct Given {
     pub dropped: u32,
     /// How many pictures of its segment, modulo 2^16.
     pub pictures: u16,
-    /// It went out with the marker.
+    /// It went out with the marker, which its source did not have.
     pub marker: bool,
     /// The packet that it was kept for was to be left out, and it went out as padding.
     pub padding: bool,

@@ -51,6 +51,8 @@ struct Picture {
     closed: bool,
     /// It was left out as a whole.
     discarded: bool,
+    /// The targets that needed what was left out of it.
+    lacking: u32,
     /// The target should have something of it.
     due: bool,
 }
@@ -229,8 +231,8 @@ impl Sublayers {
         if let Some(seen) = self.temporal_seen.get_mut(usize::from(frame.temporal)) {
             *seen = Some(self.pictures);
         }
-        let reachable = self.reachable(frame);
-        if begins && frame.key && reachable != 0 {
+        let reachable = self.reachable(frame) & !self.picture.lacking;
+        if frame.key && reachable != 0 && !self.picture.key {
             // Nothing from before counts any more; a structure may have come that names other targets.
             self.complete = 0;
             self.picture.key = true;
@@ -326,6 +328,7 @@ impl Sublayers {
             return;
         }
         self.complete &= !frame.needed;
+        self.picture.lacking |= frame.needed;
         if self.complete == 0 && self.target.is_some() {
             self.before = self.target.take();
             self.since = self.picture.timestamp;
