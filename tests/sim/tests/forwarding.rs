@@ -354,6 +354,7 @@ fn nothing_breaks_whatever_is_wanted_late_or_discarded() {
                 discard = discard.saturating_sub(1);
             }
             waiting.into_iter().for_each(|(_, packet)| slot.forward(&packet, false));
+            println!("{stream:?}, seed {seed}");
             frames += slot.check().len();
         }
         assert!(frames > 60 * 150, "{stream:?}: {frames}");

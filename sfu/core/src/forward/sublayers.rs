@@ -38,6 +38,8 @@ struct Decided {
     forward: bool,
     /// Nothing of its picture is sent after it.
     last: bool,
+    /// Its picture was left out as a whole.
+    discarded: bool,
 }
 
 /// The picture that came last.
@@ -238,7 +240,8 @@ impl Sublayers {
             self.picture.key = true;
             self.idle = 0;
         }
-        self.picture.discarded |= discard && begins && !self.picture.key;
+        // With its lowest layer on the way still, the picture has begun already as far as others know.
+        self.picture.discarded |= discard && begins && frame.spatial == 0 && !self.picture.key;
         self.retarget(timestamp, frame, reachable, begins);
         self.picture.due |= !self.picture.discarded && frame.temporal <= self.layer.1;
         let forward = !self.picture.discarded && self.target.is_some_and(|target| frame.is_in(target));
@@ -252,17 +255,19 @@ impl Sublayers {
             }
         }
         self.note(frame, forward);
-        self.remember(Decided { timestamp, spatial: frame.spatial, forward, last })
+        let discarded = self.picture.discarded;
+        self.remember(Decided { timestamp, spatial: frame.spatial, forward, last, discarded })
     }
 
     /// A frame of a picture older than the newest, of which no packet came before.
     fn decide_late(&mut self, timestamp: u32, frame: &FrameTargets) -> Decided {
         let old = (timestamp.wrapping_sub(self.since) as i32) < 0;
         let target = if old { self.before } else { self.target };
-        let forward = target.is_some_and(|target| frame.is_in(target));
+        let discarded = self.decided.iter().flatten().any(|d| d.timestamp == timestamp && d.discarded);
+        let forward = !discarded && target.is_some_and(|target| frame.is_in(target));
         let last = forward && target.is_some_and(|target| frame.layer(target).0 == frame.spatial);
         self.note(frame, forward);
-        self.remember(Decided { timestamp, spatial: frame.spatial, forward, last })
+        self.remember(Decided { timestamp, spatial: frame.spatial, forward, last, discarded })
     }
 
     /// The targets that one may change to with this frame.
