@@ -157,7 +157,10 @@ impl Slot {
             let mut rest = &stamps[..];
             while let Some(stamp) = rest.first() {
                 let (frame, others) = rest.split_at(usize::from(stamp.count).min(rest.len()));
-                let whole = frame.iter().enumerate().all(|(i, s)| usize::from(s.index) == i && s.frame == stamp.frame);
+                let whole = frame
+                    .iter()
+                    .enumerate()
+                    .all(|(i, s)| usize::from(s.index) == i && s.frame == stamp.frame);
                 assert!(whole && frame.len() == usize::from(stamp.count), "{stamp:?} is not whole");
                 for distance in stamp.references.iter().filter(|d| **d > 0) {
                     let number = stamp.frame - u32::from(*distance);
@@ -210,8 +213,10 @@ fn every_sublayer_is_reached_and_held() {
             assert!(!slot.forwarder.needs_key_frame());
             let before = slot.sent.len();
             slot.run(16);
-            let stamps: Vec<&Stamp> = slot.sent.values().skip(before).filter_map(|s| s.stamp.as_ref()).collect();
-            let shown: HashSet<u32> = stamps.iter().filter(|s| s.spatial == wanted.0).map(|s| s.frame).collect();
+            let stamps: Vec<&Stamp> =
+                slot.sent.values().skip(before).filter_map(|s| s.stamp.as_ref()).collect();
+            let shown: HashSet<u32> =
+                stamps.iter().filter(|s| s.spatial == wanted.0).map(|s| s.frame).collect();
             let share = 1 << (scalability.temporal - 1 - wanted.1);
             assert_eq!(shown.len(), 16 / share, "{stream:?} {wanted:?}");
             assert!(stamps.iter().all(|s| s.spatial <= wanted.0 && s.temporal <= wanted.1));

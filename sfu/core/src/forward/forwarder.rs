@@ -355,11 +355,8 @@ impl Forwarder {
             let forward = self.sublayers.decide_unread(packet.timestamp);
             return Selected { forward, marker: packet.marker, drops_id: false };
         };
-        let place = Place {
-            timestamp: packet.timestamp,
-            end_of_frame: packet.end_of_frame,
-            marker: packet.marker,
-        };
+        let place =
+            Place { timestamp: packet.timestamp, end_of_frame: packet.end_of_frame, marker: packet.marker };
         let decision = self.sublayers.decide(&place, frame, packet.discard);
         Selected {
             forward: decision.forward,
@@ -376,7 +373,7 @@ impl Forwarder {
         let late = packet.seq < segment.next_in;
         let adds_marker = selected.marker && !packet.marker;
         if self.renumbering.is_none() && (!selected.forward || adds_marker) {
-            self.renumbering = Some(Renumbering::new());
+            self.renumbering = Some(Renumbering::default());
         }
         let Some(numbers) = self.renumbering.as_mut() else {
             let seq = segment.first_out + ahead;

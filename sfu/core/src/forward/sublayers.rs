@@ -67,6 +67,9 @@ const REMEMBERED: usize = 16;
 const SPATIAL_PATIENCE: u32 = 4;
 const TEMPORAL_PATIENCE: u32 = 16;
 
+/// Packets of a picture come at most so many pictures late, as a rule: a round trip of 250 ms at 30 pictures a second.
+const LATE: u32 = 8;
+
 /// So many pictures in a row without anything for the target: its layer has stopped.
 const MAX_IDLE: u8 = 3;
 
@@ -102,6 +105,8 @@ pub struct Sublayers {
     /// In which of them each layer was last.
     spatial_seen: [Option<u32>; LAYERS],
     temporal_seen: [Option<u32>; LAYERS],
+    /// Which picture was the last without each spatial layer that the stream has.
+    missed: [Option<u32>; LAYERS],
     /// Pictures in a row without anything for the target.
     idle: u8,
     /// The sender says that it does not produce the target any more.
@@ -131,6 +136,7 @@ impl Default for Sublayers {
             pictures: 0,
             spatial_seen: [None; LAYERS],
             temporal_seen: [None; LAYERS],
+            missed: [None; LAYERS],
             idle: 0,
             inactive: false,
             waits_since: None,
@@ -220,6 +226,11 @@ impl Sublayers {
         } else if self.picture.due {
             self.idle = self.idle.saturating_add(1);
         }
+        for (seen, missed) in self.spatial_seen.iter().zip(&mut self.missed) {
+            if seen.is_some_and(|seen| seen != self.pictures) {
+                *missed = Some(self.pictures);
+            }
+        }
         self.picture = Picture { timestamp, ..Picture::default() };
         self.pictures = self.pictures.wrapping_add(1);
         self.started = true;
@@ -233,7 +244,7 @@ impl Sublayers {
         if let Some(seen) = self.temporal_seen.get_mut(usize::from(frame.temporal)) {
             *seen = Some(self.pictures);
         }
-        let reachable = self.reachable(frame) & !self.picture.lacking;
+        let reachable = if frame.switch == 0 { 0 } else { self.reachable(frame) } & !self.picture.lacking;
         if frame.key && reachable != 0 && !self.picture.key {
             // Nothing from before counts any more; a structure may have come that names other targets.
             self.complete = 0;
@@ -274,7 +285,7 @@ impl Sublayers {
     fn reachable(&self, frame: &FrameTargets) -> u32 {
         let allowed = match frame.condition {
             Condition::None => u32::MAX,
-            Condition::Complete(steps) => whole_rows(self.complete & steps),
+            Condition::Complete(steps) => whole_rows(self.trusted(frame) & steps),
             Condition::Sent { frame_number, references } => {
                 let sent = |distance: &u16| self.sent.contains(frame_number.wrapping_sub(*distance));
                 if references.distances().iter().all(sent) { u32::MAX } else { 0 }
@@ -289,9 +300,12 @@ impl Sublayers {
         if !begins && reachable & !self.complete == 0 {
             return;
         }
-        let best = self.choose(self.complete | reachable, frame);
+        let trusted = self.trusted(frame) | reachable;
+        let best = self.choose(if trusted == 0 { self.complete } else { trusted }, frame);
         let layer = best.map_or((0, 0), |target| frame.layer(target));
-        if begins || best.is_some_and(|t| reachable >> t & 1 == 1) && (layer.0 == self.layer.0 || !self.picture.closed)
+        if begins
+            || best.is_some_and(|t| reachable >> t & 1 == 1)
+                && (layer.0 == self.layer.0 || !self.picture.closed)
         {
             if best != self.target {
                 self.before = self.target;
@@ -307,6 +321,16 @@ impl Sublayers {
         } else {
             self.waits_since.get_or_insert(timestamp);
         }
+    }
+
+    /// The targets that are surely as complete as they seem: a frame that was overtaken may yet turn out to be one that was
+    /// left out, if it is not of the spatial layer that is shown.
+    fn trusted(&self, frame: &FrameTargets) -> u32 {
+        select(self.complete, |target| {
+            let spatial = frame.layer(target).0;
+            let missed = self.missed.get(usize::from(spatial)).copied().flatten();
+            spatial == self.layer.0 || missed.is_none_or(|at| self.pictures.wrapping_sub(at) > LATE)
+        })
     }
 
     /// The highest of these targets under the ceiling, the larger picture first; where none is, the one nearest above.

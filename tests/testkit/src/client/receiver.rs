@@ -241,8 +241,7 @@ impl SlotReceiver {
             let frame = &rest[..rest.len().min(usize::from(stamp.count))];
             let whole = frame.len() == usize::from(stamp.count)
                 && frame.iter().enumerate().all(|(index, packet)| {
-                    packet.stamp == Some(Stamp { index: index as u8, ..stamp })
-                        && packet.codec == first.codec
+                    packet.stamp == Some(Stamp { index: index as u8, ..stamp }) && packet.codec == first.codec
                 });
             if !whole {
                 if !self.broken {

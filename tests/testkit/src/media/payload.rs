@@ -98,7 +98,10 @@ impl FrameHead {
 
     /// The aggregation header of the AV1 RTP format: Z Y W W N.
     fn av1(&self, first: bool, last: bool) -> Vec<u8> {
-        let head = u8::from(!first) << 7 | u8::from(!last) << 6 | 1 << 4 | u8::from(first && self.kind.key && self.kind.spatial == 0) << 3;
+        let head = u8::from(!first) << 7
+            | u8::from(!last) << 6
+            | 1 << 4
+            | u8::from(first && self.kind.key && self.kind.spatial == 0) << 3;
         vec![head, 0x30]
     }
 }
