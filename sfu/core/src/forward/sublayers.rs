@@ -38,8 +38,8 @@ struct Decided {
     forward: bool,
     /// Nothing of its picture is sent after it.
     last: bool,
-    /// Its picture was left out as a whole.
-    discarded: bool,
+    /// The target of its picture; `None` when that was left out as a whole.
+    target: Option<u8>,
 }
 
 /// The picture that came last.
@@ -266,19 +266,20 @@ impl Sublayers {
             }
         }
         self.note(frame, forward);
-        let discarded = self.picture.discarded;
-        self.remember(Decided { timestamp, spatial: frame.spatial, forward, last, discarded })
+        let target = self.target.filter(|_| !self.picture.discarded);
+        self.remember(Decided { timestamp, spatial: frame.spatial, forward, last, target })
     }
 
     /// A frame of a picture older than the newest, of which no packet came before.
     fn decide_late(&mut self, timestamp: u32, frame: &FrameTargets) -> Decided {
         let old = (timestamp.wrapping_sub(self.since) as i32) < 0;
-        let target = if old { self.before } else { self.target };
-        let discarded = self.decided.iter().flatten().any(|d| d.timestamp == timestamp && d.discarded);
-        let forward = !discarded && target.is_some_and(|target| frame.is_in(target));
+        let then = if old { self.before } else { self.target };
+        let others = self.decided.iter().flatten().find(|d| d.timestamp == timestamp);
+        let target = others.map_or(then, |other| other.target);
+        let forward = target.is_some_and(|target| frame.is_in(target));
         let last = forward && target.is_some_and(|target| frame.layer(target).0 == frame.spatial);
         self.note(frame, forward);
-        self.remember(Decided { timestamp, spatial: frame.spatial, forward, last, discarded })
+        self.remember(Decided { timestamp, spatial: frame.spatial, forward, last, target })
     }
 
     /// The targets that one may change to with this frame.
