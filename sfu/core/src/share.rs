@@ -102,6 +102,11 @@ impl Share {
         self.trial_ends.is_some()
     }
 
+    /// Tries the picture from now on.
+    pub fn extend_trial(&mut self, now: Instant) {
+        self.trial_ends = Some(now + TRIAL);
+    }
+
     /// Takes what the allocation gives. `levels` are those it could choose from.
     pub fn give(&mut self, now: Instant, given: Option<usize>, levels: &[Level]) -> Change {
         let Some(level) = given.and_then(|g| levels.get(g)).copied() else { return self.pause(now) };

@@ -127,6 +127,8 @@ const QUEUE: Micros = 10_000;
 const RECENT: Micros = 250_000;
 /// Of the estimate, when loss cannot be compared with what is delivered because so little is sent.
 const LOSS_CUT: f64 = 0.85;
+/// Feedback comes several times as often.
+const BLIND: Micros = 400_000;
 /// Feedback that stays away so long, while packets are sent, means that nothing gets through.
 const SILENCE: Micros = 1_000_000;
 /// Without a full queue, the first probes are believed whatever they show for so long.
@@ -199,6 +201,12 @@ impl Estimator {
             self.unheard_since = None;
         }
         self.decide(now);
+    }
+
+    /// Whether packets are sent since long without any feedback: the client, or its whole network, is away, and what the
+    /// estimate says means little.
+    pub fn is_blind(&self) -> bool {
+        self.has_feedback && self.unheard_since.is_some_and(|since| self.now - since > BLIND)
     }
 
     /// The round-trip time was measured.

@@ -87,7 +87,7 @@ pub struct Sent {
     pub seq: u64,
     /// The timestamp that it went out with is the source's plus this.
     pub timestamp_offset: u32,
-    /// It went out with the marker.
+    /// It went out with the marker, which it did not have there.
     pub marker: bool,
     /// It went out without payload.
     pub padding: bool,
@@ -341,7 +341,7 @@ impl Forwarder {
         Ok(ForwardOutput {
             seq: number.seq,
             timestamp,
-            marker: number.given.marker,
+            marker: selected.forward && (packet.marker || number.given.marker),
             padding: number.given.padding,
             offsets,
             ahead,
@@ -375,21 +375,21 @@ impl Forwarder {
         let segment = self.segments.last_mut().expect("a slot that shows something has a segment");
         let ahead = packet.seq.checked_sub(segment.first_in).ok_or(DropReason::BeforeSwitch)?;
         let late = packet.seq < segment.next_in;
-        if self.renumbering.is_none() && (!selected.forward || selected.marker != packet.marker) {
-            self.renumbering = Some(Renumbering::new());
+        let adds_marker = selected.marker && !packet.marker;
+        if self.renumbering.is_none() && (!selected.forward || adds_marker) {
+            self.renumbering = Some(Renumbering::default());
         }
         let Some(numbers) = self.renumbering.as_mut() else {
             let seq = segment.first_out + ahead;
             segment.next_in = segment.next_in.max(packet.seq + 1);
             self.next_seq = self.next_seq.max(seq + 1);
-            let given = Given { marker: selected.marker, ..Given::default() };
-            return Ok(Number { seq, given });
+            return Ok(Number { seq, given: Given::default() });
         };
         let mut given = Given { dropped: segment.dropped, pictures: segment.pictures, ..Given::default() };
         if late {
             let seq = numbers.find(ahead, segment.first_out, self.next_seq).ok_or(DropReason::NotSelected)?;
             given = numbers.get(seq, self.next_seq).ok_or(DropReason::TooOld)?;
-            given.marker = selected.marker;
+            given.marker = adds_marker;
             given.padding = !selected.forward;
             numbers.give(seq, given);
             return Ok(Number { seq, given });
@@ -407,7 +407,7 @@ impl Forwarder {
             let waits = self.sublayers.awaits_key_frame();
             return Err(if waits { DropReason::AwaitingKeyFrame } else { DropReason::NotSelected });
         }
-        given.marker = selected.marker;
+        given.marker = adds_marker;
         numbers.give(seq, given);
         self.next_seq = seq + 1;
         Ok(Number { seq, given })

@@ -17,18 +17,20 @@ pub struct Given {
     pub dropped: u32,
     /// How many pictures of its segment, modulo 2^16.
     pub pictures: u16,
-    /// It went out with the marker.
+    /// It went out with the marker, which its source did not have.
     pub marker: bool,
     /// The packet that it was kept for was to be left out, and it went out as padding.
     pub padding: bool,
 }
 
-impl Renumbering {
+impl Default for Renumbering {
     /// For a slot that has never left anything out so far.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self { entries: Box::new([Given::default(); LEN]) }
     }
+}
 
+impl Renumbering {
     /// Gives a number out; numbers must be given out without gaps.
     pub fn give(&mut self, out: u64, given: Given) {
         self.entries[out as usize % LEN] = given;
@@ -63,7 +65,7 @@ mod tests {
 
     #[test]
     fn numbers_are_found_both_ways() {
-        let mut numbers = Renumbering::new();
+        let mut numbers = Renumbering::default();
         let first = 70_000;
         let mut next = first;
         // Every third packet is left out.

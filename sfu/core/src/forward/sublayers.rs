@@ -38,6 +38,8 @@ struct Decided {
     forward: bool,
     /// Nothing of its picture is sent after it.
     last: bool,
+    /// The target of its picture; `None` when that was left out as a whole.
+    target: Option<u8>,
 }
 
 /// The picture that came last.
@@ -51,6 +53,8 @@ struct Picture {
     closed: bool,
     /// It was left out as a whole.
     discarded: bool,
+    /// The targets that needed what was left out of it.
+    lacking: u32,
     /// The target should have something of it.
     due: bool,
 }
@@ -62,6 +66,9 @@ const REMEMBERED: usize = 16;
 /// temporal layers the middle one is in every fourth picture.
 const SPATIAL_PATIENCE: u32 = 4;
 const TEMPORAL_PATIENCE: u32 = 16;
+
+/// Packets of a picture come at most so many pictures late, as a rule: a round trip of 250 ms at 30 pictures a second.
+const LATE: u32 = 8;
 
 /// So many pictures in a row without anything for the target: its layer has stopped.
 const MAX_IDLE: u8 = 3;
@@ -98,6 +105,8 @@ pub struct Sublayers {
     /// In which of them each layer was last.
     spatial_seen: [Option<u32>; LAYERS],
     temporal_seen: [Option<u32>; LAYERS],
+    /// Which picture was the last without each spatial layer that the stream has.
+    missed: [Option<u32>; LAYERS],
     /// Pictures in a row without anything for the target.
     idle: u8,
     /// The sender says that it does not produce the target any more.
@@ -127,6 +136,7 @@ impl Default for Sublayers {
             pictures: 0,
             spatial_seen: [None; LAYERS],
             temporal_seen: [None; LAYERS],
+            missed: [None; LAYERS],
             idle: 0,
             inactive: false,
             waits_since: None,
@@ -216,6 +226,11 @@ impl Sublayers {
         } else if self.picture.due {
             self.idle = self.idle.saturating_add(1);
         }
+        for (seen, missed) in self.spatial_seen.iter().zip(&mut self.missed) {
+            if seen.is_some_and(|seen| seen != self.pictures) {
+                *missed = Some(self.pictures);
+            }
+        }
         self.picture = Picture { timestamp, ..Picture::default() };
         self.pictures = self.pictures.wrapping_add(1);
         self.started = true;
@@ -229,14 +244,15 @@ impl Sublayers {
         if let Some(seen) = self.temporal_seen.get_mut(usize::from(frame.temporal)) {
             *seen = Some(self.pictures);
         }
-        let reachable = self.reachable(frame);
-        if begins && frame.key && reachable != 0 {
+        let reachable = if frame.switch == 0 { 0 } else { self.reachable(frame) } & !self.picture.lacking;
+        if frame.key && reachable != 0 && !self.picture.key {
             // Nothing from before counts any more; a structure may have come that names other targets.
             self.complete = 0;
             self.picture.key = true;
             self.idle = 0;
         }
-        self.picture.discarded |= discard && begins && !self.picture.key;
+        // With its lowest layer on the way still, the picture has begun already as far as others know.
+        self.picture.discarded |= discard && begins && frame.spatial == 0 && !self.picture.key;
         self.retarget(timestamp, frame, reachable, begins);
         self.picture.due |= !self.picture.discarded && frame.temporal <= self.layer.1;
         let forward = !self.picture.discarded && self.target.is_some_and(|target| frame.is_in(target));
@@ -250,24 +266,27 @@ impl Sublayers {
             }
         }
         self.note(frame, forward);
-        self.remember(Decided { timestamp, spatial: frame.spatial, forward, last })
+        let target = self.target.filter(|_| !self.picture.discarded);
+        self.remember(Decided { timestamp, spatial: frame.spatial, forward, last, target })
     }
 
     /// A frame of a picture older than the newest, of which no packet came before.
     fn decide_late(&mut self, timestamp: u32, frame: &FrameTargets) -> Decided {
         let old = (timestamp.wrapping_sub(self.since) as i32) < 0;
-        let target = if old { self.before } else { self.target };
+        let then = if old { self.before } else { self.target };
+        let others = self.decided.iter().flatten().find(|d| d.timestamp == timestamp);
+        let target = others.map_or(then, |other| other.target);
         let forward = target.is_some_and(|target| frame.is_in(target));
         let last = forward && target.is_some_and(|target| frame.layer(target).0 == frame.spatial);
         self.note(frame, forward);
-        self.remember(Decided { timestamp, spatial: frame.spatial, forward, last })
+        self.remember(Decided { timestamp, spatial: frame.spatial, forward, last, target })
     }
 
     /// The targets that one may change to with this frame.
     fn reachable(&self, frame: &FrameTargets) -> u32 {
         let allowed = match frame.condition {
             Condition::None => u32::MAX,
-            Condition::Complete(steps) => whole_rows(self.complete & steps),
+            Condition::Complete(steps) => whole_rows(self.trusted(frame) & steps),
             Condition::Sent { frame_number, references } => {
                 let sent = |distance: &u16| self.sent.contains(frame_number.wrapping_sub(*distance));
                 if references.distances().iter().all(sent) { u32::MAX } else { 0 }
@@ -282,7 +301,8 @@ impl Sublayers {
         if !begins && reachable & !self.complete == 0 {
             return;
         }
-        let best = self.choose(self.complete | reachable, frame);
+        let trusted = self.trusted(frame) | reachable;
+        let best = self.choose(if trusted == 0 { self.complete } else { trusted }, frame);
         let layer = best.map_or((0, 0), |target| frame.layer(target));
         if begins
             || best.is_some_and(|t| reachable >> t & 1 == 1)
@@ -302,6 +322,16 @@ impl Sublayers {
         } else {
             self.waits_since.get_or_insert(timestamp);
         }
+    }
+
+    /// The targets that are surely as complete as they seem: a frame that was overtaken may yet turn out to be one that was
+    /// left out, if it is not of the spatial layer that is shown.
+    fn trusted(&self, frame: &FrameTargets) -> u32 {
+        select(self.complete, |target| {
+            let spatial = frame.layer(target).0;
+            let missed = self.missed.get(usize::from(spatial)).copied().flatten();
+            spatial == self.layer.0 || missed.is_none_or(|at| self.pictures.wrapping_sub(at) > LATE)
+        })
     }
 
     /// The highest of these targets under the ceiling, the larger picture first; where none is, the one nearest above.
@@ -328,6 +358,7 @@ impl Sublayers {
             return;
         }
         self.complete &= !frame.needed;
+        self.picture.lacking |= frame.needed;
         if self.complete == 0 && self.target.is_some() {
             self.before = self.target.take();
             self.since = self.picture.timestamp;

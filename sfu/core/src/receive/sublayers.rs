@@ -77,7 +77,7 @@ impl SubLayerRates {
         if bucket.number != number {
             *bucket = Bucket { number, ..Bucket::default() };
         }
-        let mut present = frame.present & (1 << TARGETS) - 1;
+        let mut present = frame.present & ((1 << TARGETS) - 1);
         while present != 0 {
             let target = present.trailing_zeros() as usize;
             present &= present - 1;
@@ -102,27 +102,22 @@ impl SubLayerRates {
         let oldest = self.epoch + EIGHTH * number.saturating_sub(BUCKETS - 1) as u32;
         let seconds = now.saturating_duration_since(oldest.max(self.since)).max(YOUNG).as_secs_f32();
         let recent = || self.buckets.iter().filter(|b| b.number + BUCKETS > number && b.number <= number);
-        let view = |(target, seen): (usize, &Option<((u8, u8), Instant)>)| {
-            let (layer, last) = (*seen)?;
+        let view = |target: usize| {
+            let (layer, last) = self.seen[target]?;
             let silent = now.saturating_duration_since(last);
+            let bytes: f64 = recent().map(|b| f64::from(b.bytes[target])).sum();
             (silent < FORGOTTEN).then(|| SubLayerView {
                 spatial: layer.0,
                 temporal: layer.1,
                 size: size(layer.0),
-                bits: (recent().map(|b| f64::from(b.bytes[target])).sum::<f64>() * 8.0 / f64::from(seconds))
-                    as u64,
+                bits: (bytes * 8.0 / f64::from(seconds)) as u64,
                 frames: recent().map(|b| f32::from(b.frames[target])).sum::<f32>() / seconds,
                 flowing: silent < idle,
             })
         };
-        let mut views: SmallVec<[SubLayerView; 9]> = self.seen.iter().enumerate().filter_map(view).collect();
+        let mut views: SmallVec<[SubLayerView; 9]> = (0..TARGETS).filter_map(view).collect();
         views.sort_by_key(|view| (view.spatial, view.temporal));
         views
-    }
-
-    /// Whether the stream has more than one sub-layer.
-    pub fn has_layers(&self) -> bool {
-        self.seen.iter().flatten().count() > 1
     }
 }
 
@@ -133,4 +128,38 @@ const FORGOTTEN: Duration = Duration::from_secs(5);
 fn eighth(epoch: Instant, now: Instant) -> u64 {
     let elapsed = now.saturating_duration_since(epoch);
     elapsed.as_secs() * 8 + u64::from(elapsed.subsec_nanos() / 125_000_000)
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "virtual time has to start somewhere")]
+mod tests {
+    use super::*;
+    use crate::rtp::mutation::hex;
+    use crate::rtp::vp8::Vp8Descriptor;
+
+    #[test]
+    fn each_sublayer_costs_what_it_needs() {
+        let start = Instant::now();
+        let mut rates = SubLayerRates::new(start);
+        let ms = Duration::from_millis;
+        // 40 pictures a second of 1,000 bytes: temporal layers 0 2 1 2.
+        let frames = ["90f0923417 00 11", "90f0923417 a0 11", "90f0923417 60 11", "90f0923417 80 11"]
+            .map(|text| FrameTargets::vp8(&Vp8Descriptor::parse(&hex(text)).unwrap(), false));
+        for picture in 0..80_u64 {
+            rates.on_packet(start + ms(picture * 25), 1000, true, &frames[picture as usize % 4]);
+        }
+        let now = start + ms(1_999);
+        let views = rates.views(now, ms(700), |_| Some((640, 360)));
+        assert_eq!(
+            views.iter().map(|v| (v.spatial, v.temporal)).collect::<Vec<_>>(),
+            [(0, 0), (0, 1), (0, 2)]
+        );
+        for (view, rate) in views.iter().zip([10.0, 20.0, 40.0_f32]) {
+            assert!((view.frames / rate - 1.0).abs() < 0.12, "{view:?}");
+            assert!((view.bits as f32 / (rate * 8_000.0) - 1.0).abs() < 0.12, "{view:?}");
+            assert!(view.flowing && view.size == Some((640, 360)));
+        }
+        assert!(rates.views(now + ms(800), ms(700), |_| None).iter().all(|v| !v.flowing));
+        assert!(rates.views(now + ms(6_000), ms(700), |_| None).is_empty());
+    }
 }

@@ -25,6 +25,9 @@ const SHORTAGE: Duration = Duration::from_secs(2);
 /// Somebody has to be the latest speaker for so long before another takes over what speakers are given.
 const SPEAKER_FOR: Duration = Duration::from_secs(3);
 
+/// Pictures vary in what they take: more than the best of them take on average is of use.
+const USEFUL_MARGIN: f64 = 1.3;
+
 /// The queue before a slow line is full when packets wait there for so long.
 const CONGESTED: Duration = Duration::from_millis(150);
 
@@ -78,9 +81,11 @@ impl Room {
         let best = wanting.iter().map(|w| w.best).sum::<u64>();
         let subscriber = &mut self.participants[index as usize];
         let Some(transport) = subscriber.transport.as_mut() else { return };
-        transport.estimator.set_wanted(now, best + sound);
+        let useful = (best as f64 * USEFUL_MARGIN) as u64 + sound;
+        transport.estimator.set_wanted(now, useful);
         let estimate = transport.estimate();
         let congested = transport.estimator.queuing_delay() > CONGESTED;
+        let blind = transport.estimator.is_blind();
         let pictures = estimate.map_or(u64::MAX, |bits| bits.saturating_sub(sound));
         let allocated = subscriber.wanted_now(&wanting);
         let patience = subscriber.patience(now, pictures, allocated);
@@ -88,7 +93,11 @@ impl Room {
         let mut given = std::mem::take(&mut self.given);
         let left = allocate(pictures, patience, &demands, &mut given);
         drop(demands);
-        self.try_paused(now, index, &wanting, &mut given, congested);
+        if blind {
+            self.keep_all(now, index, &wanting, &mut given);
+        } else {
+            self.try_paused(now, index, &wanting, &mut given, congested);
+        }
         let mut allocated = 0;
         for (want, given) in wanting.iter().zip(&given) {
             let bits = given.and_then(|g| want.levels.get(g)).map_or(0, |l| l.bits);
@@ -157,15 +166,29 @@ impl Room {
         let slots = &mut self.participants[index as usize].slots;
         let mut order: SmallVec<[usize; 8]> = (0..wanting.len()).filter(|&i| given[i].is_none()).collect();
         order.sort_by_key(|&i| wanting[i].rank);
-        let mut tried = None;
+        let mut trying = false;
         for &i in &order {
             if slots[wanting[i].slot as usize].share.is_on_trial(now, congested) {
-                tried = tried.or(Some(i));
+                given[i] = Some(0);
+                trying = true;
             }
         }
         let mut begin = |i: &&usize| slots[wanting[**i].slot as usize].share.begin_trial(now, congested);
-        if let Some(i) = tried.or_else(|| order.iter().find(&mut begin).copied()) {
+        if let Some(&i) = order.iter().find(&mut begin).filter(|_| !trying) {
             given[i] = Some(0);
+        }
+    }
+
+    /// Where nothing is known, because nothing comes back, no picture is paused; and when the network is back, all of them are
+    /// tried before that.
+    fn keep_all(&mut self, now: Instant, index: u32, wanting: &[Wanting], given: &mut [Option<usize>]) {
+        let slots = &mut self.participants[index as usize].slots;
+        for (want, given) in wanting.iter().zip(given) {
+            let share = &mut slots[want.slot as usize].share;
+            if share.level().is_some() {
+                share.extend_trial(now);
+                *given = given.or(Some(0));
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use crate::bandwidth::{Estimator, ProbeCluster, SentPacket};
+use crate::bandwidth::{Estimator, ProbeCluster, ProbeId, SentPacket};
 use crate::context::Now;
 use crate::control::{ConnectionState, FailReason};
 use crate::drops::DropReason;
@@ -46,7 +46,7 @@ pub struct TransportConfig<'a> {
 struct ActiveProbe {
     cluster: ProbeCluster,
     began: Instant,
-    /// Bytes sent since, of media and padding.
+    /// Bytes of padding sent for it.
     sent: usize,
 }
 
@@ -119,7 +119,7 @@ pub struct Transport {
     /// What the way to the client carries.
     pub estimator: Estimator,
     pacer: Pacer,
-    /// The probe that all packets belong to now.
+    /// The probe that is being sent.
     probe: Option<ActiveProbe>,
     /// It is on the list of those who wait for room, or send a probe.
     paced: bool,
@@ -337,7 +337,11 @@ impl Transport {
             out.resize(out.len() + outbound.profile().rtp_overhead(), 0);
             outbound.protect_rtp(roll_over, header_len, &mut out[start..])
         })?;
-        self.on_rtp_sent(now.instant, written);
+        let probe = (urgency == Urgency::Probe).then(|| self.probe.as_mut()).flatten().map(|probe| {
+            probe.sent += written;
+            probe.cluster.id
+        });
+        self.on_rtp_sent(now.instant, written, probe);
         Ok(written)
     }
 
@@ -358,19 +362,15 @@ impl Transport {
             self.pacer.recycle(waiting.bytes);
             // One that the full send buffer did not take is lost on the way, as far as its receiver can see.
             if let Ok(written) = written {
-                self.on_rtp_sent(now.instant, written);
+                self.on_rtp_sent(now.instant, written, None);
             }
         }
         self.pacer.poll_timeout()
     }
 
-    fn on_rtp_sent(&mut self, now: Instant, bytes: usize) {
+    fn on_rtp_sent(&mut self, now: Instant, bytes: usize, probe: Option<ProbeId>) {
         self.pacer.on_sent(now, bytes);
         if self.writable_extensions.id(Extension::TransportCc).is_some() {
-            let probe = self.probe.as_mut().map(|probe| {
-                probe.sent += bytes;
-                probe.cluster.id
-            });
             self.estimator
                 .on_sent(now, SentPacket { seq: self.next_transport_seq, bytes: bytes as u16, probe });
             self.next_transport_seq = self.next_transport_seq.wrapping_add(1);
@@ -384,7 +384,7 @@ impl Transport {
         told.then(|| self.estimator.estimate())
     }
 
-    /// Begins a probe, if the estimator wants one. All packets belong to it until it has its bytes.
+    /// Begins a probe, if the estimator wants one.
     pub fn begin_probe(&mut self, now: Instant) -> bool {
         if self.probe.is_none() && self.ready() {
             let cluster = self.estimator.poll_probe(now);
@@ -398,7 +398,7 @@ impl Transport {
         self.probe.is_some()
     }
 
-    /// How many bytes of padding a probe needs now beside the media that goes out anyway. Ends it when it has all.
+    /// How many bytes of padding a probe needs now. Ends it when it has all.
     pub fn probe_due(&mut self, now: Instant) -> usize {
         let Some(probe) = &self.probe else { return 0 };
         if probe.sent >= probe.cluster.bytes {

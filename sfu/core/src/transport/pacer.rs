@@ -55,6 +55,8 @@ pub struct Pacer {
     pictures: VecDeque<Waiting>,
     waiting_bytes: usize,
     spare: Vec<Vec<u8>>,
+    /// Something has waited since the last [`Pacer::trim`].
+    used: bool,
 }
 
 impl Pacer {
@@ -67,6 +69,7 @@ impl Pacer {
             pictures: VecDeque::new(),
             waiting_bytes: 0,
             spare: Vec::new(),
+            used: false,
         }
     }
 
@@ -107,6 +110,7 @@ impl Pacer {
         let header_len = write(&mut bytes);
         let len = bytes.len();
         self.waiting_bytes += len;
+        self.used = true;
         let queue = if urgency == Urgency::Repair { &mut self.repairs } else { &mut self.pictures };
         queue.push_back(Waiting { bytes, header_len, roll_over });
         Ok(len)
@@ -154,9 +158,9 @@ impl Pacer {
         self.waiting_bytes = 0;
     }
 
-    /// Gives back memory that a burst took.
+    /// Gives back the memory of those who have not used it since the last call.
     pub fn trim(&mut self) {
-        if !self.is_waiting() {
+        if !std::mem::take(&mut self.used) && !self.is_waiting() {
             self.spare = Vec::new();
             self.repairs = VecDeque::new();
             self.pictures = VecDeque::new();

@@ -370,6 +370,7 @@ impl SlotReceiver {
         if let (Some(last), Some(now)) = (last_tl0, tl0)
             && now.wrapping_sub(last) > 1
             && !self.broken
+            && !stamp.key
         {
             self.fault(&format!("TL0PICIDX went from {last} to {now}"));
         }
