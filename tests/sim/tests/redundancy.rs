@@ -69,8 +69,7 @@ fn a_fifth_lost_is_hardly_heard_by_who_knows_red_and_a_fifth_by_who_does_not() {
     assert!(helped < 0.016, "{helped} lost with");
     assert!(slot(&world, with).restored > 400, "{} restored", slot(&world, with).restored);
     assert_eq!((slot(&world, without).red, slot(&world, with).repaired), (0, 0));
-    let gaps = [with, without].map(|id| slot(&world, id).longest_gap(from, world.now));
-    println!("20 % lost: {helped:.4} of the sound missing with RED, {helpless:.4} without; gaps {gaps:?}");
+    println!("20 % lost: {helped:.4} of the sound missing with RED, {helpless:.4} without");
     for id in [with, without] {
         assert_no_faults(&world, id);
     }

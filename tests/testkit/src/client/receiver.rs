@@ -183,14 +183,19 @@ impl SlotReceiver {
         for block in older {
             let before =
                 Stamp::read(block.payload).filter(|s| (s.source, s.layer) == (stamp.source, stamp.layer));
-            let Some(back) = before.and_then(|before| stamp.frame.checked_sub(before.frame)) else {
+            let Some(before) = before.filter(|before| before.frame < stamp.frame) else {
                 self.fault("an older block is damaged, or of somebody else");
                 continue;
             };
+            let timestamp = header.timestamp.wrapping_sub(block.distance);
+            let mut heard = self.frames.iter().rev().take(8);
+            if heard.any(|frame| frame.timestamp as u32 == timestamp && frame.stamp != before) {
+                self.fault("an older block stands where something else was heard");
+            }
+            let back = stamp.frame - before.frame;
             let seq = self.extend(header.seq) - u64::from(back);
             if self.missing.remove(&seq).is_some() {
                 self.restored += 1;
-                let timestamp = header.timestamp.wrapping_sub(block.distance);
                 let pending = read(&RtpHeader { timestamp, ..plain }, block.payload);
                 self.pending.extend(pending.map(|pending| (seq, pending)));
                 self.deliver(now);
