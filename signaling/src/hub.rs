@@ -332,7 +332,7 @@ impl Hub {
             }
             Event::LayersWanted { participant, mid, layers } => {
                 self.with_room_of(participant, |room| {
-                    room.lock().on_layers_wanted(participant, mid, &layers)
+                    room.lock().on_layers_wanted(participant, mid, &layers);
                 });
             }
             Event::Timeline { request, entries } => {

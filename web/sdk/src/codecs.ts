@@ -68,8 +68,8 @@ export interface PublishOptions {
   /** Three sizes of the camera picture, so that each receiver gets the one that suits it. `undefined`: where it suits. */
   simulcast?: boolean;
   /**
-   * Layers within the camera's one stream, where the browser can (Chromium, with VP9 and AV1; others send the stream
-   * without them). More than one size in a stream takes the place of simulcast.
+   * Layers within the camera's streams, where the browser can (Chromium; others send streams without them). More than one
+   * size in a stream, for VP9 and AV1 only, takes the place of simulcast.
    */
   svc?: ScalabilityMode;
 }
@@ -99,9 +99,11 @@ export function encodingsFor(source: TrackSource, options: PublishOptions = {}):
 }
 
 function cameraEncodings({ codec, simulcast, svc }: PublishOptions): Encoding[] {
-  const layered: Pick<Encoding, 'scalabilityMode'> = svc === undefined ? {} : { scalabilityMode: svc };
   const sizesInside = svc !== undefined && !svc.startsWith('L1');
-  if (sizesInside || !(simulcast ?? simulcastSuits(codec))) return [{ maxBitrate: 1_700_000, ...layered }];
+  // Chromium takes any mode for any codec, and sends two frame rates and one size where the codec has no sizes.
+  const possible = svc !== undefined && (!sizesInside || codec === 'vp9' || codec === 'av1');
+  const layered: Pick<Encoding, 'scalabilityMode'> = possible ? { scalabilityMode: svc } : {};
+  if ((possible && sizesInside) || !(simulcast ?? simulcastSuits(codec))) return [{ maxBitrate: 1_700_000, ...layered }];
   return [
     { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000, ...layered },
     { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 500_000, ...layered },

@@ -96,6 +96,7 @@ it('cameras: three sizes where that suits the codec, or as it is wished', () => 
   expect(encodingsFor('camera', { codec: 'vp9', svc: 'L3T3_KEY', simulcast: true })).toEqual([
     { maxBitrate: 1_700_000, scalabilityMode: 'L3T3_KEY' },
   ]);
+  expect(encodingsFor('camera', { svc: 'L3T3_KEY' })).toEqual(encodingsFor('camera', {}));
   expect(encodingsFor('camera', { svc: 'L1T3' })).toHaveLength(3);
   expect(encodingsFor('camera', { svc: 'L1T3' })[0]).toMatchObject({ rid: 'q', scalabilityMode: 'L1T3' });
   expect(encodingsFor('screen', { svc: 'L3T3_KEY' })[0]).not.toHaveProperty('scalabilityMode');

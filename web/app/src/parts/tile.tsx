@@ -48,8 +48,8 @@ export function Tile({ tile, rect }: { tile: TileData; rect: Rect }) {
       {!tile.connected && <p class="tile-note">{t('tile.back')}</p>}
       {tile.noCodec && <p class="tile-note">{t('tile.noCodec')}</p>}
       {isPaused(tile) && (
-        <p class="tile-note" title={t('tile.paused')} data-testid="paused-note">
-          {t(small ? 'tile.pausedShort' : 'tile.paused')}
+        <p class="tile-note low" title={t('tile.paused')} data-testid="paused-note">
+          {t(rect.width < 260 || rect.height < 180 ? 'tile.pausedShort' : 'tile.paused')}
         </p>
       )}
       <div class="tile-label">
