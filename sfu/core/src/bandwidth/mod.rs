@@ -105,6 +105,8 @@ pub struct Estimator {
     has_feedback: bool,
     /// Since when packets are sent without any feedback.
     unheard_since: Option<Micros>,
+    /// The estimate was cut because nothing was heard.
+    silent: bool,
     /// The rate before the last cut for loss.
     before_loss: f64,
     now: Micros,
@@ -161,9 +163,19 @@ impl Estimator {
             usage: Usage::Normal,
             has_feedback: false,
             unheard_since: None,
+            silent: false,
             before_loss: 0.0,
             now: 0,
         }
+    }
+
+    /// The network is back after a time in which nothing was heard: what was learned of it may not hold any more, so it is
+    /// found out as quickly as that of somebody new.
+    fn restart(&mut self) {
+        let fresh = Self::new(self.epoch);
+        let counters = self.prober.counters();
+        *self = Self { sent: std::mem::take(&mut self.sent), now: self.now, ..fresh };
+        self.prober.keep_counters(counters);
     }
 
     /// A packet leaves.
@@ -195,7 +207,11 @@ impl Estimator {
                 self.path.on_packet(&result.sent, arrival);
             }
         }
+        if came && self.has_feedback && self.unheard_since.is_some_and(|since| now - since > SILENCE || self.silent) {
+            self.restart();
+        }
         if came {
+            self.silent = false;
             self.path.delivered.add(self.path.last_arrival, self.arrivals.unreported());
             self.has_feedback = true;
             self.unheard_since = None;
@@ -206,7 +222,7 @@ impl Estimator {
     /// Whether packets are sent since long without any feedback: the client, or its whole network, is away, and what the
     /// estimate says means little.
     pub fn is_blind(&self) -> bool {
-        self.has_feedback && self.unheard_since.is_some_and(|since| self.now - since > BLIND)
+        self.silent || self.has_feedback && self.unheard_since.is_some_and(|since| self.now - since > BLIND)
     }
 
     /// The round-trip time was measured.
@@ -240,6 +256,7 @@ impl Estimator {
         self.limit.update(now, self.control.rate());
         if self.has_feedback && self.unheard_since.is_some_and(|since| now - since > SILENCE) {
             self.unheard_since = Some(now);
+            self.silent = true;
             self.control.on_silence(now);
             self.prober.on_cut(now, true);
         }
