@@ -4,7 +4,7 @@
 PROFILE := quick
 VECHE := target/$(PROFILE)/veche
 
-.PHONY: run build test test-rust test-web test-browsers test-interop fuzz lint format web bench release help
+.PHONY: run build test test-rust test-web test-browsers test-interop fuzz lint format web networks bench release help
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -65,6 +65,9 @@ tests/e2e/node_modules: tests/e2e/package-lock.json
 	@scripts/need web
 	@cd tests/e2e && npm ci --silent --no-audit --no-fund
 	@touch $@
+
+networks: ## Print the table of docs/networks.md: congestion control by RFC 8867
+	@cargo run --quiet --package veche-sim --profile $(PROFILE) --example rfc8867
 
 bench: ## Time the fan-out beside the bare loop
 	cargo bench --package veche-sfu-core --bench fanout

@@ -1,4 +1,4 @@
-//! Prints the table of `docs/networks.md`: `cargo run --profile quick -p veche-sim --example rfc8867`.
+//! Prints the table of `docs/networks.md`: `make networks`. With a section such as 5.4 as its argument, only that case.
 
 use veche_sim::contestants::ALL;
 use veche_sim::rfc8867::{CASES, Outcome};

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use rtc_interceptor::{BandwidthEstimator, Gcc, PacketReport};
+use rtc_rtcp::transport_feedbacks::cc_feedback_report::Ecn;
 use veche_sfu_core::rtcp::{Packet, TransportFeedback, parse};
 use veche_testkit::congestion::Controller;
 
@@ -44,7 +45,7 @@ impl Interceptor {
                 arrived: delta.is_some(),
                 departure,
                 arrival: delta.map(|_| Duration::from_secs_f64(arrival.max(0.0))),
-                ecn: Default::default(),
+                ecn: Ecn::default(),
             });
         }
         reports

@@ -66,6 +66,7 @@ impl Str0m {
         }
         sender.rtc.direct_api().declare_stream_tx(stream, Some(repair), media, None);
         receiver.rtc.direct_api().expect_stream_rx(stream, Some(repair), media, None);
+        receiver.rtc.direct_api().enable_twcc_feedback();
         let vp8 = sender.rtc.codec_config().find(|params| params.spec().codec == Codec::Vp8);
         let payload_type = vp8.expect("VP8 is there by default").pt();
         Self {

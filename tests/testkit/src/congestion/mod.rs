@@ -10,6 +10,8 @@ mod receiver;
 mod record;
 mod source;
 mod tcp;
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, Instant};
 

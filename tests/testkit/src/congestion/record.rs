@@ -45,7 +45,7 @@ impl Record {
     /// Bits per second of UDP payloads that arrived between two times.
     pub fn rate(&self, from: Duration, to: Duration) -> f64 {
         let bytes: usize = self.arrived(from, to).map(|trip| trip.bytes).sum();
-        bytes as f64 * 8.0 / (to - from).as_secs_f64()
+        bytes as f64 * 8.0 / to.saturating_sub(from).as_secs_f64()
     }
 
     /// Bits that arrived between two times, with headers.
@@ -75,7 +75,7 @@ impl Record {
             self.arrived(from, to).filter_map(|trip| trip.came).map(|(at, _)| at).collect();
         times.extend([from, to]);
         times.sort_unstable();
-        times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+        times.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).max().unwrap_or_default()
     }
 
     fn arrived(&self, from: Duration, to: Duration) -> impl Iterator<Item = &Trip> {

@@ -69,8 +69,6 @@ pub struct Tcp {
     expires_at: Option<Instant>,
     receiver: TcpReceiver,
     out: VecDeque<(End, Packet)>,
-    /// Files that have arrived.
-    pub files: u64,
 }
 
 #[derive(Debug, Default)]
@@ -109,7 +107,6 @@ impl Tcp {
             expires_at: None,
             receiver: TcpReceiver::default(),
             out: VecDeque::new(),
-            files: 0,
         }
     }
 
@@ -127,11 +124,15 @@ impl Tcp {
     }
 
     fn end_file(&mut self, now: Instant) {
-        self.files += 1;
         if let Downloads::Files { idle, .. } = self.downloads {
-            let time = idle.mul_f64(-(1.0 - self.rng.random::<f64>()).ln());
-            self.begins_at = self.running.then_some(now + time);
+            let pause = self.pause(idle);
+            self.begins_at = self.running.then_some(now + pause);
         }
+    }
+
+    /// Exponentially distributed about a mean.
+    fn pause(&mut self, mean: Duration) -> Duration {
+        mean.mul_f64(-(1.0 - self.rng.random::<f64>()).ln())
     }
 
     fn send(&mut self, now: Instant) {
@@ -297,15 +298,11 @@ impl Flow for Tcp {
         self.expires_at = None;
         self.begins_at = None;
         if running {
-            match self.downloads {
-                Downloads::Files { begins: false, idle, .. } => {
-                    let time = idle.mul_f64(-(1.0 - self.rng.random::<f64>()).ln());
-                    self.begins_at = Some(now + time);
-                }
-                _ => {
-                    self.begin_file();
-                    self.send(now);
-                }
+            if let Downloads::Files { begins: false, idle, .. } = self.downloads {
+                self.begins_at = Some(now + self.pause(idle));
+            } else {
+                self.begin_file();
+                self.send(now);
             }
         }
     }

@@ -321,7 +321,8 @@ mod tests {
     fn jitter_is_within_its_bounds_and_uses_them() {
         let config = LinkConfig { delay: 40 * MILLI, jitter: 30 * MILLI, ..LinkConfig::default() };
         let arrived = carry(&mut link(config, 3), 40 * MILLI, 1000);
-        let delays: Vec<_> = arrived.iter().map(|(at, index)| *at - 40 * MILLI * *index).collect();
+        let delays: Vec<_> =
+            arrived.iter().map(|(at, index)| at.saturating_sub(40 * MILLI * *index)).collect();
         let (least, most) = (delays.iter().min().unwrap(), delays.iter().max().unwrap());
         assert!(*least >= 40 * MILLI && *least < 45 * MILLI, "{least:?}");
         assert!(*most <= 70 * MILLI && *most > 65 * MILLI, "{most:?}");
