@@ -62,6 +62,8 @@ const NOISE: f64 = 2.5;
 const FOLLOW: f64 = 0.15;
 /// No path is believed to lose more by itself.
 const MOST_INHERENT: f64 = 0.3;
+/// Beside others who fill the queue no more than this is believed.
+const INHERENT_BESIDE_OTHERS: f64 = 0.01;
 /// A cut was in vain when so much of the loss above the inherent one stays.
 const IN_VAIN: f64 = 0.35;
 /// After so many cuts for heavy loss in a row, what is left of it is inherent.
@@ -84,8 +86,14 @@ impl Loss {
         }
     }
 
-    /// What follows from the packets so far.
-    pub fn poll_verdict(&mut self, now: Micros) -> Option<Verdict> {
+    /// What follows from the packets so far. While others fill the queue (`competing`), all loss is of the queue and nothing is
+    /// learned from it.
+    pub fn poll_verdict(&mut self, now: Micros, competing: bool) -> Option<Verdict> {
+        if competing {
+            self.trial = None;
+            self.heavy_cuts = 0;
+            self.inherent = self.inherent.min(INHERENT_BESIDE_OTHERS);
+        }
         if let Some(window) = self.short.take_complete(SHORT) {
             let loss = window.loss();
             if loss > self.inherent + HEAVY + self.noise(&window) {
@@ -102,7 +110,8 @@ impl Loss {
         match self.trial.take() {
             Some(before) if loss > self.inherent + (before - self.inherent) * IN_VAIN => self.learn(loss),
             _ if loss > self.inherent + MODERATE + self.noise(&window) => {
-                Some(self.cut(now, loss, MODERATE_CUT))
+                let part = if competing { HEAVY_CUT } else { MODERATE_CUT };
+                Some(self.cut(now, loss, part))
             }
             _ => {
                 self.inherent += (loss - self.inherent) * FOLLOW;
@@ -196,7 +205,7 @@ mod tests {
             let lost = lost(*rate);
             usual += (f64::from(u8::from(lost)) - usual) / 50.0;
             loss.on_packet(&PacketResult { sent, arrival: (!lost).then_some(0) });
-            match loss.poll_verdict(*now) {
+            match loss.poll_verdict(*now, false) {
                 Some(Verdict::Cut { part, .. }) => {
                     before = *rate;
                     *rate = rate.min(*rate * (1.0 - usual) / (1.0 - loss.inherent()) * part);
@@ -254,7 +263,7 @@ mod tests {
         let mut cuts = 0;
         for at in (0..400_000).step_by(4_000) {
             loss.on_packet(&PacketResult { sent: sent(at), arrival: None });
-            cuts += u32::from(loss.poll_verdict(400_000).is_some());
+            cuts += u32::from(loss.poll_verdict(400_000, false).is_some());
         }
         assert_eq!(cuts, 1);
     }

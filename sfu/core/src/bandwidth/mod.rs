@@ -6,6 +6,7 @@
 
 mod alr;
 mod arrivals;
+mod competition;
 mod delay;
 mod groups;
 mod loss;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use self::alr::ApplicationLimit;
 use self::arrivals::Arrivals;
+use self::competition::Competition;
 use self::delay::Delay;
 use self::groups::Groups;
 use self::loss::{Loss, Verdict};
@@ -96,6 +98,7 @@ pub struct Estimator {
     arrivals: Arrivals,
     path: Path,
     loss: Loss,
+    competition: Competition,
     limit: ApplicationLimit,
     prober: Prober,
     control: RateControl,
@@ -151,6 +154,7 @@ impl Estimator {
             arrivals: Arrivals::default(),
             path: Path::default(),
             loss: Loss::default(),
+            competition: Competition::default(),
             limit: ApplicationLimit::default(),
             prober: Prober::new(),
             control: RateControl::new(Self::START as f64),
@@ -304,7 +308,7 @@ impl Estimator {
     fn decide(&mut self, now: Micros) {
         self.limit.update(now, self.control.rate());
         self.usage = self.path.usage();
-        let observed = Observed {
+        let mut observed = Observed {
             usage: self.usage,
             // What is lost whatever the rate is has been carried by the link all the same.
             delivered: self.path.delivered.rate(RECENT).map(|rate| rate / (1.0 - self.loss.inherent())),
@@ -313,13 +317,26 @@ impl Estimator {
             limited: self.limit.is_limited(),
             wanted: self.prober.highest_useful(),
             hold: self.loss.is_on_trial(),
+            competing: false,
         };
+        self.competition.on_feedback(now, self.comes_through());
+        let competing = self.competition.is_felt(now);
+        if competing {
+            (observed.usage, observed.queuing) = (Usage::Normal, 0);
+        }
+        observed.competing = competing;
+        let before = self.control.rate();
         match self.control.on_feedback(now, &observed) {
-            Some(Change::Cut) => self.prober.on_cut(now, self.control.dropped_far()),
+            Some(Change::Cut) => {
+                if let (Some(sent), Some(delivered)) = (observed.sent, observed.delivered) {
+                    self.competition.on_cut(now, observed.queuing, before, sent, delivered);
+                }
+                self.prober.on_cut(now, self.control.dropped_far());
+            }
             Some(Change::Wider) => self.prober.on_wider_path(now),
             None => {}
         }
-        match self.loss.poll_verdict(now) {
+        match self.loss.poll_verdict(now, competing) {
             Some(Verdict::Cut { part, heavy }) => {
                 let before = self.control.rate();
                 self.before_loss = before;
@@ -334,6 +351,16 @@ impl Estimator {
             _ => {}
         }
         self.judge_probes(now);
+    }
+
+    /// The part of the estimate that comes through, lost packets beside; 1 when less is sent.
+    fn comes_through(&self) -> f64 {
+        let Some(delivered) =
+            self.path.delivered.rate(throughput::LONGEST).filter(|_| !self.limit.is_limited())
+        else {
+            return 1.0;
+        };
+        delivered / (1.0 - self.loss.smoothed().min(0.5)) / self.control.rate()
     }
 
     fn judge_probes(&mut self, now: Micros) {

@@ -20,6 +20,8 @@ pub(super) struct Observed {
     pub wanted: f64,
     /// The rate should not grow for now.
     pub hold: bool,
+    /// Others fill the queue.
+    pub competing: bool,
 }
 
 /// What feedback has changed, of interest to others.
@@ -171,14 +173,22 @@ impl RateControl {
         {
             return wider;
         }
-        let grown = if self.capacity.is_known() {
-            let step = PACKET_BITS / ((self.rtt + RESPONSE) as f64 / 1e6);
-            self.rate + elapsed * step.clamp(self.rate * SLOWLY, self.rate * GENTLY)
+        let grown = if self.capacity.is_known() || observed.competing {
+            self.rate + elapsed * self.step(observed.competing)
         } else {
             self.rate * ETA.powf(elapsed)
         };
         self.raise(grown.min(PROVEN * delivered + PROVEN_MORE).min(observed.wanted));
         wider
+    }
+
+    /// Bits a second that are added every second. Beside others our own share of the round trip counts.
+    fn step(&self, competing: bool) -> f64 {
+        if competing {
+            return PACKET_BITS / (2.0 * RESPONSE as f64 / 1e6);
+        }
+        let step = PACKET_BITS / ((self.rtt + RESPONSE) as f64 / 1e6);
+        step.clamp(self.rate * SLOWLY, self.rate * GENTLY)
     }
 
     /// Whether the rate was cut.
@@ -279,6 +289,7 @@ mod tests {
             limited: false,
             wanted: 9e9,
             hold: false,
+            competing: false,
         }
     }
 
