@@ -1,9 +1,12 @@
-//! Clients behind one bottleneck share it, and nobody else notices.
+//! Clients behind one bottleneck share it, also with others, and nobody else notices.
 
 mod common;
 
 use common::{frames_of, seconds};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use veche_testkit::client::ClientConfig;
+use veche_testkit::congestion::{Downloads, Tcp};
 use veche_testkit::network::{Capacity, QueueConfig};
 use veche_testkit::world::World;
 
@@ -29,4 +32,23 @@ fn those_behind_a_bottleneck_share_its_trouble_and_others_do_not() {
     world.put_down_behind(ann, None);
     world.run_for(seconds(4.0));
     assert!(frames_of(&world, ann, cat, world.ago(seconds(1.0))).len() > 25, "off the bottleneck again");
+}
+
+/// With a second of queue, a download delays everything that comes through it.
+#[test]
+fn a_download_fills_the_queue_of_the_house() {
+    let mut world = World::new(22);
+    let [ann, ben] = [(); 2].map(|()| world.join(1, ClientConfig::default()));
+    let home = world.add_bottleneck(Capacity::constant(8_000_000), QueueConfig::Time(seconds(1.0)));
+    world.put_down_behind(ann, Some(home));
+    world.run_for(seconds(5.0));
+    let delay = |world: &World| {
+        let frames = frames_of(world, ann, ben, world.ago(seconds(1.0)));
+        let last = frames.last().expect("the picture goes on");
+        last.at - (world.start + last.stamp.captured)
+    };
+    assert!(delay(&world) < seconds(0.2), "{:?}", delay(&world));
+    world.add_other(Box::new(Tcp::new(Downloads::Endless, StdRng::seed_from_u64(1))), home, seconds(0.02));
+    world.run_for(seconds(20.0));
+    assert!(delay(&world) > seconds(0.3), "{:?}", delay(&world));
 }

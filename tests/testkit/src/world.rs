@@ -1,6 +1,8 @@
 //! A world in virtual time: engines, clients and the links between them, driven event by event. The same seed gives
 //! the same world.
 
+mod network;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -22,15 +24,15 @@ use veche_sfu_core::sdp::OfferError;
 
 use crate::allocations;
 use crate::client::{Client, ClientConfig, certificate};
-use crate::network::{Bottleneck, Capacity, Link, LinkConfig, QueueConfig};
+use crate::congestion::{End, Packet};
+use crate::network::LinkConfig;
+
+pub use network::BottleneckId;
+use network::{Other, Shared, Way};
 
 /// A client of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientId(pub usize);
-
-/// A bottleneck that clients of a world share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct BottleneckId(usize);
 
 /// A world.
 pub struct World {
@@ -49,6 +51,7 @@ pub struct World {
     engines: Vec<Engine>,
     seats: Vec<Seat>,
     bottlenecks: Vec<Shared>,
+    others: Vec<Other>,
     seat_by_address: HashMap<SocketAddr, usize>,
     seat_by_participant: HashMap<ParticipantId, usize>,
     stats: HashMap<RequestId, Vec<ParticipantStats>>,
@@ -92,22 +95,6 @@ struct Seat {
     gone: bool,
 }
 
-/// One direction between a client and its engine.
-struct Way {
-    link: Link<What>,
-    /// What comes before the link.
-    behind: Option<BottleneckId>,
-    /// The look at the link that is in the queue.
-    due_at: Option<Instant>,
-}
-
-/// A bottleneck with what it carries: of which seat, whether upwards, and what.
-struct Shared {
-    bottleneck: Bottleneck<(usize, bool, What)>,
-    /// The look at it that is in the queue.
-    due_at: Option<Instant>,
-}
-
 /// What a client would have learnt by signaling.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
@@ -126,14 +113,14 @@ pub struct Told {
 }
 
 /// What happens at a moment. Simultaneous things happen in the order in which they were planned.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug)]
 struct Due {
     at: Instant,
     order: u64,
     what: What,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug)]
 enum What {
     /// A datagram reaches an engine.
     ToEngine { engine: usize, from: SocketAddr, datagram: Vec<u8> },
@@ -145,6 +132,10 @@ enum What {
     Link { seat: usize, up: bool },
     /// Something leaves a shared bottleneck.
     Bottleneck { index: usize },
+    /// What else uses a bottleneck wants to do something.
+    Other { index: usize },
+    /// Something reaches an end of it.
+    ToOther { index: usize, end: End, packet: Packet },
 }
 
 impl World {
@@ -182,6 +173,7 @@ impl World {
             engines,
             seats: Vec::new(),
             bottlenecks: Vec::new(),
+            others: Vec::new(),
             seat_by_address: HashMap::new(),
             seat_by_participant: HashMap::new(),
             stats: HashMap::new(),
@@ -338,29 +330,6 @@ impl World {
         *self.down(id) = config;
     }
 
-    /// A bottleneck that clients can be put behind. Its capacity begins now.
-    pub fn add_bottleneck(&mut self, capacity: Capacity, queue: QueueConfig) -> BottleneckId {
-        let bottleneck = Bottleneck::new(self.now, capacity, queue);
-        self.bottlenecks.push(Shared { bottleneck, due_at: None });
-        BottleneckId(self.bottlenecks.len() - 1)
-    }
-
-    /// Another capacity of a bottleneck, from now on.
-    pub fn set_capacity(&mut self, id: BottleneckId, capacity: Capacity) {
-        self.bottlenecks[id.0].bottleneck.set_capacity(self.now, capacity);
-        self.look_at_bottleneck(id.0);
-    }
-
-    /// What a client sends goes through this bottleneck from now on, before its own link.
-    pub fn put_up_behind(&mut self, id: ClientId, bottleneck: Option<BottleneckId>) {
-        self.seats[id.0].up.behind = bottleneck;
-    }
-
-    /// What is sent to a client goes through this bottleneck from now on, before its own link.
-    pub fn put_down_behind(&mut self, id: ClientId, bottleneck: Option<BottleneckId>) {
-        self.seats[id.0].down.behind = bottleneck;
-    }
-
     /// A client leaves, or its browser dies when it does not `say` so.
     pub fn leave(&mut self, id: ClientId, say: bool) {
         let seat = &mut self.seats[id.0];
@@ -504,16 +473,10 @@ impl World {
                 client.handle_datagram(self.now, to, &mut datagram);
                 self.drain_client(seat);
             }
-            What::Link { seat, up } => {
-                let now = self.now;
-                self.way(seat, up).due_at.take_if(|at| *at <= now);
-                self.look_at_link(seat, up);
-            }
-            What::Bottleneck { index } => {
-                let now = self.now;
-                self.bottlenecks[index].due_at.take_if(|at| *at <= now);
-                self.look_at_bottleneck(index);
-            }
+            What::Link { seat, up } => self.look_at_link(seat, up),
+            What::Bottleneck { index } => self.look_at_bottleneck(index),
+            What::Other { index } => self.wake_other(index),
+            What::ToOther { index, end, packet } => self.give_other(index, end, packet),
             What::Wake { seat } => {
                 if self.seats[seat].wakes_at.is_some_and(|at| at <= self.now) {
                     self.seats[seat].wakes_at = None;
@@ -575,62 +538,6 @@ impl World {
         }
     }
 
-    /// Puts a datagram on its way: through the bottleneck that a client is behind, if any, then on its link.
-    fn put_on_way(&mut self, seat: usize, up: bool, bytes: usize, what: What) {
-        let Some(BottleneckId(index)) = self.way(seat, up).behind else {
-            self.put_on_link(seat, up, bytes, what);
-            return;
-        };
-        self.look_at_bottleneck(index);
-        self.bottlenecks[index].bottleneck.handle_packet(self.now, bytes, (seat, up, what));
-        self.look_at_bottleneck(index);
-    }
-
-    fn put_on_link(&mut self, seat: usize, up: bool, bytes: usize, what: What) {
-        let now = self.now;
-        self.way(seat, up).link.handle_packet(now, bytes, what);
-        self.plan_link(seat, up);
-    }
-
-    /// What has left a shared bottleneck by now goes on.
-    fn look_at_bottleneck(&mut self, index: usize) {
-        while let Some(passed) = self.bottlenecks[index].bottleneck.poll_packet(self.now) {
-            let (seat, up, what) = passed.item;
-            self.put_on_link(seat, up, passed.bytes, what);
-        }
-        let Shared { bottleneck, due_at } = &mut self.bottlenecks[index];
-        if let Some(at) = bottleneck.poll_timeout()
-            && due_at.is_none_or(|due| at < due)
-        {
-            *due_at = Some(at);
-            self.plan(at, What::Bottleneck { index });
-        }
-    }
-
-    /// What has arrived on a link happens.
-    fn look_at_link(&mut self, seat: usize, up: bool) {
-        let now = self.now;
-        while let Some((_, what)) = self.way(seat, up).link.poll_packet(now) {
-            self.happen(what);
-        }
-        self.plan_link(seat, up);
-    }
-
-    fn plan_link(&mut self, seat: usize, up: bool) {
-        let way = self.way(seat, up);
-        if let Some(at) = way.link.poll_timeout()
-            && way.due_at.is_none_or(|due| at < due)
-        {
-            way.due_at = Some(at);
-            self.plan(at, What::Link { seat, up });
-        }
-    }
-
-    fn way(&mut self, seat: usize, up: bool) -> &mut Way {
-        let seat = &mut self.seats[seat];
-        if up { &mut seat.up } else { &mut seat.down }
-    }
-
     fn plan(&mut self, at: Instant, what: What) {
         self.next_order += 1;
         self.queue.push(Reverse(Due { at, order: self.next_order, what }));
@@ -675,9 +582,23 @@ impl World {
     }
 }
 
-impl Way {
-    fn new(rng: StdRng) -> Self {
-        Self { link: Link::new(LinkConfig::default(), rng), behind: None, due_at: None }
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.order == other.order
+    }
+}
+
+impl Eq for Due {}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
     }
 }
 
