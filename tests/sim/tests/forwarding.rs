@@ -260,7 +260,9 @@ fn what_nobody_needs_is_discarded_without_harm() {
         for _ in 0..20 {
             let packets = slot.encode();
             let highest = Stamp::read(&packets[0].payload).unwrap().temporal == 2;
-            packets.iter().for_each(|packet| slot.forward(packet, highest));
+            for packet in &packets {
+                slot.forward(packet, highest);
+            }
             assert!(!slot.forwarder.awaits_key_frame());
         }
         assert!(slot.dropped > 0);
@@ -307,7 +309,9 @@ fn a_packet_that_comes_late_of_a_frame_that_is_left_out_goes_out_as_padding() {
     let mut late = slot.encode();
     let last = late.pop().unwrap();
     assert_eq!(Stamp::read(&last.payload).unwrap().spatial, 2);
-    late.iter().for_each(|packet| slot.forward(packet, false));
+    for packet in &late {
+        slot.forward(packet, false);
+    }
     slot.run(3);
     slot.forward(&last, false);
     let padding: Vec<u64> = slot.sent.iter().filter(|(_, s)| s.output.padding).map(|(seq, _)| *seq).collect();
@@ -350,7 +354,9 @@ fn nothing_breaks_whatever_is_wanted_late_or_discarded() {
                         continue;
                     }
                     slot.forward(&packet, discard > 0);
-                    waiting.iter_mut().for_each(|(time, _)| *time = time.saturating_sub(1));
+                    for (time, _) in &mut waiting {
+                        *time = time.saturating_sub(1);
+                    }
                     while let Some(due) = waiting.iter().position(|(time, _)| *time == 0) {
                         let (_, packet) = waiting.remove(due);
                         slot.forward(&packet, discard > 0);
@@ -358,7 +364,9 @@ fn nothing_breaks_whatever_is_wanted_late_or_discarded() {
                 }
                 discard = discard.saturating_sub(1);
             }
-            waiting.into_iter().for_each(|(_, packet)| slot.forward(&packet, false));
+            for (_, packet) in waiting {
+                slot.forward(&packet, false);
+            }
             println!("{stream:?}, seed {seed}");
             frames += slot.check().len();
         }

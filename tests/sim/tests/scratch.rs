@@ -16,7 +16,17 @@ fn scratch() {
         world.run_for(millis(200));
         let s = world.stats(viewers[0]);
         let slot = world.client(viewers[0]).slot("V0");
-        println!("{:.1} est {:?} wanted {} alloc {} probe {} layer {:?} frames {} drops {:?}", f64::from(i)*0.2, s.estimate, s.wanted, s.allocated, s.probe_bytes, slot.frames.last().map(|f| f.stamp.layer), slot.frames.len(), s.drops.iter().collect::<Vec<_>>());
+        println!(
+            "{:.1} est {:?} wanted {} alloc {} probe {} layer {:?} frames {} drops {:?}",
+            f64::from(i) * 0.2,
+            s.estimate,
+            s.wanted,
+            s.allocated,
+            s.probe_bytes,
+            slot.frames.last().map(|f| f.stamp.layer),
+            slot.frames.len(),
+            s.drops.iter().collect::<Vec<_>>()
+        );
     }
 }
 #[test]
@@ -25,13 +35,27 @@ fn scratch2() {
     let ann = world.join(1, ClientConfig::default());
     let ben = world.join(1, ClientConfig::default());
     for i in 0..110 {
-        if i == 20 { world.set_links(ann, veche_testkit::network::LinkConfig { blackout: true, ..Default::default() }); }
-        if i == 70 { world.set_links(ann, veche_testkit::network::LinkConfig::default()); }
+        if i == 20 {
+            world.set_links(ann, veche_testkit::network::LinkConfig { blackout: true, ..Default::default() });
+        }
+        if i == 70 {
+            world.set_links(ann, veche_testkit::network::LinkConfig::default());
+        }
         world.run_for(millis(200));
         for id in [ann, ben] {
-        let s = world.stats(id);
-        let slot = world.client(id).slot("V0");
-        println!("{:.1} {id:?} est {:?} wanted {} alloc {} probe {} layer {:?} frames {} drops {:?}", f64::from(i)*0.2, s.estimate, s.wanted, s.allocated, s.probe_bytes, slot.frames.last().map(|f| f.stamp.layer), slot.frames.len(), s.drops.iter().collect::<Vec<_>>());
+            let s = world.stats(id);
+            let slot = world.client(id).slot("V0");
+            println!(
+                "{:.1} {id:?} est {:?} wanted {} alloc {} probe {} layer {:?} frames {} drops {:?}",
+                f64::from(i) * 0.2,
+                s.estimate,
+                s.wanted,
+                s.allocated,
+                s.probe_bytes,
+                slot.frames.last().map(|f| f.stamp.layer),
+                slot.frames.len(),
+                s.drops.iter().collect::<Vec<_>>()
+            );
         }
     }
 }

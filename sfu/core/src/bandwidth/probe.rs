@@ -87,6 +87,8 @@ const INTERVAL: Micros = 5_000_000;
 const MAX_INTERVAL: Micros = 15_000_000;
 /// So much longer when media itself fills the estimate.
 const PATIENCE: Micros = 15_000_000;
+/// After more is wanted than before.
+const SOON: Micros = 200_000;
 /// After a large drop the path recovers as suddenly as it fell: soon, then often for a while.
 const AFTER_DROP: Micros = 1_500_000;
 const RECOVERY: Micros = 60_000_000;
@@ -121,7 +123,7 @@ impl Prober {
         if wanted > self.wanted * 1.1
             && let Schedule::At(at) = &mut self.schedule
         {
-            *at = (*at).min(now + AFTER_DROP);
+            *at = (*at).min(now + SOON);
         }
         self.wanted = wanted;
     }
@@ -231,6 +233,11 @@ impl Prober {
         let (sent, arrived) = (Tally::default(), Tally::default());
         *place = Some(Cluster { id, rate, begun: now, left: bytes, sent, arrived, lost: 0 });
         Some(ProbeCluster { id, rate: rate as u64, bytes })
+    }
+
+    /// Counts on from those of an estimator of before.
+    pub fn keep_counters(&mut self, counters: ProbeCounters) {
+        self.counters = counters;
     }
 
     /// What was spent and gained so far.

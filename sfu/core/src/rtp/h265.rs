@@ -214,8 +214,7 @@ mod tests {
             picture_start: true,
             temporal_id: Some(0),
             size: Some((322, 182)),
-            temporal_step: false,
-            temporal_switch: false,
+            ..H265Packet::default()
         };
         assert_eq!(H265Packet::read(&aggregate(&[VPS, SPS, PPS])), sets);
         assert_eq!(H265Packet::read(&hex(VPS)), H265Packet { size: None, ..sets });
@@ -231,6 +230,14 @@ mod tests {
         assert_eq!(H265Packet::read(&hex(P)), H265Packet { picture_start: true, ..inside });
         let upper = H265Packet::read(&hex(&P.replacen("0201", "0003", 1)));
         assert_eq!(upper.temporal_id, Some(2));
+        let access = |first: &str| {
+            let packet = H265Packet::read(&hex(&P.replacen("0201", first, 1)));
+            (packet.temporal_switch, packet.temporal_step)
+        };
+        assert_eq!(
+            [access("0402"), access("0a02"), access("0202")],
+            [(true, false), (false, true), (false, false)]
+        );
     }
 
     #[test]

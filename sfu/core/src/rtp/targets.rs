@@ -65,7 +65,7 @@ enum TargetLayers {
 
 impl FrameTargets {
     /// A frame of a stream without layers. `discardable`: no other frame refers to it.
-    pub(super) fn single(key: bool, discardable: bool) -> Self {
+    pub(crate) fn single(key: bool, discardable: bool) -> Self {
         Self {
             spatial: 0,
             temporal: 0,
@@ -81,7 +81,7 @@ impl FrameTargets {
     }
 
     /// By the VP8 payload descriptor. Y: the frame refers to the lowest temporal layer only.
-    pub(super) fn vp8(descriptor: &Vp8Descriptor, key: bool) -> Self {
+    pub(crate) fn vp8(descriptor: &Vp8Descriptor, key: bool) -> Self {
         let discardable = descriptor.non_reference;
         let Some(temporal) = descriptor.temporal_id else {
             return Self { gapless_ids: true, ..Self::single(key, discardable) };
@@ -99,7 +99,7 @@ impl FrameTargets {
     }
 
     /// By the VP9 payload descriptor. `spatial_layers` is what the scalability structure told last.
-    pub(super) fn vp9(descriptor: &Vp9Descriptor, spatial_layers: Option<u8>) -> Self {
+    pub(crate) fn vp9(descriptor: &Vp9Descriptor, spatial_layers: Option<u8>) -> Self {
         let Some(layer) = descriptor.layer else {
             return Self::single(!descriptor.inter_picture, false);
         };
@@ -128,7 +128,7 @@ impl FrameTargets {
     }
 
     /// By the headers of H265's NAL units.
-    pub(super) fn h265(packet: &H265Packet, key: bool) -> Self {
+    pub(crate) fn h265(packet: &H265Packet, key: bool) -> Self {
         let Some(temporal) = packet.temporal_id else { return Self::single(key, false) };
         let mut frame = Self::temporal_layers(temporal, key);
         if packet.temporal_switch && !key {
@@ -142,7 +142,7 @@ impl FrameTargets {
     }
 
     /// By AV1's own layer ids, which say nothing of switches.
-    pub(super) fn av1(layer: Option<(u8, u8)>, key: bool) -> Self {
+    pub(crate) fn av1(layer: Option<(u8, u8)>, key: bool) -> Self {
         let Some((temporal, spatial)) = layer else { return Self::single(key, false) };
         let (spatial, temporal) = (spatial.min(GRID - 1), temporal.min(GRID - 1));
         let present = (spatial..GRID).fold(0, |mask, s| mask | row(s)) & from_temporal(temporal);
@@ -158,7 +158,7 @@ impl FrameTargets {
     }
 
     /// By a dependency descriptor.
-    pub(super) fn described(
+    pub(crate) fn described(
         frame: &FrameDependencies,
         structure: &Structure,
         active: u32,
