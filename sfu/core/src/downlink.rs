@@ -126,6 +126,10 @@ impl Participant {
             payload: if sent.padding { &[] } else { stored.primary() },
             padding: 0,
         };
+        if transport.pacing_delay(now.instant) > MAX_WAIT / 2 {
+            // It would come when nobody waits for it any more, and hold up what is new.
+            return Err(DropReason::RepairLimit);
+        }
         let budget = self.repair_budget.checked_sub(packet.payload.len()).ok_or(DropReason::RepairLimit)?;
         transport
             .send_rtp(now, Urgency::Repair, &packet, |copy| sent.offsets.apply(&stored.picture, copy))?;

@@ -30,6 +30,22 @@ fn scratch() {
     }
 }
 #[test]
+fn scratch3() {
+    for codec in [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1] {
+    let mut world = World::new(70);
+    let tracks = vec![TrackConfig::microphone(), TrackConfig::simulcast(codec)];
+    let speaker = world.join(1, ClientConfig { tracks, ..ClientConfig::viewer() });
+    world.with_client(speaker, |c, _| c.speak(Voice::SPEAKING));
+    let viewers: Vec<_> = (0..8).map(|_| world.join(1, ClientConfig { decodes: vec![codec], ..ClientConfig::viewer() })).collect();
+    world.run_for(seconds(8.0));
+    for v in &viewers {
+        let s = world.stats(*v);
+        let slot = world.client(*v).slot("V0");
+        println!("{codec:?} est {:?} wanted {} alloc {} probe {} layer {:?} frames {} drops {:?}", s.estimate, s.wanted, s.allocated, s.probe_bytes, slot.frames.last().map(|f| f.stamp.layer), slot.frames.len(), s.drops.iter().collect::<Vec<_>>());
+    }
+    }
+}
+#[test]
 fn scratch2() {
     let mut world = World::new(44);
     let ann = world.join(1, ClientConfig::default());

@@ -160,7 +160,7 @@ impl Estimator {
             loss: Loss::default(),
             competition: Competition::default(),
             limit: ApplicationLimit::default(),
-            prober: Prober::new(),
+            prober: Prober::new(0),
             control: RateControl::new(Self::START as f64),
             reports: ReceiverReports::new(Self::START as f64),
             sending: Throughput::default(),
@@ -178,8 +178,9 @@ impl Estimator {
     fn restart(&mut self) {
         let fresh = Self::new(self.epoch);
         let counters = self.prober.counters();
-        *self = Self { sent: std::mem::take(&mut self.sent), now: self.now, ..fresh };
-        self.prober.keep_counters(counters);
+        let mut prober = Prober::new(self.now);
+        prober.keep_counters(counters);
+        *self = Self { sent: std::mem::take(&mut self.sent), now: self.now, prober, ..fresh };
     }
 
     /// A packet leaves.
@@ -211,7 +212,10 @@ impl Estimator {
                 self.path.on_packet(&result.sent, arrival);
             }
         }
-        if came && self.has_feedback && self.unheard_since.is_some_and(|since| now - since > SILENCE || self.silent) {
+        if came
+            && self.has_feedback
+            && self.unheard_since.is_some_and(|since| now - since > SILENCE || self.silent)
+        {
             self.restart();
         }
         if came {

@@ -87,6 +87,8 @@ const INTERVAL: Micros = 5_000_000;
 const MAX_INTERVAL: Micros = 15_000_000;
 /// So much longer when media itself fills the estimate.
 const PATIENCE: Micros = 15_000_000;
+/// A path is new for so long.
+const YOUNG: Micros = 10_000_000;
 /// After more is wanted than before.
 const SOON: Micros = 200_000;
 /// After a large drop the path recovers as suddenly as it fell: soon, then often for a while.
@@ -104,14 +106,14 @@ const MAX_ALLOWANCE: f64 = 100_000.0;
 
 impl Prober {
     /// Nothing is wanted yet.
-    pub fn new() -> Self {
+    pub fn new(now: Micros) -> Self {
         Self {
             clusters: [None; 2],
             next_id: 0,
             wanted: 0.0,
             schedule: Schedule::Start(START),
             failures: 0,
-            recovering_until: 0,
+            recovering_until: now + YOUNG,
             allowance: MAX_ALLOWANCE,
             updated: 0,
             counters: ProbeCounters::default(),
@@ -178,7 +180,9 @@ impl Prober {
         }
         let longest = if now < self.recovering_until { INTERVAL } else { MAX_INTERVAL };
         let interval = (INTERVAL * i64::from(self.failures.clamp(1, 10))).min(longest);
-        self.schedule = Schedule::At(if again { now } else { now + interval });
+        // What has just been found out was perhaps bounded by what was wanted then.
+        let soon = raised && now < self.recovering_until;
+        self.schedule = Schedule::At(if again { now } else { now + if soon { SOON } else { interval } });
     }
 
     /// The estimate was cut, by much or by little.
@@ -315,7 +319,7 @@ mod tests {
 
     #[test]
     fn starts_at_three_and_six_times_then_doubles_and_stops_at_what_is_wanted() {
-        let mut prober = Prober::new();
+        let mut prober = Prober::new(0);
         assert!(prober.poll(0, 600e3, true).is_none(), "nothing is wanted");
         prober.set_wanted(0, 10e6);
         let mut rate = 600e3;
@@ -342,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_full_link_shows_its_capacity() {
-        let mut prober = Prober::new();
+        let mut prober = Prober::new(0);
         prober.set_wanted(0, 10e6);
         let cluster = prober.poll(0, 600e3, true).unwrap();
         let outcome = send(&mut prober, 0, cluster, 1e6, 0);
@@ -352,7 +356,7 @@ mod tests {
 
     #[test]
     fn clusters_that_are_lost_or_forgotten_show_nothing_and_come_less_often() {
-        let mut prober = Prober::new();
+        let mut prober = Prober::new(0);
         prober.set_wanted(0, 2e6);
         let cluster = prober.poll(0, 600e3, true).unwrap();
         assert_eq!(send(&mut prober, 0, cluster, 10e6, 3).rate, None);
@@ -374,7 +378,7 @@ mod tests {
 
     #[test]
     fn costs_little_when_little_is_sent() {
-        let mut prober = Prober::new();
+        let mut prober = Prober::new(0);
         prober.set_wanted(0, 5e6);
         prober.recovering_until = Micros::MAX;
         for tenth in 0..6000 {
