@@ -24,6 +24,8 @@ export class View {
   readonly #send: (message: Subscribe) => boolean;
   readonly #slots: () => VideoSlot[];
   readonly #sizes = new Map<string, Size>();
+  /** The sizes that slots had when the page was hidden: likely those of what they will show again. */
+  #expected = new Map<string, Size>();
   #pinned: string[] = [];
   #hidden = false;
   #said = '';
@@ -52,6 +54,7 @@ export class View {
     clearTimeout(this.#hide);
     if (hidden) {
       this.#hide = setTimeout(() => {
+        this.#expected = this.#shown();
         this.#hidden = true;
         this.changed();
       }, HIDDEN_MS);
@@ -82,18 +85,27 @@ export class View {
 
   /** What would be said now. */
   message(): Subscribe {
+    const shown = this.#shown();
     const slots = this.#slots().flatMap(({ mid, trackId }): WantedSlot[] => {
       if (this.#hidden) return [{ mid, track_id: '' }];
-      const size = trackId === undefined ? undefined : this.#sizes.get(trackId);
+      const size = trackId === undefined ? this.#expected.get(mid) : shown.get(mid);
       return size ? [{ mid, ...size }] : [];
     });
     return { mode: 'auto', pinned: this.#pinned, slots };
+  }
+
+  /** The sizes of what the slots carry. */
+  #shown(): Map<string, Size> {
+    const sizes = this.#slots().map(({ mid, trackId }) => [mid, this.#sizes.get(trackId ?? '')] as const);
+    return new Map(sizes.flatMap(([mid, size]) => (size ? [[mid, size] as const] : [])));
   }
 
   #say(): void {
     const message = this.message();
     const text = JSON.stringify(message);
     if (text !== this.#said && this.#send(message)) this.#said = text;
+    // Whatever fills an empty slot from now on is a newcomer.
+    if (!this.#hidden && this.#slots().some(({ trackId }) => trackId !== undefined)) this.#expected.clear();
   }
 }
 

@@ -40,10 +40,22 @@ describe('what is looked at', () => {
     expect(said).toEqual([]);
     vi.advanceTimersByTime(2_000);
     expect(said.at(-1)?.slots).toEqual([{ mid: '3', track_id: '' }, { mid: '5', track_id: '' }]);
+    slots = slots.map(({ mid }) => ({ mid, trackId: undefined }));
     view.setHidden(false);
-    expect(said.at(-1)?.slots).toEqual([{ mid: '3', width: 640, height: 384 }]);
+    // In the size of before, so that nobody has to send more than that even for a moment.
+    const before = [{ mid: '3', width: 640, height: 384 }];
+    expect(said.at(-1)?.slots).toEqual(before);
     vi.advanceTimersByTime(1_000);
     expect(said).toHaveLength(2);
+    slots = [{ mid: '3', trackId: 'a' }, { mid: '5', trackId: undefined }];
+    view.changed();
+    vi.advanceTimersByTime(1_000);
+    expect(said).toHaveLength(2);
+    // Whoever comes next into that slot is somebody else.
+    slots = [{ mid: '3', trackId: undefined }, { mid: '5', trackId: 'a' }];
+    view.changed();
+    vi.advanceTimersByTime(1_000);
+    expect(said.at(-1)?.slots).toEqual([{ mid: '5', width: 640, height: 384 }]);
   });
 
   it('stays as it is over a glance at something else', () => {
