@@ -36,8 +36,9 @@ const ASSUMED_SIZE: (u16, u16) = (1280, 720);
 /// What a layer is taken to need before it was measured: tenths of a bit for each pixel of a second of 30 frames.
 const ASSUMED_TENTHS_PER_PIXEL: u64 = 18;
 
-/// Each measurement replaces so much of what was measured before, when it is lower: pictures that stand still for a moment
-/// will move again.
+/// Each measurement replaces so much of what was measured before: more when it is higher, since pictures that stand still
+/// for a moment will move again; not all, since a key frame is soon over.
+const RISING_SHARE: f64 = 0.2;
 const FALLING_SHARE: f64 = 0.05;
 
 /// Fewer frames than this look like a fault, so that a smaller picture is better; but not of the smallest.
@@ -89,9 +90,11 @@ impl Ladder {
         self.fitting(wanted).last().map(|r| r.level)
     }
 
-    /// The best level up to this size that does not flow, is better than what is shown and takes no more than `bits`: it
-    /// would be shown if it were sent.
-    pub fn dormant(&self, wanted: (u16, u16), shown: u64, bits: u64) -> Option<Level> {
+    /// The level up to this size that would be shown instead if it were sent: one that is better than what is shown and takes
+    /// no more than `bits`, or the best that is small enough, where what is shown is too large.
+    pub fn dormant(&self, wanted: (u16, u16), shown: Option<&Level>, bits: u64) -> Option<Level> {
+        let too_large = shown.is_some_and(|s| !self.fitting(wanted).any(|r| r.level.is_same(s)));
+        let shown = if too_large { 0 } else { shown.map_or(0, |s| s.bits) };
         let fits = |r: &&Rung| !r.flowing && r.level.bits > shown && r.level.bits <= bits;
         self.fitting(wanted).filter(fits).last().map(|r| r.level)
     }
@@ -101,13 +104,19 @@ impl Ladder {
         self.rungs.iter().any(|r| r.flowing && r.level.is_same(level))
     }
 
+    /// Whether the level has all frames of its size.
+    fn is_top(&self, level: &Level) -> bool {
+        let same = |l: &Level| (l.layer, l.spatial) == (level.layer, level.spatial);
+        !self.rungs.iter().any(|r| same(&r.level) && r.level.temporal > level.temporal)
+    }
+
     /// The rungs up to the smallest picture that fills the size, without those of too few frames.
     fn fitting(&self, wanted: (u16, u16)) -> impl Iterator<Item = &Rung> + Clone {
         let largest = self.rungs.iter().filter(|r| fills(r.size, wanted)).map(|r| area(r.size)).min();
         let smallest = self.rungs.iter().map(|r| area(r.size)).min().unwrap_or(0);
         self.rungs.iter().filter(move |r| {
             let small_enough = largest.is_none_or(|largest| area(r.size) <= largest);
-            let smooth = !r.flowing || r.frames >= LEAST_FRAMES || r.level.temporal == Level::ALL;
+            let smooth = r.frames >= LEAST_FRAMES || self.is_top(&r.level);
             small_enough && (smooth || area(r.size) == smallest)
         })
     }
@@ -117,8 +126,9 @@ fn remember(known: Option<u64>, measured: u64, flowing: bool, size: (u16, u16)) 
     match known {
         Some(known) if !flowing || measured == 0 => known,
         Some(known) if measured < known => known - ((known - measured) as f64 * FALLING_SHARE) as u64,
-        _ if flowing && measured > 0 => measured,
-        _ => u64::from(area(size)) * ASSUMED_TENTHS_PER_PIXEL / 10,
+        Some(known) => known + ((measured - known) as f64 * RISING_SHARE) as u64,
+        None if flowing && measured > 0 => measured,
+        None => u64::from(area(size)) * ASSUMED_TENTHS_PER_PIXEL / 10,
     }
 }
 
@@ -184,17 +194,27 @@ mod tests {
     #[test]
     fn a_layer_that_sleeps_is_wanted_when_it_would_fit() {
         let ladder = ladder([true, true, false]);
-        assert_eq!(ladder.dormant((0, 0), 600_000, 3_000_000).map(|l| l.layer), Some(2));
-        assert_eq!(ladder.dormant((0, 0), 600_000, 2_000_000), None, "the network does not carry it");
-        assert_eq!(ladder.dormant((640, 360), 600_000, 3_000_000), None, "nobody needs it");
+        let shown = ladder.rungs[1].level;
+        assert_eq!(ladder.dormant((0, 0), Some(&shown), 3_000_000).map(|l| l.layer), Some(2));
+        assert_eq!(ladder.dormant((0, 0), Some(&shown), 2_000_000), None, "the network does not carry it");
+        assert_eq!(ladder.dormant((640, 360), Some(&shown), 3_000_000), None, "nobody needs it");
         assert_eq!(ladder.best((0, 0)).map(|l| l.layer), Some(2));
+    }
+
+    #[test]
+    fn a_smaller_layer_that_sleeps_is_wanted_when_what_is_shown_is_too_large() {
+        let ladder = ladder([false, false, true]);
+        let shown = ladder.rungs[2].level;
+        assert_eq!(ladder.levels((160, 90)).to_vec(), [shown]);
+        assert_eq!(ladder.dormant((160, 90), Some(&shown), 3_000_000).map(|l| l.layer), Some(0));
+        assert_eq!(ladder.dormant((640, 360), Some(&shown), 3_000_000).map(|l| l.layer), Some(1));
     }
 
     #[test]
     fn rates_are_remembered_and_fall_slowly() {
         assert_eq!(remember(None, 0, false, (1280, 720)), 1_658_880);
         assert_eq!(remember(None, 700_000, true, (1280, 720)), 700_000);
-        assert_eq!(remember(Some(700_000), 900_000, true, (1280, 720)), 900_000);
+        assert_eq!(remember(Some(700_000), 900_000, true, (1280, 720)), 740_000);
         assert_eq!(remember(Some(700_000), 500_000, true, (1280, 720)), 690_000);
         assert_eq!(remember(Some(700_000), 0, false, (1280, 720)), 700_000);
     }

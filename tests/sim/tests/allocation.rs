@@ -28,7 +28,8 @@ fn forwarding_allocates_nothing() {
         world.run_for(seconds(2.0));
         let after = world.media_path;
         let (received, sent) = (after.received - before.received, after.sent - before.sent);
-        assert!(received > 500 && sent >= 8 * 390, "{received} received, {sent} sent");
+        // The layers that nobody wants are not sent.
+        assert!(received > 400 && sent >= 8 * 390, "{received} received, {sent} sent");
         let source = world.source(speaker);
         assert!(world.client(viewers[0]).slot_of(MediaKind::Video, source).is_some());
         let allocations = after.allocations - before.allocations;

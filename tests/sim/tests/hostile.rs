@@ -246,7 +246,11 @@ fn who_asks_for_repairs_in_a_loop_gets_the_budget_and_no_more() {
     let budget = 6 * 128 * 1024 / 1_000;
     assert!((200..=budget).contains(&repairs), "{repairs} repairs");
     assert!(world.drops(DropReason::RepairLimit) > 1_000, "{}", world.drops(DropReason::RepairLimit));
-    assert_undisturbed(&world, from, [ann, eve]);
+    // Her own picture waits behind all that she asked for; nobody else's does.
+    let slot = world.client(ann).slot_of(MediaKind::Video, world.source(eve)).expect("a picture");
+    assert!(slot.longest_gap(from, world.now) < millis(60));
+    let slot = world.client(eve).slot_of(MediaKind::Audio, world.source(ann)).expect("sound");
+    assert!(slot.longest_gap(from, world.now) < millis(50));
 }
 
 /// Somebody to whom no picture can be sent.

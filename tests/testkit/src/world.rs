@@ -21,6 +21,7 @@ use veche_sfu_core::media::MediaKind;
 use veche_sfu_core::path::Path;
 use veche_sfu_core::rtp::is_rtcp;
 use veche_sfu_core::sdp::OfferError;
+use veche_sfu_core::timeline::Entry;
 
 use crate::allocations;
 use crate::client::{Client, ClientConfig, certificate};
@@ -55,6 +56,7 @@ pub struct World {
     seat_by_address: HashMap<SocketAddr, usize>,
     seat_by_participant: HashMap<ParticipantId, usize>,
     stats: HashMap<RequestId, Vec<ParticipantStats>>,
+    timelines: HashMap<RequestId, Vec<Entry>>,
     speakers: HashMap<RoomId, Vec<Speaker>>,
     queue: BinaryHeap<Reverse<Due>>,
     next_order: u64,
@@ -177,6 +179,7 @@ impl World {
             seat_by_address: HashMap::new(),
             seat_by_participant: HashMap::new(),
             stats: HashMap::new(),
+            timelines: HashMap::new(),
             speakers: HashMap::new(),
             queue: BinaryHeap::new(),
             next_order: 0,
@@ -409,6 +412,15 @@ impl World {
         stats.into_iter().find(|s| s.participant == participant).expect("the participant is in its room")
     }
 
+    /// What was decided for a client, the oldest first.
+    pub fn timeline(&mut self, id: ClientId) -> Vec<Entry> {
+        self.next_request += 1;
+        let request = RequestId(self.next_request);
+        let (participant, engine) = (self.seats[id.0].participant, self.seats[id.0].engine);
+        self.command_engine(engine, Command::Timeline { participant, request });
+        self.timelines.remove(&request).expect("the engine answers at once")
+    }
+
     /// Gives a datagram to an engine at once, as if it had come from this address.
     pub fn inject(&mut self, engine: usize, from: SocketAddr, datagram: &mut [u8]) {
         let path = Path::Udp { remote: from, local: None };
@@ -576,7 +588,17 @@ impl World {
                     self.seats[seat].told.take(self.now, &event);
                 }
             }
-            Event::DataChannelClosed { .. } | Event::LayersWanted { .. } | Event::Timeline { .. } => {}
+            Event::Timeline { request, entries } => {
+                self.timelines.insert(*request, entries.clone());
+            }
+            Event::LayersWanted { participant, mid, layers } => {
+                if let Some(seat) = seat(participant) {
+                    let now = self.now;
+                    self.seats[seat].client.set_wanted(now, mid, layers);
+                    self.drain_client(seat);
+                }
+            }
+            Event::DataChannelClosed { .. } => {}
         }
         self.events.push((self.now, event));
     }

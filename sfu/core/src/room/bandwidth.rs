@@ -34,8 +34,8 @@ const CONGESTED: Duration = Duration::from_millis(150);
 /// Pictures leave at up to so many times what the network is estimated to carry: key frames are larger than others.
 const PACING_FACTOR: f64 = 1.5;
 
-/// Before anything is known of the network: the first pictures shall come soon.
-const FIRST_PACING_FACTOR: f64 = 3.0;
+/// Where the network carries clearly more than is given: usual frames leave whole, and only key frames are spread.
+const AMPLE_PACING_FACTOR: f64 = 4.0;
 
 /// No line is paced slower than this, in bits per second.
 const MIN_PACING: u64 = 100_000;
@@ -111,7 +111,8 @@ impl Room {
         subscriber.allocated_bits = allocated + sound;
         let (wanted, allocated) = (subscriber.wanted_bits, subscriber.allocated_bits);
         if let (Some(bits), Some(transport)) = (estimate, subscriber.transport.as_mut()) {
-            let factor = if transport.estimator.has_feedback() { PACING_FACTOR } else { FIRST_PACING_FACTOR };
+            let ample = !congested && bits > allocated + allocated / 4;
+            let factor = if ample { AMPLE_PACING_FACTOR } else { PACING_FACTOR };
             let pacing = (bits.max(allocated) as f64 * factor) as u64;
             transport.set_pacing(Some(pacing.max(MIN_PACING)));
             let lost = transport.estimator.loss();
@@ -199,6 +200,8 @@ impl Room {
         let Some(at) = slot.assigned else { return };
         let wanted_size = slot.wanted_size;
         let Some(track) = self.track_mut(at) else { return };
+        // The smallest stays at hand: it is what a network that gets worse is given, at once.
+        track.demand.want(0);
         for layer in shown.into_iter().flatten().filter(|l| l.id == at.id) {
             track.demand.want(layer.layer);
         }
@@ -208,7 +211,7 @@ impl Room {
         }
         let margin = bits - bits / 8;
         if want.highest >= want.levels.len()
-            && let Some(dormant) = track.ladder.dormant(wanted_size, level.map_or(0, |l| l.bits), margin)
+            && let Some(dormant) = track.ladder.dormant(wanted_size, level, margin)
         {
             track.demand.want(dormant.layer);
         }

@@ -91,6 +91,8 @@ pub struct Room {
     speaker: Option<(ParticipantId, Instant)>,
     /// Those with packets that wait for room in their network, or that send a probe.
     pacing: Vec<u32>,
+    /// Its other half, reused.
+    paced: Vec<u32>,
     pace_at: Option<Instant>,
     /// Reused by the sharing of bandwidth.
     given: Vec<Option<usize>>,
@@ -133,6 +135,7 @@ impl Room {
             quality_at: now,
             speaker: None,
             pacing: Vec::new(),
+            paced: Vec::new(),
             pace_at: None,
             given: Vec::new(),
             red: RedPayloads::default(),

@@ -56,7 +56,11 @@ impl Room {
 
     /// Lets packets go that waited for room, and probes.
     fn pace(&mut self, ctx: &mut Context<'_>) {
-        for index in std::mem::take(&mut self.pacing) {
+        // Whoever still waits comes back onto the list.
+        let mut paced = std::mem::take(&mut self.paced);
+        paced.clear();
+        std::mem::swap(&mut paced, &mut self.pacing);
+        for &index in &paced {
             let Some(participant) = self.participants.get_mut(index as usize) else { continue };
             participant.send_probe(&ctx.now);
             let Some(transport) = participant.transport.as_mut() else { continue };
@@ -65,6 +69,7 @@ impl Room {
             self.list_paced(index);
             self.mark(ctx, index);
         }
+        self.paced = paced;
         self.pace_at = (!self.pacing.is_empty()).then(|| ctx.now.instant + PACE_INTERVAL);
     }
 

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use veche_sfu_core::control::FailReason;
+use veche_sfu_core::control::{FailReason, LayerWish};
 use veche_sfu_core::dtls::{Certificate, DtlsOutput, DtlsSession};
-use veche_sfu_core::ids::Ssrc;
+use veche_sfu_core::ids::{Mid, Ssrc};
 use veche_sfu_core::media::{Codec, Extension, ExtensionIds, MediaKind};
 use veche_sfu_core::rtcp::{self, TransportFeedbackBuilder};
 use veche_sfu_core::rtp::extension::elements;
@@ -256,7 +256,7 @@ impl Client {
         let dtls = self.dtls.as_ref().and_then(DtlsSession::poll_timeout);
         let mut at = checks.chain(dtls).min();
         if self.outbound.is_some() {
-            let senders = self.senders.iter().filter(|s| s.active).map(|s| s.next_at);
+            let senders = self.senders.iter().filter(|s| s.active && s.wanted).map(|s| s.next_at);
             let waits = self.slots.iter().any(SlotReceiver::waits);
             let rest = [self.feedback_at, self.report_at].into_iter().chain(waits.then_some(self.tick_at));
             at = at.into_iter().chain(senders).chain(rest).min();
@@ -313,6 +313,20 @@ impl Client {
         {
             sender.active = active;
             sender.next_at = sender.next_at.max(now);
+        }
+    }
+
+    /// Sends the layers of a section that are wanted, and a key frame of each that is wanted again, as browsers do; the others
+    /// not.
+    pub fn set_wanted(&mut self, now: Instant, mid: &Mid, layers: &[LayerWish]) {
+        for sender in self.senders.iter_mut().filter(|s| s.mid == *mid && s.kind() == MediaKind::Video) {
+            let rid = |l: &&LayerWish| l.rid.as_ref().map(|r| r.as_str()) == sender.rid;
+            let Some(wanted) = layers.iter().find(rid).map(|l| l.wanted) else { continue };
+            if wanted && !sender.wanted {
+                sender.encoder.want_key_frame();
+                sender.next_at = sender.next_at.max(now);
+            }
+            sender.wanted = wanted;
         }
     }
 

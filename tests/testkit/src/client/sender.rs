@@ -34,6 +34,8 @@ pub struct Sender {
     pub red: bool,
     /// Whether it sends.
     pub active: bool,
+    /// Somebody shows it, as the server says.
+    pub wanted: bool,
     voice: Voice,
     /// The packet with which it began to say so.
     voice_from: u32,
@@ -95,6 +97,7 @@ impl Sender {
             encoder: Encoder::new(codec, source, layer, track.scalability, rng.random::<u16>() & 0x7fff),
             red: false,
             active: true,
+            wanted: true,
             voice: Voice::SILENT,
             voice_from: 0,
             next_at: first,
@@ -157,7 +160,7 @@ impl Sender {
                 MediaKind::Audio => VOICE_INTERVAL,
                 MediaKind::Video => Duration::from_secs(1) / self.encoder.config().rate,
             };
-            if !self.active {
+            if !(self.active && self.wanted) {
                 continue;
             }
             let timestamp = self.timestamp(captured);
