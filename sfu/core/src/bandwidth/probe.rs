@@ -355,7 +355,7 @@ mod tests {
         let mut prober = Prober::new();
         prober.set_wanted(0, 2e6);
         let cluster = prober.poll(0, 600e3, true).unwrap();
-        assert_eq!(send(&mut prober, 0, cluster, 10e6, 3).rate, None);
+        assert_eq!(send(&mut prober, 0, cluster, 10e6, 5).rate, None);
         prober.on_judged(0, false, false);
         let mut times = Vec::new();
         for tenth in 1..600 {
