@@ -66,8 +66,10 @@ tests/e2e/node_modules: tests/e2e/package-lock.json
 	@cd tests/e2e && npm ci --silent --no-audit --no-fund
 	@touch $@
 
-networks: ## Print the table of docs/networks.md: congestion control by RFC 8867
+networks: ## Print the tables of docs/networks.md: congestion control by RFC 8867, and other networks
 	@cargo run --quiet --package veche-sim --profile $(PROFILE) --example rfc8867
+	@echo
+	@cargo run --quiet --package veche-sim --profile $(PROFILE) --example targets
 
 bench: ## Time the fan-out beside the bare loop
 	cargo bench --package veche-sfu-core --bench fanout

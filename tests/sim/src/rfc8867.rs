@@ -27,7 +27,8 @@ pub struct Case {
 /// What came out of a case.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// What media carried, of what it could have: of the bottleneck, and not more than the sources can make.
+    /// What media carried through the bottlenecks, of what it could have: of their capacity, and not more than the
+    /// sources can make.
     pub utilisation: f64,
     /// How long media packets waited in queues.
     pub waits: Waits,
@@ -53,7 +54,7 @@ struct Stage {
 /// A media flow, with when it runs and through what.
 struct Flowing {
     id: FlowId,
-    bottleneck: BottleneckId,
+    bottlenecks: Vec<BottleneckId>,
     max: u64,
     runs: Vec<(Duration, Duration)>,
 }
@@ -206,11 +207,11 @@ impl Stage {
         let rng = self.lab.chance();
         let flow = (self.contestant.flow)(self.lab.now(), config, rng);
         let link = LinkConfig { delay, jitter: JITTER, ..LinkConfig::perfect() };
-        let bottleneck = forward[0];
+        let bottlenecks = forward.clone();
         let id = self.lab.add_flow(flow, Route { forward, backward: vec![back], link, back: link });
         let start = Duration::from_secs(start);
         self.lab.start(id, start);
-        self.media.push(Flowing { id, bottleneck, max, runs: vec![(start, self.length)] });
+        self.media.push(Flowing { id, bottlenecks, max, runs: vec![(start, self.length)] });
         id
     }
 
@@ -226,7 +227,11 @@ impl Stage {
     fn outcome(&self) -> Outcome {
         let (from, to) = (WARM_UP, self.length);
         let records = || self.media.iter().map(|flow| self.lab.record(flow.id));
-        let carried: f64 = records().map(|record| record.wire_bits(from, to)).sum();
+        let through = |flow: &Flowing| {
+            let bits = self.lab.record(flow.id).wire_bits(from, to);
+            bits * flow.bottlenecks.len() as f64
+        };
+        let carried: f64 = self.media.iter().map(through).sum();
         let waits = records().flat_map(|record| record.each_wait(from, to)).collect();
         let fates = records().map(|record| record.sent_and_lost(from, to));
         let (sent, lost) = fates.fold((0, 0), |(a, b), (sent, lost)| (a + sent, b + lost));
@@ -248,16 +253,16 @@ impl Stage {
     fn usable(&self) -> f64 {
         let step = Duration::from_millis(100);
         let mut bottlenecks: Vec<BottleneckId> = Vec::new();
-        for flow in &self.media {
-            if !bottlenecks.contains(&flow.bottleneck) {
-                bottlenecks.push(flow.bottleneck);
+        for id in self.media.iter().flat_map(|flow| &flow.bottlenecks) {
+            if !bottlenecks.contains(id) {
+                bottlenecks.push(*id);
             }
         }
         let mut bits = 0.0;
         let mut at = WARM_UP;
         while at < self.length {
             for id in &bottlenecks {
-                let flows = self.media.iter().filter(|flow| flow.bottleneck == *id);
+                let flows = self.media.iter().filter(|flow| flow.bottlenecks.contains(id));
                 let running = flows.filter(|flow| flow.runs.iter().any(|(a, b)| *a <= at && at < *b));
                 let most: u64 = running.map(|flow| flow.max).sum();
                 bits += self.lab.capacity(*id, at, at + step).min(most as f64 * step.as_secs_f64());

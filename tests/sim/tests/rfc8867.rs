@@ -32,7 +32,7 @@ fn variable_capacity_one_flow() {
 
 #[test]
 fn variable_capacity_two_flows() {
-    run("5.2", |outcome| good(outcome, 60) && fair(outcome, 0.95));
+    run("5.2", |outcome| good(outcome, 100) && fair(outcome, 0.95));
 }
 
 #[test]

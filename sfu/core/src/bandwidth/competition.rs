@@ -26,12 +26,12 @@ const FORGOTTEN: Micros = 10_000_000;
 /// Who does not care for delay makes a longer queue than this.
 const LONG: Micros = 40_000;
 /// We are not back when we send less than this part of what the link carried.
-const BACK: f64 = 0.93;
+const BACK: f64 = 0.9;
 /// A link that becomes slower carries less than this part of what is sent; others push us aside more slowly.
 const PUSHED_ASIDE: f64 = 0.85;
 /// What a cut in vain adds to the suspicion when another takes one off, and where it is no chance any more.
 const IN_VAIN: u32 = 2;
-const SURE: u32 = 5;
+const SURE: u32 = 7;
 /// Competition is believed to last so long.
 const LASTS: Micros = 20_000_000;
 /// Beside others, more comes through when we send more. When only this part of what we may send does for so long, we fill the
@@ -45,7 +45,8 @@ impl Competition {
     pub fn on_cut(&mut self, now: Micros, queuing: Micros, rate: f64, sent: f64, carried: f64) {
         let last = self.last_cut.replace((now, carried));
         let Some((at, before)) = last.filter(|(at, _)| now - at < FORGOTTEN) else { return };
-        if now - at < APART {
+        // What comes back now was sent as long ago as the queue is.
+        if now - at < APART + 2 * queuing {
             return;
         }
         if queuing > LONG && rate < before * BACK && carried > sent * PUSHED_ASIDE {
@@ -84,19 +85,19 @@ mod tests {
     fn who_is_pushed_aside_again_and_again_has_company() {
         let mut competition = Competition::default();
         let mut rate = 1e6;
-        for n in 0..4 {
+        for n in 0..5 {
             assert!(!competition.is_felt(n * 3 * SECOND));
             competition.on_cut(n * 3 * SECOND, 90_000, rate, rate, rate * 0.93);
             competition.on_cut(n * 3 * SECOND + SECOND / 5, 90_000, rate * 0.8, rate * 0.8, rate * 0.8);
             rate *= 0.7;
         }
-        assert!(competition.is_felt(9 * SECOND) && !competition.is_felt(40 * SECOND));
-        competition.on_feedback(10 * SECOND, 0.7);
-        competition.on_feedback(11 * SECOND, 0.9);
-        competition.on_feedback(12 * SECOND, 0.7);
-        assert!(competition.is_felt(13 * SECOND));
-        competition.on_feedback(14 * SECOND, 0.7);
-        assert!(!competition.is_felt(14 * SECOND), "it was ours after all");
+        assert!(competition.is_felt(12 * SECOND) && !competition.is_felt(40 * SECOND));
+        competition.on_feedback(13 * SECOND, 0.7);
+        competition.on_feedback(14 * SECOND, 0.9);
+        competition.on_feedback(15 * SECOND, 0.7);
+        assert!(competition.is_felt(16 * SECOND));
+        competition.on_feedback(17 * SECOND, 0.7);
+        assert!(!competition.is_felt(17 * SECOND), "it was ours after all");
     }
 
     #[test]

@@ -30,6 +30,10 @@ pub(super) struct Loss {
     effective: Micros,
     /// The share that was lost before the last cuts, while their effect is waited for.
     trial: Option<f64>,
+    /// Short windows within the long one, those of them with too much loss, and the last of these in a row with heavy loss.
+    parts: u32,
+    lossy_parts: u32,
+    heavy_parts: u32,
     /// Cuts for heavy loss in a row.
     heavy_cuts: u32,
 }
@@ -49,10 +53,13 @@ const LONG: (Micros, u32, Micros) = (800_000, 100, 3_000_000);
 /// Fewer packets than this tell nothing.
 const FEW: u32 = 5;
 
-/// Above the inherent loss and its noise, in a long window: the path is full.
+/// Above the inherent loss and its noise, in a long window and in most of its parts: the path is full. A burst of loss is in one.
 const MODERATE: f64 = 0.01;
-/// The same in a short one (draft-ietf-rmcat-gcc-02 section 6 backs off from 10 % on).
+/// The same in short ones (draft-ietf-rmcat-gcc-02 section 6 backs off from 10 % on), in so many in a row, and what is enough
+/// in one.
 const HEAVY: f64 = 0.1;
+const IN_A_ROW: u32 = 2;
+const HEAVIEST: f64 = 0.4;
 /// Of the delivered rate, after moderate and after heavy loss, so that the queue can empty.
 const MODERATE_CUT: f64 = 0.95;
 const HEAVY_CUT: f64 = 0.9;
@@ -95,21 +102,26 @@ impl Loss {
             self.inherent = self.inherent.min(INHERENT_BESIDE_OTHERS);
         }
         if let Some(window) = self.short.take_complete(SHORT) {
-            let loss = window.loss();
-            if loss > self.inherent + HEAVY + self.noise(&window) {
+            let loss = window.loss() - self.inherent;
+            self.parts += 1;
+            self.lossy_parts += u32::from(loss > MODERATE);
+            let heavy = loss > HEAVY + self.noise(&window);
+            self.heavy_parts = if heavy { self.heavy_parts + 1 } else { 0 };
+            if self.heavy_parts >= IN_A_ROW || loss > HEAVIEST {
                 if self.heavy_cuts < MOST_HEAVY_CUTS {
                     self.heavy_cuts += 1;
-                    return Some(self.cut(now, loss, HEAVY_CUT));
+                    return Some(self.cut(now, window.loss(), HEAVY_CUT));
                 }
-                return self.learn(loss);
+                return self.learn(window.loss());
             }
         }
         let window = self.long.take_complete(LONG)?;
         let loss = window.loss();
-        self.heavy_cuts = 0;
+        let throughout = self.lossy_parts * 2 > self.parts;
+        (self.parts, self.lossy_parts, self.heavy_cuts) = (0, 0, 0);
         match self.trial.take() {
             Some(before) if loss > self.inherent + (before - self.inherent) * IN_VAIN => self.learn(loss),
-            _ if loss > self.inherent + MODERATE + self.noise(&window) => {
+            _ if throughout && loss > self.inherent + MODERATE + self.noise(&window) => {
                 let part = if competing { HEAVY_CUT } else { MODERATE_CUT };
                 Some(self.cut(now, loss, part))
             }
@@ -153,6 +165,7 @@ impl Loss {
         self.trial.get_or_insert(loss);
         self.effective = now + REACTION;
         (self.short, self.long) = (Window::default(), Window::default());
+        (self.parts, self.lossy_parts, self.heavy_parts) = (0, 0, 0);
         Verdict::Cut { part, heavy: part < MODERATE_CUT }
     }
 }

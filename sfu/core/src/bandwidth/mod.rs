@@ -52,7 +52,7 @@ pub struct SentPacket {
     pub seq: u16,
     /// The whole UDP payload.
     pub bytes: u16,
-    /// The cluster that it is padding of.
+    /// The cluster that is being sent, for padding as for the media between it.
     pub probe: Option<ProbeId>,
 }
 
@@ -63,7 +63,7 @@ pub struct ProbeCluster {
     pub id: ProbeId,
     /// Bits a second, media that is sent meanwhile included.
     pub rate: u64,
-    /// To send in all, in five packets or more: none is longer than a fifth of it.
+    /// To send in all, in five packets or more; media that is sent meanwhile counts.
     pub bytes: usize,
 }
 
@@ -127,7 +127,7 @@ struct Path {
 }
 
 /// Overuse counts only when every packet is delayed by so much: jitter alone is no queue.
-const QUEUE: Micros = 10_000;
+const QUEUE: Micros = 15_000;
 /// The delivered rate that a cut goes by is that of so long: a link that became slow shows soon.
 const RECENT: Micros = 250_000;
 /// Of the estimate, when loss cannot be compared with what is delivered because so little is sent.
@@ -373,7 +373,7 @@ impl Estimator {
                 if observed.limited && !heavy {
                     to = to.max(before * LOSS_CUT);
                 }
-                self.control.on_loss(now, to);
+                self.control.on_loss(now, to, observed.delivered);
                 self.prober.on_cut(now, self.control.dropped_far());
             }
             Some(Verdict::TakeBack) => self.control.raise(self.before_loss),

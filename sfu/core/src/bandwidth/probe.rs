@@ -28,6 +28,8 @@ pub(super) struct Prober {
     /// Bytes that may be spent.
     allowance: f64,
     updated: Micros,
+    /// The usual size of a packet of media, in bytes.
+    packet: f64,
     counters: ProbeCounters,
 }
 
@@ -68,11 +70,14 @@ const START: &[f64] = &[3.0, 6.0];
 const FACTOR: f64 = 2.0;
 /// More than this multiple of what is wanted is never tried.
 const HEADROOM: f64 = 1.15;
-/// A cluster's length, and the least that it has: five short packets.
+/// A cluster's length, and the least that it has; it always has room for [`PACKETS`] of the usual size.
 const LENGTH: f64 = 0.015;
-const MIN_BYTES: f64 = 5.0 * 250.0;
-/// Fewer packets tell nothing.
-const MIN_PACKETS: u32 = 5;
+const MIN_BYTES: f64 = 1250.0;
+/// The size of packets before they are known.
+const USUAL_PACKET: f64 = 1000.0;
+/// It should have so many packets. One less still tells something.
+const PACKETS: u32 = 5;
+const MIN_PACKETS: u32 = PACKETS - 1;
 /// Of its packets, so many must have come.
 const MIN_ARRIVED: f64 = 0.8;
 /// Packets that come so much faster than they were sent were held up together.
@@ -116,6 +121,7 @@ impl Prober {
             recovering_until: now + YOUNG,
             allowance: MAX_ALLOWANCE,
             updated: 0,
+            packet: USUAL_PACKET,
             counters: ProbeCounters::default(),
         }
     }
@@ -142,6 +148,7 @@ impl Prober {
             self.counters.bytes += u64::from(bytes);
         } else {
             self.allowance = (self.allowance + COST * f64::from(bytes)).min(MAX_ALLOWANCE);
+            self.packet += (f64::from(bytes) - self.packet) / 32.0;
         }
         let cluster = self.clusters.iter_mut().flatten().find(|c| match tagged {
             Some(id) => c.id == id,
@@ -223,7 +230,7 @@ impl Prober {
             Schedule::At(_) => return None,
         };
         let rate = (rate * factor).min(self.highest_useful());
-        let bytes = (rate * LENGTH / 8.0).max(MIN_BYTES);
+        let bytes = (rate * LENGTH / 8.0).max(MIN_BYTES).max(f64::from(PACKETS) * self.packet);
         let place = self.clusters.iter_mut().find(|c| c.is_none())?;
         if self.allowance < bytes {
             return None;
@@ -359,7 +366,7 @@ mod tests {
         let mut prober = Prober::new(0);
         prober.set_wanted(0, 2e6);
         let cluster = prober.poll(0, 600e3, true).unwrap();
-        assert_eq!(send(&mut prober, 0, cluster, 10e6, 3).rate, None);
+        assert_eq!(send(&mut prober, 0, cluster, 10e6, 5).rate, None);
         prober.on_judged(0, false, false);
         let mut times = Vec::new();
         for tenth in 1..600 {

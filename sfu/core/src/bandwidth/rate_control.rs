@@ -41,8 +41,10 @@ pub(super) struct RateControl {
     rtt: Micros,
     updated: Micros,
     last_cut: Option<Micros>,
-    /// When the first of the last cuts was, and the rate before it.
+    /// When the first of the last cuts was, and the rate before it, as far as it was proven.
     before_cuts: (Micros, f64),
+    /// The highest rate that came of late, in bits a second.
+    proven: f64,
     /// Where to go on when the queue is empty that the rate was cut deeply for.
     after_drain: Option<f64>,
 }
@@ -56,10 +58,13 @@ pub(super) const MAX: f64 = 100_000_000.0;
 const BETA: f64 = 0.85;
 /// When a deep queue has to drain, at least so much is still sent.
 const DEEP_BETA: f64 = 0.4;
-/// Less is taken off for this queue or a shorter one, then [`BETA`] less for every second of it.
+/// For this queue or a shorter one, and so much less for every second of a longer one.
+const DRAIN: f64 = 1.5;
 const SHALLOW: Micros = 60_000;
 /// Delivered this share of what was sent, the link has become slower than the sender: nothing else fills a queue so fast.
 const COLLAPSE: f64 = 0.75;
+/// A queue of this length, left by a link that became slower, is to be drained faster.
+const STANDING: Micros = 120_000;
 /// Of the rate: so little is sent that what comes of it is no measure.
 const LIMITED: f64 = 0.65;
 /// The queue is gone.
@@ -71,7 +76,7 @@ const ETA: f64 = 1.08;
 const PACKET_BITS: f64 = 1200.0 * 8.0;
 /// But within these parts a second: a packet is little for a wide link and much for a narrow one.
 const SLOWLY: f64 = 0.015;
-const GENTLY: f64 = 0.05;
+const GENTLY: f64 = 0.08;
 /// The time until feedback tells, without the round trip.
 const RESPONSE: Micros = 100_000;
 /// What is not sent cannot prove that there is room: the rate grows up to this multiple of what comes, and a bit.
@@ -82,6 +87,8 @@ const PROVEN_MORE: f64 = 100_000.0;
 const LEFT_OVER: Micros = 25_000;
 /// Cuts that follow within this time belong together.
 const SERIES: Micros = 3_000_000;
+/// A rate that has come once is worth less and less, for about so many seconds.
+const PROVEN_FOR: f64 = 30.0;
 /// Less than this part is left: a large drop, of which the path may recover soon.
 const LARGE_DROP: f64 = 0.66;
 
@@ -94,7 +101,8 @@ impl RateControl {
             rtt: 100_000,
             updated: 0,
             last_cut: None,
-            before_cuts: (Micros::MIN, rate),
+            before_cuts: (Micros::MIN, 0.0),
+            proven: 0.0,
             after_drain: None,
         }
     }
@@ -113,11 +121,16 @@ impl RateControl {
     pub fn on_feedback(&mut self, now: Micros, observed: &Observed) -> Option<Change> {
         let elapsed = (now - self.updated).clamp(0, 1_000_000) as f64 / 1e6;
         self.updated = now;
+        self.proven = (self.proven * (1.0 - elapsed / PROVEN_FOR)).max(observed.delivered.unwrap_or(0.0));
         match observed.usage {
             Usage::Overuse => self.on_overuse(now, observed).then_some(Change::Cut),
             Usage::Underuse => {
                 self.return_from_drain(observed);
                 None
+            }
+            // A full queue does not grow any more: it is overuse all the same.
+            Usage::Normal if self.after_drain.is_some() && observed.queuing > STANDING => {
+                self.on_overuse(now, observed).then_some(Change::Cut)
             }
             Usage::Normal => {
                 self.return_from_drain(observed);
@@ -126,10 +139,12 @@ impl RateControl {
         }
     }
 
-    /// Loss shows that no more than `rate` gets through.
-    pub fn on_loss(&mut self, now: Micros, rate: f64) {
+    /// Loss shows that no more than `delivered` gets through, if that is known.
+    pub fn on_loss(&mut self, now: Micros, rate: f64, delivered: Option<f64>) {
         self.cut(now, rate);
-        self.capacity.on_sample(rate);
+        if let Some(delivered) = delivered {
+            self.capacity.on_sample(delivered);
+        }
     }
 
     /// A probe has shown that at least `rate` gets through; `capacity` when the link was full of it.
@@ -210,7 +225,7 @@ impl RateControl {
         }
         let mut part = BETA;
         if delivered < sent * COLLAPSE || self.after_drain.is_some() {
-            part = (BETA - BETA * (observed.queuing - SHALLOW).max(0) as f64 / 1e6).max(DEEP_BETA);
+            part = (BETA - DRAIN * (observed.queuing - SHALLOW).max(0) as f64 / 1e6).max(DEEP_BETA);
             self.after_drain = Some(delivered * 0.9);
         }
         self.cut(now, delivered * part);
@@ -228,7 +243,7 @@ impl RateControl {
 
     fn cut(&mut self, now: Micros, rate: f64) {
         if now.saturating_sub(self.before_cuts.0) > SERIES {
-            self.before_cuts = (now, self.rate);
+            self.before_cuts = (now, self.rate.min(self.proven));
         }
         self.last_cut = Some(now);
         self.rate = rate.clamp(MIN.min(self.rate), self.rate);

@@ -116,7 +116,11 @@ impl Flow {
         self.media += self.rate() / 8e6 * STEP as f64;
         while self.media >= f64::from(PACKET) {
             self.media -= f64::from(PACKET);
-            self.send(at, now, link, PACKET, None);
+            let probe = self.padding.as_mut().map(|(cluster, _)| {
+                cluster.bytes = cluster.bytes.saturating_sub(usize::from(PACKET));
+                cluster.id
+            });
+            self.send(at, now, link, PACKET, probe);
         }
         if self.padding.is_none() && self.rate() > 0.0 {
             self.padding = self.estimator.poll_probe(at).map(|cluster| (cluster, 0.0));
@@ -211,28 +215,6 @@ impl World {
             for flow in &mut self.flows {
                 flow.step(self.epoch, self.now, &mut self.link, self.heard);
             }
-            if std::env::var("TRACE").is_ok() && self.now % 250_000 == 0 {
-                self.trace();
-            }
-        }
-    }
-
-    fn trace(&self) {
-        for flow in &self.flows {
-            let e = &flow.estimator;
-            eprintln!(
-                "{:6.2} est {:5.0}k ack {:5.0}k rate {:5.0}k q {:4.0}ms real {:4.0}ms loss {:.3} {:?} limited {} probes {:?}",
-                self.now as f64 / 1e6,
-                e.estimate() as f64 / 1e3,
-                e.acknowledged().unwrap_or(0) as f64 / 1e3,
-                flow.rate() / 1e3,
-                e.queuing_delay().as_secs_f64() * 1e3,
-                (self.link.busy - self.now).max(0) as f64 / 1e3,
-                e.loss(),
-                e.usage(),
-                e.application_limited(),
-                e.probes(),
-            );
         }
     }
 

@@ -93,6 +93,11 @@ impl Lab {
         self.now
     }
 
+    /// The time since the start.
+    pub fn elapsed(&self) -> Duration {
+        self.now - self.start
+    }
+
     /// Chance that follows from the laboratory's seed.
     pub fn chance(&mut self) -> StdRng {
         StdRng::from_seed(self.rng.random())
