@@ -59,7 +59,7 @@ const BETA: f64 = 0.85;
 /// When a deep queue has to drain, at least so much is still sent.
 const DEEP_BETA: f64 = 0.4;
 /// For this queue or a shorter one, and so much less for every second of a longer one.
-const DRAIN: f64 = 1.5;
+const DRAIN: f64 = 2.5;
 const SHALLOW: Micros = 60_000;
 /// Delivered this share of what was sent, the link has become slower than the sender: nothing else fills a queue so fast.
 const COLLAPSE: f64 = 0.75;
