@@ -252,7 +252,8 @@ impl Estimator {
         if !self.has_feedback || !calm {
             return None;
         }
-        self.prober.poll(now, self.control.rate(), self.limit.is_limited())
+        let tried = !self.limit.is_limited() && self.control.knows_capacity();
+        self.prober.poll(now, self.control.rate(), tried)
     }
 
     /// Bits a second that can be sent, counted in whole UDP payloads.

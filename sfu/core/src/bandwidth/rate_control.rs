@@ -166,6 +166,11 @@ impl RateControl {
         self.rate = rate.clamp(self.rate, MAX);
     }
 
+    /// Whether the link was full at about this rate.
+    pub fn knows_capacity(&self) -> bool {
+        self.capacity.is_known()
+    }
+
     /// When the rate was cut last.
     pub fn last_cut(&self) -> Option<Micros> {
         self.last_cut
