@@ -189,7 +189,7 @@ impl RateControl {
             self.capacity = Capacity::default();
         }
         // A queue that the last cut has left is let to drain; one that stays is of others, who would leave us nothing.
-        if observed.hold || observed.queuing > LEFT_OVER && self.last_cut.is_some_and(|at| now - at < SERIES)
+        if observed.hold || observed.queuing > LEFT_OVER + self.packet_time() && self.last_cut.is_some_and(|at| now - at < SERIES)
         {
             return wider;
         }
@@ -239,11 +239,16 @@ impl RateControl {
     }
 
     fn return_from_drain(&mut self, observed: &Observed) {
-        if observed.queuing < DRAINED
+        if observed.queuing < DRAINED + self.packet_time()
             && let Some(rate) = self.after_drain.take()
         {
             self.raise(rate);
         }
+    }
+
+    /// How long the link takes for a packet: on one that became slower, the delay has grown by it for good.
+    fn packet_time(&self) -> Micros {
+        (PACKET_BITS / self.rate * 1e6) as Micros
     }
 
     fn cut(&mut self, now: Micros, rate: f64) {
