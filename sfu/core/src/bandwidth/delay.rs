@@ -14,8 +14,8 @@ pub(super) struct Delay {
 
 /// The base forgets after 20 to 30 s: clocks drift by a few ms until then, and another path may be longer.
 const BASE: Micros = 10_000_000;
-/// What is current is 50 to 100 ms old.
-const CURRENT: Micros = 50_000;
+/// What is current is 100 to 200 ms old.
+const CURRENT: Micros = 100_000;
 
 impl Delay {
     /// A packet came.

@@ -61,7 +61,7 @@ const HEAVY: f64 = 0.1;
 const IN_A_ROW: u32 = 2;
 const HEAVIEST: f64 = 0.4;
 /// Of the delivered rate, after moderate and after heavy loss, so that the queue can empty.
-const MODERATE_CUT: f64 = 0.95;
+const MODERATE_CUT: f64 = 0.93;
 const HEAVY_CUT: f64 = 0.9;
 /// Standard deviations of noise.
 const NOISE: f64 = 2.5;
@@ -125,7 +125,12 @@ impl Loss {
                 let part = if competing { HEAVY_CUT } else { MODERATE_CUT };
                 Some(self.cut(now, loss, part))
             }
-            _ => {
+            // The cut has helped: what was lost beyond this was not inherent.
+            Some(_) => {
+                self.inherent = self.inherent.min(loss);
+                None
+            }
+            None => {
                 self.inherent += (loss - self.inherent) * FOLLOW;
                 None
             }

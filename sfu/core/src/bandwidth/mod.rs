@@ -127,7 +127,7 @@ struct Path {
 }
 
 /// Overuse counts only when every packet is delayed by so much: jitter alone is no queue.
-const QUEUE: Micros = 15_000;
+const QUEUE: Micros = 12_000;
 /// The delivered rate that a cut goes by is that of so long: a link that became slow shows soon.
 const RECENT: Micros = 250_000;
 /// Of the estimate, when loss cannot be compared with what is delivered because so little is sent.
@@ -281,7 +281,8 @@ impl Estimator {
         if !self.has_feedback || !calm {
             return None;
         }
-        self.prober.poll(now, self.control.rate(), self.limit.is_limited())
+        let tried = !self.limit.is_limited() && self.control.knows_capacity();
+        self.prober.poll(now, self.control.rate(), tried)
     }
 
     /// Bits a second that can be sent, counted in whole UDP payloads.

@@ -209,9 +209,9 @@ impl Prober {
         }
     }
 
-    /// A cluster to send now, with media flowing and an estimate of `rate`. `limited`
-    /// when less is sent: otherwise media itself tries for more, and a cluster on a full link disturbs it.
-    pub fn poll(&mut self, now: Micros, rate: f64, limited: bool) -> Option<ProbeCluster> {
+    /// A cluster to send now, with media flowing and an estimate of `rate`. `tried` when media itself fills it, on a link of which
+    /// the capacity is known: a cluster then disturbs more than it tells.
+    pub fn poll(&mut self, now: Micros, rate: f64, tried: bool) -> Option<ProbeCluster> {
         let seconds = (now - self.updated).max(0) as f64 / 1e6;
         self.updated = now;
         self.allowance = (self.allowance + LEAST_COST * seconds).min(MAX_ALLOWANCE);
@@ -219,7 +219,7 @@ impl Prober {
         if rate >= self.wanted || sending {
             return None;
         }
-        let patience = if limited || now < self.recovering_until { 0 } else { PATIENCE };
+        let patience = if tried { PATIENCE } else { 0 };
         let (factor, next) = match self.schedule {
             Schedule::Start(&[factor, ref rest @ ..]) if !rest.is_empty() => (factor, Schedule::Start(rest)),
             Schedule::Start(&[factor, ..]) => (factor, Schedule::At(now + INTERVAL)),
@@ -327,14 +327,14 @@ mod tests {
     #[test]
     fn starts_at_three_and_six_times_then_doubles_and_stops_at_what_is_wanted() {
         let mut prober = Prober::new(0);
-        assert!(prober.poll(0, 600e3, true).is_none(), "nothing is wanted");
+        assert!(prober.poll(0, 600e3, false).is_none(), "nothing is wanted");
         prober.set_wanted(0, 10e6);
         let mut rate = 600e3;
         let mut rates = Vec::new();
         let mut now = 0;
-        while let Some(cluster) = prober.poll(now, rate, true) {
+        while let Some(cluster) = prober.poll(now, rate, false) {
             rates.push(cluster.rate);
-            assert!(prober.poll(now, rate, true).is_none(), "one at a time");
+            assert!(prober.poll(now, rate, false).is_none(), "one at a time");
             let outcome = send(&mut prober, now, cluster, 100e6, 0);
             assert!(!outcome.saturated);
             if rates.len() > 1 {
@@ -355,7 +355,7 @@ mod tests {
     fn a_full_link_shows_its_capacity() {
         let mut prober = Prober::new(0);
         prober.set_wanted(0, 10e6);
-        let cluster = prober.poll(0, 600e3, true).unwrap();
+        let cluster = prober.poll(0, 600e3, false).unwrap();
         let outcome = send(&mut prober, 0, cluster, 1e6, 0);
         assert!(outcome.saturated);
         assert!((outcome.rate.unwrap() / 0.95e6 - 1.0).abs() < 0.01, "{outcome:?}");
@@ -365,14 +365,14 @@ mod tests {
     fn clusters_that_are_lost_or_forgotten_show_nothing_and_come_less_often() {
         let mut prober = Prober::new(0);
         prober.set_wanted(0, 2e6);
-        let cluster = prober.poll(0, 600e3, true).unwrap();
+        let cluster = prober.poll(0, 600e3, false).unwrap();
         assert_eq!(send(&mut prober, 0, cluster, 10e6, 5).rate, None);
         prober.on_judged(0, false, false);
         let mut times = Vec::new();
         for tenth in 1..600 {
             let now = tenth * 100_000;
             (0..10).for_each(|_| _ = prober.on_sent(now, 1000, None));
-            if prober.poll(now, 600e3, true).is_some() {
+            if prober.poll(now, 600e3, false).is_some() {
                 times.push(tenth / 10);
             }
             if let Some(outcome) = prober.poll_outcome(now) {
@@ -391,7 +391,7 @@ mod tests {
         for tenth in 0..6000 {
             let now = tenth * 100_000;
             (0..5).for_each(|_| _ = prober.on_sent(now, 100, None));
-            if let Some(cluster) = prober.poll(now, 100e3, true) {
+            if let Some(cluster) = prober.poll(now, 100e3, false) {
                 (0..cluster.bytes.div_ceil(1000))
                     .for_each(|_| _ = prober.on_sent(now, 1000, Some(cluster.id)));
             }

@@ -59,7 +59,7 @@ const BETA: f64 = 0.85;
 /// When a deep queue has to drain, at least so much is still sent.
 const DEEP_BETA: f64 = 0.4;
 /// For this queue or a shorter one, and so much less for every second of a longer one.
-const DRAIN: f64 = 1.5;
+const DRAIN: f64 = 2.5;
 const SHALLOW: Micros = 60_000;
 /// Delivered this share of what was sent, the link has become slower than the sender: nothing else fills a queue so fast.
 const COLLAPSE: f64 = 0.75;
@@ -166,6 +166,11 @@ impl RateControl {
         self.rate = rate.clamp(self.rate, MAX);
     }
 
+    /// Whether the link was full at about this rate.
+    pub fn knows_capacity(&self) -> bool {
+        self.capacity.is_known()
+    }
+
     /// When the rate was cut last.
     pub fn last_cut(&self) -> Option<Micros> {
         self.last_cut
@@ -184,7 +189,7 @@ impl RateControl {
             self.capacity = Capacity::default();
         }
         // A queue that the last cut has left is let to drain; one that stays is of others, who would leave us nothing.
-        if observed.hold || observed.queuing > LEFT_OVER && self.last_cut.is_some_and(|at| now - at < SERIES)
+        if observed.hold || observed.queuing > LEFT_OVER + self.packet_time() && self.last_cut.is_some_and(|at| now - at < SERIES)
         {
             return wider;
         }
@@ -234,11 +239,16 @@ impl RateControl {
     }
 
     fn return_from_drain(&mut self, observed: &Observed) {
-        if observed.queuing < DRAINED
+        if observed.queuing < DRAINED + self.packet_time()
             && let Some(rate) = self.after_drain.take()
         {
             self.raise(rate);
         }
+    }
+
+    /// How long the link takes for a packet: on one that became slower, the delay has grown by it for good.
+    fn packet_time(&self) -> Micros {
+        (PACKET_BITS / self.rate * 1e6) as Micros
     }
 
     fn cut(&mut self, now: Micros, rate: f64) {
