@@ -166,8 +166,11 @@ impl Layer {
         };
         let meta = StoredMeta { header, format, picture, payload: (range.start as u16, range.end as u16) };
         self.history.insert(now.instant, seq, &packet[..range.end], meta);
-        self.rate.on_packet(now.instant, packet.len(), frame.start_of_frame);
-        self.measure_sublayers(now.instant, packet.len(), &frame);
+        // After a gap a whole second can be repaired at once, which is no rate.
+        if !repaired {
+            self.rate.on_packet(now.instant, packet.len(), frame.start_of_frame);
+            self.measure_sublayers(now.instant, packet.len(), &frame);
+        }
         if newest {
             self.clock.on_packet(now.nanos, header.timestamp);
         }

@@ -177,9 +177,7 @@ impl Estimator {
     /// found out as quickly as that of somebody new.
     fn restart(&mut self) {
         let fresh = Self::new(self.epoch);
-        let counters = self.prober.counters();
-        let mut prober = Prober::new(self.now);
-        prober.keep_counters(counters);
+        let prober = self.prober.restarted(self.now);
         *self = Self { sent: std::mem::take(&mut self.sent), now: self.now, prober, ..fresh };
     }
 

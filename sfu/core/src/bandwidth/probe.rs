@@ -246,9 +246,9 @@ impl Prober {
         Some(ProbeCluster { id, rate: rate as u64, bytes })
     }
 
-    /// Counts on from those of an estimator of before.
-    pub fn keep_counters(&mut self, counters: ProbeCounters) {
-        self.counters = counters;
+    /// The same wants on a path of which nothing is known any more.
+    pub fn restarted(&self, now: Micros) -> Self {
+        Self { wanted: self.wanted, counters: self.counters, next_id: self.next_id, ..Self::new(now) }
     }
 
     /// What was spent and gained so far.

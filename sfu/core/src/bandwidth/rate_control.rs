@@ -189,7 +189,9 @@ impl RateControl {
             self.capacity = Capacity::default();
         }
         // A queue that the last cut has left is let to drain; one that stays is of others, who would leave us nothing.
-        if observed.hold || observed.queuing > LEFT_OVER + self.packet_time() && self.last_cut.is_some_and(|at| now - at < SERIES)
+        if observed.hold
+            || observed.queuing > LEFT_OVER + self.packet_time()
+                && self.last_cut.is_some_and(|at| now - at < SERIES)
         {
             return wider;
         }

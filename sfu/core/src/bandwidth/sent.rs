@@ -18,6 +18,13 @@ pub(super) struct Sent {
     pub state: State,
 }
 
+impl Sent {
+    /// Whether feedback about it may still come.
+    fn waits(&self, now: Micros) -> bool {
+        self.state == State::Waiting && now - self.at < LATEST_FEEDBACK
+    }
+}
+
 /// What is known of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -37,6 +44,8 @@ pub(super) struct SentRing {
     numbers: SeqExtender,
 }
 
+/// Feedback that has not come after so long was lost on the way.
+const LATEST_FEEDBACK: Micros = 2_000_000;
 /// Half a second of a voice call.
 const MIN: usize = 64;
 /// Two seconds of 20 Mbit/s. When it is full, the oldest packet is forgotten.
@@ -51,7 +60,7 @@ impl SentRing {
         if self.slots.is_empty() {
             self.slots = vec![EMPTY; MIN];
         }
-        while self.slots.len() < MAX && self.slot(seq).is_some_and(|old| old.state == State::Waiting) {
+        while self.slots.len() < MAX && self.slot(seq).is_some_and(|old| old.waits(at)) {
             self.grow();
         }
         if let Some(slot) = self.slot(seq) {
