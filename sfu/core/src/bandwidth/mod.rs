@@ -108,6 +108,7 @@ pub struct Estimator {
     has_feedback: bool,
     /// Since when packets are sent without any feedback.
     unheard_since: Option<Micros>,
+    last_sent: Micros,
     /// The rate before the last cut for loss.
     before_loss: f64,
     now: Micros,
@@ -163,6 +164,7 @@ impl Estimator {
             usage: Usage::Normal,
             has_feedback: false,
             unheard_since: None,
+            last_sent: 0,
             before_loss: 0.0,
             now: 0,
         }
@@ -176,6 +178,7 @@ impl Estimator {
         let probe = self.prober.on_sent(now, packet.bytes, packet.probe);
         self.sent.insert(now, packet.seq, packet.bytes, probe);
         self.unheard_since.get_or_insert(now);
+        self.last_sent = now;
     }
 
     /// Transport-wide feedback came.
@@ -234,7 +237,9 @@ impl Estimator {
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.micros(now);
         self.limit.update(now, self.control.rate());
-        if self.has_feedback && self.unheard_since.is_some_and(|since| now - since > SILENCE) {
+        // One lost packet before a pause is no silence: packets must go out while nothing comes back.
+        let silent = |since| now - since > SILENCE && self.last_sent - since > SILENCE / 2;
+        if self.has_feedback && self.unheard_since.is_some_and(silent) {
             self.unheard_since = Some(now);
             self.control.on_silence(now);
             self.prober.on_cut(now, true);

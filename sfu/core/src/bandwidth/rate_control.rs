@@ -57,7 +57,7 @@ pub(super) const MAX: f64 = 100_000_000.0;
 /// Of the delivered rate, after overuse (section 5.5).
 const BETA: f64 = 0.85;
 /// When a deep queue has to drain, at least so much is still sent.
-const DEEP_BETA: f64 = 0.4;
+const DEEP_BETA: f64 = 0.3;
 /// For this queue or a shorter one, and so much less for every second of a longer one.
 const DRAIN: f64 = 2.5;
 const SHALLOW: Micros = 60_000;
@@ -189,7 +189,9 @@ impl RateControl {
             self.capacity = Capacity::default();
         }
         // A queue that the last cut has left is let to drain; one that stays is of others, who would leave us nothing.
-        if observed.hold || observed.queuing > LEFT_OVER + self.packet_time() && self.last_cut.is_some_and(|at| now - at < SERIES)
+        if observed.hold
+            || observed.queuing > LEFT_OVER + self.packet_time()
+                && self.last_cut.is_some_and(|at| now - at < SERIES)
         {
             return wider;
         }

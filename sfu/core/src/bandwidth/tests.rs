@@ -389,6 +389,19 @@ fn silence_halves_and_the_way_back_is_quick() {
 }
 
 #[test]
+fn a_pause_after_a_lost_packet_is_no_silence() {
+    let mut world = World::new(Link::new(5e6, 300.0)).with(GREEDY, 4e6);
+    world.run(10.0);
+    let before = world.estimate();
+    world.link.loss = 1.0;
+    world.run(0.01);
+    world.flows[0].source = Source::Follows(0.0);
+    world.link.loss = 0.0;
+    world.run(30.0);
+    assert!(world.estimate() > before * 0.95, "{}", world.estimate());
+}
+
+#[test]
 fn a_client_without_transport_wide_feedback_is_estimated_by_its_reports() {
     let world = World::new(Link::new(1e6, 300.0));
     let mut estimator = Estimator::new(world.epoch);
