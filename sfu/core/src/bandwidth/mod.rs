@@ -70,7 +70,7 @@ pub struct ProbeCluster {
 /// What probing has cost and brought so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProbeCounters {
-    /// Bytes of padding.
+    /// Bytes of the packets that were sent as part of clusters.
     pub bytes: u64,
     /// Clusters that were begun.
     pub clusters: u32,
@@ -301,7 +301,7 @@ impl Estimator {
         self.prober.counters()
     }
 
-    /// The bytes of padding that were sent for probes so far.
+    /// The bytes of the packets that were sent as part of clusters so far.
     pub fn probe_bytes(&self) -> u64 {
         self.prober.counters().bytes
     }
