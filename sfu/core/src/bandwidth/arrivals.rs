@@ -40,6 +40,9 @@ const TICK: Micros = 250;
 /// A missing packet is lost when one has come that was sent so much later: jitter reorders less.
 const OVERTAKEN: Micros = 80_000;
 
+/// Of the reference time without wraps: 2,000 years, and far from what 64 bits hold in microseconds.
+const FARTHEST: i64 = 1 << 40;
+
 /// The receiver's clock was set, or the network held everything for so long.
 const JUMP: Micros = 3_000_000;
 
@@ -94,6 +97,8 @@ impl Arrivals {
             None => i64::from(time),
             Some(last) => last + i64::from(time.wrapping_sub(last as i32) << 8 >> 8),
         };
+        // Only a peer that always jumps the same way gets there; its clock begins anew.
+        let unwrapped = if unwrapped.abs() > FARTHEST { i64::from(time) } else { unwrapped };
         self.reference = Some(unwrapped);
         unwrapped
     }
@@ -229,6 +234,13 @@ pub(super) mod tests {
         assert!(!bench.arrivals.clock_jumped());
         bench.read(2, &[(2, wrap + 40_000)]);
         assert!(bench.arrivals.clock_jumped());
+    }
+
+    #[test]
+    fn a_clock_that_runs_away_is_called_back() {
+        let mut arrivals = Arrivals { reference: Some(FARTHEST), ..Arrivals::default() };
+        let next = (FARTHEST as i32).wrapping_add(1_000_000);
+        assert_eq!(arrivals.unwrap_reference(next), i64::from(next));
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub struct ProbeCluster {
 /// What probing has cost and brought so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProbeCounters {
-    /// Bytes of padding.
+    /// Bytes of the packets that were sent as part of clusters.
     pub bytes: u64,
     /// Clusters that were begun.
     pub clusters: u32,
@@ -110,6 +110,7 @@ pub struct Estimator {
     unheard_since: Option<Micros>,
     /// The estimate was cut because nothing was heard.
     silent: bool,
+    last_sent: Micros,
     /// The rate before the last cut for loss.
     before_loss: f64,
     now: Micros,
@@ -168,6 +169,7 @@ impl Estimator {
             has_feedback: false,
             unheard_since: None,
             silent: false,
+            last_sent: 0,
             before_loss: 0.0,
             now: 0,
         }
@@ -189,6 +191,7 @@ impl Estimator {
         let probe = self.prober.on_sent(now, packet.bytes, packet.probe);
         self.sent.insert(now, packet.seq, packet.bytes, probe);
         self.unheard_since.get_or_insert(now);
+        self.last_sent = now;
     }
 
     /// Transport-wide feedback came.
@@ -228,7 +231,8 @@ impl Estimator {
     /// Whether packets are sent since long without any feedback: the client, or its whole network, is away, and what the
     /// estimate says means little.
     pub fn is_blind(&self) -> bool {
-        self.silent || self.has_feedback && self.unheard_since.is_some_and(|since| self.now - since > BLIND)
+        let blind = |since| self.now - since > BLIND && self.last_sent - since > BLIND / 2;
+        self.silent || self.has_feedback && self.unheard_since.is_some_and(blind)
     }
 
     /// The round-trip time was measured.
@@ -260,7 +264,9 @@ impl Estimator {
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.micros(now);
         self.limit.update(now, self.control.rate());
-        if self.has_feedback && self.unheard_since.is_some_and(|since| now - since > SILENCE) {
+        // One lost packet before a pause is no silence: packets must go out while nothing comes back.
+        let silent = |since| now - since > SILENCE && self.last_sent - since > SILENCE / 2;
+        if self.has_feedback && self.unheard_since.is_some_and(silent) {
             self.unheard_since = Some(now);
             self.silent = true;
             self.control.on_silence(now);
@@ -323,7 +329,7 @@ impl Estimator {
         self.prober.counters()
     }
 
-    /// The bytes of padding that were sent for probes so far.
+    /// The bytes of the packets that were sent as part of clusters so far.
     pub fn probe_bytes(&self) -> u64 {
         self.prober.counters().bytes
     }

@@ -380,7 +380,7 @@ mod tests {
                 prober.on_judged(now, false, false);
             }
         }
-        assert_eq!(times, [5, 16, 32, 48]);
+        assert_eq!(times, [5, 11, 27, 43, 59]);
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(super) const MAX: f64 = 100_000_000.0;
 /// Of the delivered rate, after overuse (section 5.5).
 const BETA: f64 = 0.85;
 /// When a deep queue has to drain, at least so much is still sent.
-const DEEP_BETA: f64 = 0.4;
+const DEEP_BETA: f64 = 0.3;
 /// For this queue or a shorter one, and so much less for every second of a longer one.
 const DRAIN: f64 = 2.5;
 const SHALLOW: Micros = 60_000;

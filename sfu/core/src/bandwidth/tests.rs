@@ -239,7 +239,6 @@ fn a_steady_link_is_used_without_a_queue() {
         world.link.p95();
         let used = world.utilisation(60.0);
         let p95 = world.link.p95();
-        eprintln!("{capacity}: {used:.3} p95 {p95:.1}");
         assert!(used > 0.85, "{capacity}: {used}");
         // One packet is 32 ms on the narrowest of them.
         let packet = f64::from(PACKET) * 8e3 / capacity;
@@ -298,7 +297,6 @@ fn random_loss_costs_little() {
             let mut world = World::new(link).with(GREEDY, 5e6);
             world.run(10.0);
             let used = world.utilisation(60.0);
-            eprintln!("{loss} {seed}: {used:.3}");
             assert!(used > 0.85, "{loss} {seed}: {used}");
         }
     }
@@ -311,7 +309,6 @@ fn a_short_queue_is_found_by_its_loss() {
         world.run(10.0);
         let used = world.utilisation(60.0);
         let loss = world.flows[0].estimator.loss();
-        eprintln!("{queue_ms}: {used:.3} loss {loss:.3}");
         assert!(used > 0.85, "{queue_ms}: {used}");
         assert!(loss < 0.05, "{queue_ms}: {loss}");
     }
@@ -325,7 +322,6 @@ fn two_flows_share_a_link() {
     world.run(30.0);
     world.run(60.0);
     let (a, b) = (world.flows[0].received, world.flows[1].received);
-    eprintln!("{:.3} {:.3}", a / 60.0 / 3e6, b / 60.0 / 3e6);
     assert!((a / b - 1.0).abs() < 0.2, "{a} {b}");
     assert!(a + b > 0.85 * 60.0 * 3e6);
 }
@@ -369,7 +365,6 @@ fn jitter_alone_does_not_pull_it_down() {
     world.flows[0].source = Source::Follows(2.5e6);
     world.run(15.0);
     let used = world.utilisation(60.0);
-    eprintln!("{used:.3} of {:.3}", 2.5 / 3.0);
     assert!(used > 0.8 * 2.5 / 3.0, "{used}");
 }
 
@@ -386,6 +381,19 @@ fn silence_halves_and_the_way_back_is_quick() {
     world.heard = true;
     world.run(6.0);
     assert!(world.estimate() > 3.5e6, "{}", world.estimate());
+}
+
+#[test]
+fn a_pause_after_a_lost_packet_is_no_silence() {
+    let mut world = World::new(Link::new(5e6, 300.0)).with(GREEDY, 4e6);
+    world.run(10.0);
+    let before = world.estimate();
+    for (source, loss, seconds) in [(0.0, 0.0, 1.0), (1e6, 1.0, 0.02), (0.0, 0.0, 30.0)] {
+        world.flows[0].source = Source::Follows(source);
+        world.link.loss = loss;
+        world.run(seconds);
+    }
+    assert!(world.estimate() > before * 0.95, "{}", world.estimate());
 }
 
 #[test]
