@@ -180,7 +180,8 @@ impl Estimator {
     fn restart(&mut self) {
         let fresh = Self::new(self.epoch);
         let prober = self.prober.restarted(self.now);
-        *self = Self { sent: std::mem::take(&mut self.sent), now: self.now, prober, ..fresh };
+        let (sent, arrivals) = (std::mem::take(&mut self.sent), std::mem::take(&mut self.arrivals));
+        *self = Self { sent, arrivals, now: self.now, prober, ..fresh };
     }
 
     /// A packet leaves.
@@ -201,6 +202,9 @@ impl Estimator {
         if self.arrivals.results().is_empty() {
             return;
         }
+        if self.silent && self.arrivals.results().iter().any(|r| r.arrival.is_some()) {
+            self.restart();
+        }
         if self.arrivals.clock_jumped() {
             self.path = Path::default();
         }
@@ -213,14 +217,7 @@ impl Estimator {
                 self.path.on_packet(&result.sent, arrival);
             }
         }
-        if came
-            && self.has_feedback
-            && self.unheard_since.is_some_and(|since| now - since > SILENCE || self.silent)
-        {
-            self.restart();
-        }
         if came {
-            self.silent = false;
             self.path.delivered.add(self.path.last_arrival, self.arrivals.unreported());
             self.has_feedback = true;
             self.unheard_since = None;

@@ -87,8 +87,8 @@ impl Room {
         let congested = transport.estimator.queuing_delay() > CONGESTED;
         let blind = transport.estimator.is_blind();
         let pictures = estimate.map_or(u64::MAX, |bits| bits.saturating_sub(sound));
-        let allocated = subscriber.wanted_now(&wanting);
-        let patience = subscriber.patience(now, pictures, allocated);
+        let shown = wanting.iter().filter_map(|w| w.levels.get(w.shown?)).map(|l| l.bits).sum();
+        let patience = subscriber.patience(now, pictures, shown);
         let demands: SmallVec<[Demand<'_>; 16]> = wanting.iter().map(Wanting::demand).collect();
         let mut given = std::mem::take(&mut self.given);
         let left = allocate(pictures, patience, &demands, &mut given);
@@ -295,11 +295,6 @@ impl Wanting {
 }
 
 impl crate::participant::Participant {
-    /// What is shown now would take so much.
-    fn wanted_now(&self, wanting: &[Wanting]) -> u64 {
-        wanting.iter().filter_map(|w| w.levels.get(w.shown?)).map(|l| l.bits).sum()
-    }
-
     /// How much may be missing now: much, while something is missing since a moment only.
     fn patience(&mut self, now: Instant, carried: u64, shown: u64) -> Patience {
         if shown <= carried {

@@ -327,17 +327,17 @@ impl Transport {
         let ids = &self.writable_extensions;
         let roll_over = (packet.seq >> 16) as u32;
         if !self.pacer.has_room(now.instant, urgency) {
-            let write = |out: &mut Vec<u8>| write_packet(out, ids, packet, &Stamp::default(), rewrite);
+            let write = |out: &mut Vec<u8>| write_packet(out, ids, packet, Stamp::default(), rewrite);
             return self.pacer.wait(urgency, roll_over, write);
         }
         let Some(outbound) = self.outbound.as_mut() else { return Err(DropReason::NotConnected) };
         let stamp = Stamp::new(now, self.next_transport_seq);
         let written = self.send.write(|out, start| {
-            let header_len = write_packet(out, ids, packet, &stamp, rewrite);
+            let header_len = write_packet(out, ids, packet, stamp, rewrite);
             out.resize(out.len() + outbound.profile().rtp_overhead(), 0);
             outbound.protect_rtp(roll_over, header_len, &mut out[start..])
         })?;
-        let probe = (urgency == Urgency::Probe).then(|| self.probe.as_mut()).flatten().map(|probe| {
+        let probe = self.probe.as_mut().filter(|_| urgency == Urgency::Probe).map(|probe| {
             probe.sent += written;
             probe.cluster.id
         });
@@ -515,7 +515,7 @@ impl Stamp {
     }
 
     /// Writes itself into a packet of [`write_packet`], which puts the two elements first.
-    fn renew(&self, ids: &ExtensionIds, packet: &mut [u8]) {
+    fn renew(self, ids: &ExtensionIds, packet: &mut [u8]) {
         const ONE_BYTE_FORM: [u8; 2] = [0xbe, 0xde];
         let element_header = if packet.get(12..14) == Some(&ONE_BYTE_FORM) { 1 } else { 2 };
         let mut at = 16;
@@ -540,7 +540,7 @@ fn write_packet(
     out: &mut Vec<u8>,
     ids: &ExtensionIds,
     packet: &OutgoingRtp<'_>,
-    stamp: &Stamp,
+    stamp: Stamp,
     rewrite: impl FnOnce(&mut [u8]),
 ) -> usize {
     let start = out.len();
@@ -561,7 +561,7 @@ fn write_packet(
 }
 
 /// Writes the RTP header with the extensions that the subscriber negotiated. Returns its length.
-fn write_header(out: &mut Vec<u8>, ids: &ExtensionIds, packet: &OutgoingRtp<'_>, stamp: &Stamp) -> usize {
+fn write_header(out: &mut Vec<u8>, ids: &ExtensionIds, packet: &OutgoingRtp<'_>, stamp: Stamp) -> usize {
     let passed = &packet.extensions;
     let mut elements: SmallVec<[(u8, &[u8]); 6]> = SmallVec::new();
     let mut add = |extension, value| {
