@@ -320,7 +320,7 @@ impl Client {
     /// not.
     pub fn set_wanted(&mut self, now: Instant, mid: &Mid, layers: &[LayerWish]) {
         for sender in self.senders.iter_mut().filter(|s| s.mid == *mid && s.kind() == MediaKind::Video) {
-            let rid = |l: &&LayerWish| l.rid.as_ref().map(|r| r.as_str()) == sender.rid;
+            let rid = |l: &&LayerWish| l.rid.as_ref().map(veche_sfu_core::ids::Rid::as_str) == sender.rid;
             let Some(wanted) = layers.iter().find(rid).map(|l| l.wanted) else { continue };
             if wanted && !sender.wanted {
                 sender.encoder.want_key_frame();
