@@ -26,6 +26,7 @@ fn a_tenth_of_the_network_costs_a_moment_and_comes_back() {
         let d = delay(&world, eye, camera, settled);
         let (p2, s2) = (frozen(&world, eye, camera, settled), sound_gap(&world, eye, camera, settled));
         world.set_capacity(line, Capacity::constant(5_000 * KBIT));
+        if seed == 1 { for _ in 0..10 { let s = world.stats(eye); eprintln!("{:?} est {:?} wanted {} alloc {} probe {} sent {} {:?}", world.now-world.start, s.estimate, s.wanted, s.allocated, s.probe_bytes, s.bytes_sent, world.client(camera).senders.iter().map(|s| s.wanted).collect::<Vec<_>>()); world.run_for(seconds(1.0)); } }
         let back = world.run_until(seconds(30.0), |w| layer_of(w, eye, camera) == Some((2, 0)));
         eprintln!("S1 seed {seed}: start {t:?} picture {p:?} sound {s:?} settled: delay {d:?} picture {p2:?} sound {s2:?} back {back:?}");
         if seed == 1 { eprintln!("{:#?}", world.timeline(eye).iter().map(|e| format!("{} {:?}", (e.at_ms - (0xec00_0000u64 - 2_208_988_800) * 1000), e.decision)).collect::<Vec<_>>()); }
