@@ -58,14 +58,10 @@ impl Ladder {
                     temporal: sub.temporal,
                     bits: sub.bits,
                 };
-                let known = before.iter().find(|r| r.level.is_same(&level)).map(|r| r.level.bits);
-                let bits = remember(known, sub.bits, sub.flowing, size);
-                self.rungs.push(Rung {
-                    level: Level { bits, ..level },
-                    size,
-                    frames: sub.frames,
-                    flowing: sub.flowing,
-                });
+                let known = before.iter().find(|r| r.level.is_same(&level));
+                let bits = remember(known.map(|r| r.level.bits), sub.bits, sub.flowing, size);
+                let frames = remember_frames(known.map(|r| r.frames), sub.frames, sub.flowing);
+                self.rungs.push(Rung { level: Level { bits, ..level }, size, frames, flowing: sub.flowing });
             }
         }
         self.rungs.sort_by_key(|r| r.level.bits);
@@ -129,6 +125,15 @@ fn remember(known: Option<u64>, measured: u64, flowing: bool, size: (u16, u16)) 
         Some(known) => known + ((measured - known) as f64 * RISING_SHARE) as u64,
         None if flowing && measured > 0 => measured,
         None => u64::from(area(size)) * ASSUMED_TENTHS_PER_PIXEL / 10,
+    }
+}
+
+/// A layer that stops is measured to have fewer and fewer frames until it is known not to flow.
+fn remember_frames(known: Option<f32>, measured: f32, flowing: bool) -> f32 {
+    match known {
+        Some(known) if !flowing => known,
+        Some(known) if measured < known => known - (known - measured) * FALLING_SHARE as f32,
+        _ => measured,
     }
 }
 
@@ -217,5 +222,7 @@ mod tests {
         assert_eq!(remember(Some(700_000), 900_000, true, (1280, 720)), 740_000);
         assert_eq!(remember(Some(700_000), 500_000, true, (1280, 720)), 690_000);
         assert_eq!(remember(Some(700_000), 0, false, (1280, 720)), 700_000);
+        let stopping = (0..7).fold(30.0, |known, n| remember_frames(Some(known), 30.0 - 4.0 * n as f32, true));
+        assert!(stopping > 26.0 && remember_frames(Some(stopping), 0.0, false) == stopping, "{stopping}");
     }
 }

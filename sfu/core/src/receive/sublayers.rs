@@ -90,7 +90,7 @@ impl SubLayerRates {
         }
     }
 
-    /// The sub-layers that came lately, from the lowest to the highest: by size first, then by frame rate. `idle` is how
+    /// The sub-layers that came while the stream came last, from the lowest to the highest: by size first, then by frame rate. `idle` is how
     /// long one may be silent and still count as flowing; `size` tells the size of a spatial layer.
     pub fn views(
         &self,
@@ -105,8 +105,10 @@ impl SubLayerRates {
         let view = |target: usize| {
             let (layer, last) = self.seen[target]?;
             let silent = now.saturating_duration_since(last);
+            // Where the whole stream is silent, since nobody wants it for instance, all of it may come back.
+            let missing = self.last?.saturating_duration_since(last);
             let bytes: f64 = recent().map(|b| f64::from(b.bytes[target])).sum();
-            (silent < FORGOTTEN).then(|| SubLayerView {
+            (missing < FORGOTTEN).then(|| SubLayerView {
                 spatial: layer.0,
                 temporal: layer.1,
                 size: size(layer.0),
@@ -121,7 +123,7 @@ impl SubLayerRates {
     }
 }
 
-/// A sub-layer that was silent for so long is no part of the stream any more.
+/// A sub-layer that was silent for so long while others came is no part of the stream any more.
 const FORGOTTEN: Duration = Duration::from_secs(5);
 
 /// Which eighth of a second since the epoch.
@@ -160,6 +162,11 @@ mod tests {
             assert!(view.flowing && view.size == Some((640, 360)));
         }
         assert!(rates.views(now + ms(800), ms(700), |_| None).iter().all(|v| !v.flowing));
-        assert!(rates.views(now + ms(6_000), ms(700), |_| None).is_empty());
+        let asleep = rates.views(now + ms(6_000), ms(700), |_| None);
+        assert!(asleep.len() == 3 && asleep.iter().all(|v| !v.flowing), "the stream may come back");
+        for picture in 0..240_u64 {
+            rates.on_packet(now + ms(picture * 25), 1000, true, &frames[0]);
+        }
+        assert_eq!(rates.views(now + ms(6_000), ms(700), |_| None).len(), 1, "two sub-layers are gone");
     }
 }

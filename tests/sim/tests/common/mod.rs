@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each story uses some of them")]
 
+pub mod seen;
+
 use std::time::{Duration, Instant};
 
 use veche_testkit::client::Frame;
