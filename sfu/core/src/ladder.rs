@@ -1,11 +1,12 @@
 //! The ways in which a video track can be shown, from the least to the most: its layers, and the sub-layers in them, with
 //! what each takes. What was measured once is remembered while a layer does not flow.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
 use crate::allocation::Level;
+use crate::demand::LayerDemand;
 use crate::layer::Layer;
 
 /// The levels that a slot can choose from.
@@ -22,12 +23,15 @@ pub struct Rung {
     pub frames: f32,
     /// Whether it arrives.
     pub flowing: bool,
+    /// Since when its publisher has been asked for it in vain.
+    pub missing_since: Option<Instant>,
 }
 
 /// All ways to show a track, ascending.
 #[derive(Clone, Debug, Default)]
 pub struct Ladder {
     rungs: SmallVec<[Rung; 9]>,
+    measured_at: Option<Instant>,
 }
 
 /// What the pictures of the largest layer are taken to be before one was seen.
@@ -35,6 +39,9 @@ const ASSUMED_SIZE: (u16, u16) = (1280, 720);
 
 /// What a layer is taken to need before it was measured: tenths of a bit for each pixel of a second of 30 frames.
 const ASSUMED_TENTHS_PER_PIXEL: u64 = 18;
+
+/// What did not come for so long is not there: small cameras give fewer layers, and so do publishers whose network is slow.
+const MISSING_FOR: Duration = Duration::from_secs(4);
 
 /// Each measurement replaces so much of what was measured before: more when it is higher, since pictures that stand still
 /// for a moment will move again; not all, since a key frame is soon over.
@@ -45,11 +52,12 @@ const FALLING_SHARE: f64 = 0.05;
 const LEAST_FRAMES: f32 = 12.0;
 
 impl Ladder {
-    /// Measures the layers, from the smallest to the largest.
-    pub fn refresh(&mut self, now: Instant, layers: &[Layer]) {
+    /// Measures the layers, from the smallest to the largest, of which the publisher sends what it is asked for, if it can.
+    pub fn refresh(&mut self, now: Instant, layers: &[Layer], asked: &LayerDemand) {
         let before = std::mem::take(&mut self.rungs);
+        let sizes: SmallVec<[Option<(u16, u16)>; 4]> = layers.iter().map(|l| l.size).collect();
         for (index, layer) in layers.iter().enumerate() {
-            let assumed = assumed_size(layers.len() - 1 - index);
+            let assumed = assumed_size(&sizes, index);
             for sub in layer.sublayers(now) {
                 let size = sub.size.or(layer.size).unwrap_or(assumed);
                 let level = Level {
@@ -58,13 +66,19 @@ impl Ladder {
                     temporal: sub.temporal,
                     bits: sub.bits,
                 };
-                let known = before.iter().find(|r| r.level.is_same(&level));
+                // Measured at another size, it says nothing: another camera is sent.
+                let known =
+                    before.iter().find(|r| r.level.is_same(&level) && (sub.flowing || r.size == size));
                 let bits = remember(known.map(|r| r.level.bits), sub.bits, sub.flowing, size);
                 let frames = remember_frames(known.map(|r| r.frames), sub.frames, sub.flowing);
-                self.rungs.push(Rung { level: Level { bits, ..level }, size, frames, flowing: sub.flowing });
+                let in_vain = asked.told(index as u8).then_some(now);
+                let missing_since = known.and_then(|r| r.missing_since).or(in_vain).filter(|_| !sub.flowing);
+                let (level, flowing) = (Level { bits, ..level }, sub.flowing);
+                self.rungs.push(Rung { level, size, frames, flowing, missing_since });
             }
         }
         self.rungs.sort_by_key(|r| r.level.bits);
+        self.measured_at = Some(now);
     }
 
     /// What a slot that is shown at this size can choose from: all that flows up to the first that fills the size; where
@@ -81,18 +95,28 @@ impl Ladder {
         }
     }
 
-    /// The most that a slot of this size could use, whether it flows or not.
+    /// The most that a slot of this size could use, whether it flows or not, unless it is missing.
     pub fn best(&self, wanted: (u16, u16)) -> Option<Level> {
-        self.fitting(wanted).last().map(|r| r.level)
+        let there = self.fitting(wanted).filter(|r| !self.is_missing(r));
+        there.last().or_else(|| self.fitting(wanted).last()).map(|r| r.level)
     }
 
-    /// The level up to this size that would be shown instead if it were sent: one that is better than what is shown and takes
-    /// no more than `bits`, or the best that is small enough, where what is shown is too large.
-    pub fn dormant(&self, wanted: (u16, u16), shown: Option<&Level>, bits: u64) -> Option<Level> {
+    /// The levels up to this size that would be shown instead if they were sent: the best one that is better than what is
+    /// shown and takes no more than `bits`, or that is small enough, where what is shown is too large. Those above it that
+    /// were asked for in vain are among them: they may come some day.
+    pub fn dormant(&self, wanted: (u16, u16), shown: Option<&Level>, bits: u64) -> Levels {
         let too_large = shown.is_some_and(|s| !self.fitting(wanted).any(|r| r.level.is_same(s)));
         let shown = if too_large { 0 } else { shown.map_or(0, |s| s.bits) };
         let fits = |r: &&Rung| !r.flowing && r.level.bits > shown && r.level.bits <= bits;
-        self.fitting(wanted).filter(fits).last().map(|r| r.level)
+        let mut dormant: SmallVec<[&Rung; 9]> = self.fitting(wanted).filter(fits).collect();
+        let there = dormant.iter().rposition(|r| !self.is_missing(r)).unwrap_or(0);
+        dormant.drain(..there);
+        dormant.iter().map(|r| r.level).collect()
+    }
+
+    fn is_missing(&self, rung: &Rung) -> bool {
+        let asked_for = |since| Some(self.measured_at?.saturating_duration_since(since));
+        rung.missing_since.and_then(asked_for).is_some_and(|asked| asked >= MISSING_FOR)
     }
 
     /// Whether a level flows now.
@@ -150,12 +174,20 @@ fn area((width, height): (u16, u16)) -> u32 {
     u32::from(width) * u32::from(height)
 }
 
-/// Each simulcast layer is usually half the size of the next.
-fn assumed_size(halvings: usize) -> (u16, u16) {
-    (ASSUMED_SIZE.0 >> halvings.min(4), ASSUMED_SIZE.1 >> halvings.min(4))
+/// Each simulcast layer is usually half the size of the next: told from the nearest one that was seen.
+fn assumed_size(sizes: &[Option<(u16, u16)>], index: usize) -> (u16, u16) {
+    let seen = sizes.iter().enumerate().filter_map(|(i, size)| Some((i, (*size)?)));
+    let (like, (width, height)) =
+        seen.min_by_key(|(i, _)| i.abs_diff(index)).unwrap_or((sizes.len().saturating_sub(1), ASSUMED_SIZE));
+    let steps = like.abs_diff(index).min(4);
+    let scaled = |pixels: u16| {
+        if index < like { pixels >> steps } else { pixels.saturating_mul(1 << steps) }
+    };
+    (scaled(width), scaled(height))
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "virtual time has to start somewhere")]
 mod tests {
     use super::*;
 
@@ -171,12 +203,17 @@ mod tests {
             size: sizes[i],
             frames: 30.0,
             flowing: flowing[i],
+            missing_since: None,
         };
-        Ladder { rungs: [0, 1, 2].into_iter().map(rung).collect() }
+        Ladder { rungs: [0, 1, 2].into_iter().map(rung).collect(), measured_at: None }
     }
 
     fn layers(flowing: [bool; 3], wanted: (u16, u16)) -> Vec<u8> {
-        ladder(flowing).levels(wanted).iter().map(|l| l.layer).collect()
+        indices(&ladder(flowing).levels(wanted))
+    }
+
+    fn indices(levels: &[Level]) -> Vec<u8> {
+        levels.iter().map(|l| l.layer).collect()
     }
 
     #[test]
@@ -200,9 +237,9 @@ mod tests {
     fn a_layer_that_sleeps_is_wanted_when_it_would_fit() {
         let ladder = ladder([true, true, false]);
         let shown = ladder.rungs[1].level;
-        assert_eq!(ladder.dormant((0, 0), Some(&shown), 3_000_000).map(|l| l.layer), Some(2));
-        assert_eq!(ladder.dormant((0, 0), Some(&shown), 2_000_000), None, "the network does not carry it");
-        assert_eq!(ladder.dormant((640, 360), Some(&shown), 3_000_000), None, "nobody needs it");
+        assert_eq!(indices(&ladder.dormant((0, 0), Some(&shown), 3_000_000)), [2]);
+        assert!(ladder.dormant((0, 0), Some(&shown), 2_000_000).is_empty(), "the network does not carry it");
+        assert!(ladder.dormant((640, 360), Some(&shown), 3_000_000).is_empty(), "nobody needs it");
         assert_eq!(ladder.best((0, 0)).map(|l| l.layer), Some(2));
     }
 
@@ -211,8 +248,33 @@ mod tests {
         let ladder = ladder([false, false, true]);
         let shown = ladder.rungs[2].level;
         assert_eq!(ladder.levels((160, 90)).to_vec(), [shown]);
-        assert_eq!(ladder.dormant((160, 90), Some(&shown), 3_000_000).map(|l| l.layer), Some(0));
-        assert_eq!(ladder.dormant((640, 360), Some(&shown), 3_000_000).map(|l| l.layer), Some(1));
+        assert_eq!(indices(&ladder.dormant((160, 90), Some(&shown), 3_000_000)), [0]);
+        assert_eq!(indices(&ladder.dormant((640, 360), Some(&shown), 3_000_000)), [1]);
+    }
+
+    #[test]
+    fn what_was_asked_for_in_vain_is_neither_counted_nor_in_the_way() {
+        let start = Instant::now();
+        let mut ladder = ladder([true, false, false]);
+        let shown = ladder.rungs[0].level;
+        ladder.rungs[2].missing_since = Some(start);
+        ladder.measured_at = Some(start + Duration::from_secs(3));
+        assert_eq!(indices(&ladder.dormant((0, 0), Some(&shown), 3_000_000)), [2], "it may still come");
+        assert_eq!(ladder.best((0, 0)).map(|l| l.layer), Some(2));
+        ladder.measured_at = Some(start + Duration::from_secs(4));
+        assert_eq!(indices(&ladder.dormant((0, 0), Some(&shown), 3_000_000)), [1, 2]);
+        assert_eq!(ladder.best((0, 0)).map(|l| l.layer), Some(1));
+        ladder.rungs[1].missing_since = Some(start);
+        assert_eq!(indices(&ladder.dormant((0, 0), Some(&shown), 3_000_000)), [1, 2], "both may come again");
+        assert_eq!(ladder.best((0, 0)).map(|l| l.layer), Some(0), "what flows is there");
+    }
+
+    #[test]
+    fn sizes_are_told_from_those_that_were_seen() {
+        assert_eq!([0, 1, 2].map(|i| assumed_size(&[None; 3], i)), [(320, 180), (640, 360), (1280, 720)]);
+        let small = [Some((160, 90)), Some((320, 180)), None];
+        assert_eq!(assumed_size(&small, 2), (640, 360));
+        assert_eq!(assumed_size(&[None, None, Some((960, 540))], 0), (240, 135));
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Room {
     pub(super) fn refresh_ladders(&mut self, now: Instant) {
         for (_, participant) in &mut self.participants {
             for (_, track) in participant.tracks.iter_mut().filter(|(_, t)| t.kind == MediaKind::Video) {
-                track.ladder.refresh(now, &track.layers);
+                track.ladder.refresh(now, &track.layers, &track.demand);
                 track.demand.begin();
             }
         }
@@ -217,10 +217,10 @@ impl Room {
             track.demand.want(level.layer);
         }
         let margin = bits - bits / 8;
-        if want.highest >= want.levels.len()
-            && let Some(dormant) = track.ladder.dormant(wanted_size, level, margin)
-        {
-            track.demand.want(dormant.layer);
+        if want.highest >= want.levels.len() {
+            for dormant in track.ladder.dormant(wanted_size, level, margin) {
+                track.demand.want(dormant.layer);
+            }
         }
     }
 
