@@ -16,8 +16,8 @@ use crate::transport::pacer::Urgency;
 use crate::transport::{OutgoingRtp, PassedExtensions};
 use crate::uplink::send_all;
 
-/// No picture begins when it would wait for longer before it leaves: what comes too late is of no use to a call.
-const MAX_WAIT: Duration = Duration::from_millis(250);
+/// Repairs that would wait for longer than this are of no use to anybody.
+const MAX_REPAIR_WAIT: Duration = Duration::from_millis(125);
 
 /// A slot that sent pictures within so long carries probes.
 const CARRIES_WITHIN: Duration = Duration::from_millis(300);
@@ -41,7 +41,8 @@ impl Participant {
             return Err(DropReason::NotConnected);
         }
         let format = slot.outgoing_format(incoming.format).ok_or(DropReason::NoCommonCodec)?;
-        let late = slot.kind == MediaKind::Video && transport.pacing_delay(now.instant) > MAX_WAIT;
+        let late = slot.kind == MediaKind::Video
+            && transport.pacing_delay(now.instant) > slot.longest_wait(now.instant);
         let output = slot.forwarder.forward(from, &incoming.forward_input(late))?;
         let mut descriptor = [0; MAX_DESCRIPTOR];
         let extensions =
@@ -72,6 +73,9 @@ impl Participant {
             None => output.offsets.apply(&incoming.picture, copy),
         })?;
         slot.sent_at = Some(now.instant);
+        if incoming.frame.key_frame {
+            slot.key_frame_at = Some(now.instant);
+        }
         slot.sent_packets = slot.sent_packets.wrapping_add(1);
         slot.sent_octets = slot.sent_octets.wrapping_add(payload.len() as u32);
         self.counters.packets_sent += 1;
@@ -126,7 +130,7 @@ impl Participant {
             payload: if sent.padding { &[] } else { stored.primary() },
             padding: 0,
         };
-        if transport.pacing_delay(now.instant) > MAX_WAIT / 2 {
+        if transport.pacing_delay(now.instant) > MAX_REPAIR_WAIT {
             // It would come when nobody waits for it any more, and hold up what is new.
             return Err(DropReason::RepairLimit);
         }

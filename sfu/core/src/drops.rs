@@ -86,6 +86,10 @@ drop_reasons! {
     RepairLimit = "repair_limit",
     /// A NACK for a packet that was repaired a moment ago.
     RepairedRecently = "repaired_recently",
+    /// Transport-wide feedback about many more packets than were sent.
+    FeedbackLimit = "feedback_limit",
+    /// A request for a key frame of somebody who asks for one after the other.
+    KeyFrameLimit = "key_frame_limit",
     /// SCTP or DCEP that does not parse, or for a channel that is not open.
     DataMalformed = "data_malformed",
     /// A data message to somebody who is not here or has not opened the channel.

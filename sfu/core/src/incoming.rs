@@ -6,6 +6,7 @@ use crate::forward::red;
 use crate::media::{Codec, CodecProfile};
 use crate::rtp::RtpHeader;
 use crate::rtp::frame::FrameInfo;
+use crate::rtp::targets::FrameTargets;
 use crate::transport::PassedExtensions;
 
 /// What a payload type stands for.
@@ -43,6 +44,12 @@ pub struct Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
+    /// Whether a decoder can begin with it, and with what it is part of.
+    fn starts_key_frame(&self) -> bool {
+        let begins = |t: &FrameTargets| t.key && t.switch & t.present != 0;
+        self.frame.key_frame && self.frame.start_of_frame && self.frame.targets.as_ref().is_none_or(begins)
+    }
+
     /// For the forwarder; `discard` when no new picture shall begin.
     pub fn forward_input(&self, discard: bool) -> ForwardInput<'_> {
         ForwardInput {
@@ -50,7 +57,7 @@ impl<'a> Incoming<'a> {
             generation: self.generation,
             timestamp: self.header.timestamp,
             nanos: self.nanos,
-            starts_key_frame: self.frame.key_frame && self.frame.start_of_frame,
+            starts_key_frame: self.starts_key_frame(),
             end_of_frame: self.frame.end_of_frame,
             marker: self.header.marker,
             frame: self.frame.targets.as_ref(),

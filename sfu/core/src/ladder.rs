@@ -119,6 +119,11 @@ impl Ladder {
         rung.missing_since.and_then(asked_for).is_some_and(|asked| asked >= MISSING_FOR)
     }
 
+    /// The level that takes the least, whether it flows or not.
+    pub fn least(&self) -> Option<Level> {
+        self.rungs.first().map(|r| r.level)
+    }
+
     /// Whether a level flows now.
     pub fn flows(&self, level: &Level) -> bool {
         self.rungs.iter().any(|r| r.flowing && r.level.is_same(level))
@@ -284,7 +289,8 @@ mod tests {
         assert_eq!(remember(Some(700_000), 900_000, true, (1280, 720)), 740_000);
         assert_eq!(remember(Some(700_000), 500_000, true, (1280, 720)), 690_000);
         assert_eq!(remember(Some(700_000), 0, false, (1280, 720)), 700_000);
-        let stopping = (0..7).fold(30.0, |known, n| remember_frames(Some(known), 30.0 - 4.0 * n as f32, true));
+        let stopping =
+            (0..7).fold(30.0, |known, n| remember_frames(Some(known), 30.0 - 4.0 * n as f32, true));
         assert!(stopping > 26.0 && remember_frames(Some(stopping), 0.0, false) == stopping, "{stopping}");
     }
 }

@@ -103,6 +103,8 @@ pub struct Participant {
     pub drops: DropCounts,
     /// The CNAME of all slots, for sender reports.
     pub cname: String,
+    /// On how many packets transport-wide feedback may still report in this second.
+    pub feedback_budget: u32,
     /// How many bytes may still be sent again in this second.
     pub repair_budget: usize,
     /// `counters.bytes_sent` a second ago.
@@ -117,8 +119,12 @@ pub struct Participant {
     pub timeline: Timeline,
     /// What their video slots would take at their best, and what they were given, in bits per second.
     pub wanted_bits: u64,
+    /// What their slots would take at the best of what publishers send now.
+    pub offered_bits: u64,
     /// See `wanted_bits`.
     pub allocated_bits: u64,
+    /// The estimate that was shared last.
+    pub shared_estimate: u64,
     /// Since when their slots show more than their network is estimated to carry.
     pub short_since: Option<Instant>,
     /// The estimate that the timeline has.
@@ -142,6 +148,9 @@ pub struct SectionChanges {
 
 /// Repairs in a second, in bytes, that anybody may ask for; beyond it, twice what was sent the second before.
 const MIN_REPAIR_BUDGET: usize = 128 * 1024;
+
+/// Packets in a second on which anybody may report; beyond it, several times what was sent the second before.
+const MIN_FEEDBACK_BUDGET: u32 = 4_096;
 
 impl Participant {
     /// Somebody who has not offered anything yet.
@@ -175,6 +184,7 @@ impl Participant {
             counters: Counters::default(),
             drops: DropCounts::default(),
             cname: String::new(),
+            feedback_budget: MIN_FEEDBACK_BUDGET,
             repair_budget: MIN_REPAIR_BUDGET,
             bytes_before: 0,
             feedback_ssrc,
@@ -182,7 +192,9 @@ impl Participant {
             spoke_at: None,
             timeline: Timeline::default(),
             wanted_bits: 0,
+            offered_bits: 0,
             allocated_bits: 0,
+            shared_estimate: u64::MAX,
             short_since: None,
             noted_estimate: 0,
             noted_repairs: 0,
@@ -203,8 +215,10 @@ impl Participant {
     }
 
     /// To be called once a second.
-    pub fn renew_repair_budget(&mut self) {
+    pub fn renew_budgets(&mut self) {
         let sent = self.counters.bytes_sent - self.bytes_before;
+        // No packet that is worth a thought has fewer bytes.
+        self.feedback_budget = MIN_FEEDBACK_BUDGET + (sent / 25) as u32;
         self.bytes_before = self.counters.bytes_sent;
         self.repair_budget = (2 * sent as usize).max(MIN_REPAIR_BUDGET);
     }
@@ -231,6 +245,11 @@ impl Participant {
         self.data = None;
         self.ntp_clock = NtpClock::default();
         self.arrivals = ArrivalRecorder::new(self.epoch);
+        self.rtt = RttEstimator::default();
+        self.redundancy = Redundancy::default();
+        (self.loss_down, self.loss_up) = (0.0, 0.0);
+        (self.wanted_bits, self.offered_bits, self.allocated_bits) = (0, 0, 0);
+        (self.short_since, self.probe_slot) = (None, None);
         gone
     }
 
@@ -259,8 +278,7 @@ impl Participant {
         self.data = data;
         self.cname.clone_from(&negotiation.cname);
         if let Some(transport) = self.transport.as_mut() {
-            transport.extensions = negotiation.extensions;
-            transport.writable_extensions = negotiation.writable_extensions;
+            transport.set_extensions(negotiation.extensions, negotiation.writable_extensions);
         }
         changes
     }
@@ -357,9 +375,9 @@ impl Participant {
         self.slot_by_ssrc.insert(section.ssrc, index as u32);
     }
 
-    /// The share of what their slots want that their network carries.
+    /// The share of what publishers send for their slots that their network carries.
     pub fn given_share(&self) -> f32 {
-        if self.wanted_bits == 0 { 1.0 } else { self.allocated_bits as f32 / self.wanted_bits as f32 }
+        if self.offered_bits == 0 { 1.0 } else { self.allocated_bits as f32 / self.offered_bits as f32 }
     }
 
     /// Notes how many packets were sent to them again. To be called once a second.

@@ -1,6 +1,6 @@
 //! One slot: a section in which a subscriber receives what the server chooses.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::assignment::TrackRef;
 use crate::control::{Show, SlotReason};
@@ -9,9 +9,16 @@ use crate::forward::slot_clock::SlotClock;
 use crate::ids::{Mid, PayloadType, Ssrc, TrackId};
 use crate::incoming::Format;
 use crate::media::{Codecs, MediaKind};
+use crate::receive::key_frame::KeyFrameAsks;
 use crate::repairs::Repairs;
 use crate::sdp::SlotSection;
 use crate::share::Share;
+
+/// The longest that pictures wait for room in the network.
+const MAX_WAIT: Duration = Duration::from_millis(250);
+
+/// A key frame of a screen takes so long to leave at most.
+const BEHIND_KEY_FRAME: Duration = Duration::from_millis(1_500);
 
 /// A slot of a subscriber.
 #[derive(Debug)]
@@ -34,6 +41,8 @@ pub struct Slot {
     pub show: Show,
     /// The size that it is shown at, in device pixels; 0 when unknown.
     pub wanted_size: (u16, u16),
+    /// The size that it was given a picture for last.
+    pub given_size: (u16, u16),
     /// The track that it shall show.
     pub assigned: Option<TrackRef>,
     /// What the control plane was told that it shows.
@@ -42,12 +51,16 @@ pub struct Slot {
     pub reason: Option<SlotReason>,
     /// What it is given of the subscriber's network.
     pub share: Share,
+    /// Its requests for key frames.
+    pub key_frame_asks: KeyFrameAsks,
     /// Its stream.
     pub forwarder: Forwarder,
     /// What was sent again.
     pub repairs: Repairs,
     /// When media was sent last.
     pub sent_at: Option<Instant>,
+    /// When a key frame was sent last.
+    pub key_frame_at: Option<Instant>,
     /// Sender report: packets and payload bytes sent, modulo 2^32 (RFC 3550 section 6.4.1).
     pub sent_packets: u32,
     /// See `sent_packets`.
@@ -84,13 +97,16 @@ impl Slot {
             pair: section.pair.clone(),
             show: Show::Auto,
             wanted_size: (0, 0),
+            given_size: (0, 0),
             assigned: None,
             told: None,
             reason: None,
             share: Share::default(),
+            key_frame_asks: KeyFrameAsks::default(),
             forwarder: Forwarder::new(section.kind, SlotClock::new(clock_base, rate), first_seq),
             repairs: Repairs::default(),
             sent_at: None,
+            key_frame_at: None,
             sent_packets: 0,
             sent_octets: 0,
             cached: None,
@@ -100,9 +116,11 @@ impl Slot {
     /// Takes over what a later offer changed.
     pub fn update(&mut self, section: &SlotSection) {
         self.active = section.active;
-        self.codecs.clone_from(&section.codecs);
         self.pair.clone_from(&section.pair);
-        self.cached = None;
+        if self.codecs != section.codecs {
+            self.codecs.clone_from(&section.codecs);
+            self.cached = None;
+        }
     }
 
     /// How the subscriber gets this format, in RED or not; `None` when it cannot decode it.
@@ -116,6 +134,14 @@ impl Slot {
         let outgoing = self.find_format(format)?;
         self.cached = Some((format, outgoing));
         Some(outgoing)
+    }
+
+    /// No picture begins when it would wait for longer before it leaves: what comes too late is of no use to a call. Those
+    /// after a key frame wait for it to leave, since another one would only take as long.
+    pub fn longest_wait(&self, now: Instant) -> Duration {
+        let behind_key_frame =
+            self.key_frame_at.is_some_and(|at| now.saturating_duration_since(at) < BEHIND_KEY_FRAME);
+        if behind_key_frame { 4 * MAX_WAIT } else { MAX_WAIT }
     }
 
     /// The payload type of padding that finds out what the network carries: that of repairs of what was sent last.

@@ -23,8 +23,7 @@ pub(super) struct Arrivals {
     last_count: u8,
     /// One above the highest number that was reported on.
     next: u64,
-    /// Reported as missing and not given up: they may have been overtaken. Each packet enters once, so there are
-    /// never more than were sent.
+    /// Reported as missing and not given up: they may have been overtaken. Never more than the ring has places.
     missing: VecDeque<u64>,
     /// When the newest packet that has come was sent, and how long it took on the two clocks.
     newest: Option<(Micros, Micros)>,
@@ -55,7 +54,8 @@ impl Arrivals {
         let mut arrival = self.unwrap_reference(feedback.reference_time) * REFERENCE;
         for (seq, delta) in feedback.statuses() {
             arrival += Micros::from(delta.unwrap_or(0)) * TICK;
-            let Some(seq) = sent.extend(seq) else { return };
+            // Nothing that comes after the newest packet was sent.
+            let Some(seq) = sent.extend(seq) else { break };
             let Some(packet) = sent.get_mut(seq) else { continue };
             self.next = self.next.max(seq + 1);
             match (packet.state, delta) {
@@ -133,6 +133,10 @@ impl Arrivals {
     }
 
     fn give_up(&mut self, sent: &mut SentRing) {
+        // Without a single arrival nothing can be judged, but what the ring has forgotten is not needed any more.
+        while self.missing.len() > sent.len() {
+            self.missing.pop_front();
+        }
         let Some((newest, _)) = self.newest else { return };
         while let Some(&seq) = self.missing.front() {
             if let Some(packet) = sent.get_mut(seq).filter(|packet| packet.state == State::Missing) {

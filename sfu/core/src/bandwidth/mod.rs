@@ -195,6 +195,12 @@ impl Estimator {
         self.last_sent = now;
     }
 
+    /// A packet leaves that the client tells nothing of, because it did not agree to transport-wide feedback.
+    pub fn on_unnumbered(&mut self, now: Instant, bytes: usize) {
+        let now = self.micros(now);
+        self.sending.add(now, bytes as u32);
+    }
+
     /// Transport-wide feedback came.
     pub fn on_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) {
         let now = self.micros(now);
@@ -286,6 +292,11 @@ impl Estimator {
         self.prober.poll(now, self.control.rate(), tried)
     }
 
+    /// The rest of a cluster will not be sent: nothing carries it any more.
+    pub fn on_probe_given_up(&mut self, id: ProbeId) {
+        self.prober.give_up(id);
+    }
+
     /// Bits a second that can be sent, counted in whole UDP payloads.
     pub fn estimate(&self) -> u64 {
         if self.has_feedback { self.control.rate() as u64 } else { self.reports.rate(self.now) as u64 }
@@ -314,6 +325,11 @@ impl Estimator {
     /// Whether clearly less is sent than could be.
     pub fn application_limited(&self) -> bool {
         self.limit.is_limited()
+    }
+
+    /// Whether the client has told what it can receive: by transport-wide feedback, or its own estimate.
+    pub fn is_told(&self) -> bool {
+        self.has_feedback || self.reports.is_told()
     }
 
     /// Whether the client sends transport-wide feedback.

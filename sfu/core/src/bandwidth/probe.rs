@@ -103,6 +103,8 @@ const RECOVERY: Micros = 60_000_000;
 const AFTER_CUT: Micros = 3_000_000;
 /// A cluster of which nothing is heard for so long is over.
 const TIMEOUT: Micros = 1_000_000;
+/// And whatever is heard, after so long.
+const LONGEST: Micros = 2_000_000;
 
 /// Clusters may cost this share of what is sent, and a little for those who send next to nothing, in bytes a second.
 const COST: f64 = 0.05;
@@ -159,6 +161,13 @@ impl Prober {
             cluster.left = cluster.left.saturating_sub(usize::from(bytes));
         }
         Some(cluster.id)
+    }
+
+    /// Nothing more of a cluster is sent.
+    pub fn give_up(&mut self, id: ProbeId) {
+        if let Some(cluster) = self.clusters.iter_mut().flatten().find(|c| c.id == id) {
+            cluster.left = 0;
+        }
     }
 
     /// A packet of a cluster has come or is lost.
@@ -260,7 +269,7 @@ impl Prober {
 impl Cluster {
     fn is_over(&self, now: Micros) -> bool {
         let all_known = self.left == 0 && self.arrived.packets + self.lost >= self.sent.packets;
-        all_known || now - self.begun.max(self.sent.last) > TIMEOUT
+        all_known || now - self.begun.max(self.sent.last) > TIMEOUT || now - self.begun > LONGEST
     }
 
     fn outcome(&self) -> Outcome {

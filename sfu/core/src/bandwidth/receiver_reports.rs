@@ -55,6 +55,11 @@ impl ReceiverReports {
         }
     }
 
+    /// Whether the client has told its own estimate: loss alone says little of a network that nothing was tried on.
+    pub fn is_told(&self) -> bool {
+        self.remb.is_some()
+    }
+
     /// Bits a second.
     pub fn rate(&self, now: Micros) -> f64 {
         match self.remb {

@@ -13,6 +13,36 @@ pub enum KeyFrameReason {
     Loss,
 }
 
+/// The requests of one receiver: everybody else who watches pays for them, too.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeyFrameAsks {
+    since: Option<Instant>,
+    count: u32,
+    last: Option<Instant>,
+}
+
+/// So many in so long are what losses and switches bring about; receivers repeat what is not answered at once.
+const MANY: u32 = 12;
+const MANY_WITHIN: Duration = Duration::from_secs(6);
+/// Beyond it, one is passed on so often.
+const SELDOM: Duration = Duration::from_secs(2);
+
+impl KeyFrameAsks {
+    /// Whether a request is passed on.
+    pub fn allow(&mut self, now: Instant) -> bool {
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) > MANY_WITHIN) {
+            (self.since, self.count) = (Some(now), 0);
+        }
+        self.count += 1;
+        let seldom = self.last.is_none_or(|last| now.saturating_duration_since(last) >= SELDOM);
+        let allowed = self.count <= MANY || seldom;
+        if allowed {
+            self.last = Some(now);
+        }
+        allowed
+    }
+}
+
 /// Counters of [`KeyFrameRequests`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyFrameCounts {
@@ -118,6 +148,18 @@ mod tests {
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn who_asks_all_the_time_is_heard_seldom() {
+        let start = Instant::now();
+        let mut asks = KeyFrameAsks::default();
+        let allowed = |asks: &mut KeyFrameAsks, from: u64, to: u64| {
+            (from..to).filter(|n| asks.allow(start + Duration::from_millis(100 * n))).count()
+        };
+        assert_eq!(allowed(&mut asks, 0, 10), 10, "one loss and its repetitions");
+        assert!(allowed(&mut asks, 10, 600) < 150);
+        assert_eq!(allowed(&mut asks, 1_000, 1_010), 10, "it is forgiven");
     }
 
     #[test]

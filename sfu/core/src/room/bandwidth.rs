@@ -101,6 +101,7 @@ impl Room {
         } else {
             self.try_paused(now, index, &wanting, &mut given, congested);
         }
+        let offered = wanting.iter().filter_map(|w| w.levels.last()).map(|l| l.bits).sum::<u64>();
         let mut allocated = 0;
         for (want, given) in wanting.iter().zip(&given) {
             let bits = given.and_then(|g| want.levels.get(g)).map_or(0, |l| l.bits);
@@ -111,6 +112,8 @@ impl Room {
         self.given = given;
         let subscriber = &mut self.participants[index as usize];
         subscriber.wanted_bits = best + sound;
+        subscriber.offered_bits = offered + sound;
+        subscriber.shared_estimate = estimate.unwrap_or(u64::MAX);
         subscriber.allocated_bits = allocated + sound;
         let (wanted, allocated) = (subscriber.wanted_bits, subscriber.allocated_bits);
         if let (Some(bits), Some(transport)) = (estimate, subscriber.transport.as_mut()) {
@@ -146,9 +149,14 @@ impl Room {
             } else {
                 Rank::Rest
             };
-            let levels = track.ladder.levels(slot.wanted_size);
+            let mut levels = track.ladder.levels(slot.wanted_size);
+            let decodable = slot.reason != Some(SlotReason::NoCommonCodec) && track.suits(&slot.codecs);
+            if !decodable {
+                // It waits for another codec, and takes nothing until then.
+                levels.iter_mut().for_each(|level| level.bits = 0);
+            }
             let (shown, highest) = (slot.share.shown(&levels), slot.share.highest(now, &levels));
-            let best = track.ladder.best(slot.wanted_size).map_or(0, |l| l.bits);
+            let best = track.ladder.best(slot.wanted_size).filter(|_| decodable).map_or(0, |l| l.bits);
             wanting.push(Wanting { slot: i as u32, rank, levels, shown, highest, best });
         }
         wanting
@@ -182,7 +190,7 @@ impl Room {
             }
         }
         let mut begin = |i: &&usize| slots[wanting[**i].slot as usize].share.begin_trial(now, congested);
-        if let Some(&i) = order.iter().find(&mut begin).filter(|_| !trying) {
+        if !trying && let Some(&i) = order.iter().find(&mut begin) {
             given[i] = Some(0);
         }
     }
@@ -208,7 +216,7 @@ impl Room {
         let wanted_size = slot.wanted_size;
         let Some(track) = self.track_mut(at) else { return };
         // The smallest stays at hand: it is what a network that gets worse is given, at once.
-        track.demand.want(0);
+        track.demand.want(track.ladder.least().map_or(0, |l| l.layer));
         for layer in shown.into_iter().flatten().filter(|l| l.id == at.id) {
             track.demand.want(layer.layer);
         }
@@ -238,13 +246,14 @@ impl Room {
                 let Some(level) = slot.share.level() else { return };
                 let mid = slot.mid.clone();
                 slot.forwarder.set_ceiling(level.spatial, level.temporal);
-                let limited = given.is_some_and(|g| g + 1 < want.levels.len());
+                let resized = std::mem::replace(&mut slot.given_size, slot.wanted_size) != slot.wanted_size;
+                let paused = slot.reason == Some(SlotReason::Bandwidth);
                 let flows = before.is_none_or(|b| self.track(assigned).is_some_and(|t| t.ladder.flows(&b)));
                 let reason = match before {
-                    None => LayerReason::Source,
+                    None if !paused => LayerReason::Source,
                     Some(_) if !flows => LayerReason::Flow,
-                    Some(_) if limited => LayerReason::Bandwidth,
-                    Some(_) => LayerReason::Size,
+                    Some(_) if resized => LayerReason::Size,
+                    _ => LayerReason::Bandwidth,
                 };
                 let sublayer = (level.spatial != Level::ALL).then_some((level.spatial, level.temporal));
                 let decision =
@@ -257,6 +266,7 @@ impl Room {
 
     fn pause(&mut self, ctx: &mut Context<'_>, at: SlotRef) {
         self.detach(at);
+        self.drop_waiting(at);
         let slot = &mut self.participants[at.participant as usize].slots[at.slot as usize];
         slot.forwarder.stop();
         slot.told = None;

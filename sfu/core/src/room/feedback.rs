@@ -1,7 +1,6 @@
 //! RTCP from participants: what they miss, what they need, how they are.
 
-use std::time::Duration;
-
+use crate::bandwidth::Estimator;
 use crate::context::Context;
 use crate::drops::DropReason;
 use crate::forward::forwarder::LayerRef;
@@ -11,9 +10,6 @@ use crate::receive::key_frame::KeyFrameReason;
 use crate::rtcp::{self, Packet, ReportBlock, SenderInfo};
 
 use super::Room;
-
-/// How soon a subscriber is given less, where the estimate fell below what they are given.
-const SHORTAGE_DELAY: Duration = Duration::from_millis(20);
 
 impl Room {
     /// Takes an SRTCP packet.
@@ -72,11 +68,17 @@ impl Room {
         let now = ctx.now.instant;
         let participant = &mut self.participants[index as usize];
         let Some(transport) = participant.transport.as_mut() else { return };
+        // Reading costs time that is everybody's: about as much as was sent is told, once or twice.
+        let Some(budget) = participant.feedback_budget.checked_sub(u32::from(feedback.status_count)) else {
+            return ctx.drop_packet(&mut participant.drops, DropReason::FeedbackLimit);
+        };
+        participant.feedback_budget = budget;
         transport.estimator.on_feedback(now, feedback);
         // What does not fit any more is taken away at once.
-        if transport.estimate().is_some_and(|bits| bits < participant.allocated_bits) {
-            self.retarget_at = self.retarget_at.min(now + SHORTAGE_DELAY);
-            self.next_tick = self.next_tick.min(self.retarget_at);
+        let estimate = transport.estimate().unwrap_or(u64::MAX);
+        let fell = estimate < participant.shared_estimate - participant.shared_estimate / 10;
+        if fell && estimate < participant.allocated_bits {
+            self.share_bandwidth(ctx, index);
         }
     }
 
@@ -116,7 +118,9 @@ impl Room {
                 transport.estimator.on_report_loss(ctx.now.instant, worst);
             }
         }
-        if let Some(worst) = worst {
+        // Reports count as lost what never came from publishers; transport-wide feedback tells of this way alone.
+        let estimator = participant.transport.as_ref().map(|t| &t.estimator).filter(|e| e.has_feedback());
+        if let Some(worst) = estimator.map(Estimator::loss).or(worst) {
             participant.loss_down += (worst - participant.loss_down) * 0.3;
         }
     }
@@ -144,18 +148,25 @@ impl Room {
             None => Err(DropReason::HistoryMiss),
         };
         match result {
-            Ok(()) => self.mark(ctx, index),
+            Ok(()) => {
+                self.list_paced(ctx.now.instant, index);
+                self.mark(ctx, index);
+            }
             Err(reason) => ctx.drop_packet(&mut subscriber.drops, reason),
         }
     }
 
     /// A subscriber cannot go on without a key frame.
     fn want_key_frame(&mut self, ctx: &mut Context<'_>, index: u32, ssrc: Ssrc) {
-        let subscriber = &self.participants[index as usize];
-        let Some(slot) = subscriber.slot_by_ssrc.get(&ssrc).and_then(|s| subscriber.slots.get(*s as usize))
-        else {
+        if self.is_queue_full(ctx.now.instant, index) {
             return;
-        };
+        }
+        let subscriber = &mut self.participants[index as usize];
+        let slot = subscriber.slot_by_ssrc.get(&ssrc).and_then(|s| subscriber.slots.get_mut(*s as usize));
+        let Some(slot) = slot else { return };
+        if !slot.key_frame_asks.allow(ctx.now.instant) {
+            return ctx.drop_packet(&mut subscriber.drops, DropReason::KeyFrameLimit);
+        }
         let layers: [Option<LayerRef>; 2] = [slot.forwarder.current(), slot.forwarder.target()];
         for layer in layers.into_iter().flatten() {
             if let Some(layer) = self.layer_mut(layer) {

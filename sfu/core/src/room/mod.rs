@@ -239,6 +239,9 @@ impl Room {
 
     /// ICE has another path or another state.
     pub fn on_ice(&mut self, ctx: &mut Context<'_>, index: u32) {
+        if let Some(transport) = self.transport_mut(index) {
+            transport.follow_path(ctx.now.instant);
+        }
         self.drain_transport(ctx, index);
     }
 

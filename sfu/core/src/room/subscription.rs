@@ -33,6 +33,9 @@ const ASSIGN_DELAY: Duration = Duration::from_millis(20);
 /// as many as it takes to notice that somebody speaks.
 const ONSET_PACKETS: u64 = 4;
 
+/// A queue in which packets wait for longer is full.
+const FULL_QUEUE: Duration = Duration::from_millis(100);
+
 impl Room {
     /// Assigns slots anew within a moment.
     pub(super) fn assign_soon(&mut self, now: Instant) {
@@ -241,6 +244,7 @@ impl Room {
             return;
         }
         self.detach(at);
+        self.drop_waiting(at);
         let slot = &mut self.participants[at.participant as usize].slots[at.slot as usize];
         slot.forwarder.stop();
         let blank = matches!(slot.reason, Some(SlotReason::NoCommonCodec | SlotReason::Bandwidth));
@@ -265,6 +269,8 @@ impl Room {
     /// Lets a slot wait for the layer that it should show.
     pub(super) fn retarget(&mut self, ctx: &mut Context<'_>, at: SlotRef) {
         let Some(chosen) = self.chosen_layer(at) else { return };
+        // A key frame that is asked for now would only make the queue longer.
+        let full = self.is_queue_full(ctx.now.instant, at.participant);
         let forwarder = &mut self.participants[at.participant as usize].slots[at.slot as usize].forwarder;
         let (current, target) = (forwarder.current(), forwarder.target());
         let waits = forwarder.needs_key_frame();
@@ -273,7 +279,10 @@ impl Room {
                 forwarder.set_target(None);
                 self.unlist(target, at);
             }
-            if waits && let Some(layer) = self.layer_mut(chosen) {
+            if waits
+                && !full
+                && let Some(layer) = self.layer_mut(chosen)
+            {
                 layer.key_frames.request(ctx.now.instant, KeyFrameReason::Switch);
             }
             return;
@@ -297,10 +306,17 @@ impl Room {
         // A change of codec would bring its own key frame.
         if ready
             && !undecodable
+            && !full
             && let Some(layer) = self.layer_mut(chosen)
         {
             layer.key_frames.request(ctx.now.instant, KeyFrameReason::Switch);
         }
+    }
+
+    /// Whether what was sent to a subscriber before waits for so long that no key frame must be asked for them.
+    pub(super) fn is_queue_full(&self, now: Instant, index: u32) -> bool {
+        let transport = self.participants.get(index as usize).and_then(|p| p.transport.as_ref());
+        transport.is_some_and(|t| t.pacing_delay(now) > FULL_QUEUE)
     }
 
     fn chosen_layer(&self, at: SlotRef) -> Option<LayerRef> {
@@ -376,7 +392,8 @@ impl Room {
     ) {
         let Some(owner) = self.participants.get(from.participant as usize).map(|p| p.id) else { return };
         for at in slots {
-            let slot = &mut self.participants[at.participant as usize].slots[at.slot as usize];
+            let subscriber = self.participants.get_mut(at.participant as usize);
+            let Some(slot) = subscriber.and_then(|p| p.slots.get_mut(at.slot as usize)) else { continue };
             if slot.reason == Some(SlotReason::NoCommonCodec) || slot.outgoing_format(format).is_some() {
                 continue;
             }
@@ -398,18 +415,25 @@ impl Room {
     /// Tells again what all slots of a participant show: after an answer, since what was told before it may have been
     /// lost together with an answer of before.
     pub(super) fn tell_slots(&mut self, ctx: &mut Context<'_>, index: u32) {
-        let shown: Vec<(u32, SlotSource)> = self.participants[index as usize]
+        let shown: Vec<(u32, SlotSource, Option<SlotReason>)> = self.participants[index as usize]
             .slots
             .iter()
             .filter_map(|(i, slot)| {
-                let layer = slot.forwarder.current().filter(|l| slot.told == Some(l.id))?;
-                let owner = self.participants.get(layer.participant as usize)?.id;
+                let current = slot.forwarder.current().filter(|l| slot.told == Some(l.id));
+                let blank = matches!(slot.reason, Some(SlotReason::NoCommonCodec | SlotReason::Bandwidth));
+                let (participant, track) = match (current, slot.assigned.filter(|_| blank)) {
+                    (Some(layer), _) => (layer.participant, layer.id),
+                    (None, Some(track)) => (track.participant, track.id),
+                    (None, None) => return None,
+                };
+                let owner = self.participants.get(participant as usize)?.id;
                 let rtp_timestamp = slot.forwarder.report_timestamp(ctx.now.nanos);
-                Some((i as u32, SlotSource { participant: owner, track: layer.id, rtp_timestamp }))
+                let shows = SlotSource { participant: owner, track, rtp_timestamp };
+                Some((i as u32, shows, slot.reason.filter(|_| current.is_none())))
             })
             .collect();
-        for (slot, shows) in shown {
-            self.tell_slot(ctx, SlotRef { participant: index, slot }, Some(shows), None);
+        for (slot, shows, reason) in shown {
+            self.tell_slot(ctx, SlotRef { participant: index, slot }, Some(shows), reason);
         }
     }
 
@@ -451,6 +475,17 @@ impl Room {
         let layers = [forwarder.current(), forwarder.target()];
         for layer in layers.into_iter().flatten() {
             self.unlist(layer, at);
+        }
+    }
+
+    /// What waits to be sent in a slot is of no use any more.
+    pub(super) fn drop_waiting(&mut self, at: SlotRef) {
+        let participant = &mut self.participants[at.participant as usize];
+        let (ssrc, rtx_ssrc) =
+            (participant.slots[at.slot as usize].ssrc, participant.slots[at.slot as usize].rtx_ssrc);
+        if let Some(transport) = participant.transport.as_mut() {
+            transport.drop_waiting(ssrc);
+            transport.drop_waiting(rtx_ssrc);
         }
     }
 

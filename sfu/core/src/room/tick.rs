@@ -66,16 +66,18 @@ impl Room {
             let Some(transport) = participant.transport.as_mut() else { continue };
             transport.release(&ctx.now);
             transport.unmark_paced();
-            self.list_paced(index);
+            self.list_paced(ctx.now.instant, index);
             self.mark(ctx, index);
         }
         self.paced = paced;
         self.pace_at = (!self.pacing.is_empty()).then(|| ctx.now.instant + PACE_INTERVAL);
     }
 
-    fn list_paced(&mut self, index: u32) {
+    /// Whoever has packets that wait for room, or sends a probe, is looked at soon.
+    pub(super) fn list_paced(&mut self, now: Instant, index: u32) {
         if self.transport_mut(index).is_some_and(Transport::mark_paced) {
             self.pacing.push(index);
+            self.pace_at.get_or_insert(now + PACE_INTERVAL);
         }
     }
 
@@ -99,17 +101,14 @@ impl Room {
         participant.send_probe(&ctx.now);
         if participant.reports_at <= now {
             participant.reports_at = now + REPORT_INTERVAL;
-            participant.renew_repair_budget();
+            participant.renew_budgets();
             participant.redundancy.on_loss(participant.loss_down);
             participant.release_idle(now);
             participant.send_receiver_reports(ctx);
             participant.send_sender_reports(ctx);
             participant.note_repairs(ctx.now.unix_ms());
         }
-        self.list_paced(index);
-        if !self.pacing.is_empty() {
-            self.pace_at.get_or_insert(now + PACE_INTERVAL);
-        }
+        self.list_paced(now, index);
         let participant = &mut self.participants[index as usize];
         if participant.transport.as_ref().is_some_and(Transport::has_output) {
             self.mark(ctx, index);

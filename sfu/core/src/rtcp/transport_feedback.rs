@@ -5,7 +5,7 @@ use crate::ids::Ssrc;
 
 /// How many packets one feedback may report on. A browser reports every 100 ms or more often; without a limit a few
 /// bytes could make the reader walk over 65,535 packets that never were.
-pub const MAX_STATUSES: u16 = 8192;
+pub const MAX_STATUSES: u16 = 2048;
 
 /// Ticks of 250 µs in one unit of the reference time.
 pub const TICKS_PER_REFERENCE: i64 = 256;

@@ -3,6 +3,7 @@
 pub mod pacer;
 pub mod send_buffer;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -119,6 +120,8 @@ pub struct Transport {
     /// What the way to the client carries.
     pub estimator: Estimator,
     pacer: Pacer,
+    /// The client's address that the estimate is about.
+    estimated_for: Option<IpAddr>,
     /// The probe that is being sent.
     probe: Option<ActiveProbe>,
     /// It is on the list of those who wait for room, or send a probe.
@@ -153,6 +156,7 @@ impl Transport {
             next_transport_seq: 0,
             estimator: Estimator::new(now),
             pacer: Pacer::new(now),
+            estimated_for: None,
             probe: None,
             paced: false,
             send: SendBuffer::default(),
@@ -349,6 +353,7 @@ impl Transport {
     pub fn release(&mut self, now: &Now) -> Option<Instant> {
         if !self.ready() {
             self.pacer.clear();
+            self.end_probe();
             return None;
         }
         while let Some(mut waiting) = self.pacer.poll(now.instant) {
@@ -369,18 +374,22 @@ impl Transport {
     }
 
     fn on_rtp_sent(&mut self, now: Instant, bytes: usize, probe: Option<ProbeId>) {
-        self.pacer.on_sent(now, bytes);
+        // A probe shows what there is room for beside the pictures: it takes none of theirs.
+        if probe.is_none() {
+            self.pacer.on_sent(now, bytes);
+        }
         if self.writable_extensions.id(Extension::TransportCc).is_some() {
             self.estimator
                 .on_sent(now, SentPacket { seq: self.next_transport_seq, bytes: bytes as u16, probe });
             self.next_transport_seq = self.next_transport_seq.wrapping_add(1);
+        } else {
+            self.estimator.on_unnumbered(now, bytes);
         }
     }
 
     /// What the way to the client carries, in bits per second; `None` where the client tells nothing about it.
     pub fn estimate(&self) -> Option<u64> {
-        let told =
-            self.writable_extensions.id(Extension::TransportCc).is_some() || self.estimator.has_feedback();
+        let told = self.writable_extensions.id(Extension::TransportCc).is_some() || self.estimator.is_told();
         told.then(|| self.estimator.estimate())
     }
 
@@ -412,7 +421,33 @@ impl Transport {
 
     /// Gives a probe up: nothing carries it any more.
     pub fn end_probe(&mut self) {
-        self.probe = None;
+        if let Some(probe) = self.probe.take() {
+            self.estimator.on_probe_given_up(probe.cluster.id);
+        }
+    }
+
+    /// Forgets the packets of a stream that wait: it does not show any more what they belong to.
+    pub fn drop_waiting(&mut self, ssrc: Ssrc) {
+        self.pacer.drop_stream(ssrc);
+    }
+
+    /// Takes the header extensions that an offer agreed on. What waits was written for those of before.
+    pub fn set_extensions(&mut self, received: ExtensionIds, written: ExtensionIds) {
+        if self.writable_extensions != written {
+            self.pacer.clear();
+        }
+        self.extensions = received;
+        self.writable_extensions = written;
+    }
+
+    /// The client has come to another network: what was learned of the one before does not hold for it.
+    pub fn follow_path(&mut self, now: Instant) {
+        let remote = self.ice.selected().map(|path| path.remote().ip());
+        if remote.is_some() && self.estimated_for.is_some() && remote != self.estimated_for {
+            self.end_probe();
+            self.estimator = Estimator::new(now);
+        }
+        self.estimated_for = remote.or(self.estimated_for);
     }
 
     /// Sends no faster than this many bits per second; `None`: as fast as packets come.

@@ -8,9 +8,13 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::drops::DropReason;
+use crate::ids::Ssrc;
 
 /// How far ahead of the pacing rate packets may leave: bursts of so long.
 pub const BURST: Duration = Duration::from_millis(5);
+
+/// How far behind the pacing rate may fall at most.
+const MAX_DEBT: Duration = Duration::from_millis(200);
 
 /// What may wait, in bytes. Frames are refused long before (see [`Pacer::delay`]); only a source that sends a huge frame
 /// over a very slow line comes here.
@@ -92,7 +96,8 @@ impl Pacer {
     pub fn on_sent(&mut self, now: Instant, bytes: usize) {
         if let Some(nanos) = self.nanos_per_byte {
             let taken = Duration::from_nanos((nanos * bytes as f64) as u64);
-            self.free_at = self.free_at.max(now) + taken;
+            // Sound is sent though there is no room. It must not hold up pictures for longer than a moment.
+            self.free_at = (self.free_at.max(now) + taken).min(now + MAX_DEBT);
         }
     }
 
@@ -149,6 +154,18 @@ impl Pacer {
         let Some(nanos) = self.nanos_per_byte else { return Duration::ZERO };
         let queued = Duration::from_nanos((nanos * self.waiting_bytes as f64) as u64);
         (self.free_at + queued).saturating_duration_since(now + BURST)
+    }
+
+    /// Forgets the packets of a stream that wait.
+    pub fn drop_stream(&mut self, ssrc: Ssrc) {
+        let Self { repairs, pictures, waiting_bytes, .. } = self;
+        for queue in [repairs, pictures] {
+            queue.retain(|waiting| {
+                let keep = waiting.bytes.get(8..12) != Some(&ssrc.0.to_be_bytes());
+                *waiting_bytes -= if keep { 0 } else { waiting.bytes.len() };
+                keep
+            });
+        }
     }
 
     /// Forgets what waits: there is nobody to send it to any more.

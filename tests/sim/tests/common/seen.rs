@@ -20,15 +20,13 @@ pub const KBIT: u64 = 1_000;
 
 /// A camera of 0.14, 0.5 and 1.7 Mbit/s, as browsers send 720p.
 pub fn camera(codec: Codec) -> TrackConfig {
-    let layer = |rid, size, packets, packet_len| LayerConfig {
-        rid: Some(rid),
-        size,
-        rate: 30,
-        packets,
-        packet_len,
-    };
-    let layers =
-        vec![layer("q", (320, 180), 1, 600), layer("h", (640, 360), 2, 1050), layer("f", (1280, 720), 6, 1180)];
+    let layer =
+        |rid, size, packets, packet_len| LayerConfig { rid: Some(rid), size, rate: 30, packets, packet_len };
+    let layers = vec![
+        layer("q", (320, 180), 1, 600),
+        layer("h", (640, 360), 2, 1050),
+        layer("f", (1280, 720), 6, 1180),
+    ];
     TrackConfig { layers, ..TrackConfig::simulcast(codec) }
 }
 
@@ -41,7 +39,12 @@ pub fn publish(world: &mut World, track: TrackConfig) -> ClientId {
 }
 
 /// Somebody who looks at so many others, behind a bottleneck of their own with a queue of 300 ms, as RFC 8867 has it.
-pub fn viewer_behind(world: &mut World, pictures: usize, codec: Codec, bits: u64) -> (ClientId, BottleneckId) {
+pub fn viewer_behind(
+    world: &mut World,
+    pictures: usize,
+    codec: Codec,
+    bits: u64,
+) -> (ClientId, BottleneckId) {
     let id = viewer(world, pictures, codec);
     let line = world.add_bottleneck(Capacity::constant(bits), QueueConfig::Time(millis(300)));
     world.put_down_behind(id, Some(line));
