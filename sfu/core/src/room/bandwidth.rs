@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use crate::allocation::{Demand, Level, Patience, Rank, allocate};
+use crate::allocation::{Budget, Demand, Level, Patience, Rank, allocate};
 use crate::context::Context;
 use crate::control::{Event, LayerWish, SlotReason, SlotSource};
 use crate::ladder::Levels;
@@ -79,16 +79,20 @@ impl Room {
     pub(super) fn share_bandwidth(&mut self, ctx: &mut Context<'_>, index: u32) {
         let now = ctx.now.instant;
         let mut wanting = self.wanting(index);
-        let sound = self.sound_bits(now, index);
+        let voices = self.sound_bits(now, index);
         let best = wanting.iter().map(|w| w.best).sum::<u64>();
         let subscriber = &mut self.participants[index as usize];
         let repairs = subscriber.repair_bits;
+        let bits = subscriber.transport.as_ref().and_then(Transport::estimate);
+        subscriber.redundancy.limit(bits.map_or(u64::MAX, |bits| bits / 2 / voices.max(1)));
+        let sound = voices * (1 + u64::from(subscriber.redundancy.older()));
         let Some(transport) = subscriber.transport.as_mut() else { return };
         let useful = (best as f64 * USEFUL_MARGIN) as u64 + sound;
         transport.estimator.set_wanted(now, useful);
         let estimate = transport.estimate();
         let congested = transport.estimator.queuing_delay() > CONGESTED;
         let blind = transport.estimator.is_blind();
+        let proven = transport.estimator.proven();
         let taken = sound + repairs;
         let pictures = estimate.map_or(u64::MAX, |bits| bits.saturating_sub(taken));
         let shown: u64 = wanting.iter().filter_map(|w| w.levels.get(w.shown?)).map(|l| l.bits).sum();
@@ -102,7 +106,8 @@ impl Room {
         }
         let demands: SmallVec<[Demand<'_>; 16]> = wanting.iter().map(Wanting::demand).collect();
         let mut given = std::mem::take(&mut self.given);
-        let left = allocate(pictures, patience, &demands, &mut given);
+        let budget = Budget { bits: pictures, proven: proven.saturating_sub(taken) };
+        let left = allocate(budget, patience, &demands, &mut given);
         drop(demands);
         if blind {
             self.keep_all(now, index, &wanting, &mut given);
@@ -158,17 +163,12 @@ impl Room {
         wanting
     }
 
-    /// What the voices in a subscriber's slots take, with what is carried along for a line that loses. Sound comes before all
-    /// pictures.
+    /// What the voices in a subscriber's slots take, without redundancy.
     fn sound_bits(&self, now: Instant, index: u32) -> u64 {
-        let subscriber = &self.participants[index as usize];
-        let heard = subscriber.slots.iter().filter(|(_, s)| s.kind == MediaKind::Audio && s.wants_media());
-        let bits = heard.filter_map(|(i, s)| {
-            let layers = self.track(s.assigned?)?.layers.iter();
-            let copies = 1 + u64::from(subscriber.redundancy_in(i as u32));
-            Some(layers.map(|l| l.rate.rates(now).bits).sum::<u64>() * copies)
-        });
-        bits.sum()
+        let slots = self.participants[index as usize].slots.iter();
+        let heard = slots.filter(|(_, s)| s.kind == MediaKind::Audio && s.wants_media());
+        let track = heard.filter_map(|(_, s)| self.track(s.assigned?));
+        track.flat_map(|t| t.layers.iter()).map(|l| l.rate.rates(now).bits).sum()
     }
 
     /// What is new, and what is paused since long, is tried: one at a time, the most wanted first.
