@@ -74,16 +74,25 @@ impl Patience {
     }
 }
 
+/// What can be given, in bits per second.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// What the network is believed to carry.
+    pub bits: u64,
+    /// What it has carried of late: more is not shown than fits in here, while what is shown stays.
+    pub proven: u64,
+}
+
 /// Gives each demand the index of a level, or nothing. Returns the bits per second that are left.
 pub fn allocate(
-    bits: u64,
+    budget: Budget,
     patience: Patience,
     demands: &[Demand<'_>],
     given: &mut Vec<Option<usize>>,
 ) -> u64 {
     given.clear();
     given.resize(demands.len(), None);
-    let mut left = bits;
+    let mut left = budget;
     for rank in [Rank::Pinned, Rank::Screen, Rank::Speaker, Rank::Rest] {
         for (demand, given) in demands.iter().zip(given.iter_mut()).filter(|(d, _)| d.rank == rank) {
             raise(demand, given, patience, &mut left);
@@ -100,24 +109,26 @@ pub fn allocate(
             }
         }
     }
-    left
+    left.bits
 }
 
 /// Gives the next higher level, if there is one and it fits.
-fn raise(demand: &Demand<'_>, given: &mut Option<usize>, patience: Patience, left: &mut u64) -> bool {
+fn raise(demand: &Demand<'_>, given: &mut Option<usize>, patience: Patience, left: &mut Budget) -> bool {
     let next = given.map_or(0, |level| level + 1);
     let Some(level) = demand.levels.get(next).filter(|_| next <= demand.highest) else { return false };
     let before = given.and_then(|level| demand.levels.get(level)).map_or(0, |l| l.bits);
-    let margin = match demand.shown {
-        Some(shown) if next <= shown => patience.share(),
-        _ => RAISE_MARGIN,
-    };
+    let kept = demand.shown.is_some_and(|shown| next <= shown);
+    let margin = if kept { patience.share() } else { RAISE_MARGIN };
     let needed = (level.bits as f64 * margin) as u64;
-    let available = left.saturating_add(before);
-    if needed > available {
+    let available =
+        Budget { bits: left.bits.saturating_add(before), proven: left.proven.saturating_add(before) };
+    if needed > available.bits || !kept && level.bits > available.proven {
         return false;
     }
-    *left = available.saturating_sub(level.bits);
+    *left = Budget {
+        bits: available.bits.saturating_sub(level.bits),
+        proven: available.proven.saturating_sub(level.bits),
+    };
     *given = Some(next);
     true
 }
@@ -136,9 +147,13 @@ mod tests {
         Demand { rank, levels: &SIMULCAST, shown, highest: usize::MAX }
     }
 
+    fn believed(bits: u64) -> Budget {
+        Budget { bits, proven: u64::MAX }
+    }
+
     fn given(bits: u64, demands: &[Demand<'_>]) -> Vec<Option<usize>> {
         let mut given = Vec::new();
-        allocate(bits, Patience::Little, demands, &mut given);
+        allocate(believed(bits), Patience::Little, demands, &mut given);
         given
     }
 
@@ -175,7 +190,7 @@ mod tests {
         assert_eq!(given(480_000, &[demand(Rank::Rest, Some(1))]), [Some(1)]);
         assert_eq!(given(470_000, &[demand(Rank::Rest, Some(1))]), [Some(0)]);
         let mut given = Vec::new();
-        allocate(410_000, Patience::Much, &[demand(Rank::Rest, Some(1))], &mut given);
+        allocate(believed(410_000), Patience::Much, &[demand(Rank::Rest, Some(1))], &mut given);
         assert_eq!(given, [Some(1)]);
     }
 
@@ -186,9 +201,23 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_raised_beyond_what_was_proven_and_what_is_shown_stays() {
+        let level = |shown, proven| {
+            let mut given = Vec::new();
+            let budget = Budget { bits: 2_500_000, proven };
+            allocate(budget, Patience::Little, &[demand(Rank::Rest, shown)], &mut given);
+            given[0]
+        };
+        assert_eq!(level(Some(0), 400_000), Some(0));
+        assert_eq!(level(Some(0), 500_000), Some(1));
+        assert_eq!(level(Some(1), 400_000), Some(1));
+        assert_eq!(level(Some(1), 1_700_000), Some(2));
+    }
+
+    #[test]
     fn nothing_left_is_told_exactly() {
         let mut given = Vec::new();
-        let left = allocate(1_000_000, Patience::Little, &[demand(Rank::Rest, None)], &mut given);
+        let left = allocate(believed(1_000_000), Patience::Little, &[demand(Rank::Rest, None)], &mut given);
         assert_eq!((given, left), (vec![Some(1)], 500_000));
     }
 }

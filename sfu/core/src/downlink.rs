@@ -138,6 +138,7 @@ impl Participant {
         transport
             .send_rtp(now, Urgency::Repair, &packet, |copy| sent.offsets.apply(&stored.picture, copy))?;
         self.repair_budget = budget;
+        self.repaired_bytes += packet.payload.len();
         self.counters.repairs_sent += 1;
         Ok(())
     }

@@ -107,6 +107,10 @@ pub struct Participant {
     pub feedback_budget: u32,
     /// How many bytes may still be sent again in this second.
     pub repair_budget: usize,
+    /// How many bytes were sent again in this second.
+    pub repaired_bytes: usize,
+    /// Bits per second that are sent again, smoothed.
+    pub repair_bits: u64,
     /// `counters.bytes_sent` a second ago.
     pub bytes_before: u64,
     /// The SSRC that feedback is sent with.
@@ -152,6 +156,9 @@ const MIN_REPAIR_BUDGET: usize = 128 * 1024;
 /// Packets in a second on which anybody may report; beyond it, several times what was sent the second before.
 const MIN_FEEDBACK_BUDGET: u32 = 4_096;
 
+/// No more than this part of what the network is estimated to carry is spent on repairs: one in so many.
+const MOST_REPAIRS: u64 = 3;
+
 impl Participant {
     /// Somebody who has not offered anything yet.
     pub fn new(
@@ -186,6 +193,8 @@ impl Participant {
             cname: String::new(),
             feedback_budget: MIN_FEEDBACK_BUDGET,
             repair_budget: MIN_REPAIR_BUDGET,
+            repaired_bytes: 0,
+            repair_bits: 0,
             bytes_before: 0,
             feedback_ssrc,
             reports_at: now,
@@ -220,7 +229,12 @@ impl Participant {
         // No packet that is worth a thought has fewer bytes.
         self.feedback_budget = MIN_FEEDBACK_BUDGET + (sent / 25) as u32;
         self.bytes_before = self.counters.bytes_sent;
-        self.repair_budget = (2 * sent as usize).max(MIN_REPAIR_BUDGET);
+        // What the network carries is for what is new first: repairs that fill it cause the next loss.
+        let estimate = self.transport.as_ref().and_then(Transport::estimate);
+        let most = estimate.map_or(usize::MAX, |bits| (bits / 8 / MOST_REPAIRS) as usize);
+        self.repair_budget = (2 * sent as usize).max(MIN_REPAIR_BUDGET).min(most);
+        let repaired = 8 * std::mem::take(&mut self.repaired_bytes) as u64;
+        self.repair_bits = (3 * self.repair_bits + repaired) / 4;
     }
 
     /// Whether their media can be expected to come: not when consent has expired or DTLS has failed.

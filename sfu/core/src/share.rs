@@ -13,8 +13,14 @@ const MISTAKE_WITHIN: Duration = Duration::from_secs(10);
 /// How long it is not tried then: at first, and at most.
 const FIRST_BAR: Duration = Duration::from_secs(10);
 const LONGEST_BAR: Duration = Duration::from_secs(80);
-/// When a paused picture is tried first.
+/// When a paused picture is tried first, and how long at most until it is tried again.
 const FIRST_TRIAL: Duration = Duration::from_secs(4);
+const LATEST_TRIAL: Duration = Duration::from_secs(15);
+/// A paused picture comes back before its trial only when the network carries this multiple of it.
+const PLENTY: u64 = 2;
+/// The last picture of somebody is held for so long when nothing fits any more: most networks that fade are soon back, and
+/// a picture that is sent shows that at once.
+const HOLD: Duration = Duration::from_secs(2);
 /// Something new that does not fit is not called paused before so long: the estimate of a new network rises quickly.
 const FRESH: Duration = Duration::from_secs(2);
 /// How long a trial goes on without proof that it fits.
@@ -32,12 +38,14 @@ pub struct Share {
     fresh_since: Option<Instant>,
     trial_at: Option<Instant>,
     trial_ends: Option<Instant>,
+    /// Since when it is held though nothing fits.
+    held_since: Option<Instant>,
 }
 
 /// A level that is not to be tried.
 #[derive(Clone, Copy, Debug)]
 struct Bar {
-    /// This and all that take as much.
+    /// This and all that take as much, unless the network carries half as much again.
     bits: u64,
     until: Instant,
     length: Duration,
@@ -77,11 +85,28 @@ impl Share {
         same.or_else(|| levels.iter().rposition(|l| l.bits <= level.bits))
     }
 
-    /// The highest of `levels` that may be tried now.
-    pub fn highest(&self, now: Instant, levels: &[Level]) -> usize {
-        let Some(bar) = self.bar.filter(|bar| now < bar.until) else { return levels.len() };
+    /// The highest of `levels` that may be tried now, with so many bits per second for this slot.
+    pub fn highest(&self, now: Instant, levels: &[Level], bits: u64) -> usize {
+        let holds = |bar: &Bar| now < bar.until && bits < bar.bits + bar.bits / 2;
+        let Some(bar) = self.bar.filter(holds) else { return levels.len() };
         let below = levels.iter().rposition(|l| l.bits < bar.bits).unwrap_or(0);
         below.max(self.shown(levels).unwrap_or(0))
+    }
+
+    /// Whether a paused picture waits for its trial, where the network carries so many bits per second.
+    pub fn is_waiting(&self, now: Instant, bits: u64, levels: &[Level]) -> bool {
+        let plenty = levels.first().is_some_and(|least| bits >= least.bits * PLENTY);
+        self.paused && !plenty && self.trial_at.is_some_and(|at| now < at)
+    }
+
+    /// Whether the picture is held for a moment though nothing fits.
+    pub fn is_held(&mut self, now: Instant) -> bool {
+        self.level.is_some() && now.saturating_duration_since(*self.held_since.get_or_insert(now)) < HOLD
+    }
+
+    /// Something fits.
+    pub fn release(&mut self) {
+        self.held_since = None;
     }
 
     /// Whether the picture is being tried and nothing speaks against it.
@@ -136,10 +161,10 @@ impl Share {
         self.paused = true;
         let bits = self.level.take().map_or(0, |l| l.bits);
         self.on_lowered(now, bits);
-        let length = self.bar.map_or(FIRST_TRIAL, |bar| bar.length.max(FIRST_TRIAL));
+        let length = self.bar.map_or(FIRST_TRIAL, |bar| bar.length.min(LATEST_TRIAL));
         self.trial_at = Some(now + length);
         // How long it waits is told by the trial; there is nothing lower to bar it from.
-        self.trial_ends = None;
+        (self.trial_ends, self.held_since) = (None, None);
         Change::Paused
     }
 
@@ -178,12 +203,13 @@ mod tests {
         assert_eq!(share.give(start, Some(1), &levels), Change::Level);
         assert_eq!(share.give(after(start, 20), Some(2), &levels), Change::Level);
         assert_eq!(share.give(after(start, 22), Some(1), &levels), Change::Level);
-        assert_eq!(share.highest(after(start, 31), &levels), 1);
-        assert_eq!(share.highest(after(start, 33), &levels), 3);
+        assert_eq!(share.highest(after(start, 31), &levels, 0), 1);
+        assert_eq!(share.highest(after(start, 33), &levels, 0), 3);
         share.give(after(start, 33), Some(2), &levels);
         share.give(after(start, 34), Some(1), &levels);
-        assert_eq!(share.highest(after(start, 53), &levels), 1);
-        assert_eq!(share.highest(after(start, 55), &levels), 3);
+        assert_eq!(share.highest(after(start, 53), &levels, 0), 1);
+        assert_eq!(share.highest(after(start, 55), &levels, 0), 3);
+        assert_eq!(share.highest(after(start, 40), &levels, 2_600_000), 3, "the network is another one");
     }
 
     #[test]
@@ -192,7 +218,7 @@ mod tests {
         let mut share = Share::default();
         share.give(start, Some(2), &levels);
         assert_eq!(share.give(after(start, 60), Some(0), &levels), Change::Level);
-        assert_eq!(share.highest(after(start, 61), &levels), 3);
+        assert_eq!(share.highest(after(start, 61), &levels, 0), 3);
     }
 
     #[test]
@@ -233,6 +259,6 @@ mod tests {
         share.give(start, Some(2), &levels);
         assert_eq!(share.shown(&levels[..2]), Some(1));
         assert_eq!(share.give(after(start, 1), Some(1), &levels[..2]), Change::Level);
-        assert_eq!(share.highest(after(start, 2), &levels), 3);
+        assert_eq!(share.highest(after(start, 2), &levels, 0), 3);
     }
 }

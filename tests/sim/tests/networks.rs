@@ -75,6 +75,20 @@ fn a_steady_line_shows_a_steady_picture() {
             let mut c = changes(&mut world, eye);
             c.retain(|at| *at > 10_000);
             eprintln!("S2 {kbits} seed {seed}: {c:?}");
+            if seed == 1 && kbits < 500 {
+                eprintln!(
+                    "{:#?}",
+                    world
+                        .timeline(eye)
+                        .iter()
+                        .map(|e| format!(
+                            "{} {:?}",
+                            (e.at_ms - (0xec00_0000u64 - 2_208_988_800) * 1000),
+                            e.decision
+                        ))
+                        .collect::<Vec<_>>()
+                );
+            }
         }
     }
 }

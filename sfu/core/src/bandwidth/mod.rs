@@ -302,6 +302,13 @@ impl Estimator {
         if self.has_feedback { self.control.rate() as u64 } else { self.reports.rate(self.now) as u64 }
     }
 
+    /// Bits a second that have come of late, as media or in a probe: the estimate grows beyond what is sent, and on a link that was
+    /// full before, only this is known to get through. No limit where nothing ever spoke against the estimate.
+    pub fn proven(&self) -> u64 {
+        let was_full = self.has_feedback && self.control.last_cut().is_some();
+        if was_full { self.control.proven() as u64 } else { u64::MAX }
+    }
+
     /// Bits a second that have come lately, by transport-wide feedback.
     pub fn acknowledged(&self) -> Option<u64> {
         self.path.delivered.rate(throughput::LONGEST).map(|rate| rate as u64)
@@ -412,6 +419,9 @@ impl Estimator {
 
     fn judge_probes(&mut self, now: Micros) {
         while let Some(Outcome { rate, saturated }) = self.prober.poll_outcome(now) {
+            if let Some(rate) = rate {
+                self.control.on_shown(rate);
+            }
             let least = match (saturated, self.limit.is_limited()) {
                 _ if self.control.last_cut().is_none() && now < YOUNG => 1.0,
                 (false, _) => 1.0,

@@ -156,6 +156,16 @@ impl RateControl {
         }
     }
 
+    /// A probe has come through at this rate, whether that is more than was known or not.
+    pub fn on_shown(&mut self, rate: f64) {
+        self.proven = self.proven.max(rate);
+    }
+
+    /// The highest rate that came of late, in bits a second.
+    pub fn proven(&self) -> f64 {
+        self.proven
+    }
+
     /// Feedback stays away.
     pub fn on_silence(&mut self, now: Micros) {
         self.cut(now, self.rate / 2.0);

@@ -15,12 +15,20 @@ const CALM_SECONDS: u8 = 10;
 pub struct Redundancy {
     older: u8,
     calm_seconds: u8,
+    /// The network has no room for more than this.
+    most: Option<u8>,
 }
 
 impl Redundancy {
     /// How many older packets to carry: 0 to 2.
     pub fn older(&self) -> u8 {
-        self.older
+        self.older.min(self.most.unwrap_or(u8::MAX))
+    }
+
+    /// The network has room for so many copies of what is said, the packets themselves included. Where it has not, more would cause
+    /// the loss that it is meant for.
+    pub fn limit(&mut self, copies: u64) {
+        self.most = Some(u8::try_from(copies.saturating_sub(1)).unwrap_or(u8::MAX));
     }
 
     /// Takes the share of packets that the subscriber's line loses, 0.0 to 1.0. To be called once a second. More

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use crate::allocation::{Demand, Level, Patience, Rank, allocate};
+use crate::allocation::{Budget, Demand, Level, Patience, Rank, allocate};
 use crate::context::Context;
 use crate::control::{Event, LayerWish, SlotReason, SlotSource};
 use crate::ladder::Levels;
@@ -51,6 +51,8 @@ struct Wanting {
     shown: Option<usize>,
     highest: usize,
     best: u64,
+    /// It is paused, and not yet to be tried.
+    waiting: bool,
 }
 
 impl Room {
@@ -79,22 +81,36 @@ impl Room {
     /// Shares what a subscriber's network carries among their video slots.
     pub(super) fn share_bandwidth(&mut self, ctx: &mut Context<'_>, index: u32) {
         let now = ctx.now.instant;
-        let wanting = self.wanting(now, index);
-        let sound = self.sound_bits(now, index);
+        let mut wanting = self.wanting(index);
+        let voices = self.sound_bits(now, index);
         let best = wanting.iter().map(|w| w.best).sum::<u64>();
         let subscriber = &mut self.participants[index as usize];
+        let repairs = subscriber.repair_bits;
+        let bits = subscriber.transport.as_ref().and_then(Transport::estimate);
+        subscriber.redundancy.limit(bits.map_or(u64::MAX, |bits| bits / 2 / voices.max(1)));
+        let sound = voices * (1 + u64::from(subscriber.redundancy.older()));
         let Some(transport) = subscriber.transport.as_mut() else { return };
         let useful = (best as f64 * USEFUL_MARGIN) as u64 + sound;
         transport.estimator.set_wanted(now, useful);
         let estimate = transport.estimate();
         let congested = transport.estimator.queuing_delay() > CONGESTED;
         let blind = transport.estimator.is_blind();
-        let pictures = estimate.map_or(u64::MAX, |bits| bits.saturating_sub(sound));
-        let shown = wanting.iter().filter_map(|w| w.levels.get(w.shown?)).map(|l| l.bits).sum();
+        let proven = transport.estimator.proven();
+        let taken = sound + repairs;
+        let pictures = estimate.map_or(u64::MAX, |bits| bits.saturating_sub(taken));
+        let shown: u64 = wanting.iter().filter_map(|w| w.levels.get(w.shown?)).map(|l| l.bits).sum();
         let patience = subscriber.patience(now, pictures, shown);
+        for want in &mut wanting {
+            let Some(slot) = subscriber.slots.get(want.slot as usize) else { continue };
+            let own = want.shown.and_then(|s| want.levels.get(s)).map_or(0, |l| l.bits);
+            let bits = pictures.saturating_sub(shown - own);
+            want.highest = slot.share.highest(now, &want.levels, bits);
+            want.waiting = slot.share.is_waiting(now, bits, &want.levels);
+        }
         let demands: SmallVec<[Demand<'_>; 16]> = wanting.iter().map(Wanting::demand).collect();
         let mut given = std::mem::take(&mut self.given);
-        let left = allocate(pictures, patience, &demands, &mut given);
+        let budget = Budget { bits: pictures, proven: proven.saturating_sub(taken) };
+        let left = allocate(budget, patience, &demands, &mut given);
         drop(demands);
         if blind {
             self.keep_all(now, index, &wanting, &mut given);
@@ -131,7 +147,7 @@ impl Room {
     }
 
     /// The video slots of a subscriber that have something to show, with what they can choose from.
-    fn wanting(&self, now: Instant, index: u32) -> SmallVec<[Wanting; 8]> {
+    fn wanting(&self, index: u32) -> SmallVec<[Wanting; 8]> {
         let subscriber = &self.participants[index as usize];
         let mut wanting = SmallVec::new();
         for (i, slot) in &subscriber.slots {
@@ -155,14 +171,14 @@ impl Room {
                 // It waits for another codec, and takes nothing until then.
                 levels.iter_mut().for_each(|level| level.bits = 0);
             }
-            let (shown, highest) = (slot.share.shown(&levels), slot.share.highest(now, &levels));
+            let (shown, highest) = (slot.share.shown(&levels), levels.len());
             let best = track.ladder.best(slot.wanted_size).filter(|_| decodable).map_or(0, |l| l.bits);
-            wanting.push(Wanting { slot: i as u32, rank, levels, shown, highest, best });
+            wanting.push(Wanting { slot: i as u32, rank, levels, shown, highest, best, waiting: false });
         }
         wanting
     }
 
-    /// What the voices in a subscriber's slots take. Sound comes before all pictures.
+    /// What the voices in a subscriber's slots take, without redundancy.
     fn sound_bits(&self, now: Instant, index: u32) -> u64 {
         let slots = self.participants[index as usize].slots.iter();
         let heard = slots.filter(|(_, s)| s.kind == MediaKind::Audio && s.wants_media());
@@ -182,6 +198,15 @@ impl Room {
         let slots = &mut self.participants[index as usize].slots;
         let mut order: SmallVec<[usize; 8]> = (0..wanting.len()).filter(|&i| given[i].is_none()).collect();
         order.sort_by_key(|&i| wanting[i].rank);
+        for (want, _) in wanting.iter().zip(&*given).filter(|(_, given)| given.is_some()) {
+            slots[want.slot as usize].share.release();
+        }
+        if order.len() == wanting.len()
+            && let Some(&i) = order.iter().find(|&&i| slots[wanting[i].slot as usize].share.is_held(now))
+        {
+            given[i] = Some(0);
+            return;
+        }
         let mut trying = false;
         for &i in &order {
             if slots[wanting[i].slot as usize].share.is_on_trial(now, congested) {
@@ -307,7 +332,8 @@ impl Room {
 
 impl Wanting {
     fn demand(&self) -> Demand<'_> {
-        Demand { rank: self.rank, levels: &self.levels, shown: self.shown, highest: self.highest }
+        let levels = if self.waiting { &[] } else { &self.levels[..] };
+        Demand { rank: self.rank, levels, shown: self.shown, highest: self.highest }
     }
 }
 
