@@ -107,9 +107,10 @@ impl Share {
         self.paused && !plenty && self.trial_at.is_some_and(|at| now < at)
     }
 
-    /// Whether the picture is held for a moment though nothing fits.
+    /// Whether the picture is held for a moment though nothing fits: one that is new was a trial, and has failed.
     pub fn is_held(&mut self, now: Instant) -> bool {
-        self.level.is_some() && now.saturating_duration_since(*self.held_since.get_or_insert(now)) < HOLD
+        let new = self.raised_at.is_some_and(|at| now.saturating_duration_since(at) < TRIAL);
+        self.level.is_some() && !new && now.saturating_duration_since(*self.held_since.get_or_insert(now)) < HOLD
     }
 
     /// Something fits.
