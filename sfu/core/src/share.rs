@@ -14,8 +14,10 @@ const MISTAKE_WITHIN: Duration = Duration::from_secs(10);
 const FIRST_BAR: Duration = Duration::from_secs(10);
 const LONGEST_BAR: Duration = Duration::from_secs(80);
 /// When a paused picture is tried first, and how long at most until it is tried again.
-const FIRST_TRIAL: Duration = Duration::from_secs(4);
+const FIRST_TRIAL: Duration = Duration::from_secs(2);
 const LATEST_TRIAL: Duration = Duration::from_secs(15);
+/// After a level was lowered none is raised for so long: the network that became slower is still being found out.
+const SETTLING: Duration = Duration::from_millis(1500);
 /// A paused picture comes back before its trial only when the network carries this multiple of it.
 const PLENTY: u64 = 2;
 /// The last picture of somebody is held for so long when nothing fits any more: most networks that fade are soon back, and
@@ -33,6 +35,7 @@ pub struct Share {
     /// There is something to show, and the network does not carry it.
     paused: bool,
     raised_at: Option<Instant>,
+    lowered_at: Option<Instant>,
     bar: Option<Bar>,
     /// Since when there is something to show that was never given anything.
     fresh_since: Option<Instant>,
@@ -87,6 +90,11 @@ impl Share {
 
     /// The highest of `levels` that may be tried now, with so many bits per second for this slot.
     pub fn highest(&self, now: Instant, levels: &[Level], bits: u64) -> usize {
+        if let Some(shown) = self.shown(levels)
+            && self.lowered_at.is_some_and(|at| now.saturating_duration_since(at) < SETTLING)
+        {
+            return shown;
+        }
         let holds = |bar: &Bar| now < bar.until && bits < bar.bits + bar.bits / 2;
         let Some(bar) = self.bar.filter(holds) else { return levels.len() };
         let below = levels.iter().rposition(|l| l.bits < bar.bits).unwrap_or(0);
@@ -99,9 +107,10 @@ impl Share {
         self.paused && !plenty && self.trial_at.is_some_and(|at| now < at)
     }
 
-    /// Whether the picture is held for a moment though nothing fits.
+    /// Whether the picture is held for a moment though nothing fits: one that is new was a trial, and has failed.
     pub fn is_held(&mut self, now: Instant) -> bool {
-        self.level.is_some() && now.saturating_duration_since(*self.held_since.get_or_insert(now)) < HOLD
+        let new = self.raised_at.is_some_and(|at| now.saturating_duration_since(at) < TRIAL);
+        self.level.is_some() && !new && now.saturating_duration_since(*self.held_since.get_or_insert(now)) < HOLD
     }
 
     /// Something fits.
@@ -169,6 +178,7 @@ impl Share {
     }
 
     fn on_lowered(&mut self, now: Instant, from_bits: u64) {
+        self.lowered_at = Some(now);
         let mistake =
             self.raised_at.take().is_some_and(|at| now.saturating_duration_since(at) < MISTAKE_WITHIN);
         self.bar = mistake.then(|| {
@@ -218,7 +228,8 @@ mod tests {
         let mut share = Share::default();
         share.give(start, Some(2), &levels);
         assert_eq!(share.give(after(start, 60), Some(0), &levels), Change::Level);
-        assert_eq!(share.highest(after(start, 61), &levels, 0), 3);
+        assert_eq!(share.highest(after(start, 61), &levels, 0), 0, "not at once");
+        assert_eq!(share.highest(after(start, 62), &levels, 0), 3);
     }
 
     #[test]
@@ -228,7 +239,7 @@ mod tests {
         share.give(start, Some(0), &levels);
         assert_eq!(share.give(after(start, 60), None, &levels), Change::Paused);
         assert!(share.is_paused());
-        assert!(!share.begin_trial(after(start, 63), false));
+        assert!(!share.begin_trial(after(start, 61), false));
         assert!(!share.begin_trial(after(start, 65), true), "not while the network is full");
         assert!(share.begin_trial(after(start, 65), false));
         assert_eq!(share.give(after(start, 65), Some(0), &levels), Change::Level);

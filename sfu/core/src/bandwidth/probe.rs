@@ -280,11 +280,13 @@ impl Cluster {
         }
         // The gaps between n packets are n - 1, and each belongs to the packet before it when it was sent (which took so
         // long to be the next one's turn) and to the one after it when it came.
-        let sent = self.sent.rate(self.sent.last_bytes).unwrap_or(self.rate).min(self.rate);
+        let sent = self.sent.rate(self.sent.last_bytes).unwrap_or(self.rate);
         let Some(received) = self.arrived.rate(self.arrived.first_bytes) else { return nothing };
         if received > sent * TOO_FAST {
             return nothing;
         }
+        // With a frame of media between the padding it may have been faster than it was meant to be.
+        let sent = sent.min(self.rate);
         if received < sent * SATURATED {
             return Outcome { rate: Some(received * USABLE), saturated: true };
         }
