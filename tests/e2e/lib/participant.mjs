@@ -132,6 +132,17 @@ export class Participant {
     return this.evaluate(({ name, source }) => window.__e2e.received(name, source), { name, source });
   }
 
+  /** What the server decided about what this person gets. */
+  async timeline() {
+    const address = `${this.url}/realtime/webrtc/connections/${await this.peerId()}/timeline`;
+    return (await fetch(address)).json();
+  }
+
+  /** Makes somebody large, or no longer. */
+  async pins(name) {
+    await this.page.click(`[data-testid=tile][data-name=${name}] [data-testid=pin-button]`);
+  }
+
   reports(type) {
     return this.evaluate((type) => window.__e2e.reports(type), type);
   }

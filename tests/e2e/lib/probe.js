@@ -110,7 +110,7 @@
       return [...document.querySelectorAll('[data-testid=tile]')].map((tile) => {
         const video = tile.querySelector('video');
         const pictures = seen.get(keyOf(tile));
-        const { name, kind, local, speaking, muted, quality, connected, pinned, peer } = tile.dataset;
+        const { name, kind, local, speaking, muted, quality, connected, pinned, paused, peer } = tile.dataset;
         return {
           name,
           kind,
@@ -120,8 +120,10 @@
           muted: muted === 'true',
           connected: connected === 'true',
           pinned: pinned === 'true',
+          paused: paused === 'true',
           quality,
           width: tile.clientWidth,
+          height: tile.clientHeight,
           hasVideo: video !== null,
           shown: video?.dataset.shown === 'true',
           videoWidth: video?.videoWidth ?? 0,
