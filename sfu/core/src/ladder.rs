@@ -70,8 +70,9 @@ impl Ladder {
                 let known =
                     before.iter().find(|r| r.level.is_same(&level) && (sub.flowing || r.size == size));
                 let bits = remember(known.map(|r| r.level.bits), sub.bits, sub.flowing, size);
-                let in_vain = asked.told(index as u8).then_some(now);
-                let missing_since = known.and_then(|r| r.missing_since).or(in_vain).filter(|_| !sub.flowing);
+                // Not asked for, it may be there again: its network may have recovered meanwhile.
+                let in_vain = asked.told(index as u8) && !sub.flowing;
+                let missing_since = in_vain.then(|| known.and_then(|r| r.missing_since).unwrap_or(now));
                 let (level, frames, flowing) = (Level { bits, ..level }, sub.frames, sub.flowing);
                 self.rungs.push(Rung { level, size, frames, flowing, missing_since });
             }

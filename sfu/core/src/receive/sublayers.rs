@@ -90,7 +90,7 @@ impl SubLayerRates {
         }
     }
 
-    /// The sub-layers that came lately, from the lowest to the highest: by size first, then by frame rate. `idle` is how
+    /// The sub-layers that came last, from the lowest to the highest: by size first, then by frame rate. `idle` is how
     /// long one may be silent and still count as flowing; `size` tells the size of a spatial layer.
     pub fn views(
         &self,
@@ -106,7 +106,8 @@ impl SubLayerRates {
             let (layer, last) = self.seen[target]?;
             let silent = now.saturating_duration_since(last);
             let bytes: f64 = recent().map(|b| f64::from(b.bytes[target])).sum();
-            (silent < FORGOTTEN).then(|| SubLayerView {
+            let missed = self.last.map_or(silent, |stream| stream.saturating_duration_since(last));
+            (missed < FORGOTTEN).then(|| SubLayerView {
                 spatial: layer.0,
                 temporal: layer.1,
                 size: size(layer.0),
@@ -121,7 +122,8 @@ impl SubLayerRates {
     }
 }
 
-/// A sub-layer that was silent for so long is no part of the stream any more.
+/// A sub-layer that was silent for so long while others came is no part of the stream any more. Where all are silent the
+/// stream is switched off, and will have what it had.
 const FORGOTTEN: Duration = Duration::from_secs(5);
 
 /// Which eighth of a second since the epoch.
@@ -160,6 +162,22 @@ mod tests {
             assert!(view.flowing && view.size == Some((640, 360)));
         }
         assert!(rates.views(now + ms(800), ms(700), |_| None).iter().all(|v| !v.flowing));
-        assert!(rates.views(now + ms(6_000), ms(700), |_| None).is_empty());
+    }
+
+    #[test]
+    fn a_sublayer_is_forgotten_when_others_go_on_without_it() {
+        let start = Instant::now();
+        let mut rates = SubLayerRates::new(start);
+        let ms = Duration::from_millis;
+        let [base, top] = ["90f0923417 00 11", "90f0923417 a0 11"]
+            .map(|text| FrameTargets::vp8(&Vp8Descriptor::parse(&hex(text)).unwrap(), false));
+        rates.on_packet(start, 1000, true, &base);
+        rates.on_packet(start + ms(50), 1000, true, &top);
+        let known = |rates: &SubLayerRates, at| rates.views(start + ms(at), ms(700), |_| None).len();
+        assert_eq!(known(&rates, 3_600_000), 2, "a stream that is switched off keeps its sub-layers");
+        for at in (3_600_000..3_606_000).step_by(100) {
+            rates.on_packet(start + ms(at), 1000, true, &base);
+        }
+        assert_eq!(known(&rates, 3_606_000), 1);
     }
 }
