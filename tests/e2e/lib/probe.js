@@ -18,7 +18,7 @@
     // The only candidate left is the proxy.
     const set = RTCPeerConnection.prototype.setRemoteDescription;
     RTCPeerConnection.prototype.setRemoteDescription = function (description) {
-      const candidate = `a=candidate:1 1 udp 2130706431 127.0.0.1 ${settings.mediaPort} typ host`;
+      const candidate = `a=candidate:1 1 udp 2130706431 ${settings.mediaHost} ${settings.mediaPort} typ host`;
       const sdp = description.sdp
         .split('\r\n')
         .flatMap((line, index, lines) => {
