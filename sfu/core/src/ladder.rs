@@ -71,8 +71,9 @@ impl Ladder {
                     before.iter().find(|r| r.level.is_same(&level) && (sub.flowing || r.size == size));
                 let bits = remember(known.map(|r| r.level.bits), sub.bits, sub.flowing, size);
                 let frames = remember_frames(known.map(|r| r.frames), sub.frames, sub.flowing);
-                let in_vain = asked.told(index as u8).then_some(now);
-                let missing_since = known.and_then(|r| r.missing_since).or(in_vain).filter(|_| !sub.flowing);
+                // Not asked for, it may be there again: its network may have recovered meanwhile.
+                let in_vain = asked.told(index as u8) && !sub.flowing;
+                let missing_since = in_vain.then(|| known.and_then(|r| r.missing_since).unwrap_or(now));
                 let (level, flowing) = (Level { bits, ..level }, sub.flowing);
                 self.rungs.push(Rung { level, size, frames, flowing, missing_since });
             }

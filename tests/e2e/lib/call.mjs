@@ -119,7 +119,7 @@ async function perform(title, shared, work, context) {
   }
 }
 
-/** Screenshots, the pages' consoles and statistics, and the server's log. */
+/** Screenshots, the pages' consoles and statistics, the server's log and what it decided. */
 async function leaveBehind(title, call, logStart, error) {
   const log = call.server.log;
   await writeFile(await outputFile(title, 'error.txt'), `${error.stack}\n`);
@@ -128,6 +128,8 @@ async function leaveBehind(title, call, logStart, error) {
   await writeFile(await outputFile(title, 'connections.json'), JSON.stringify(counters, null, 1));
   for (const person of call.people) {
     await writeFile(await outputFile(title, `${person.name}.console.txt`), person.messages.join('\n'));
+    const timeline = await person.timeline().catch(String);
+    await writeFile(await outputFile(title, `${person.name}.timeline.json`), JSON.stringify(timeline, null, 1));
     const page = { path: await outputFile(title, `${person.name}.png`) };
     await withTimeout(person.page.screenshot(page)).catch(() => {});
     const seen = await withTimeout(

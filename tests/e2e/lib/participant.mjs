@@ -12,9 +12,9 @@ const CAMERA = { width: 640, height: 360, frameRate: 15 };
 /** Black or grey has none; the plainest fake camera, that of Firefox, has some. */
 const LEAST_CONTRAST = 1;
 
-/** The script that prepares a page. `mediaPort`: the UDP proxy's, where media shall take that way. */
-export function preparation({ camera = CAMERA, mediaPort } = {}) {
-  return `window.__e2eSettings = ${JSON.stringify({ camera, mediaPort })};\n${probe}`;
+/** The script that prepares a page. `mediaPort`, `mediaHost`: the UDP proxy's, where media shall take that way. */
+export function preparation({ camera = CAMERA, mediaPort, mediaHost = '127.0.0.1' } = {}) {
+  return `window.__e2eSettings = ${JSON.stringify({ camera, mediaPort, mediaHost })};\n${probe}`;
 }
 
 export class Participant {
@@ -130,6 +130,17 @@ export class Participant {
   /** What the connection receives of somebody, as `getStats` reports it. */
   received(name, source = 'camera') {
     return this.evaluate(({ name, source }) => window.__e2e.received(name, source), { name, source });
+  }
+
+  /** What the server decided about what this person gets. */
+  async timeline() {
+    const address = `${this.url}/realtime/webrtc/connections/${await this.peerId()}/timeline`;
+    return (await fetch(address)).json();
+  }
+
+  /** Makes somebody large, or no longer. */
+  async pins(name) {
+    await this.page.click(`[data-testid=tile][data-name=${name}] [data-testid=pin-button]`);
   }
 
   reports(type) {

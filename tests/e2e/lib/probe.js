@@ -18,7 +18,7 @@
     // The only candidate left is the proxy.
     const set = RTCPeerConnection.prototype.setRemoteDescription;
     RTCPeerConnection.prototype.setRemoteDescription = function (description) {
-      const candidate = `a=candidate:1 1 udp 2130706431 127.0.0.1 ${settings.mediaPort} typ host`;
+      const candidate = `a=candidate:1 1 udp 2130706431 ${settings.mediaHost} ${settings.mediaPort} typ host`;
       const sdp = description.sdp
         .split('\r\n')
         .flatMap((line, index, lines) => {
@@ -110,7 +110,7 @@
       return [...document.querySelectorAll('[data-testid=tile]')].map((tile) => {
         const video = tile.querySelector('video');
         const pictures = seen.get(keyOf(tile));
-        const { name, kind, local, speaking, muted, quality, connected, pinned, peer } = tile.dataset;
+        const { name, kind, local, speaking, muted, quality, connected, pinned, paused, peer } = tile.dataset;
         return {
           name,
           kind,
@@ -120,8 +120,10 @@
           muted: muted === 'true',
           connected: connected === 'true',
           pinned: pinned === 'true',
+          paused: paused === 'true',
           quality,
           width: tile.clientWidth,
+          height: tile.clientHeight,
           hasVideo: video !== null,
           shown: video?.dataset.shown === 'true',
           videoWidth: video?.videoWidth ?? 0,

@@ -3,6 +3,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
+import { networkInterfaces } from 'node:os';
 import { createInterface } from 'node:readline';
 import { binary } from './server.mjs';
 
@@ -11,12 +12,14 @@ export class UdpProxy {
   #process;
   #replies;
 
-  static async start(server, options = {}) {
+  /** `host`: where it listens and where it looks for the server; other options are the program's. */
+  static async start(server, { host = '127.0.0.1', ...options } = {}) {
     const proxy = new UdpProxy();
+    proxy.host = host;
     const settings = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
     const child = spawn(
       binary('veche-udp-proxy', 'VECHE_UDP_PROXY_BIN'),
-      ['--listen', '127.0.0.1:0', '--to', `127.0.0.1:${server.mediaPort}`, ...settings],
+      ['--listen', `${host}:0`, '--to', `${host}:${server.mediaPort}`, ...settings],
       { stdio: ['pipe', 'pipe', 'inherit'] },
     );
     proxy.#process = child;
@@ -62,6 +65,12 @@ export class UdpProxy {
     if (!value || value.startsWith('error')) throw new Error(`the UDP proxy: ${value}`);
     return value;
   }
+}
+
+/** The machine's address in its network: Firefox does not talk to loopback addresses. */
+export function ownAddress() {
+  const all = Object.values(networkInterfaces()).flat();
+  return all.find(({ family, internal }) => family === 'IPv4' && !internal)?.address ?? '127.0.0.1';
 }
 
 /** A TCP proxy in front of the server's HTTP port, whose connections can be cut. */
