@@ -83,6 +83,8 @@ error_kinds! {
     TooManyConnections = "too_many_connections", 503, 4429;
     /// Switched off by configuration.
     WebrtcDisabled = "webrtc_disabled", 503, 1001;
+    /// The media plane did not answer in time.
+    MediaUnavailable = "media_unavailable", 503, 1001;
     /// The server stops.
     ServerStopping = "server_stopping", 503, 1001;
 }

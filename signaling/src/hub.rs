@@ -56,6 +56,19 @@ struct Registry {
 /// Questions to the media plane that wait for their answers.
 type Questions<T> = HashMap<RequestId, oneshot::Sender<Vec<T>>>;
 
+/// A question for as long as somebody waits for its answer: who asks over HTTP may go away at any `await`.
+struct Waiting<'a, T> {
+    registry: &'a Mutex<Registry>,
+    request: RequestId,
+    questions: fn(&mut Registry) -> &mut Questions<T>,
+}
+
+impl<T> Drop for Waiting<'_, T> {
+    fn drop(&mut self) {
+        (self.questions)(&mut self.registry.lock()).remove(&self.request);
+    }
+}
+
 /// What a client asks for when it connects.
 #[derive(Clone, Debug, Default)]
 pub struct JoinRequest {
@@ -248,15 +261,23 @@ impl Hub {
         }
     }
 
-    /// Asks the media plane for the counters of everybody in a room; empty when it does not answer in time.
+    /// Asks the media plane for the counters of everybody in a room; empty when it does not answer in time, since the
+    /// list of who is there is worth having without them.
     pub async fn stats(&self, room: &Room, deadline: Instant) -> Vec<ParticipantStats> {
         let request = self.next_request();
         let command = Command::RoomStats { room: room.media_id, request };
-        self.ask(room, request, command, |registry| &mut registry.stats_by_request, deadline).await
+        self.ask(room, request, command, |registry| &mut registry.stats_by_request, deadline)
+            .await
+            .unwrap_or_default()
     }
 
-    /// Asks the media plane what was decided for a participant; empty when it does not answer in time.
-    pub async fn timeline(&self, room: &Room, participant: ParticipantId, deadline: Instant) -> Vec<Entry> {
+    /// Asks the media plane what was decided for a participant. Fails when it does not answer in time, or has stopped.
+    pub async fn timeline(
+        &self,
+        room: &Room,
+        participant: ParticipantId,
+        deadline: Instant,
+    ) -> Result<Vec<Entry>, Error> {
         let request = self.next_request();
         let command = Command::Timeline { participant, request };
         self.ask(room, request, command, |registry| &mut registry.timeline_by_request, deadline).await
@@ -269,16 +290,15 @@ impl Hub {
         command: Command,
         questions: fn(&mut Registry) -> &mut Questions<T>,
         deadline: Instant,
-    ) -> Vec<T> {
+    ) -> Result<Vec<T>, Error> {
         let (sender, receiver) = oneshot::channel();
         questions(&mut self.registry.lock()).insert(request, sender);
+        let _waiting = Waiting { registry: &self.registry, request, questions };
         let asked = async {
-            self.media.command(room.media_id, command).await.ok()?;
-            receiver.await.ok()
+            self.media.command(room.media_id, command).await?;
+            receiver.await.map_err(|_| media_unavailable())
         };
-        let answer = tokio::time::timeout_at(deadline, asked).await.ok().flatten();
-        questions(&mut self.registry.lock()).remove(&request);
-        answer.unwrap_or_default()
+        tokio::time::timeout_at(deadline, asked).await.unwrap_or_else(|_| Err(media_unavailable()))
     }
 
     /// Tells everybody that the server stops, and waits for them to go.
@@ -549,6 +569,10 @@ fn check_peer_id(peer_id: &str) -> Result<&str, Error> {
 fn no_such_room(room_id: &str) -> Error {
     let shown: String = room_id.chars().take(MAX_ROOM_ID_BYTES).collect();
     Error::new(ErrorKind::RoomNotFound, format!("there is no room `{shown}`; make it with POST"))
+}
+
+fn media_unavailable() -> Error {
+    Error::new(ErrorKind::MediaUnavailable, "the media plane did not answer in time; try again in a moment")
 }
 
 #[cfg(test)]

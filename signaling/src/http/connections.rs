@@ -94,7 +94,9 @@ pub(crate) struct MediaCounters {
     loss_up: f32,
     /// The share of packets lost on the way to the participant, 0 to 1.
     loss_down: f32,
-    /// What the way to the participant is estimated to carry, in bits per second; absent before there was feedback.
+    /// What the way to the participant is estimated to carry, in bits per second. Where transport-wide feedback was
+    /// negotiated, it is there from the first moment, and until there is feedback it is the estimate everybody starts
+    /// with; absent where their client tells nothing about the way.
     #[serde(skip_serializing_if = "Option::is_none")]
     estimate_bps: Option<u64>,
     /// What the participant's slots would take at their best, in bits per second.

@@ -109,8 +109,7 @@ pub(crate) enum LayerReason {
     Flow,
 }
 
-/// Lists the latest decisions about what a participant gets, the oldest first. Empty also where the media plane does not
-/// answer in time.
+/// Lists the latest decisions about what a participant gets, the oldest first.
 #[utoipa::path(
     get,
     path = "/realtime/webrtc/connections/{peer_id}/timeline",
@@ -119,6 +118,7 @@ pub(crate) enum LayerReason {
         (status = 200, description = "Decisions", body = [Entry]),
         (status = 400, description = "Several rooms have somebody of this peer id", body = super::ErrorAnswer),
         (status = 404, description = "No such peer, or room", body = super::ErrorAnswer),
+        (status = 503, description = "The media plane did not answer in time, or stops", body = super::ErrorAnswer),
     )
 )]
 pub(crate) async fn show(
@@ -131,7 +131,7 @@ pub(crate) async fn show(
         None => hub.rooms(),
     };
     let (room, participant) = find(&rooms, &peer_id)?;
-    let entries = hub.timeline(room, participant, Instant::now() + ANSWER_WAIT).await;
+    let entries = hub.timeline(room, participant, Instant::now() + ANSWER_WAIT).await?;
     Ok(Json(entries.into_iter().map(Entry::from).collect()))
 }
 

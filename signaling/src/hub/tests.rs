@@ -204,3 +204,33 @@ async fn a_peer_that_reads_slowly_is_busy_and_not_cut() {
     let cut = tokio::time::timeout(Duration::from_secs(1), outbox.overflow()).await;
     assert!(cut.is_err(), "the slow client is not cut");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_question_is_forgotten_when_who_asks_goes_away_or_nobody_answers() {
+    let (media, commands) = Media::queue(1);
+    let story = Story { hub: Arc::new(Hub::new(Settings::default(), media)), commands };
+    // With this the queue is full.
+    let (seat, _, _) = story.join("anna", None).await;
+    let waiting = || {
+        let registry = story.hub.registry.lock();
+        registry.timeline_by_request.len() + registry.stats_by_request.len()
+    };
+    let ask = |seconds| {
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        story.hub.timeline(&seat.room, seat.participant, deadline)
+    };
+    for queue_is_full in [true, false] {
+        if !queue_is_full {
+            story.commands.drain();
+        }
+        let mut asking = Box::pin(ask(60));
+        tokio::time::timeout(Duration::from_secs(1), &mut asking).await.expect_err("nobody answers");
+        assert_eq!(waiting(), 1);
+        drop(asking);
+        assert_eq!(waiting(), 0, "the queue is full: {queue_is_full}");
+    }
+    assert_eq!(ask(1).await.unwrap_err().kind, ErrorKind::MediaUnavailable);
+    let deadline = Instant::now() + Duration::from_secs(1);
+    assert!(story.hub.stats(&seat.room, deadline).await.is_empty());
+    assert_eq!(waiting(), 0);
+}

@@ -241,6 +241,17 @@ async fn a_timeline_is_that_of_one_person() {
 }
 
 #[tokio::test]
+async fn a_timeline_that_the_media_plane_does_not_give_is_no_empty_one() {
+    let server = Server::start(Settings::default()).await;
+    let (_anna, _) = server.join("room_id=tea&peer_id=anna").await;
+    let answer = server.request("GET", &timeline("anna"), None).await;
+    assert_eq!((answer.status, &answer.body["error"]["code"]), (503, &json!("media_unavailable")));
+    let document = server.request("GET", "/realtime/openapi.json", None).await.body;
+    let described = &document["paths"]["/realtime/webrtc/connections/{peer_id}/timeline"]["get"]["responses"];
+    assert_ne!(described["503"], Value::Null);
+}
+
+#[tokio::test]
 async fn health_and_the_description_are_there() {
     let server = Server::start(Settings::default()).await;
     let (_anna, _) = server.join("room_id=tea").await;

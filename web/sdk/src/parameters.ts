@@ -11,6 +11,9 @@ export type ParameterSender = Pick<RTCRtpSender, 'getParameters' | 'setParameter
 type Parameters = RTCRtpSendParameters & { degradationPreference?: string };
 type Encoding = Parameters['encodings'][number];
 
+/** When layers that the browser refused are tried again, one wait after the other: somebody may look at a still picture. */
+const RETRIES_MS = [1_000, 2_000, 4_000, 8_000, 16_000];
+
 /** Changes the parameters, and says whether that changed anything. */
 type Change = (parameters: Parameters) => boolean;
 
@@ -19,6 +22,9 @@ export class SenderParameters {
   #layers: readonly Layer[] = [];
   #turn: Promise<void> = Promise.resolve();
   #due = false;
+  /** How often in a row the layers were refused. */
+  #refusals = 0;
+  #retry: ReturnType<typeof setTimeout> | undefined;
 
   constructor(sender: ParameterSender) {
     this.#sender = sender;
@@ -27,6 +33,7 @@ export class SenderParameters {
   /** Sends these layers, or not, as each of them says; those that are not named stay as they are. */
   setLayers(layers: readonly Layer[]): void {
     this.#layers = layers;
+    this.#refusals = 0;
     this.apply();
   }
 
@@ -34,32 +41,53 @@ export class SenderParameters {
   apply(): void {
     if (this.#due || this.#layers.length === 0) return;
     this.#due = true;
-    void this.#change((parameters) => {
+    const change = this.#change((parameters) => {
       this.#due = false;
       return activate(parameters, this.#layers);
     });
+    void change.then((taken) => this.#plan(taken));
   }
 
   /** A shared screen is read: fewer pictures rather than blurred ones. */
-  keepSharp(): Promise<void> {
-    return this.#change((parameters) => {
+  async keepSharp(): Promise<void> {
+    await this.#change((parameters) => {
       parameters.degradationPreference = 'maintain-resolution';
       return true;
     });
   }
 
-  #change(change: Change): Promise<void> {
+  /** Nothing is sent any more. */
+  close(): void {
+    this.#layers = [];
+    clearTimeout(this.#retry);
+  }
+
+  /** Tries again later, a bounded number of times, what was refused. */
+  #plan(taken: boolean): void {
+    clearTimeout(this.#retry);
+    if (taken) this.#refusals = 0;
+    const wait = taken ? undefined : RETRIES_MS[this.#refusals++];
+    if (wait !== undefined) this.#retry = setTimeout(() => this.apply(), wait);
+  }
+
+  /** Says whether the browser took it. */
+  #change(change: Change): Promise<boolean> {
     const attempt = async () => {
       // Read and written in one turn: parameters that were read earlier are refused.
       const parameters = this.#sender.getParameters() as Parameters;
       if (change(parameters)) await this.#sender.setParameters(parameters);
     };
-    this.#turn = this.#turn
+    const taken = this.#turn
       .then(attempt)
       .catch(attempt)
+      .then(() => true)
       // Not every browser can do everything; it goes on as it was, and the next occasion tries again.
-      .catch((error: unknown) => console.warn('sender parameters were refused', error));
-    return this.#turn;
+      .catch((error: unknown) => {
+        console.warn('sender parameters were refused', error);
+        return false;
+      });
+    this.#turn = taken.then(() => {});
+    return taken;
   }
 }
 

@@ -18,7 +18,7 @@ export interface CarriedBy {
   mid: string;
   /** Holds the one track to play; the same object for as long as the slot exists. */
   stream: MediaStream;
-  /** Pictures before this RTP timestamp are still somebody else's: see `whenFrame`. */
+  /** Pictures before this RTP timestamp are still somebody else's: see `whenFrame`. Absent while the track is paused. */
   rtpTimestamp?: number;
 }
 
@@ -148,6 +148,8 @@ function viewTrack(
   if (content.reason === 'bandwidth') view.paused = 'bandwidth';
   if (content.reason && !(view.paused && content.hadPicture)) return view;
   const slot = slotOf(content.mid);
-  if (slot) view.slot = { mid: content.mid, stream: slot.stream, rtpTimestamp: table.awaited(content) };
+  // A paused track's new picture does not come: whoever is to show the last one waits for nothing.
+  const rtpTimestamp = view.paused ? undefined : table.awaited(content);
+  if (slot) view.slot = { mid: content.mid, stream: slot.stream, rtpTimestamp };
   return view;
 }

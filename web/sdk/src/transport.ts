@@ -141,7 +141,9 @@ export class Transport extends Emitter<TransportEvents> {
 
   /** Ends a source: its section is stopped, and the browser uses it again for the next. */
   unpublish(source: TrackSource): void {
-    this.#published.get(source)?.transceiver.stop();
+    const sending = this.#published.get(source);
+    sending?.parameters.close();
+    sending?.transceiver.stop();
     this.#published.delete(source);
     this.#negotiation.forgive();
   }
@@ -200,6 +202,7 @@ export class Transport extends Emitter<TransportEvents> {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
+    for (const { parameters } of this.#published.values()) parameters.close();
     this.#negotiation.close();
     this.connection.onnegotiationneeded = null;
     this.connection.oniceconnectionstatechange = null;

@@ -8,6 +8,8 @@ const SETTLE_MS = 200;
 const HIDDEN_MS = 5_000;
 /** Sizes are told in steps of this many pixels. */
 const STEP = 32;
+/** Wanted of a slot whose next picture has an unknown size: less than any layer has, so that it is the smallest. */
+const SMALL: Size = { width: 160, height: 96 };
 
 export interface Size {
   width: number;
@@ -24,8 +26,11 @@ export class View {
   readonly #send: (message: Subscribe) => boolean;
   readonly #slots: () => VideoSlot[];
   readonly #sizes = new Map<string, Size>();
-  /** The sizes that slots had when the page was hidden: likely those of what they will show again. */
-  #expected = new Map<string, Size>();
+  /**
+   * The sizes that slots had when the page was hidden: likely those of what they will show again. Absent where the page
+   * was not hidden, or has its pictures back.
+   */
+  #expected: Map<string, Size> | undefined;
   #pinned: string[] = [];
   #hidden = false;
   #said = '';
@@ -88,7 +93,10 @@ export class View {
     const shown = this.#shown();
     const slots = this.#slots().flatMap(({ mid, trackId }): WantedSlot[] => {
       if (this.#hidden) return [{ mid, track_id: '' }];
-      const size = trackId === undefined ? this.#expected.get(mid) : shown.get(mid);
+      // Seen again, a slot without a size of before waits for one with the smallest picture: nobody shall send the
+      // largest for a moment.
+      const before = this.#expected && (this.#expected.get(mid) ?? SMALL);
+      const size = trackId === undefined ? before : shown.get(mid);
       return size ? [{ mid, ...size }] : [];
     });
     return { mode: 'auto', pinned: this.#pinned, slots };
@@ -105,7 +113,7 @@ export class View {
     const text = JSON.stringify(message);
     if (text !== this.#said && this.#send(message)) this.#said = text;
     // Whatever fills an empty slot from now on is a newcomer.
-    if (!this.#hidden && this.#slots().some(({ trackId }) => trackId !== undefined)) this.#expected.clear();
+    if (!this.#hidden && this.#slots().some(({ trackId }) => trackId !== undefined)) this.#expected = undefined;
   }
 }
 

@@ -84,6 +84,73 @@ describe('layers', () => {
     expect(sender.active).toEqual([false, true, false]);
   });
 
+  describe('that are refused twice', () => {
+    let warned: number;
+
+    beforeEach(() => {
+      vi.useFakeTimers();
+      warned = 0;
+      vi.spyOn(console, 'warn').mockImplementation(() => void (warned += 1));
+    });
+
+    afterEach(() => vi.useRealTimers());
+
+    async function refuse(refusals: number): Promise<void> {
+      sender.refusals = refusals;
+      parameters.setLayers(only('h'));
+      await turns();
+    }
+
+    it('are tried again after a second, and then after more, until they are taken', async () => {
+      await refuse(4);
+      await vi.advanceTimersByTimeAsync(999);
+      expect(sender.refusals).toBe(2);
+      await vi.advanceTimersByTimeAsync(1);
+      expect(sender.refusals).toBe(0);
+      await vi.advanceTimersByTimeAsync(1_999);
+      expect(sender.active).toEqual([true, true, true]);
+      await vi.advanceTimersByTimeAsync(1);
+      expect(sender.active).toEqual([false, true, false]);
+      expect(vi.getTimerCount()).toBe(0);
+      // From the beginning again.
+      await refuse(0);
+      sender.refusals = 2;
+      parameters.setLayers(only('q'));
+      await vi.advanceTimersByTimeAsync(1_000);
+      expect(sender.active).toEqual([true, false, false]);
+    });
+
+    it('are given up in the end, until something else is wished', async () => {
+      await refuse(1_000);
+      await vi.advanceTimersByTimeAsync(600_000);
+      expect(warned).toBe(6);
+      await refuse(2);
+      await vi.advanceTimersByTimeAsync(1_000);
+      expect(sender.active).toEqual([false, true, false]);
+    });
+
+    it('are not tried again where the wish has come true, or was replaced, or the track ended', async () => {
+      await refuse(2);
+      sender.encodings = sender.encodings.map((encoding) => ({ ...encoding, active: encoding.rid === 'h' }));
+      await vi.advanceTimersByTimeAsync(600_000);
+      expect(sender.written).toEqual([]);
+
+      parameters.setLayers(only('f'));
+      await turns();
+      await refuse(2);
+      parameters.setLayers(only('q'));
+      await vi.advanceTimersByTimeAsync(600_000);
+      expect(sender.active).toEqual([true, false, false]);
+      expect(sender.written).toHaveLength(2);
+
+      await refuse(2);
+      parameters.close();
+      await vi.advanceTimersByTimeAsync(600_000);
+      expect(sender.active).toEqual([true, false, false]);
+      expect(vi.getTimerCount()).toBe(0);
+    });
+  });
+
   it('that the browser has lost, as with a negotiation, are set again', async () => {
     parameters.setLayers(only('q'));
     await turns();

@@ -3,6 +3,7 @@ import { watchEnvironment } from '../src/environment';
 import type { Subscribe } from '../src/protocol';
 import { View, type VideoSlot } from '../src/view';
 
+const SMALL = { width: 160, height: 96 };
 let said: Subscribe[];
 let slots: VideoSlot[];
 let view: View;
@@ -43,7 +44,7 @@ describe('what is looked at', () => {
     slots = slots.map(({ mid }) => ({ mid, trackId: undefined }));
     view.setHidden(false);
     // In the size of before, so that nobody has to send more than that even for a moment.
-    const before = [{ mid: '3', width: 640, height: 384 }];
+    const before = [{ mid: '3', width: 640, height: 384 }, { mid: '5', ...SMALL }];
     expect(said.at(-1)?.slots).toEqual(before);
     vi.advanceTimersByTime(1_000);
     expect(said).toHaveLength(2);
@@ -56,6 +57,28 @@ describe('what is looked at', () => {
     view.changed();
     vi.advanceTimersByTime(1_000);
     expect(said.at(-1)?.slots).toEqual([{ mid: '5', width: 640, height: 384 }]);
+  });
+
+  it('is small at first where the page begins unseen, until sizes are known', () => {
+    slots = [];
+    view.close();
+    view = new View((message) => said.push(message) > 0, () => slots);
+    view.setHidden(true);
+    vi.advanceTimersByTime(6_000);
+    slots = [{ mid: '3', trackId: undefined }, { mid: '5', trackId: undefined }];
+    view.changed();
+    vi.advanceTimersByTime(1_000);
+    view.setHidden(false);
+    expect(said.at(-1)?.slots).toEqual([{ mid: '3', ...SMALL }, { mid: '5', ...SMALL }]);
+    // Nobody came yet: it stays so, also when it is told again.
+    view.forgotten();
+    vi.advanceTimersByTime(1_000);
+    expect(said.at(-1)?.slots).toEqual([{ mid: '3', ...SMALL }, { mid: '5', ...SMALL }]);
+
+    slots = [{ mid: '3', trackId: 'a' }, { mid: '5', trackId: undefined }];
+    view.setSize('a', { width: 640, height: 360 });
+    vi.advanceTimersByTime(1_000);
+    expect(said.at(-1)?.slots?.[0]).toEqual({ mid: '3', width: 640, height: 384 });
   });
 
   it('stays as it is over a glance at something else', () => {
