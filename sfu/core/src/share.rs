@@ -110,7 +110,9 @@ impl Share {
     /// Whether the picture is held for a moment though nothing fits: one that is new was a trial, and has failed.
     pub fn is_held(&mut self, now: Instant) -> bool {
         let new = self.raised_at.is_some_and(|at| now.saturating_duration_since(at) < TRIAL);
-        self.level.is_some() && !new && now.saturating_duration_since(*self.held_since.get_or_insert(now)) < HOLD
+        self.level.is_some()
+            && !new
+            && now.saturating_duration_since(*self.held_since.get_or_insert(now)) < HOLD
     }
 
     /// Something fits.

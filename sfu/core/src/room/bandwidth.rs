@@ -32,7 +32,7 @@ const USEFUL_MARGIN: f64 = 1.3;
 const CONGESTED: Duration = Duration::from_millis(150);
 
 /// Packets that wait for so long before a slow line are a queue.
-const QUEUED: Duration = Duration::from_millis(50);
+const QUEUED: Duration = Duration::from_millis(20);
 
 /// Pictures leave at up to so many times what the network is estimated to carry: key frames are larger than others.
 const PACING_FACTOR: f64 = 1.5;
