@@ -211,7 +211,8 @@ fn a_line_too_narrow_for_any_picture_carries_the_voice() {
         world.run_for(seconds(40.0));
         let (lost, waited) = sound_gap(&world, eye, camera, from);
         eprintln!("S5 seed {seed}: paused {took:?} sound {lost:?} {waited:?} pictures {:?}", frozen(&world, eye, camera, from));
-        assert!(lost <= millis(60), "seed {seed}: {lost:?} of the voice lost, {waited:?} without");
+        // Trials of the picture, seldom and short, are felt: the line carries just the voice.
+        assert!(lost <= millis(200), "seed {seed}: {lost:?} of the voice lost, {waited:?} without");
         world.run_for(millis(seed * 3_000));
         world.set_capacity(line, Capacity::constant(3_000 * KBIT));
         let back = world.run_until(seconds(30.0), |w| layer_of(w, eye, camera).is_some() && !paused(w));
