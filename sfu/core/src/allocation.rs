@@ -120,10 +120,8 @@ fn raise(demand: &Demand<'_>, given: &mut Option<usize>, patience: Patience, lef
     let kept = demand.shown.is_some_and(|shown| next <= shown);
     let margin = if kept { patience.share() } else { RAISE_MARGIN };
     let needed = (level.bits as f64 * margin) as u64;
-    let available = Budget {
-        bits: left.bits.saturating_add(before),
-        proven: left.proven.saturating_add(before),
-    };
+    let available =
+        Budget { bits: left.bits.saturating_add(before), proven: left.proven.saturating_add(before) };
     if needed > available.bits || !kept && level.bits > available.proven {
         return false;
     }

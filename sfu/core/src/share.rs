@@ -112,7 +112,9 @@ impl Share {
     /// Whether the picture is held for a moment though nothing fits: one that is new was a trial, and has failed.
     pub fn is_held(&mut self, now: Instant) -> bool {
         let new = self.raised_at.is_some_and(|at| now.saturating_duration_since(at) < TRIAL);
-        self.level.is_some() && !new && now.saturating_duration_since(*self.held_since.get_or_insert(now)) < HOLD
+        self.level.is_some()
+            && !new
+            && now.saturating_duration_since(*self.held_since.get_or_insert(now)) < HOLD
     }
 
     /// Something fits.
@@ -173,7 +175,8 @@ impl Share {
         let bits = self.level.take().map_or(0, |l| l.bits);
         self.on_lowered(now, bits);
         // After each trial in vain it waits for longer.
-        let length = self.bar.map_or(FIRST_TRIAL, |_| (self.trial_after * 2).clamp(FIRST_TRIAL, LATEST_TRIAL));
+        let length =
+            self.bar.map_or(FIRST_TRIAL, |_| (self.trial_after * 2).clamp(FIRST_TRIAL, LATEST_TRIAL));
         self.trial_after = length;
         self.trial_at = Some(now + length);
         // How long it waits is told by the trial; there is nothing lower to bar it from.

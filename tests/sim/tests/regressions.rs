@@ -51,7 +51,11 @@ fn layers_are_switched_many_times_without_a_freeze() {
             world.run_for(seconds(5.0));
         }
         let (longest, all) = frozen(&world, eye, camera, from);
-        eprintln!("S7 {codec:?}: {longest:?} {all:?} {} {:?}", changes(&mut world, eye).len(), sound_gap(&world, eye, camera, from));
+        eprintln!(
+            "S7 {codec:?}: {longest:?} {all:?} {} {:?}",
+            changes(&mut world, eye).len(),
+            sound_gap(&world, eye, camera, from)
+        );
         assert!(longest < millis(1_000), "{codec:?}: stood still for {longest:?}, {all:?} in all");
         assert_no_faults(&world, eye);
     }
@@ -64,9 +68,8 @@ fn many_viewers_on_bad_lines_ask_for_few_key_frames() {
     let camera = publish(&mut world, camera(Codec::Vp8));
     let eyes: Vec<_> = (0..30).map(|_| viewer_behind(&mut world, 1, Codec::Vp8, 3_000 * KBIT)).collect();
     world.run_for(seconds(5.0));
-    let asked = |world: &World| -> Vec<u64> {
-        world.client(camera).senders.iter().map(|s| s.key_requests).collect()
-    };
+    let asked =
+        |world: &World| -> Vec<u64> { world.client(camera).senders.iter().map(|s| s.key_requests).collect() };
     let before = asked(&world);
     for round in 0..60_usize {
         let (eye, line) = eyes[round * 7 % 30];
@@ -133,7 +136,12 @@ fn a_lossy_subscriber_is_alone_with_it() {
         assert!(lost.is_zero() && waited < millis(60), "{lost:?} lost, {waited:?} without");
         assert_no_faults(&world, eye);
     }
-    eprintln!("S4 bad: {:?} {:?} {:?}", frozen(&world, bad, camera, from), sound_gap(&world, bad, camera, from), layer_of(&world, bad, camera));
+    eprintln!(
+        "S4 bad: {:?} {:?} {:?}",
+        frozen(&world, bad, camera, from),
+        sound_gap(&world, bad, camera, from),
+        layer_of(&world, bad, camera)
+    );
     assert!(layer_of(&world, bad, camera).is_some_and(|layer| layer.0 < 2));
     assert_no_faults(&world, bad);
 }
@@ -180,7 +188,9 @@ fn layers_that_nobody_wants_are_off_and_soon_back() {
         let told = world.events.iter().any(|(_, e)| matches!(e, Event::LayersWanted { .. }));
         assert!(told, "{codec:?}");
         world.run_for(seconds(30.0));
-        for (size, layer) in [((1280, 720), 2), ((640, 360), 1), ((320, 180), 0), ((640, 360), 1), ((0, 0), 2)] {
+        for (size, layer) in
+            [((1280, 720), 2), ((640, 360), 1), ((320, 180), 0), ((640, 360), 1), ((0, 0), 2)]
+        {
             shows_at(&mut world, eye, &[size]);
             let took = world.run_until(seconds(5.0), |w| layer_of(w, eye, camera) == Some((layer, 0)));
             assert!(took.is_some_and(|t| t < seconds(1.0)), "{codec:?} {size:?} took {took:?}");
@@ -203,14 +213,18 @@ fn a_line_too_narrow_for_any_picture_carries_the_voice() {
         world.run_for(seconds(8.0));
         world.set_capacity(line, Capacity::constant(90 * KBIT));
         let slot = Mid::new("V0").expect("letters");
-        let paused = |w: &World| w.told(eye).slots.get(&slot).is_some_and(|s| s.reason == Some(SlotReason::Bandwidth));
+        let paused =
+            |w: &World| w.told(eye).slots.get(&slot).is_some_and(|s| s.reason == Some(SlotReason::Bandwidth));
         let took = world.run_until(seconds(10.0), paused);
         assert!(took.is_some_and(|t| t < seconds(5.0)), "seed {seed}: paused after {took:?}");
         world.run_for(seconds(2.0));
         let from = world.now;
         world.run_for(seconds(40.0));
         let (lost, waited) = sound_gap(&world, eye, camera, from);
-        eprintln!("S5 seed {seed}: paused {took:?} sound {lost:?} {waited:?} pictures {:?}", frozen(&world, eye, camera, from));
+        eprintln!(
+            "S5 seed {seed}: paused {took:?} sound {lost:?} {waited:?} pictures {:?}",
+            frozen(&world, eye, camera, from)
+        );
         // Trials of the picture, seldom and short, are felt: the line carries just the voice.
         assert!(lost <= millis(200), "seed {seed}: {lost:?} of the voice lost, {waited:?} without");
         world.run_for(millis(seed * 3_000));
