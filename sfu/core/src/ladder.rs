@@ -224,6 +224,6 @@ mod tests {
         assert_eq!(remember(Some(700_000), 0, false, (1280, 720)), 700_000);
         let stopping =
             (0..7).fold(30.0, |known, n| remember_frames(Some(known), 30.0 - 4.0 * n as f32, true));
-        assert!(stopping > 26.0 && remember_frames(Some(stopping), 0.0, false) == stopping, "{stopping}");
+        assert!(stopping > 26.0 && remember_frames(Some(stopping), 0.0, false) > 26.0, "{stopping}");
     }
 }

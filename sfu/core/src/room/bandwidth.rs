@@ -84,7 +84,9 @@ impl Room {
         let subscriber = &mut self.participants[index as usize];
         let repairs = subscriber.repair_bits;
         let bits = subscriber.transport.as_ref().and_then(Transport::estimate);
-        subscriber.redundancy.limit(bits.map_or(u64::MAX, |bits| bits / 2 / voices.max(1)));
+        // A voice that is alone on its line may fill it.
+        let room = bits.filter(|_| !wanting.is_empty()).map_or(u64::MAX, |bits| bits / 2 / voices.max(1));
+        subscriber.redundancy.limit(room);
         let sound = voices * (1 + u64::from(subscriber.redundancy.older()));
         let Some(transport) = subscriber.transport.as_mut() else { return };
         let useful = (best as f64 * USEFUL_MARGIN) as u64 + sound;
