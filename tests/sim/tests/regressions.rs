@@ -78,7 +78,9 @@ fn many_viewers_on_bad_lines_ask_for_few_key_frames() {
         let rate = (after - before) as f64 / 30.0;
         assert!(rate <= 2.5, "{rate:.1} key frames a second asked of stream {layer}");
     }
-    eyes.iter().for_each(|(eye, _)| assert_no_faults(&world, *eye));
+    for (eye, _) in &eyes {
+        assert_no_faults(&world, *eye);
+    }
 }
 
 /// Probes never unmute an idle slot, and cost little.
