@@ -40,6 +40,8 @@ pub struct Share {
     /// Since when there is something to show that was never given anything.
     fresh_since: Option<Instant>,
     trial_at: Option<Instant>,
+    /// How long it waits for its trial, from the pause on.
+    trial_after: Duration,
     trial_ends: Option<Instant>,
     /// Since when it is held though nothing fits.
     held_since: Option<Instant>,
@@ -172,7 +174,10 @@ impl Share {
         self.paused = true;
         let bits = self.level.take().map_or(0, |l| l.bits);
         self.on_lowered(now, bits);
-        let length = self.bar.map_or(FIRST_TRIAL, |bar| bar.length.min(LATEST_TRIAL));
+        // After each trial in vain it waits for longer.
+        let length =
+            self.bar.map_or(FIRST_TRIAL, |_| (self.trial_after * 2).clamp(FIRST_TRIAL, LATEST_TRIAL));
+        self.trial_after = length;
         self.trial_at = Some(now + length);
         // How long it waits is told by the trial; there is nothing lower to bar it from.
         (self.trial_ends, self.held_since) = (None, None);
@@ -248,8 +253,8 @@ mod tests {
         assert!(share.is_on_trial(after(start, 69), false));
         assert!(!share.is_on_trial(after(start, 71), false), "a trial ends");
         assert_eq!(share.give(after(start, 71), None, &levels), Change::Paused);
-        assert!(!share.begin_trial(after(start, 80), false), "and the next comes later");
-        assert!(share.begin_trial(after(start, 82), false));
+        assert!(!share.begin_trial(after(start, 74), false), "and the next comes later");
+        assert!(share.begin_trial(after(start, 76), false));
     }
 
     #[test]

@@ -242,7 +242,8 @@ fn who_asks_for_repairs_in_a_loop_gets_the_budget_and_no_more() {
     let after = world.stats(eve);
     assert!(after.nacks_received - before.nacks_received > 9_900);
     let repairs = after.repairs_sent - before.repairs_sent;
-    // 128 KiB a second in packets of a camera, and a second begins within the five at most six times.
+    // A third of what her line is estimated to carry, at most 128 KiB a second, in packets of a camera; and a second begins within
+    // the five at most six times.
     let budget = 6 * 128 * 1024 / 1_000;
     assert!((100..=budget).contains(&repairs), "{repairs} repairs");
     assert!(world.drops(DropReason::RepairLimit) > 1_000, "{}", world.drops(DropReason::RepairLimit));

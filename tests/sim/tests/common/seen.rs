@@ -15,8 +15,11 @@ use super::{frames_of, millis};
 /// A picture that stands still for longer than this is seen to.
 const STILL: Duration = Duration::from_millis(250);
 
-/// The pictures in the slots of the stories stand still for longer than any of their layers takes between two frames.
+/// Bits.
 pub const KBIT: u64 = 1_000;
+
+/// As RFC 8867 has it.
+pub const RFC_QUEUE: QueueConfig = QueueConfig::Time(Duration::from_millis(300));
 
 /// A camera of 0.14, 0.5 and 1.7 Mbit/s, as browsers send 720p.
 pub fn camera(codec: Codec) -> TrackConfig {
@@ -38,7 +41,7 @@ pub fn publish(world: &mut World, track: TrackConfig) -> ClientId {
     id
 }
 
-/// Somebody who looks at so many others, behind a bottleneck of their own with a queue of 300 ms, as RFC 8867 has it.
+/// Somebody who looks at so many others, behind a bottleneck of their own.
 pub fn viewer_behind(
     world: &mut World,
     pictures: usize,
@@ -46,7 +49,7 @@ pub fn viewer_behind(
     bits: u64,
 ) -> (ClientId, BottleneckId) {
     let id = viewer(world, pictures, codec);
-    let line = world.add_bottleneck(Capacity::constant(bits), QueueConfig::Time(millis(300)));
+    let line = world.add_bottleneck(Capacity::constant(bits), RFC_QUEUE);
     world.put_down_behind(id, Some(line));
     (id, line)
 }
@@ -69,7 +72,7 @@ pub fn shows_at(world: &mut World, id: ClientId, sizes: &[(u16, u16)]) {
     world.subscribe(id, Subscription { auto: true, wishes, ..Default::default() });
 }
 
-/// The simulcast layer, the spatial and the temporal layer of the last picture of `whom`.
+/// The simulcast layer and the spatial layer of the last picture of `whom`, if there was one lately.
 pub fn layer_of(world: &World, eye: ClientId, whom: ClientId) -> Option<(u8, u8)> {
     let frame = frames_of(world, eye, whom, world.ago(millis(500)));
     frame.iter().rfind(|f| f.codec.kind() == MediaKind::Video).map(|f| (f.stamp.layer, f.stamp.spatial))

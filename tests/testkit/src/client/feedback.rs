@@ -6,7 +6,7 @@ use veche_sfu_core::ids::Ssrc;
 use veche_sfu_core::rtcp::{self, Packet, ReportBlock, SenderInfo};
 
 use super::sender::Wire;
-use super::{Client, SenderClock, SlotReceiver};
+use super::{Client, FeedbackUse, SenderClock, SlotReceiver};
 
 impl Client {
     pub(super) fn handle_rtcp(&mut self, now: Instant, datagram: &mut [u8]) {
@@ -107,6 +107,14 @@ impl Client {
         }
         let blocks: Vec<ReportBlock> =
             self.slots.iter_mut().filter_map(|slot| report_block(slot, now)).collect();
+        if self.config.feedback == FeedbackUse::Estimate {
+            let octets: u64 = self.slots.iter().map(|slot| slot.octets).sum();
+            let came = 8 * (octets - std::mem::replace(&mut self.octets_reported, octets));
+            let whole = blocks.iter().all(|block| block.fraction_lost == 0);
+            let ssrcs: Vec<Ssrc> = self.slots.iter().map(|slot| slot.ssrc).collect();
+            let bits = if whole { came * 3 / 2 } else { came * 9 / 10 };
+            rtcp::feedback::write_remb(&mut out, Ssrc(1), bits.max(100_000), &ssrcs);
+        }
         for chunk in blocks.chunks(31) {
             rtcp::report::write_receiver_report(&mut out, Ssrc(1), chunk);
         }

@@ -49,6 +49,8 @@ pub struct ClientConfig {
     pub decodes: Vec<Codec>,
     /// What it makes of RED (RFC 2198).
     pub red: RedUse,
+    /// What it tells of what it receives.
+    pub feedback: FeedbackUse,
     /// Offer SCTP too.
     pub data: bool,
     /// Offer a fingerprint that is not the certificate's.
@@ -67,6 +69,18 @@ pub enum RedUse {
     Sent,
 }
 
+/// What a client tells of what it receives, beside receiver reports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FeedbackUse {
+    /// When every packet came.
+    #[default]
+    TransportWide,
+    /// Its own estimate (REMB): here what came in the last second, and a half more while nothing is missing.
+    Estimate,
+    /// Nothing.
+    Reports,
+}
+
 impl Default for ClientConfig {
     fn default() -> Self {
         Self {
@@ -76,6 +90,7 @@ impl Default for ClientConfig {
             pairs: 0,
             decodes: vec![Codec::Vp8],
             red: RedUse::default(),
+            feedback: FeedbackUse::default(),
             data: true,
             wrong_fingerprint: false,
         }
@@ -128,6 +143,8 @@ pub struct Client {
     ids: ExtensionIds,
     transport_seq: u16,
     arrivals: Vec<(u16, i64)>,
+    /// Bytes that the last REMB has counted.
+    octets_reported: u64,
     feedback: TransportFeedbackBuilder,
     tick_at: Instant,
     feedback_at: Instant,
@@ -187,6 +204,7 @@ impl Client {
             ids: extension_ids(),
             transport_seq: rng.random(),
             arrivals: Vec::new(),
+            octets_reported: 0,
             feedback: TransportFeedbackBuilder::new(own, own),
             tick_at: now,
             feedback_at: now,
@@ -241,7 +259,10 @@ impl Client {
         }
         if self.feedback_at <= now {
             self.feedback_at = now + FEEDBACK_INTERVAL;
-            self.send_transport_feedback();
+            match self.config.feedback {
+                FeedbackUse::TransportWide => self.send_transport_feedback(),
+                FeedbackUse::Estimate | FeedbackUse::Reports => self.arrivals.clear(),
+            }
         }
         if self.report_at <= now {
             self.report_at = now + REPORT_INTERVAL;
