@@ -78,8 +78,23 @@ impl Ladder {
                 self.rungs.push(Rung { level, size, frames, flowing, missing_since });
             }
         }
-        self.rungs.sort_by_key(|r| r.level.bits);
+        self.put_in_order();
         self.measured_at = Some(now);
+    }
+
+    /// A larger picture counts as more than all smaller ones: what was measured while its publisher had just begun, or had
+    /// little to send with, would otherwise put it below them for good, and nobody would ask for it again.
+    fn put_in_order(&mut self) {
+        self.rungs.sort_by_key(|r| (area(r.size), r.level.bits));
+        for index in 0..self.rungs.len() {
+            let rung = self.rungs[index];
+            let smaller = self.rungs[..index].iter().filter(|r| area(r.size) < area(rung.size));
+            let most = smaller.map(|r| r.level.bits).max().unwrap_or(0);
+            if self.is_top(&rung.level) {
+                self.rungs[index].level.bits = rung.level.bits.max(most + most / 10);
+            }
+        }
+        self.rungs.sort_by_key(|r| r.level.bits);
     }
 
     /// What a slot that is shown at this size can choose from: all that flows up to the first that fills the size; where
@@ -273,6 +288,17 @@ mod tests {
         ladder.rungs[1].missing_since = Some(start);
         assert_eq!(indices(&ladder.dormant((0, 0), Some(&shown), 3_000_000)), [1, 2], "both may come again");
         assert_eq!(ladder.best((0, 0)).map(|l| l.layer), Some(0), "what flows is there");
+    }
+
+    #[test]
+    fn a_larger_picture_that_was_measured_too_early_is_still_the_better_one() {
+        let mut ladder = ladder([true, false, false]);
+        ladder.rungs[1].level.bits = 40_000;
+        ladder.put_in_order();
+        let shown = ladder.levels((640, 360))[0];
+        assert_eq!((shown.layer, shown.bits), (0, 150_000));
+        assert_eq!(ladder.best((640, 360)).map(|l| (l.layer, l.bits)), Some((1, 165_000)));
+        assert_eq!(indices(&ladder.dormant((640, 360), Some(&shown), 200_000)), [1]);
     }
 
     #[test]
