@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::allocation::Level;
+use crate::allocation::{Level, Rank};
 
 /// A level that is given up within so long after it was reached was a mistake.
 const MISTAKE_WITHIN: Duration = Duration::from_secs(10);
@@ -32,6 +32,8 @@ const TRIAL: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Share {
     level: Option<Level>,
+    /// How much the picture is wanted.
+    rank: Option<Rank>,
     /// There is something to show, and the network does not carry it.
     paused: bool,
     raised_at: Option<Instant>,
@@ -71,6 +73,16 @@ impl Share {
     /// What is given; `None` while paused, and before there was anything to give.
     pub fn level(&self) -> Option<Level> {
         self.level
+    }
+
+    /// Takes how much the picture is wanted; returns whether that has changed.
+    pub fn follow_rank(&mut self, rank: Rank) -> bool {
+        self.rank.replace(rank) != Some(rank)
+    }
+
+    /// Something else is looked at than before: what is lowered now was no mistake, and nothing is barred by one of before.
+    pub fn forgive(&mut self) {
+        (self.raised_at, self.bar) = (None, None);
     }
 
     /// Whether the picture is paused for want of bandwidth.

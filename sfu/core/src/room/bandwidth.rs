@@ -102,8 +102,15 @@ impl Room {
         let pictures = estimate.map_or(u64::MAX, |bits| bits.saturating_sub(taken));
         let shown: u64 = wanting.iter().filter_map(|w| w.levels.get(w.shown?)).map(|l| l.bits).sum();
         let patience = subscriber.patience(now, pictures, shown);
+        let mut ranks_changed = false;
+        for want in &wanting {
+            ranks_changed |= subscriber.slots[want.slot as usize].share.follow_rank(want.rank);
+        }
         for want in &mut wanting {
-            let Some(slot) = subscriber.slots.get(want.slot as usize) else { continue };
+            let Some(slot) = subscriber.slots.get_mut(want.slot as usize) else { continue };
+            if ranks_changed {
+                slot.share.forgive();
+            }
             let own = want.shown.and_then(|s| want.levels.get(s)).map_or(0, |l| l.bits);
             let bits = pictures.saturating_sub(shown - own);
             want.highest = slot.share.highest(now, &want.levels, bits);
