@@ -65,7 +65,9 @@ mod tests {
         let patience = Duration::from_secs(3);
         let mut update = |ms, layers: &[u8]| {
             demand.begin();
-            layers.iter().for_each(|l| demand.want(*l));
+            for layer in layers {
+                demand.want(*layer);
+            }
             let changed = demand.update(start + Duration::from_millis(ms), 3, patience);
             (changed, [0, 1, 2].map(|l| demand.told(l)))
         };
