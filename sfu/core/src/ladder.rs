@@ -23,6 +23,8 @@ pub struct Rung {
     pub frames: f32,
     /// Whether it arrives.
     pub flowing: bool,
+    /// Whether a picture of it has ever come: the largest layers of small cameras are only promised.
+    pub seen: bool,
     /// Since when its publisher has been asked for it in vain.
     pub missing_since: Option<Instant>,
 }
@@ -59,7 +61,8 @@ impl Ladder {
         for (index, layer) in layers.iter().enumerate() {
             let assumed = assumed_size(&sizes, index);
             for sub in layer.sublayers(now) {
-                let size = sub.size.or(layer.size).unwrap_or(assumed);
+                let seen = sub.size.or(layer.size);
+                let size = seen.unwrap_or(assumed);
                 let level = Level {
                     layer: index as u8,
                     spatial: sub.spatial,
@@ -74,8 +77,8 @@ impl Ladder {
                 // Not asked for, it may be there again: its network may have recovered meanwhile.
                 let in_vain = asked.told(index as u8) && !sub.flowing;
                 let missing_since = in_vain.then(|| known.and_then(|r| r.missing_since).unwrap_or(now));
-                let (level, flowing) = (Level { bits, ..level }, sub.flowing);
-                self.rungs.push(Rung { level, size, frames, flowing, missing_since });
+                let (level, flowing, seen) = (Level { bits, ..level }, sub.flowing, seen.is_some());
+                self.rungs.push(Rung { level, size, frames, flowing, seen, missing_since });
             }
         }
         self.put_in_order();
@@ -119,13 +122,13 @@ impl Ladder {
 
     /// The levels up to this size that would be shown instead if they were sent: the best one that is better than what is
     /// shown and takes no more than `bits`, or that is small enough, where what is shown is too large. Those above it that
-    /// were asked for in vain are among them: they may come some day.
+    /// never came, or were asked for in vain, are among them: they may come some day.
     pub fn dormant(&self, wanted: (u16, u16), shown: Option<&Level>, bits: u64) -> Levels {
         let too_large = shown.is_some_and(|s| !self.fitting(wanted).any(|r| r.level.is_same(s)));
         let shown = if too_large { 0 } else { shown.map_or(0, |s| s.bits) };
         let fits = |r: &&Rung| !r.flowing && r.level.bits > shown && r.level.bits <= bits;
         let mut dormant: SmallVec<[&Rung; 9]> = self.fitting(wanted).filter(fits).collect();
-        let there = dormant.iter().rposition(|r| !self.is_missing(r)).unwrap_or(0);
+        let there = dormant.iter().rposition(|r| r.seen && !self.is_missing(r)).unwrap_or(0);
         dormant.drain(..there);
         dormant.iter().map(|r| r.level).collect()
     }
@@ -224,6 +227,7 @@ mod tests {
             size: sizes[i],
             frames: 30.0,
             flowing: flowing[i],
+            seen: true,
             missing_since: None,
         };
         Ladder { rungs: [0, 1, 2].into_iter().map(rung).collect(), measured_at: None }
@@ -288,6 +292,9 @@ mod tests {
         ladder.rungs[1].missing_since = Some(start);
         assert_eq!(indices(&ladder.dormant((0, 0), Some(&shown), 3_000_000)), [1, 2], "both may come again");
         assert_eq!(ladder.best((0, 0)).map(|l| l.layer), Some(0), "what flows is there");
+        ladder.rungs[1].missing_since = None;
+        ladder.rungs[2] = Rung { missing_since: None, seen: false, ..ladder.rungs[2] };
+        assert_eq!(indices(&ladder.dormant((0, 0), Some(&shown), 3_000_000)), [1, 2], "one is only promised");
     }
 
     #[test]
