@@ -152,6 +152,9 @@ impl Pacer {
     /// How long a packet that came now would wait.
     pub fn delay(&self, now: Instant) -> Duration {
         let Some(nanos) = self.nanos_per_byte else { return Duration::ZERO };
+        if !self.is_waiting() && self.may_send(now) {
+            return Duration::ZERO;
+        }
         let queued = Duration::from_nanos((nanos * self.waiting_bytes as f64) as u64);
         (self.free_at + queued).saturating_duration_since(now + BURST)
     }

@@ -143,6 +143,7 @@ pub struct Client {
     ids: ExtensionIds,
     transport_seq: u16,
     arrivals: Vec<(u16, i64)>,
+    newest_transport_seq: Option<u16>,
     /// Bytes that the last REMB has counted.
     octets_reported: u64,
     feedback: TransportFeedbackBuilder,
@@ -204,6 +205,7 @@ impl Client {
             ids: extension_ids(),
             transport_seq: rng.random(),
             arrivals: Vec::new(),
+            newest_transport_seq: None,
             octets_reported: 0,
             feedback: TransportFeedbackBuilder::new(own, own),
             tick_at: now,
@@ -473,6 +475,7 @@ impl Client {
                 && let &[high, low] = value
             {
                 let ticks = ((now - self.start).as_micros() / 250) as i64;
+                self.newest_transport_seq = Some(u16::from_be_bytes([high, low]));
                 self.arrivals.push((u16::from_be_bytes([high, low]), ticks));
             }
         }
