@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::allocation::{Budget, Demand, Level, Patience, Rank, allocate};
 use crate::context::Context;
-use crate::control::{Event, LayerWish, SlotReason, SlotSource};
+use crate::control::{SlotReason, SlotSource};
 use crate::ladder::Levels;
 use crate::layer::SlotRef;
 use crate::media::{MediaKind, Source};
@@ -15,9 +15,6 @@ use crate::timeline::{Decision, LayerReason};
 use crate::transport::Transport;
 
 use super::Room;
-
-/// A layer is switched off at its source when nobody has wanted it for so long.
-const UNWANTED_FOR: Duration = Duration::from_secs(3);
 
 /// For so long a subscriber may be short of a fifth before anything is taken from them.
 const SHORTAGE: Duration = Duration::from_secs(2);
@@ -44,15 +41,15 @@ const FIRST_PACING_FACTOR: f64 = 6.0;
 const MIN_PACING: u64 = 100_000;
 
 /// A video slot that wants a picture.
-struct Wanting {
-    slot: u32,
-    rank: Rank,
-    levels: Levels,
-    shown: Option<usize>,
-    highest: usize,
-    best: u64,
+pub(super) struct Wanting {
+    pub(super) slot: u32,
+    pub(super) rank: Rank,
+    pub(super) levels: Levels,
+    pub(super) shown: Option<usize>,
+    pub(super) highest: usize,
+    pub(super) best: u64,
     /// It is paused, and not yet to be tried.
-    waiting: bool,
+    pub(super) waiting: bool,
 }
 
 impl Room {
@@ -242,30 +239,6 @@ impl Room {
         }
     }
 
-    /// Notes what a slot wants of its publisher: what it is given, and what it would be given if that were sent.
-    fn wish_layers(&mut self, index: u32, want: &Wanting, given: Option<usize>, bits: u64) {
-        let slot = &self.participants[index as usize].slots[want.slot as usize];
-        let shown = [slot.forwarder.current(), slot.forwarder.target()];
-        let Some(at) = slot.assigned else { return };
-        let wanted_size = slot.wanted_size;
-        let Some(track) = self.track_mut(at) else { return };
-        // The smallest stays at hand: it is what a network that gets worse is given, at once.
-        track.demand.want(track.ladder.least().map_or(0, |l| l.layer));
-        for layer in shown.into_iter().flatten().filter(|l| l.id == at.id) {
-            track.demand.want(layer.layer);
-        }
-        let level = given.and_then(|g| want.levels.get(g));
-        if let Some(level) = level {
-            track.demand.want(level.layer);
-        }
-        let margin = bits - bits / 8;
-        if want.highest >= want.levels.len() {
-            for dormant in track.ladder.dormant(wanted_size, level, margin) {
-                track.demand.want(dormant.layer);
-            }
-        }
-    }
-
     /// Gives a slot its share, and tells when its picture pauses.
     fn give(&mut self, ctx: &mut Context<'_>, at: SlotRef, want: &Wanting, given: Option<usize>) {
         let subscriber = &mut self.participants[at.participant as usize];
@@ -312,30 +285,6 @@ impl Room {
         self.participants[at.participant as usize].timeline.note(ctx.now.unix_ms(), decision);
         let shows = SlotSource { participant: owner, track: track.id, rtp_timestamp };
         self.tell_slot(ctx, at, Some(shows), Some(SlotReason::Bandwidth));
-    }
-
-    /// Tells publishers which of their layers are wanted, where that has changed.
-    pub(super) fn tell_wanted_layers(&mut self, ctx: &mut Context<'_>) {
-        let now = ctx.now.instant;
-        for (_, participant) in &mut self.participants {
-            if !participant.transport.as_ref().is_some_and(Transport::ready) {
-                continue;
-            }
-            for (_, track) in participant.tracks.iter_mut().filter(|(_, t)| t.kind == MediaKind::Video) {
-                if !track.demand.update(now, track.layers.len(), UNWANTED_FOR) {
-                    continue;
-                }
-                let layers = track.layers.iter().enumerate();
-                let layers = layers
-                    .map(|(i, layer)| LayerWish {
-                        rid: layer.rid.clone(),
-                        wanted: track.demand.told(i as u8),
-                    })
-                    .collect();
-                let mid = track.mid.clone();
-                ctx.events.push_back(Event::LayersWanted { participant: participant.id, mid, layers });
-            }
-        }
     }
 }
 

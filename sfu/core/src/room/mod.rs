@@ -4,10 +4,12 @@
 //! - `offer.rs`: session descriptions
 //! - `subscription.rs`: which slot shows what
 //! - `bandwidth.rs`: what each network carries, shared among slots
+//! - `demand.rs`: which layers are wanted of publishers
 //! - `feedback.rs`: RTCP from participants
 //! - `tick.rs`: what is due
 
 mod bandwidth;
+mod demand;
 mod feedback;
 mod offer;
 mod subscription;

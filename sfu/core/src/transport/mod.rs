@@ -1,13 +1,12 @@
 //! One participant's transport: ICE, DTLS, SRTP and the send buffer. Everything on it is one BUNDLE group.
 
 pub mod pacer;
+mod packet;
 pub mod send_buffer;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use smallvec::SmallVec;
 
 use crate::bandwidth::{Estimator, ProbeCluster, ProbeId, SentPacket};
 use crate::context::Now;
@@ -18,12 +17,12 @@ use crate::ice::{IceAgent, IceEvent, IceState};
 use crate::ids::{PayloadType, Ssrc};
 use crate::media::{Extension, ExtensionIds};
 use crate::path::Path;
-use crate::rtp::HeaderWriter;
 use crate::rtp::RtpHeader;
 use crate::sdp::{Fingerprint, IceCredentials, SetupRole};
 use crate::srtp::{InboundSrtp, OutboundSrtp, SrtpKeys};
 use crate::stun::BindingRequest;
 use pacer::{Pacer, Urgency};
+use packet::{Stamp, write_packet};
 use send_buffer::SendBuffer;
 
 /// What a new transport is made of.
@@ -349,15 +348,15 @@ impl Transport {
         Ok(written)
     }
 
-    /// Sends what has waited long enough. Returns when to be called again, where more waits.
-    pub fn release(&mut self, now: &Now) -> Option<Instant> {
+    /// Sends what has waited long enough.
+    pub fn release(&mut self, now: &Now) {
         if !self.ready() {
             self.pacer.clear();
             self.end_probe();
-            return None;
+            return;
         }
         while let Some(mut waiting) = self.pacer.poll(now.instant) {
-            let outbound = self.outbound.as_mut()?;
+            let Some(outbound) = self.outbound.as_mut() else { return };
             Stamp::new(now, self.next_transport_seq).renew(&self.writable_extensions, &mut waiting.bytes);
             let written = self.send.write(|out, start| {
                 out.extend_from_slice(&waiting.bytes);
@@ -370,7 +369,6 @@ impl Transport {
                 self.on_rtp_sent(now.instant, written, None);
             }
         }
-        self.pacer.poll_timeout()
     }
 
     fn on_rtp_sent(&mut self, now: Instant, bytes: usize, probe: Option<ProbeId>) {
@@ -535,87 +533,4 @@ impl Transport {
         })?;
         Ok(())
     }
-}
-
-/// What a packet gets when it leaves: the transport-wide number, and the time (24 bits, 6.18 fixed-point seconds).
-#[derive(Clone, Copy, Debug, Default)]
-struct Stamp {
-    transport_seq: [u8; 2],
-    send_time: [u8; 3],
-}
-
-impl Stamp {
-    fn new(now: &Now, transport_seq: u16) -> Self {
-        Self { transport_seq: transport_seq.to_be_bytes(), send_time: now.abs_send_time() }
-    }
-
-    /// Writes itself into a packet of [`write_packet`], which puts the two elements first.
-    fn renew(self, ids: &ExtensionIds, packet: &mut [u8]) {
-        const ONE_BYTE_FORM: [u8; 2] = [0xbe, 0xde];
-        let element_header = if packet.get(12..14) == Some(&ONE_BYTE_FORM) { 1 } else { 2 };
-        let mut at = 16;
-        let mut write = |value: &[u8]| {
-            at += element_header;
-            if let Some(place) = packet.get_mut(at..at + value.len()) {
-                place.copy_from_slice(value);
-            }
-            at += value.len();
-        };
-        if ids.id(Extension::TransportCc).is_some() {
-            write(&self.transport_seq);
-        }
-        if ids.id(Extension::AbsSendTime).is_some() {
-            write(&self.send_time);
-        }
-    }
-}
-
-/// Appends a whole packet without its tag. Returns the length of its header.
-fn write_packet(
-    out: &mut Vec<u8>,
-    ids: &ExtensionIds,
-    packet: &OutgoingRtp<'_>,
-    stamp: Stamp,
-    rewrite: impl FnOnce(&mut [u8]),
-) -> usize {
-    let start = out.len();
-    let header_len = write_header(out, ids, packet, stamp);
-    out.extend_from_slice(packet.prefix);
-    let payload_start = out.len();
-    if packet.payload.is_empty() && packet.prefix.is_empty() {
-        // Padding that took a sequence number is passed on too: the number must be taken (RFC 3550 section 5.1).
-        let padding = packet.padding.max(1);
-        out[start] |= 0x20;
-        out.resize(out.len() + usize::from(padding) - 1, 0);
-        out.push(padding);
-    } else {
-        out.extend_from_slice(packet.payload);
-        rewrite(&mut out[payload_start..]);
-    }
-    header_len
-}
-
-/// Writes the RTP header with the extensions that the subscriber negotiated. Returns its length.
-fn write_header(out: &mut Vec<u8>, ids: &ExtensionIds, packet: &OutgoingRtp<'_>, stamp: Stamp) -> usize {
-    let passed = &packet.extensions;
-    let mut elements: SmallVec<[(u8, &[u8]); 6]> = SmallVec::new();
-    let mut add = |extension, value| {
-        if let (Some(id), Some(value)) = (ids.id(extension), value) {
-            elements.push((id, value));
-        }
-    };
-    add(Extension::TransportCc, Some(&stamp.transport_seq));
-    add(Extension::AbsSendTime, Some(&stamp.send_time));
-    add(Extension::AudioLevel, passed.audio_level.as_ref().map(|v| &v[..]));
-    add(Extension::VideoOrientation, passed.video_orientation.as_ref().map(|v| &v[..]));
-    add(Extension::PlayoutDelay, passed.playout_delay.as_ref().map(|v| &v[..]));
-    add(Extension::DependencyDescriptor, passed.dependency_descriptor);
-    let writer = HeaderWriter {
-        marker: packet.marker,
-        payload_type: packet.payload_type,
-        seq: packet.seq as u16,
-        timestamp: packet.timestamp,
-        ssrc: packet.ssrc,
-    };
-    writer.write(&elements, out)
 }

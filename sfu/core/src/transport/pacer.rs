@@ -144,11 +144,6 @@ impl Pacer {
         self.waiting_bytes > 0
     }
 
-    /// When [`Pacer::poll`] has something; `None` when nothing waits.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        self.is_waiting().then(|| self.free_at.checked_sub(BURST).unwrap_or(self.free_at))
-    }
-
     /// How long a packet that came now would wait.
     pub fn delay(&self, now: Instant) -> Duration {
         let Some(nanos) = self.nanos_per_byte else { return Duration::ZERO };
@@ -272,7 +267,6 @@ mod tests {
         pacer.on_sent(now, 1000);
         packet(&mut pacer, Urgency::Picture, 1);
         assert_eq!(pacer.delay(now), Duration::from_millis(15));
-        assert_eq!(pacer.poll_timeout(), Some(now + Duration::from_millis(5)));
         pacer.clear();
         assert!(pacer.poll(now + Duration::from_secs(1)).is_none());
     }
