@@ -238,6 +238,11 @@ impl Estimator {
         self.silent || self.has_feedback && self.unheard_since.is_some_and(blind)
     }
 
+    /// Whether little is known of the path yet, and nothing bad.
+    pub fn is_young(&self) -> bool {
+        self.now < YOUNG && self.control.last_cut().is_none()
+    }
+
     /// The round-trip time was measured.
     pub fn on_rtt(&mut self, rtt: Duration) {
         self.control.on_rtt(rtt.as_micros().min(10_000_000) as Micros);

@@ -34,7 +34,7 @@ const PACING_FACTOR: f64 = 1.5;
 /// Where the network carries clearly more than is given: usual frames leave whole, and only key frames are spread.
 const AMPLE_PACING_FACTOR: f64 = 4.0;
 
-/// Before anything is known of the network: the first pictures shall come soon.
+/// Before anything bad is known of a new network: the first pictures shall come soon.
 const FIRST_PACING_FACTOR: f64 = 6.0;
 
 /// No line is paced slower than this, in bits per second.
@@ -140,10 +140,10 @@ impl Room {
         let (wanted, allocated) = (subscriber.wanted_bits, subscriber.allocated_bits);
         if let (Some(bits), Some(transport)) = (estimate, subscriber.transport.as_mut()) {
             let ample = !congested && bits > allocated + allocated / 4;
-            let factor = match (transport.estimator.has_feedback(), ample) {
-                (false, _) => FIRST_PACING_FACTOR,
-                (true, true) => AMPLE_PACING_FACTOR,
-                (true, false) => PACING_FACTOR,
+            let factor = match (transport.estimator.is_young(), ample) {
+                (true, _) => FIRST_PACING_FACTOR,
+                (false, true) => AMPLE_PACING_FACTOR,
+                (false, false) => PACING_FACTOR,
             };
             let pacing = (bits.max(allocated) as f64 * factor) as u64;
             transport.set_pacing(Some(pacing.max(MIN_PACING)));
