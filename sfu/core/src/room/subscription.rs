@@ -269,11 +269,12 @@ impl Room {
     /// Lets a slot wait for the layer that it should show.
     pub(super) fn retarget(&mut self, ctx: &mut Context<'_>, at: SlotRef) {
         let Some(chosen) = self.chosen_layer(at) else { return };
-        // A key frame that is asked for now would only make the queue longer.
         let full = self.is_queue_full(ctx.now.instant, at.participant);
         let forwarder = &mut self.participants[at.participant as usize].slots[at.slot as usize].forwarder;
         let (current, target) = (forwarder.current(), forwarder.target());
         let waits = forwarder.needs_key_frame();
+        // A key frame that is asked for now would only make the queue longer; a slot that shows nothing yet needs one all the same.
+        let full = full && current.is_some();
         if current == Some(chosen) {
             if let Some(target) = target {
                 forwarder.set_target(None);
