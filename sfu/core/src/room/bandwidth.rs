@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use crate::allocation::{Budget, Demand, Level, Rank, allocate};
 use crate::context::Context;
 use crate::control::{SlotReason, SlotSource};
+use crate::forward::forwarder::LayerRef;
 use crate::ids::ParticipantId;
 use crate::ladder::Levels;
 use crate::layer::SlotRef;
@@ -85,7 +86,8 @@ impl Room {
         let Some(supply) = supply(subscriber, now, &wanting, voices) else { return };
         let shown = wanting.iter().map(Wanting::shown_bits).sum();
         let patience = subscriber.patience(now, supply.pictures.bits, shown);
-        recall(subscriber, now, &mut wanting, supply.pictures.bits.saturating_sub(shown));
+        let known = supply.pictures.bits.min(supply.pictures.proven);
+        recall(subscriber, now, &mut wanting, known.saturating_sub(shown));
         let demands: SmallVec<[Demand<'_>; 16]> = wanting.iter().map(Wanting::demand).collect();
         let mut given = std::mem::take(&mut self.given);
         let left = allocate(supply.pictures, patience, &demands, &mut given);
@@ -123,7 +125,9 @@ impl Room {
             let bits = given.and_then(|g| want.levels.get(g)).map_or(0, |l| l.bits);
             allocated += bits;
             self.wish_layers(index, want, *given, left.saturating_add(bits));
-            self.give(ctx, SlotRef { participant: index, slot: want.slot }, want, *given);
+            let at = SlotRef { participant: index, slot: want.slot };
+            self.give(ctx, at, want, *given);
+            self.starve(at, left.saturating_add(bits));
         }
         allocated
     }
@@ -249,6 +253,26 @@ impl Room {
                 self.participants[at.participant as usize].timeline.note(ctx.now.unix_ms(), decision);
                 self.retarget(ctx, at);
             }
+        }
+    }
+
+    /// Sends no more of a layer that takes far more than the `bits` per second that are there, while its slot waits for a smaller
+    /// one: it would only keep the queue full, before which the smaller one has to wait.
+    fn starve(&mut self, at: SlotRef, bits: u64) {
+        let slot = &self.participants[at.participant as usize].slots[at.slot as usize];
+        let takes = |current: LayerRef| {
+            let waits = slot.share.level().is_some_and(|level| level.layer < current.layer);
+            let track = slot.assigned.filter(|assigned| waits && assigned.id == current.id);
+            self.track(track?)?.ladder.least_of(current.layer)
+        };
+        let takes = slot.forwarder.current().and_then(takes);
+        let starved = takes.is_some_and(|takes| takes > bits.saturating_mul(2));
+        let before = std::mem::replace(
+            &mut self.participants[at.participant as usize].slots[at.slot as usize].starved,
+            starved,
+        );
+        if starved && !before {
+            self.drop_waiting(at);
         }
     }
 
