@@ -191,11 +191,6 @@ impl IceAgent {
         self.selected.map(|selected| selected.path)
     }
 
-    /// Whether an authenticated request came on this path, and it has not been forgotten since.
-    pub fn knows(&self, path: Path) -> bool {
-        self.paths.iter().any(|known| known.path == path)
-    }
-
     /// All known paths, at most [`MAX_PATHS`].
     pub fn paths(&self) -> impl Iterator<Item = Path> + '_ {
         self.paths.iter().map(|known| known.path)

@@ -45,12 +45,6 @@ impl DecodeTargets {
         }
     }
 
-    /// Whether one may switch to any decode target with the frame.
-    pub fn any_switch(self) -> bool {
-        const HIGH_BITS: u64 = 0xaaaa_aaaa_aaaa_aaaa;
-        self.0 & !(self.0 << 1) & HIGH_BITS != 0
-    }
-
     /// The decode targets that the frame is part of, one bit each.
     pub fn present(self) -> u32 {
         even_bits(self.0 | self.0 >> 1)
@@ -105,30 +99,6 @@ impl References {
     }
 }
 
-/// How far back the previous frame of each chain is; 0 when the frame starts the chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Chains {
-    count: u8,
-    distances: [u8; MAX_DECODE_TARGETS],
-}
-
-impl Chains {
-    const NONE: Chains = Chains { count: 0, distances: [0; MAX_DECODE_TARGETS] };
-
-    /// The distance of frame numbers, chain by chain.
-    pub fn distances(&self) -> &[u8] {
-        &self.distances[..usize::from(self.count)]
-    }
-
-    fn read(reader: &mut BitReader<'_>, count: u8, bits: u32) -> Option<Self> {
-        let mut chains = Chains { count, ..Chains::NONE };
-        for distance in &mut chains.distances[..usize::from(count)] {
-            *distance = reader.bits(bits)? as u8;
-        }
-        Some(chains)
-    }
-}
-
 /// What is told of the frame that a packet belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameDependencies {
@@ -148,12 +118,6 @@ pub struct FrameDependencies {
     pub targets: DecodeTargets,
     /// What it refers to.
     pub references: References,
-    /// The previous frames of the chains.
-    pub chains: Chains,
-    /// The decode targets that the sender produces, one bit each, when the packet tells.
-    pub active_targets: Option<u32>,
-    /// The size that the frame is shown at, where the structure tells.
-    pub size: Option<(u16, u16)>,
 }
 
 impl FrameDependencies {
@@ -198,9 +162,6 @@ impl DependencyState {
             structure_attached: extended.structure.is_some(),
             targets: frame.targets,
             references: frame.references,
-            chains: frame.chains,
-            active_targets,
-            size: structure.sizes.and_then(|sizes| sizes.get(usize::from(frame.spatial_id)).copied()),
         };
         if extended.structure.is_some() {
             self.structure = extended.structure;
@@ -259,8 +220,7 @@ pub struct Structure {
     /// How many decode targets there are, 1 to 32.
     decode_targets: u8,
     templates: Vec<Template>,
-    /// Which chain protects each decode target.
-    protected_by: [u8; MAX_DECODE_TARGETS],
+    /// How many chains of frames there are; nothing else of them is kept.
     chains: u8,
     sizes: Option<[(u16, u16); MAX_SPATIAL_LAYERS]>,
     /// The layers of each decode target, worked out once: spatial in the high half, temporal in the low one.
@@ -274,7 +234,6 @@ struct Template {
     temporal_id: u8,
     targets: DecodeTargets,
     references: References,
-    chains: Chains,
 }
 
 impl Structure {
@@ -282,7 +241,6 @@ impl Structure {
         template_id_offset: 0,
         decode_targets: 0,
         templates: Vec::new(),
-        protected_by: [0; MAX_DECODE_TARGETS],
         chains: 0,
         sizes: None,
         target_layers: [0; MAX_DECODE_TARGETS],
@@ -310,18 +268,6 @@ impl Structure {
             layer = (layer.0.max(template.spatial_id), layer.1.max(template.temporal_id));
         }
         layer
-    }
-
-    /// How many chains there are.
-    pub fn chains(&self) -> usize {
-        usize::from(self.chains)
-    }
-
-    /// The chain that protects a decode target: as long as all frames of the chain arrive, the target can be decoded.
-    /// `None` when nothing does.
-    pub fn protecting_chain(&self, target: usize) -> Option<usize> {
-        let known = self.chains > 0 && target < self.decode_targets();
-        known.then(|| self.protected_by.get(target).map(|&chain| usize::from(chain)))?
     }
 
     /// How many spatial layers there are.
@@ -353,17 +299,13 @@ impl Structure {
             }
         }
         let chains = reader.non_symmetric(u32::from(decode_targets) + 1)? as u8;
-        let mut protected_by = [0; MAX_DECODE_TARGETS];
         if chains > 0 {
-            for chain in &mut protected_by[..usize::from(decode_targets)] {
-                *chain = reader.non_symmetric(u32::from(chains))? as u8;
+            for _ in 0..decode_targets {
+                reader.non_symmetric(u32::from(chains))?;
             }
-            for template in &mut templates {
-                template.chains = Chains::read(reader, chains, 4)?;
-            }
+            reader.skip(4 * u32::from(chains) * templates.len() as u32)?;
         }
-        let mut structure =
-            Self { template_id_offset, decode_targets, templates, protected_by, chains, ..Self::EMPTY };
+        let mut structure = Self { template_id_offset, decode_targets, templates, chains, ..Self::EMPTY };
         for target in 0..structure.decode_targets() {
             let (spatial, temporal) = structure.find_target_layer(target);
             structure.target_layers[target] = spatial << 4 | temporal;
@@ -395,7 +337,7 @@ impl Structure {
             frame.references = read_custom_references(reader)?;
         }
         if extended.custom_chains {
-            frame.chains = Chains::read(reader, self.chains, 8)?;
+            reader.skip(8 * u32::from(self.chains))?;
         }
         Some(frame)
     }
@@ -414,7 +356,6 @@ fn read_layers(reader: &mut BitReader<'_>) -> Option<Vec<Template>> {
             temporal_id,
             targets: DecodeTargets::default(),
             references: References::default(),
-            chains: Chains::NONE,
         });
         match reader.bits(2)? {
             0 => {}
