@@ -54,8 +54,6 @@ impl Room {
                     transport.estimator.on_remb(ctx.now.instant, remb.bitrate);
                 }
             }
-            // Sources end by SDP, not by BYE.
-            _ => {}
         }
     }
 
