@@ -107,6 +107,7 @@ impl Room {
         subscriber.shared_estimate = supply.estimate.unwrap_or(u64::MAX);
         if let Some(estimate) = supply.estimate {
             pace(subscriber, estimate, supply.congested);
+            subscriber.limit_repairs();
             subscriber.note_estimate(ctx.now.unix_ms(), estimate);
         }
     }
