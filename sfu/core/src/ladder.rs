@@ -165,9 +165,11 @@ impl Ladder {
         self.rungs.first().map(|r| r.level)
     }
 
-    /// What a simulcast layer takes with the fewest sub-layers, in bits per second.
-    pub fn least_of(&self, layer: u8) -> Option<u64> {
-        self.rungs.iter().filter(|r| r.level.layer == layer).map(|r| r.level.bits).min()
+    /// What a simulcast layer takes with the fewest frames, in bits per second, of those pictures of it that have this spatial layer or
+    /// a higher one.
+    pub fn least_of(&self, layer: u8, spatial: u8) -> Option<u64> {
+        let of = |r: &&Rung| r.level.layer == layer && r.level.spatial >= spatial;
+        self.rungs.iter().filter(of).map(|r| r.level.bits).min()
     }
 
     /// Whether a level flows now.
