@@ -75,6 +75,7 @@ impl Participant {
         slot.sent_at = Some(now.instant);
         if incoming.frame.key_frame {
             slot.key_frame_at = Some(now.instant);
+            slot.starved = false;
         }
         slot.sent_packets = slot.sent_packets.wrapping_add(1);
         slot.sent_octets = slot.sent_octets.wrapping_add(payload.len() as u32);

@@ -233,12 +233,19 @@ impl Participant {
         // No packet that is worth a thought has fewer bytes.
         self.feedback_budget = MIN_FEEDBACK_BUDGET + (sent / 25) as u32;
         self.bytes_before = self.counters.bytes_sent;
-        // What the network carries is for what is new first: repairs that fill it cause the next loss.
-        let estimate = self.transport.as_ref().and_then(Transport::estimate);
-        let most = estimate.map_or(usize::MAX, |bits| (bits / 8 / MOST_REPAIRS) as usize);
-        self.repair_budget = (2 * sent as usize).max(MIN_REPAIR_BUDGET).min(most);
+        self.repair_budget = (2 * sent as usize).max(MIN_REPAIR_BUDGET);
+        self.limit_repairs();
         let repaired = 8 * std::mem::take(&mut self.repaired_bytes) as u64;
         self.repair_bits = (3 * self.repair_bits + repaired) / 4;
+    }
+
+    /// Repairs take only a part of what the network is estimated to carry. To be called whenever that has become less: what was lost
+    /// when it did would fill it.
+    pub fn limit_repairs(&mut self) {
+        // What is new comes first: repairs that fill the network cause the next loss.
+        let estimate = self.transport.as_ref().and_then(Transport::estimate);
+        let most = estimate.map_or(usize::MAX, |bits| (bits / 8 / MOST_REPAIRS) as usize);
+        self.repair_budget = self.repair_budget.min(most);
     }
 
     /// Whether their media can be expected to come: not when consent has expired or DTLS has failed.

@@ -51,8 +51,8 @@ pub struct Slot {
     pub reason: Option<SlotReason>,
     /// What it is given of the subscriber's network.
     pub share: Share,
-    /// What it shows until the layer that it waits for begins takes far more than the network carries: only broken pictures
-    /// of it would come, so none of them begins any more.
+    /// What it shows until the key frame comes that it waits for takes far more than the network carries: only broken pictures
+    /// would come, so none of them begins any more.
     pub starved: bool,
     /// Its requests for key frames.
     pub key_frame_asks: KeyFrameAsks,
@@ -151,9 +151,9 @@ impl Slot {
     /// Whether repairs of a source are of no use any more: the slot has gone down to a smaller layer, whose key frame is shown
     /// without what was before it, or is about to. A network that has become slow has no room for them.
     pub fn has_left(&self, source: LayerRef) -> bool {
+        let current = self.forwarder.current();
         let smaller = self.share.level().is_some_and(|level| level.layer < source.layer);
-        let began = self.forwarder.current().is_some_and(|current| current != source);
-        self.kind == MediaKind::Video && smaller && (began || self.starved)
+        self.kind == MediaKind::Video && (self.starved || smaller && current.is_some_and(|c| c != source))
     }
 
     /// The payload type of padding that finds out what the network carries: that of repairs of what was sent last.
