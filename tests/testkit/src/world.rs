@@ -2,6 +2,7 @@
 //! the same world.
 
 mod network;
+mod spent;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -30,6 +31,7 @@ use crate::network::LinkConfig;
 
 pub use network::BottleneckId;
 use network::{Other, Shared, Way};
+pub use spent::{EngineTime, Spent};
 
 /// A client of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +49,8 @@ pub struct World {
     pub sent: u64,
     /// What the path of media packets cost so far.
     pub media_path: MediaPath,
+    /// What the engines took of the processor so far.
+    pub engine_time: EngineTime,
     rng: StdRng,
     flushed: Flushed,
     engines: Vec<Engine>,
@@ -170,6 +174,7 @@ impl World {
             events: Vec::new(),
             sent: 0,
             media_path: MediaPath::default(),
+            engine_time: EngineTime::default(),
             flushed: Flushed::default(),
             rng,
             engines,
@@ -233,7 +238,8 @@ impl World {
             }
             for engine in 0..self.engines.len() {
                 if self.engines[engine].poll_timeout().is_some_and(|at| at <= self.now) {
-                    self.engines[engine].handle_timeout(self.now);
+                    let Self { engines, engine_time, now, .. } = self;
+                    engine_time.timers.measure(|| engines[engine].handle_timeout(*now));
                     self.drain_engine(engine);
                 }
             }
@@ -426,7 +432,8 @@ impl World {
         let path = Path::Udp { remote: from, local: None };
         let media = datagram.first().is_some_and(|first| (128..192).contains(first)) && !is_rtcp(datagram);
         let before = allocations::count();
-        self.engines[engine].handle_datagram(self.now, path, datagram);
+        let Self { engines, engine_time, now, .. } = self;
+        engine_time.of(datagram).measure(|| engines[engine].handle_datagram(*now, path, datagram));
         self.flush(engine);
         if media {
             self.media_path.received += 1;
@@ -468,7 +475,8 @@ impl World {
     }
 
     fn command_engine(&mut self, engine: usize, command: Command) {
-        self.engines[engine].handle_command(self.now, command);
+        let Self { engines, engine_time, now, .. } = self;
+        engine_time.commands.measure(|| engines[engine].handle_command(*now, command));
         self.drain_engine(engine);
     }
 
@@ -507,12 +515,14 @@ impl World {
     }
 
     fn flush(&mut self, engine: usize) {
-        let Flushed { bytes, packets } = &mut self.flushed;
-        self.engines[engine].flush(&mut |transmit| {
-            let start = bytes.len();
-            bytes.extend_from_slice(transmit.bytes);
-            let ends = transmit.ends.iter().map(|end| (transmit.path.remote(), start + *end as usize));
-            packets.extend(ends);
+        let Self { engines, engine_time, flushed: Flushed { bytes, packets }, .. } = self;
+        engine_time.flush.measure(|| {
+            engines[engine].flush(&mut |transmit| {
+                let start = bytes.len();
+                bytes.extend_from_slice(transmit.bytes);
+                let ends = transmit.ends.iter().map(|end| (transmit.path.remote(), start + *end as usize));
+                packets.extend(ends);
+            });
         });
     }
 
