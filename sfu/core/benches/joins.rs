@@ -7,16 +7,23 @@
 //!
 //! Everybody has a microphone and a camera that are on, but send nothing, so that the room assigns and shares as in a
 //! meeting, and no media is counted.
+//!
+//! Then 200 join at once while 50 watch a camera: how much work is done in one turn of a worker, which is how long a packet
+//! of media that came in it waits at most.
 
 use std::time::Duration;
 
 use veche_sfu_core::control::ConnectionState;
-use veche_sfu_core::media::MediaKind;
+use veche_sfu_core::media::{Codec, MediaKind};
 use veche_testkit::client::ClientConfig;
+use veche_testkit::media::{LayerConfig, TrackConfig};
 use veche_testkit::world::{ClientId, EngineTime, World};
 
 /// So many join one after the other before the next line.
 const BLOCK: usize = 100;
+
+/// From one turn of the worker to the next.
+const TURN: Duration = Duration::from_millis(1);
 
 /// People come so fast: 200 within two seconds.
 const BETWEEN_JOINS: Duration = Duration::from_millis(10);
@@ -34,17 +41,71 @@ fn main() {
         "longest DTLS",
         "longest tick"
     );
-    let mut world = World::new(1);
+    let mut world = World::with_real_dtls(1);
     let mut number = 0;
     for block in 0..5 {
         let name = format!("one room, {} to {}", block * BLOCK, (block + 1) * BLOCK);
         join_block(&name, &mut world, |_| 1);
     }
-    let mut world = World::new(2);
+    let mut world = World::with_real_dtls(2);
     join_block("rooms of 4", &mut world, |_| {
         number += 1;
         1 + number / 4
     });
+    println!();
+    println!(
+        "{:<44} {:>10} {:>10} {:>10} {:>12} {:>12}",
+        "turns in which media came, microseconds",
+        "median",
+        "99 of 100",
+        "longest",
+        "DTLS at most",
+        "connected"
+    );
+    rush("nobody joins", 0, Duration::ZERO);
+    rush("200 join within 2 seconds", 200, Duration::from_millis(10));
+    rush("200 join at once", 200, Duration::ZERO);
+}
+
+/// A camera that 50 watch goes on while so many join another room, so far apart.
+fn rush(name: &str, joins: usize, apart: Duration) {
+    let mut world = World::with_real_dtls(3);
+    let layer = LayerConfig { rid: None, size: (1280, 720), rate: 30, packets: 10, packet_len: 1_100 };
+    let track = TrackConfig { layers: vec![layer], ..TrackConfig::camera(Codec::Vp8) };
+    let camera = ClientConfig { tracks: vec![track], audio_slots: 0, video_slots: 0, ..Default::default() };
+    let viewer = ClientConfig { audio_slots: 0, video_slots: 1, data: false, ..ClientConfig::viewer() };
+    world.join(1, camera);
+    (0..50).for_each(|_| {
+        world.join(1, viewer.clone());
+    });
+    world.run_for(Duration::from_secs(8));
+    world.take_turns(TURN);
+    let began = world.now;
+    let people: Vec<ClientId> = (0..joins)
+        .map(|_| {
+            let id = world.join(2, viewer.clone());
+            world.run_for(apart);
+            id
+        })
+        .collect();
+    let connected = |world: &World| {
+        people.iter().all(|id| world.told(*id).connection == Some(ConnectionState::Connected))
+    };
+    world.run_until(Duration::from_secs(10), connected).expect("everybody connects");
+    let took = world.now - began;
+    world.run_for(Duration::from_secs(2).saturating_sub(took));
+    let turns = world.turns_taken();
+    let most = turns.iter().map(|turn| turn.dtls_sent).max().unwrap_or(0);
+    let mut times: Vec<Duration> = turns.iter().filter(|turn| turn.media > 0).map(|turn| turn.cpu).collect();
+    times.sort_unstable();
+    let micros = |place: usize| times[place.min(times.len() - 1)].as_micros();
+    println!(
+        "{name:<44} {:>10} {:>10} {:>10} {most:>12} {:>9} ms",
+        micros(times.len() / 2),
+        micros(times.len() * 99 / 100),
+        micros(times.len()),
+        took.as_millis(),
+    );
 }
 
 fn join_block(name: &str, world: &mut World, mut room: impl FnMut(&World) -> u64) {

@@ -51,7 +51,10 @@ impl Timers {
     }
 
     fn place(&self, index: u32) -> Option<usize> {
-        self.place_by_index.get(index as usize).filter(|place| **place != NOWHERE).map(|place| *place as usize)
+        self.place_by_index
+            .get(index as usize)
+            .filter(|place| **place != NOWHERE)
+            .map(|place| *place as usize)
     }
 
     fn insert(&mut self, index: u32, at: Instant) {

@@ -3,6 +3,7 @@
 
 mod network;
 mod spent;
+mod turns;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -32,6 +33,8 @@ use crate::network::LinkConfig;
 pub use network::BottleneckId;
 use network::{Other, Shared, Way};
 pub use spent::{EngineTime, Spent};
+pub use turns::Turn;
+use turns::Turns;
 
 /// A client of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +57,7 @@ pub struct World {
     rng: StdRng,
     flushed: Flushed,
     engines: Vec<Engine>,
+    turns: Option<Turns>,
     seats: Vec<Seat>,
     bottlenecks: Vec<Shared>,
     others: Vec<Other>,
@@ -118,6 +122,14 @@ pub struct Told {
     pub refused: Option<OfferError>,
 }
 
+/// A datagram that waits for its engine's turn.
+#[derive(Debug)]
+struct Inbound {
+    engine: usize,
+    from: SocketAddr,
+    datagram: Vec<u8>,
+}
+
 /// What happens at a moment. Simultaneous things happen in the order in which they were planned.
 #[derive(Debug)]
 struct Due {
@@ -150,8 +162,18 @@ impl World {
         Self::with_engines(seed, 1)
     }
 
+    /// The same, in which DTLS takes its randomness from the system as in production: joins cost what they cost there, and
+    /// two worlds are not alike to the last packet.
+    pub fn with_real_dtls(seed: u64) -> Self {
+        Self::build(seed, 1, false)
+    }
+
     /// A world with several engines; room `n` is on engine `n` modulo their number.
     pub fn with_engines(seed: u64, engines: usize) -> Self {
+        Self::build(seed, engines, true)
+    }
+
+    fn build(seed: u64, engines: usize, reproducible: bool) -> Self {
         let now = Instant::now();
         let mut rng = StdRng::seed_from_u64(seed);
         let server_certificate = Arc::new(certificate());
@@ -163,6 +185,7 @@ impl World {
                 epoch: now,
                 epoch_ntp: 0xec00_0000_0000_0000,
                 dtls13: false,
+                reproducible,
                 max_message_size: 262_144,
             };
             Engine::new(config, now)
@@ -178,6 +201,7 @@ impl World {
             flushed: Flushed::default(),
             rng,
             engines,
+            turns: None,
             seats: Vec::new(),
             bottlenecks: Vec::new(),
             others: Vec::new(),
@@ -227,13 +251,17 @@ impl World {
         let end = self.now + time;
         loop {
             let due = self.queue.peek().map(|Reverse(due)| due.at);
-            let timer = self.engines.iter().filter_map(Engine::poll_timeout).min();
+            let timer = self.next_turn();
             let Some(next) = due.into_iter().chain(timer).min().filter(|next| *next <= end) else { break };
             self.now = self.now.max(next);
             if due == Some(next)
                 && let Some(Reverse(due)) = self.queue.pop()
             {
                 self.happen(due.what);
+                continue;
+            }
+            if self.turns.is_some() {
+                self.take_turn();
                 continue;
             }
             for engine in 0..self.engines.len() {
@@ -443,6 +471,11 @@ impl World {
         self.deliver(engine);
     }
 
+    /// A datagram reaches an engine now, as if it had come from this address; with turns, in the next one.
+    pub fn send_to_engine(&mut self, engine: usize, from: SocketAddr, datagram: Vec<u8>) {
+        self.plan(self.now, What::ToEngine { engine, from, datagram });
+    }
+
     /// Keeps copies of what a client sends from now on.
     pub fn record(&mut self, id: ClientId) {
         self.seats[id.0].record = Some(Vec::new());
@@ -482,7 +515,10 @@ impl World {
 
     fn happen(&mut self, what: What) {
         match what {
-            What::ToEngine { engine, from, mut datagram } => self.inject(engine, from, &mut datagram),
+            What::ToEngine { engine, from, mut datagram } => match self.turns.as_mut() {
+                Some(turns) => turns.inbox.push(Inbound { engine, from, datagram }),
+                None => self.inject(engine, from, &mut datagram),
+            },
             What::ToClient { to, mut datagram } => {
                 let Some(&seat) = self.seat_by_address.get(&to) else { return };
                 let Seat { client, gone, .. } = &mut self.seats[seat];
@@ -611,6 +647,12 @@ impl World {
             Event::DataChannelClosed { .. } => {}
         }
         self.events.push((self.now, event));
+    }
+}
+
+impl Inbound {
+    fn path(&self) -> Path {
+        Path::Udp { remote: self.from, local: None }
     }
 }
 

@@ -1,8 +1,10 @@
 //! How much of the processor the engines of a world take, by what they were called for.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use veche_sfu_core::rtp::is_rtcp;
+
+use crate::cpu;
 
 /// What engines have cost.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,9 +74,7 @@ impl Spent {
 
     /// Calls, and adds what it took.
     pub(super) fn measure<T>(&mut self, call: impl FnOnce() -> T) -> T {
-        let began = Instant::now();
-        let result = call();
-        let took = began.elapsed();
+        let (result, took) = cpu::measure(call);
         self.calls += 1;
         self.total += took;
         self.longest = self.longest.max(took);
