@@ -99,8 +99,8 @@ pub struct Engine {
 /// Events that may wait for the control plane before those of passing interest are dropped.
 const MAX_EVENTS: usize = 16_384;
 
-/// Packets of handshakes and offers that are taken between two flushes. Each costs as much as hundreds of packets of media,
-/// which wait meanwhile: up to 0.2 ms (docs/speed.md, "Arrivals").
+/// Packets of handshakes and offers that are taken between two flushes. Each takes 0.1 to 0.2 ms, and media waits meanwhile
+/// (docs/speed.md, "Arrivals").
 const WORK_PER_TURN: u32 = 4;
 
 /// Answers to STUN requests that may wait within one batch of inputs.

@@ -1,11 +1,12 @@
-//! How often a participant is looked at: often while their media comes, now and then while media goes to them, and only
-//! for their timers while nothing happens.
+//! How often a participant is looked at: often while their media comes or pictures go to them, now and then while only
+//! sound does, and only for their timers while nothing happens.
 
 use std::time::{Duration, Instant};
 
-/// While something comes from them: gaps must be noticed and answered soon.
+/// While something comes from them, for gaps must be noticed and answered soon; and while pictures go to them, for what
+/// their network carries must be found out.
 pub const BUSY_TICK: Duration = Duration::from_millis(10);
-/// While something goes to them: often enough for the estimator, which wants to be told the time ten times a second.
+/// While only sound goes to them.
 const AWAKE_TICK: Duration = Duration::from_millis(100);
 /// How long after their last packet they still count as busy: longer than any repair takes.
 const BUSY_FOR: Duration = Duration::from_millis(1_500);
@@ -20,12 +21,14 @@ pub struct Pulse {
     awake_until: Instant,
     /// What was sent to them, as of the last look.
     packets_sent: u64,
+    /// Pictures go to them.
+    watches: bool,
 }
 
 impl Pulse {
     /// Of somebody with whom nothing has happened yet.
     pub fn new(now: Instant) -> Self {
-        Self { busy_until: now, awake_until: now, packets_sent: 0 }
+        Self { busy_until: now, awake_until: now, packets_sent: 0, watches: false }
     }
 
     /// Something comes from them: media, or a handshake.
@@ -39,8 +42,9 @@ impl Pulse {
         self.awake_until = now + AWAKE_FOR;
     }
 
-    /// They are looked at, and so many packets of media were sent to them since they came.
-    pub fn on_look(&mut self, now: Instant, packets_sent: u64) {
+    /// They are looked at: so many packets of media were sent to them since they came, and pictures are sent now.
+    pub fn on_look(&mut self, now: Instant, packets_sent: u64, watches: bool) {
+        self.watches = watches;
         if std::mem::replace(&mut self.packets_sent, packets_sent) != packets_sent {
             self.wake(now);
         }
@@ -53,7 +57,7 @@ impl Pulse {
 
     /// When to look at them again, if nothing happens.
     pub fn next_look(&self, now: Instant) -> Option<Instant> {
-        if now < self.busy_until {
+        if self.watches || now < self.busy_until {
             Some(now + BUSY_TICK)
         } else {
             self.is_awake(now).then(|| now + AWAKE_TICK)
@@ -88,11 +92,13 @@ mod tests {
         pulse.wake(now);
         for packets in 1..=300 {
             now += AWAKE_TICK;
-            pulse.on_look(now, packets);
+            pulse.on_look(now, packets, false);
             assert_eq!(pulse.next_look(now), Some(now + AWAKE_TICK));
         }
+        pulse.on_look(now, 301, true);
+        assert_eq!(pulse.next_look(now), Some(now + BUSY_TICK));
         now += AWAKE_FOR;
-        pulse.on_look(now, 300);
+        pulse.on_look(now, 301, false);
         assert_eq!(pulse.next_look(now), None);
     }
 }

@@ -115,7 +115,8 @@ impl Room {
         }
         self.drain_transport(ctx, index);
         let participant = &mut self.participants[index as usize];
-        participant.pulse.on_look(now, participant.counters.packets_sent);
+        let watches = participant.slots.iter().any(|(_, s)| s.carries_pictures(now));
+        participant.pulse.on_look(now, participant.counters.packets_sent, watches);
         if participant.pulse.is_awake(now) {
             self.tend(ctx, index);
         }

@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use veche_sfu_core::rtp::is_rtcp;
+
 use super::{Inbound, World};
 use crate::cpu;
 
@@ -62,7 +64,7 @@ impl World {
             for inbound in inbox.iter_mut().filter(|inbound| inbound.engine == engine) {
                 match inbound.datagram.first() {
                     Some(20..=63) => turn.dtls += 1,
-                    Some(128..=191) => turn.media += 1,
+                    Some(128..=191) if !is_rtcp(&inbound.datagram) => turn.media += 1,
                     _ => {}
                 }
                 let Self { engines, now, .. } = self;
