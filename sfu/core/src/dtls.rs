@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
@@ -145,14 +145,15 @@ const IDLE: Duration = Duration::from_hours(24);
 
 impl DtlsSession {
     /// A session; when its role is active, the hello can be polled at once. The peer must present the certificate
-    /// with the `expected` fingerprint. DTLS 1.2, and 1.3 as well with `dtls13`. The seed makes the timers' jitter,
-    /// hello randoms and nonces reproducible; keys and signatures always use the system's randomness.
+    /// with the `expected` fingerprint. DTLS 1.2, and 1.3 as well with `dtls13`. A seed makes the timers' jitter, hello
+    /// randoms and nonces reproducible, which costs more than the whole handshake; without one they are the system's. Keys
+    /// and signatures always use the system's randomness.
     pub fn new(
         certificate: &Certificate,
         role: SetupRole,
         expected: Fingerprint,
         dtls13: bool,
-        seed: u64,
+        seed: Option<u64>,
         now: Instant,
     ) -> Self {
         let mut session = Self {
@@ -331,8 +332,12 @@ impl fmt::Debug for DtlsSession {
     }
 }
 
-fn new_dtls(certificate: &Certificate, role: SetupRole, dtls13: bool, seed: u64, now: Instant) -> Dtls {
-    let config = Config::builder()
+/// The configuration of all sessions without a seed. The library tests all its cryptography, P-384 too, whenever one is
+/// built, and a seed belongs to the configuration: so a session with a seed needs one of its own.
+static UNSEEDED: LazyLock<Arc<Config>> = LazyLock::new(|| Arc::new(new_config(None)));
+
+fn new_config(seed: Option<u64>) -> Config {
+    let builder = Config::builder()
         .mtu(MTU)
         .max_queue_rx(MAX_REORDERED)
         .flight_start_rto(FIRST_RETRANSMISSION)
@@ -340,16 +345,31 @@ fn new_dtls(certificate: &Certificate, role: SetupRole, dtls13: bool, seed: u64,
         .handshake_timeout(HANDSHAKE_TIMEOUT)
         // ICE has already shown that the peer receives at its address, which is all that a cookie could show.
         .use_server_cookie(false)
-        .with_crypto_provider(dimpl::crypto::aws_lc_rs::default_provider())
-        .dangerously_set_rng_seed(seed)
-        .build()
-        .expect("the settings are constants within the engine's limits");
+        .with_crypto_provider(dimpl::crypto::aws_lc_rs::default_provider());
+    let builder = match seed {
+        Some(seed) => builder.dangerously_set_rng_seed(seed),
+        None => builder,
+    };
+    builder.build().expect("the settings are constants within the engine's limits")
+}
+
+fn new_dtls(
+    certificate: &Certificate,
+    role: SetupRole,
+    dtls13: bool,
+    seed: Option<u64>,
+    now: Instant,
+) -> Dtls {
+    let config = match seed {
+        Some(_) => Arc::new(new_config(seed)),
+        None => UNSEEDED.clone(),
+    };
     let identity = DtlsCertificate {
         certificate: certificate.der.clone(),
         private_key: certificate.private_key.clone(),
     };
     let new = if dtls13 { Dtls::new_auto } else { Dtls::new_12 };
-    let mut dtls = new(Arc::new(config), identity, now);
+    let mut dtls = new(config, identity, now);
     if role == SetupRole::Active {
         dtls.set_active(true);
     }

@@ -212,6 +212,11 @@ impl IceAgent {
         self.events.pop_front()
     }
 
+    /// Whether something changed since the last call.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// When [`IceAgent::handle_timeout`] wants to be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.check_at

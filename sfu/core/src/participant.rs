@@ -13,6 +13,7 @@ use crate::drops::DropCounts;
 use crate::forward::redundancy::Redundancy;
 use crate::ids::{Mid, ParticipantId, Ssrc, TrackId};
 use crate::media::{ExtensionIds, MediaKind, Source};
+use crate::pulse::Pulse;
 use crate::quality::SteadyQuality;
 use crate::receive::media_clock::NtpClock;
 use crate::receive::rtt::RttEstimator;
@@ -116,6 +117,8 @@ pub struct Participant {
     pub bytes_before: u64,
     /// The SSRC that feedback is sent with.
     pub feedback_ssrc: Ssrc,
+    /// How often they are looked at.
+    pub pulse: Pulse,
     /// When reports are due.
     pub reports_at: Instant,
     /// When they spoke last.
@@ -201,6 +204,7 @@ impl Participant {
             repair_bits: 0,
             bytes_before: 0,
             feedback_ssrc,
+            pulse: Pulse::new(now),
             reports_at: now,
             spoke_at: None,
             timeline: Timeline::default(),
@@ -252,6 +256,12 @@ impl Participant {
     pub fn is_reachable(&self) -> bool {
         let state = self.transport.as_ref().and_then(Transport::state);
         !matches!(state, Some(ConnectionState::Expired | ConnectionState::Failed(_)))
+    }
+
+    /// Whether a slot of theirs waits for pictures or shows some.
+    pub fn wants_pictures(&self) -> bool {
+        let mut slots = self.slots.iter();
+        slots.any(|(_, s)| s.kind == MediaKind::Video && s.assigned.is_some() && s.wants_media())
     }
 
     /// A seed for the randomness of a part.

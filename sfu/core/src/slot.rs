@@ -20,6 +20,9 @@ const MAX_WAIT: Duration = Duration::from_millis(250);
 /// A key frame of a screen takes so long to leave at most.
 const BEHIND_KEY_FRAME: Duration = Duration::from_millis(1_500);
 
+/// A slot in which nothing was sent for longer carries no pictures now, and no probes.
+const CARRIES_WITHIN: Duration = Duration::from_millis(300);
+
 /// A slot of a subscriber.
 #[derive(Debug)]
 pub struct Slot {
@@ -177,5 +180,12 @@ impl Slot {
     /// Whether the slot should send now.
     pub fn wants_media(&self) -> bool {
         self.active && self.assigned.is_some()
+    }
+
+    /// Whether pictures are sent in it now.
+    pub fn carries_pictures(&self, now: Instant) -> bool {
+        self.kind == MediaKind::Video
+            && self.forwarder.current().is_some()
+            && self.sent_at.is_some_and(|at| now.saturating_duration_since(at) < CARRIES_WITHIN)
     }
 }

@@ -3,7 +3,9 @@
 
 mod due;
 mod network;
+mod spent;
 mod told;
+mod turns;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -29,7 +31,10 @@ use crate::network::LinkConfig;
 use due::{Due, What};
 pub use network::BottleneckId;
 use network::{Other, Shared, Way};
+pub use spent::{EngineTime, Spent};
 pub use told::Told;
+pub use turns::Turn;
+use turns::Turns;
 
 /// A client of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,9 +52,12 @@ pub struct World {
     pub sent: u64,
     /// What the path of media packets cost so far.
     pub media_path: MediaPath,
+    /// What the engines took of the processor so far.
+    pub engine_time: EngineTime,
     rng: StdRng,
     flushed: Flushed,
     engines: Vec<Engine>,
+    turns: Option<Turns>,
     seats: Vec<Seat>,
     bottlenecks: Vec<Shared>,
     others: Vec<Other>,
@@ -97,14 +105,32 @@ struct Seat {
     gone: bool,
 }
 
+/// A datagram that waits for its engine's turn.
+#[derive(Debug)]
+struct Inbound {
+    engine: usize,
+    from: SocketAddr,
+    datagram: Vec<u8>,
+}
+
 impl World {
     /// A world with one engine.
     pub fn new(seed: u64) -> Self {
         Self::with_engines(seed, 1)
     }
 
+    /// The same, in which DTLS takes its randomness from the system as in production: joins cost what they cost there, and
+    /// two worlds are not alike to the last packet.
+    pub fn with_real_dtls(seed: u64) -> Self {
+        Self::build(seed, 1, false)
+    }
+
     /// A world with several engines; room `n` is on engine `n` modulo their number.
     pub fn with_engines(seed: u64, engines: usize) -> Self {
+        Self::build(seed, engines, true)
+    }
+
+    fn build(seed: u64, engines: usize, reproducible: bool) -> Self {
         let now = Instant::now();
         let mut rng = StdRng::seed_from_u64(seed);
         let server_certificate = Arc::new(certificate());
@@ -116,6 +142,7 @@ impl World {
                 epoch: now,
                 epoch_ntp: 0xec00_0000_0000_0000,
                 dtls13: false,
+                reproducible,
                 max_message_size: 262_144,
             };
             Engine::new(config, now)
@@ -127,9 +154,11 @@ impl World {
             events: Vec::new(),
             sent: 0,
             media_path: MediaPath::default(),
+            engine_time: EngineTime::default(),
             flushed: Flushed::default(),
             rng,
             engines,
+            turns: None,
             seats: Vec::new(),
             bottlenecks: Vec::new(),
             others: Vec::new(),
@@ -179,7 +208,7 @@ impl World {
         let end = self.now + time;
         loop {
             let due = self.queue.peek().map(|Reverse(due)| due.at);
-            let timer = self.engines.iter().filter_map(Engine::poll_timeout).min();
+            let timer = self.next_turn();
             let Some(next) = due.into_iter().chain(timer).min().filter(|next| *next <= end) else { break };
             self.now = self.now.max(next);
             if due == Some(next)
@@ -188,9 +217,14 @@ impl World {
                 self.happen(due.what);
                 continue;
             }
+            if self.turns.is_some() {
+                self.take_turn();
+                continue;
+            }
             for engine in 0..self.engines.len() {
                 if self.engines[engine].poll_timeout().is_some_and(|at| at <= self.now) {
-                    self.engines[engine].handle_timeout(self.now);
+                    let Self { engines, engine_time, now, .. } = self;
+                    engine_time.timers.measure(|| engines[engine].handle_timeout(*now));
                     self.drain_engine(engine);
                 }
             }
@@ -383,7 +417,8 @@ impl World {
         let path = Path::Udp { remote: from, local: None };
         let media = datagram.first().is_some_and(|first| (128..192).contains(first)) && !is_rtcp(datagram);
         let before = allocations::count();
-        self.engines[engine].handle_datagram(self.now, path, datagram);
+        let Self { engines, engine_time, now, .. } = self;
+        engine_time.of(datagram).measure(|| engines[engine].handle_datagram(*now, path, datagram));
         self.flush(engine);
         if media {
             self.media_path.received += 1;
@@ -391,6 +426,11 @@ impl World {
             self.media_path.allocations += allocations::count() - before;
         }
         self.deliver(engine);
+    }
+
+    /// A datagram reaches an engine now, as if it had come from this address; with turns, in the next one.
+    pub fn send_to_engine(&mut self, engine: usize, from: SocketAddr, datagram: Vec<u8>) {
+        self.plan(self.now, What::ToEngine { engine, from, datagram });
     }
 
     /// Keeps copies of what a client sends from now on.
@@ -425,13 +465,17 @@ impl World {
     }
 
     fn command_engine(&mut self, engine: usize, command: Command) {
-        self.engines[engine].handle_command(self.now, command);
+        let Self { engines, engine_time, now, .. } = self;
+        engine_time.commands.measure(|| engines[engine].handle_command(*now, command));
         self.drain_engine(engine);
     }
 
     fn happen(&mut self, what: What) {
         match what {
-            What::ToEngine { engine, from, mut datagram } => self.inject(engine, from, &mut datagram),
+            What::ToEngine { engine, from, mut datagram } => match self.turns.as_mut() {
+                Some(turns) => turns.inbox.push(Inbound { engine, from, datagram }),
+                None => self.inject(engine, from, &mut datagram),
+            },
             What::ToClient { to, mut datagram } => {
                 let Some(&seat) = self.seat_by_address.get(&to) else { return };
                 let Seat { client, gone, .. } = &mut self.seats[seat];
@@ -464,12 +508,14 @@ impl World {
     }
 
     fn flush(&mut self, engine: usize) {
-        let Flushed { bytes, packets } = &mut self.flushed;
-        self.engines[engine].flush(&mut |transmit| {
-            let start = bytes.len();
-            bytes.extend_from_slice(transmit.bytes);
-            let ends = transmit.ends.iter().map(|end| (transmit.path.remote(), start + *end as usize));
-            packets.extend(ends);
+        let Self { engines, engine_time, flushed: Flushed { bytes, packets }, .. } = self;
+        engine_time.flush.measure(|| {
+            engines[engine].flush(&mut |transmit| {
+                let start = bytes.len();
+                bytes.extend_from_slice(transmit.bytes);
+                let ends = transmit.ends.iter().map(|end| (transmit.path.remote(), start + *end as usize));
+                packets.extend(ends);
+            });
         });
     }
 
@@ -521,4 +567,10 @@ impl std::fmt::Debug for World {
 
 fn engine_address(index: usize) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 7000 + index as u16))
+}
+
+impl Inbound {
+    fn path(&self) -> Path {
+        Path::Udp { remote: self.from, local: None }
+    }
 }

@@ -201,7 +201,8 @@ impl Pair {
     fn with_peer_mtu(role: SetupRole, dtls13: bool, seed: u64, mtu: usize) -> Self {
         let now = start();
         let theirs = certificate();
-        let ours = DtlsSession::new(&certificate(), role, fingerprint_of(&theirs.der), dtls13, seed, now);
+        let ours =
+            DtlsSession::new(&certificate(), role, fingerprint_of(&theirs.der), dtls13, Some(seed), now);
         let config = Config::builder()
             .mtu(mtu)
             .max_queue_tx(60)

@@ -168,9 +168,7 @@ impl Room {
         let current = slot.forwarder.current().filter(|_| !slot.starved);
         let layers: [Option<LayerRef>; 2] = [current, slot.forwarder.target()];
         for layer in layers.into_iter().flatten() {
-            if let Some(layer) = self.layer_mut(layer) {
-                layer.key_frames.request(ctx.now.instant, KeyFrameReason::Receiver);
-            }
+            self.request_key_frame(ctx.now.instant, layer, KeyFrameReason::Receiver);
         }
     }
 }
