@@ -142,7 +142,7 @@ impl Room {
             }
             let Some((at, track)) = slot.assigned.and_then(|t| Some((t, self.track(t)?))) else { continue };
             let owner = self.participants[at.participant as usize].id;
-            let rank = self.rank_for(subscriber, owner, track.source);
+            let rank = self.rank_of(subscriber, owner, track.source);
             let mut levels = track.ladder.levels(slot.wanted_size);
             let decodable = slot.reason != Some(SlotReason::NoCommonCodec) && track.suits(&slot.codecs);
             if !decodable {
@@ -157,7 +157,7 @@ impl Room {
     }
 
     /// How much a subscriber wants to see a track of `owner`.
-    fn rank_for(&self, subscriber: &Participant, owner: ParticipantId, source: Source) -> Rank {
+    fn rank_of(&self, subscriber: &Participant, owner: ParticipantId, source: Source) -> Rank {
         if subscriber.subscription.pinned.contains(&owner) {
             Rank::Pinned
         } else if source == Source::Screen {
