@@ -39,7 +39,7 @@ impl Participant {
         }
         let format = slot.outgoing_format(incoming.format).ok_or(DropReason::NoCommonCodec)?;
         let late = slot.kind == MediaKind::Video
-            && transport.pacing_delay(now.instant) > slot.longest_wait(now.instant);
+            && (slot.starved || transport.pacing_delay(now.instant) > slot.longest_wait(now.instant));
         let output = slot.forwarder.forward(from, &incoming.forward_input(late))?;
         let mut descriptor = [0; MAX_DESCRIPTOR];
         let extensions =
@@ -95,6 +95,9 @@ impl Participant {
         let rtt = self.rtt();
         let slot = self.slots.get_mut(slot as usize).ok_or(DropReason::HistoryMiss)?;
         let sent = slot.forwarder.sent(seq).ok_or(DropReason::HistoryMiss)?;
+        if slot.has_left(sent.source) {
+            return Err(DropReason::RepairLimit);
+        }
         if !slot.repairs.allow(now, seq, rtt) {
             return Err(DropReason::RepairedRecently);
         }

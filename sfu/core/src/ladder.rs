@@ -143,6 +143,11 @@ impl Ladder {
         self.rungs.first().map(|r| r.level)
     }
 
+    /// What a simulcast layer takes with the fewest sub-layers, in bits per second.
+    pub fn least_of(&self, layer: u8) -> Option<u64> {
+        self.rungs.iter().filter(|r| r.level.layer == layer).map(|r| r.level.bits).min()
+    }
+
     /// Whether a level flows now.
     pub fn flows(&self, level: &Level) -> bool {
         self.rungs.iter().any(|r| r.flowing && r.level.is_same(level))

@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
+use crate::allocation::Patience;
 use crate::control::{ConnectionState, ParticipantStats, SectionLabels, Subscription};
 use crate::drops::DropCounts;
 use crate::forward::redundancy::Redundancy;
@@ -158,6 +159,9 @@ const MIN_REPAIR_BUDGET: usize = 128 * 1024;
 
 /// Packets in a second on which anybody may report; beyond it, several times what was sent the second before.
 const MIN_FEEDBACK_BUDGET: u32 = 4_096;
+
+/// For so long somebody may be short of a fifth before anything is taken from them.
+const SHORTAGE: Duration = Duration::from_secs(2);
 
 /// No more than this part of what the network is estimated to carry is spent on repairs: one in so many.
 const MOST_REPAIRS: u64 = 3;
@@ -402,6 +406,26 @@ impl Participant {
     /// The share of what publishers send for their slots that their network carries.
     pub fn given_share(&self) -> f32 {
         if self.offered_bits == 0 { 1.0 } else { self.allocated_bits as f32 / self.offered_bits as f32 }
+    }
+
+    /// How much may be missing now, where `shown` bits per second of pictures are shown and `carried` have room: much, while
+    /// something is missing since a moment only.
+    pub fn patience(&mut self, now: Instant, carried: u64, shown: u64) -> Patience {
+        if shown <= carried {
+            self.short_since = None;
+            return Patience::Much;
+        }
+        let since = *self.short_since.get_or_insert(now);
+        if now.saturating_duration_since(since) < SHORTAGE { Patience::Much } else { Patience::Little }
+    }
+
+    /// Notes an estimate that differs from the last one by more than a tenth.
+    pub fn note_estimate(&mut self, at_ms: u64, bits: u64) {
+        if bits.abs_diff(self.noted_estimate) > self.noted_estimate / 10 {
+            self.noted_estimate = bits;
+            let lost = self.transport.as_ref().map_or(0.0, |t| t.estimator.loss());
+            self.timeline.note(at_ms, Decision::Estimate { bits, wanted: self.wanted_bits, lost });
+        }
     }
 
     /// Notes how many packets were sent to them again. To be called once a second.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::assignment::TrackRef;
 use crate::control::{Show, SlotReason};
-use crate::forward::forwarder::Forwarder;
+use crate::forward::forwarder::{Forwarder, LayerRef};
 use crate::forward::slot_clock::SlotClock;
 use crate::ids::{Mid, PayloadType, Ssrc, TrackId};
 use crate::incoming::Format;
@@ -54,6 +54,9 @@ pub struct Slot {
     pub reason: Option<SlotReason>,
     /// What it is given of the subscriber's network.
     pub share: Share,
+    /// What it shows until the layer that it waits for begins takes far more than the network carries: only broken pictures
+    /// of it would come, so none of them begins any more.
+    pub starved: bool,
     /// Its requests for key frames.
     pub key_frame_asks: KeyFrameAsks,
     /// Its stream.
@@ -105,6 +108,7 @@ impl Slot {
             told: None,
             reason: None,
             share: Share::default(),
+            starved: false,
             key_frame_asks: KeyFrameAsks::default(),
             forwarder: Forwarder::new(section.kind, SlotClock::new(clock_base, rate), first_seq),
             repairs: Repairs::default(),
@@ -145,6 +149,14 @@ impl Slot {
         let behind_key_frame =
             self.key_frame_at.is_some_and(|at| now.saturating_duration_since(at) < BEHIND_KEY_FRAME);
         if behind_key_frame { 4 * MAX_WAIT } else { MAX_WAIT }
+    }
+
+    /// Whether repairs of a source are of no use any more: the slot has gone down to a smaller layer, whose key frame is shown
+    /// without what was before it, or is about to. A network that has become slow has no room for them.
+    pub fn has_left(&self, source: LayerRef) -> bool {
+        let smaller = self.share.level().is_some_and(|level| level.layer < source.layer);
+        let began = self.forwarder.current().is_some_and(|current| current != source);
+        self.kind == MediaKind::Video && smaller && (began || self.starved)
     }
 
     /// The payload type of padding that finds out what the network carries: that of repairs of what was sent last.

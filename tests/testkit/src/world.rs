@@ -1,8 +1,10 @@
 //! A world in virtual time: engines, clients and the links between them, driven event by event. The same seed gives
 //! the same world.
 
+mod due;
 mod network;
 mod spent;
+mod told;
 mod turns;
 
 use std::cmp::Reverse;
@@ -13,28 +15,26 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use veche_sfu_core::control::{
-    Command, ConnectionState, Event, ParticipantStats, Quality, SlotChange, Speaker, Subscription, TrackInfo,
-};
+use veche_sfu_core::control::{Command, Event, ParticipantStats, Speaker, Subscription};
 use veche_sfu_core::drops::DropReason;
 use veche_sfu_core::engine::{Candidate, Engine, EngineConfig};
-use veche_sfu_core::ids::{Mid, ParticipantId, RequestId, RoomId, TrackId};
+use veche_sfu_core::ids::{ParticipantId, RequestId, RoomId, TrackId};
 use veche_sfu_core::media::MediaKind;
 use veche_sfu_core::path::Path;
 use veche_sfu_core::rtp::is_rtcp;
-use veche_sfu_core::sdp::OfferError;
 use veche_sfu_core::timeline::Entry;
 
 use crate::allocations;
 use crate::client::{Client, ClientConfig, certificate};
-use crate::congestion::{End, Packet};
 use crate::network::LinkConfig;
 
+use due::{Due, What};
 pub use network::BottleneckId;
 use network::{Other, Shared, Way};
 pub use spent::{EngineTime, Spent};
+pub use told::Told;
 pub use turns::Turn;
-use turns::Turns;
+use turns::{Inbound, Turns};
 
 /// A client of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -103,57 +103,6 @@ struct Seat {
     told: Told,
     record: Option<Vec<Vec<u8>>>,
     gone: bool,
-}
-
-/// What a client would have learnt by signaling.
-#[derive(Clone, Debug, Default)]
-pub struct Told {
-    /// Its slots.
-    pub slots: HashMap<Mid, SlotChange>,
-    /// The tracks that it publishes.
-    pub tracks: Vec<TrackInfo>,
-    /// Its connection.
-    pub connection: Option<ConnectionState>,
-    /// All states of its connection, with their times.
-    pub connections: Vec<(Instant, ConnectionState)>,
-    /// The quality of its connection.
-    pub quality: Option<Quality>,
-    /// Why its last offer was refused.
-    pub refused: Option<OfferError>,
-}
-
-/// A datagram that waits for its engine's turn.
-#[derive(Debug)]
-struct Inbound {
-    engine: usize,
-    from: SocketAddr,
-    datagram: Vec<u8>,
-}
-
-/// What happens at a moment. Simultaneous things happen in the order in which they were planned.
-#[derive(Debug)]
-struct Due {
-    at: Instant,
-    order: u64,
-    what: What,
-}
-
-#[derive(Clone, Debug)]
-enum What {
-    /// A datagram reaches an engine.
-    ToEngine { engine: usize, from: SocketAddr, datagram: Vec<u8> },
-    /// A datagram reaches a client.
-    ToClient { to: SocketAddr, datagram: Vec<u8> },
-    /// A client wants to do something.
-    Wake { seat: usize },
-    /// Something arrives on a link, or leaves its queue.
-    Link { seat: usize, up: bool },
-    /// Something leaves a shared bottleneck.
-    Bottleneck { index: usize },
-    /// What else uses a bottleneck wants to do something.
-    Other { index: usize },
-    /// Something reaches an end of it.
-    ToOther { index: usize, end: End, packet: Packet },
 }
 
 impl World {
@@ -599,102 +548,6 @@ impl World {
     fn plan(&mut self, at: Instant, what: What) {
         self.next_order += 1;
         self.queue.push(Reverse(Due { at, order: self.next_order, what }));
-    }
-
-    fn take_event(&mut self, event: Event) {
-        let seat = |participant: &ParticipantId| self.seat_by_participant.get(participant).copied();
-        match &event {
-            Event::Answer { participant, result, .. } => {
-                if let Some(seat) = seat(participant) {
-                    match result {
-                        Ok(answer) => self.seats[seat].client.handle_answer(self.now, answer),
-                        Err(error) => self.seats[seat].told.refused = Some(error.clone()),
-                    }
-                    self.drain_client(seat);
-                }
-            }
-            Event::Stats { request, participants } => {
-                self.stats.insert(*request, participants.clone());
-            }
-            Event::Speakers { room, speakers } => {
-                self.speakers.insert(*room, speakers.clone());
-            }
-            Event::Quality { changes, .. } => {
-                for (participant, quality) in changes {
-                    if let Some(seat) = seat(participant) {
-                        self.seats[seat].told.quality = Some(*quality);
-                    }
-                }
-            }
-            Event::Connection { participant, .. }
-            | Event::Track { participant, .. }
-            | Event::TrackGone { participant, .. }
-            | Event::Slots { participant, .. } => {
-                if let Some(seat) = seat(participant) {
-                    self.seats[seat].told.take(self.now, &event);
-                }
-            }
-            Event::Timeline { request, entries } => {
-                self.timelines.insert(*request, entries.clone());
-            }
-            Event::LayersWanted { participant, mid, layers } => {
-                if let Some(seat) = seat(participant) {
-                    let now = self.now;
-                    self.seats[seat].client.set_wanted(now, mid, layers);
-                    self.drain_client(seat);
-                }
-            }
-            Event::DataChannelClosed { .. } => {}
-        }
-        self.events.push((self.now, event));
-    }
-}
-
-impl Inbound {
-    fn path(&self) -> Path {
-        Path::Udp { remote: self.from, local: None }
-    }
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.order == other.order
-    }
-}
-
-impl Eq for Due {}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
-}
-
-impl Told {
-    fn take(&mut self, now: Instant, event: &Event) {
-        match event {
-            Event::Connection { state, .. } => {
-                self.connection = Some(*state);
-                self.connections.push((now, *state));
-            }
-            Event::Track { track, .. } => {
-                self.tracks.retain(|known| known.id != track.id);
-                self.tracks.push(track.clone());
-            }
-            Event::TrackGone { track, .. } => self.tracks.retain(|known| known.id != *track),
-            Event::Slots { changes, .. } => {
-                for change in changes {
-                    self.slots.insert(change.mid.clone(), change.clone());
-                }
-            }
-            _ => {}
-        }
     }
 }
 

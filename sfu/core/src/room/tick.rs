@@ -18,6 +18,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) const RETARGET_INTERVAL: Duration = Duration::from_millis(100);
 /// More audio slots than this nobody has.
 const MAX_CLAIMS: usize = 16;
+/// Somebody has to be the latest speaker for so long before another takes over what speakers are given.
+const SPEAKER_FOR: Duration = Duration::from_secs(3);
 /// When to judge the quality of connections.
 pub(super) const QUALITY_INTERVAL: Duration = Duration::from_secs(2);
 /// Until something happens: as good as never.
@@ -45,6 +47,7 @@ impl Room {
         }
         if self.retarget_at <= now {
             self.retarget_at = now + SLEEP;
+            self.follow_speaker(now);
             if let Some(again) = self.retarget_all(ctx) {
                 self.retarget_at = self.retarget_at.min(now + again);
             }
@@ -174,6 +177,17 @@ impl Room {
             self.claims.clear();
             self.claims.extend_from_slice(strongest);
             self.assign_soon(now);
+        }
+    }
+
+    /// Who speaks last keeps what speakers are given until somebody else has spoken for a while.
+    fn follow_speaker(&mut self, now: Instant) {
+        let latest = self.participants.iter().filter_map(|(_, p)| Some((p.spoke_at?, p.id))).max();
+        let Some((_, latest)) = latest else { return };
+        match self.speaker {
+            Some((id, _)) if id == latest => {}
+            Some((_, since)) if now.saturating_duration_since(since) < SPEAKER_FOR => {}
+            _ => self.speaker = Some((latest, now)),
         }
     }
 
