@@ -34,7 +34,7 @@ use network::{Other, Shared, Way};
 pub use spent::{EngineTime, Spent};
 pub use told::Told;
 pub use turns::Turn;
-use turns::Turns;
+use turns::{Inbound, Turns};
 
 /// A client of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -103,14 +103,6 @@ struct Seat {
     told: Told,
     record: Option<Vec<Vec<u8>>>,
     gone: bool,
-}
-
-/// A datagram that waits for its engine's turn.
-#[derive(Debug)]
-struct Inbound {
-    engine: usize,
-    from: SocketAddr,
-    datagram: Vec<u8>,
 }
 
 impl World {
@@ -567,10 +559,4 @@ impl std::fmt::Debug for World {
 
 fn engine_address(index: usize) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 7000 + index as u16))
-}
-
-impl Inbound {
-    fn path(&self) -> Path {
-        Path::Udp { remote: self.from, local: None }
-    }
 }

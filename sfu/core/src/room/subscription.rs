@@ -105,7 +105,7 @@ impl Room {
 
     fn assign_video_of(&mut self, ctx: &mut Context<'_>, index: u32, ranking: &mut Ranking) {
         let subscriber = &self.participants[index as usize];
-        self.rank_for(index, ranking);
+        self.rank_pictures_for(index, ranking);
         let active = |s: &crate::slot::Slot| s.kind == MediaKind::Video && s.active;
         let slots: Vec<(u32, VideoSlot)> = subscriber
             .slots
@@ -129,7 +129,7 @@ impl Room {
 
     /// The pictures that the server would show a subscriber, the most wanted first: as many as can matter. Looking
     /// through all of them for everybody would make each assignment of a large room slow.
-    fn rank_for(&self, index: u32, ranking: &mut Ranking) {
+    fn rank_pictures_for(&self, index: u32, ranking: &mut Ranking) {
         let Ranking { video, mine, .. } = ranking;
         mine.clear();
         let subscriber = &self.participants[index as usize];

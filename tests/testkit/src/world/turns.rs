@@ -2,11 +2,13 @@
 //!
 //! Otherwise a world gives each datagram to its engine alone, as an idle worker does.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use veche_sfu_core::path::Path;
 use veche_sfu_core::rtp::is_rtcp;
 
-use super::{Inbound, World};
+use super::World;
 use crate::cpu;
 
 /// The turns of all engines of a world.
@@ -17,6 +19,14 @@ pub(super) struct Turns {
     next_at: Instant,
     pub(super) inbox: Vec<Inbound>,
     taken: Vec<Turn>,
+}
+
+/// A datagram that waits for its engine's turn.
+#[derive(Debug)]
+pub(super) struct Inbound {
+    pub(super) engine: usize,
+    pub(super) from: SocketAddr,
+    pub(super) datagram: Vec<u8>,
 }
 
 /// One turn of an engine that had something to take.
@@ -87,5 +97,11 @@ impl World {
                 turns.taken.push(turn);
             }
         }
+    }
+}
+
+impl Inbound {
+    fn path(&self) -> Path {
+        Path::Udp { remote: self.from, local: None }
     }
 }
