@@ -8,6 +8,8 @@ mod mailbox;
 pub mod metrics;
 mod poller;
 mod ports;
+mod refusals;
+mod singles;
 mod start;
 mod tcp;
 mod trains;

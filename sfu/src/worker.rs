@@ -171,7 +171,7 @@ impl Worker {
     }
 
     fn flush(&mut self) {
-        self.udp.begin_flush();
+        self.udp.begin_flush(self.now);
         self.engine.flush(&mut |transmit| match transmit.path {
             Path::Udp { .. } => self.udp.send(&transmit, &mut self.traffic),
             Path::Tcp { .. } => self.tcp.send(&transmit, &self.poller, &mut self.traffic),
