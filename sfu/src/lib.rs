@@ -3,6 +3,7 @@
 mod certificate;
 mod frames;
 pub mod handle;
+mod hold;
 mod interfaces;
 mod mailbox;
 pub mod metrics;

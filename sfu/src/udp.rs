@@ -32,6 +32,8 @@ const SEND_PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 pub(crate) struct UdpPort {
     sockets: SmallVec<[Socket; 2]>,
     receive_buffer: Box<[u8]>,
+    /// Whether a batch was full, so that more is there than was received.
+    flooded: bool,
     /// When this flush began.
     now: Instant,
     /// Whether this flush has already waited for a full send buffer.
@@ -53,6 +55,7 @@ impl UdpPort {
         Ok(Self {
             sockets: sockets.into_iter().map(Socket::new).collect::<io::Result<_>>()?,
             receive_buffer: vec![0; BATCH_SIZE * RECEIVE_BUFFER].into(),
+            flooded: false,
             now: Instant::now(),
             waited: false,
         })
@@ -63,6 +66,11 @@ impl UdpPort {
             .iter()
             .enumerate()
             .try_for_each(|(index, socket)| poller.add(&socket.udp, Token::Udp(index), Interest::Read))
+    }
+
+    /// Whether the last batch was full: more waits already.
+    pub(crate) fn is_flooded(&self) -> bool {
+        self.flooded
     }
 
     /// Receives one batch from the socket of [`Token::Udp`] and hands over each datagram.
@@ -82,6 +90,7 @@ impl UdpPort {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(error) => return tracing::debug!(%error, "receiving failed"),
         };
+        self.flooded = received == BATCH_SIZE;
         for (meta, buffer) in metas.iter().zip(&mut slices).take(received) {
             // Nobody can be answered at port 0; and trying to would make the system refuse our trains.
             if meta.addr.port() == 0 {

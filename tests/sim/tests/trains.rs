@@ -68,9 +68,9 @@ fn sound_leaves_first_and_frames_of_nearly_one_size_leave_in_one_train() {
     world.run_for(seconds(3.0));
     let frames =
         |world: &World| -> usize { world.client(listener).slots.iter().map(|s| s.frames.len()).sum() };
-    let before = frames(&world);
 
     let runs = sent_together(&mut world, &speakers, listener);
+    let before = frames(&world);
     let kind = |datagram: &[u8]| {
         let ssrc = u32::from_be_bytes([datagram[8], datagram[9], datagram[10], datagram[11]]);
         world.client(listener).slots.iter().find(|slot| slot.ssrc.0 == ssrc).map(|slot| slot.kind)

@@ -147,6 +147,9 @@ impl SendBuffer {
             run.bytes.truncate(start);
             return Err(DropReason::SendBufferFull);
         };
+        if run.sizes.capacity() == 0 {
+            run.reserve();
+        }
         // Whoever has the P bit set is padded already.
         let paddable = plain.is_some() && run.bytes.get(start).is_some_and(|first| first & PADDED == 0);
         run.sizes.push(Size { len: size, padding: 0, paddable });
@@ -158,7 +161,18 @@ impl SendBuffer {
 /// The P bit in the first byte of the RTP header (RFC 3550 section 5.1).
 const PADDED: u8 = 0x20;
 
+/// As much as there is room for from the first packet on: a batch that is larger allocates more, and keeps it.
+const FIRST_BYTES: usize = 2048;
+const FIRST_PACKETS: usize = 16;
+
 impl Run {
+    fn reserve(&mut self) {
+        self.bytes.reserve(FIRST_BYTES);
+        self.sizes.reserve(FIRST_PACKETS);
+        self.plain.reserve(FIRST_PACKETS);
+        self.ends.reserve(FIRST_PACKETS);
+    }
+
     fn seal(
         &mut self,
         pad: bool,
