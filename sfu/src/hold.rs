@@ -105,7 +105,7 @@ mod tests {
             hold.time(now)
         };
         assert!((micros(390)..micros(410)).contains(&of(100)), "{:?}", of(100));
-        assert_eq!(of(250), LONGEST);
+        assert_eq!(of(300), LONGEST);
         assert_eq!(of(900), LONGEST);
     }
 
