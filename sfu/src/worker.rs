@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use veche_sfu_core::control::Event;
+use veche_sfu_core::control::{Command, Event};
 use veche_sfu_core::engine::{Engine, EngineConfig};
 use veche_sfu_core::path::Path;
 
@@ -15,7 +15,8 @@ use crate::poller::{Interest, Poller, Ready, Token};
 use crate::tcp::{TcpInput, TcpPort};
 use crate::udp::UdpPort;
 
-/// How many commands are taken in one turn, so that a burst of them does not hold up media.
+/// How many commands are taken in one turn, so that a burst of them does not hold up media; of offers fewer, as the engine
+/// says.
 const COMMANDS_PER_TURN: usize = 32;
 
 /// How often the worker tells its numbers and looks for what is overdue.
@@ -168,8 +169,11 @@ impl Worker {
 
     fn take_commands(&mut self, ready: &Ready) {
         if self.commands_left || ready.tokens().any(|token| token == Token::Mailbox) {
-            let taken_all =
-                self.mailbox.take(COMMANDS_PER_TURN, |command| self.engine.handle_command(self.now, command));
+            let taken_all = self.mailbox.take(COMMANDS_PER_TURN, |command| {
+                let is_offer = matches!(command, Command::Offer { .. });
+                self.engine.handle_command(self.now, command);
+                !(is_offer && self.engine.is_spent())
+            });
             self.commands_left = !taken_all;
         }
     }

@@ -38,8 +38,8 @@ pub struct TransportConfig<'a> {
     pub fingerprint: Fingerprint,
     /// Whether DTLS 1.3 is offered.
     pub dtls13: bool,
-    /// Seeds the DTLS randomness.
-    pub seed: u64,
+    /// Makes the DTLS randomness reproducible.
+    pub seed: Option<u64>,
 }
 
 /// A burst that finds out what the network carries.
@@ -189,6 +189,11 @@ impl Transport {
         self.ice.poll_event()
     }
 
+    /// Whether ICE has something to say.
+    pub fn has_ice_events(&self) -> bool {
+        self.ice.has_events()
+    }
+
     /// The server-side user name fragments that are answered.
     pub fn ufrags(&self) -> impl Iterator<Item = &str> {
         self.ice.local_ufrags()
@@ -218,6 +223,17 @@ impl Transport {
         if self.failed.is_none() && self.dtls.poll_timeout().is_some_and(|at| at <= now) {
             self.dtls.handle_timeout(now);
         }
+    }
+
+    /// When [`Transport::handle_timeout`] wants to be called next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let dtls = self.dtls.poll_timeout().filter(|_| self.failed.is_none());
+        self.ice.poll_timeout().into_iter().chain(dtls).min()
+    }
+
+    /// Whether DTLS has still to be set up, with the costly cryptography that this takes.
+    pub fn is_handshaking(&self) -> bool {
+        !self.secured && self.failed.is_none()
     }
 
     /// What came out of DTLS; its packets go to the send buffer on the way.
