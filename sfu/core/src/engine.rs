@@ -260,7 +260,10 @@ impl Engine {
         for place in self.dirty.drain(..) {
             let Some(room) = self.rooms.get_mut(place.room as usize) else { continue };
             let Some(transport) = room.transport_mut(place.participant) else { continue };
-            if let Some((path, bytes, ends)) = transport.output() {
+            if let Err(reason) = transport.seal() {
+                self.drops.count(reason);
+            }
+            for (path, bytes, ends) in transport.output() {
                 send(Transmit { path, bytes, ends });
             }
             transport.sent();
