@@ -191,7 +191,7 @@ fn receive_table() {
         ("32 x 2 KB", 2048, 32),
     ];
     let row = |name: &str, cells: [String; 5]| {
-        let cells: String = cells.iter().map(|cell| format!("{cell:>22}")).collect();
+        let cells = cells.map(|cell| format!("{cell:>22}")).concat();
         println!("{name:<28}{cells}");
     };
     println!();
