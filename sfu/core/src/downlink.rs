@@ -2,18 +2,19 @@
 
 use std::time::{Duration, Instant};
 
+use crate::batch::{Batch, Shape};
 use crate::context::{Context, Now};
 use crate::drops::DropReason;
 use crate::forward::forwarder::{ForwardOutput, LayerRef, Sent};
 use crate::forward::picture::{PictureFields, PictureIds};
-use crate::forward::red;
 use crate::incoming::Incoming;
 use crate::media::MediaKind;
 use crate::participant::Participant;
 use crate::rtcp::{self, SenderInfo};
 use crate::slot::Slot;
 use crate::transport::pacer::Urgency;
-use crate::transport::{OutgoingRtp, PassedExtensions};
+use crate::transport::template::{Own, Rewrite};
+use crate::transport::{OutgoingRtp, PassedExtensions, Transport};
 use crate::uplink::send_all;
 
 /// Repairs that would wait for longer than this are of no use to anybody.
@@ -27,60 +28,48 @@ const CARRIES_WITHIN: Duration = Duration::from_millis(300);
 const MAX_DESCRIPTOR: usize = 255;
 
 impl Participant {
-    /// Forwards a packet of a layer to a slot that shows it or waits for it.
+    /// Forwards the packets of a layer, one run of a batch, to a slot that shows it or waits for it. `on_switched` is told when
+    /// the slot shows the layer from a packet on.
     pub fn forward(
         &mut self,
-        now: &Now,
+        ctx: &mut Context<'_>,
+        batch: &mut Batch,
+        run: usize,
         slot: u32,
-        from: LayerRef,
-        incoming: &Incoming<'_>,
-    ) -> Result<ForwardOutput, DropReason> {
-        let slot = self.slots.get_mut(slot as usize).ok_or(DropReason::BeforeSwitch)?;
-        let transport = self.transport.as_mut().ok_or(DropReason::NotConnected)?;
-        if !transport.ready() {
-            return Err(DropReason::NotConnected);
+        mut on_switched: impl FnMut(&ForwardOutput),
+    ) {
+        let older = self.redundancy_in(slot);
+        let Self { slots, transport, counters, drops, .. } = self;
+        let transport = transport.as_mut().filter(|transport| transport.ready());
+        let mut way = match (slots.get_mut(slot as usize), transport) {
+            (Some(slot), Some(transport)) => Ok(Way { slot, transport, older }),
+            (Some(_), None) => Err(DropReason::NotConnected),
+            (None, _) => Err(DropReason::BeforeSwitch),
+        };
+        let Some(from) = batch.run(run).map(|run| run.from) else { return };
+        let mut next = batch.first(run);
+        while let Some(index) = next {
+            next = batch.next(index);
+            let sent = match &mut way {
+                Ok(way) => way.forward(&ctx.now, from, batch, index),
+                Err(reason) => Err(*reason),
+            };
+            match sent {
+                Ok((output, written)) => {
+                    counters.packets_sent += 1;
+                    counters.bytes_sent += written as u64;
+                    if output.switched {
+                        on_switched(&output);
+                    }
+                }
+                Err(reason) => {
+                    ctx.drop_packet(drops, reason);
+                    if reason == DropReason::NoCommonCodec {
+                        batch.note_undecodable(run, index);
+                    }
+                }
+            }
         }
-        let format = slot.outgoing_format(incoming.format).ok_or(DropReason::NoCommonCodec)?;
-        let late = slot.kind == MediaKind::Video
-            && transport.pacing_delay(now.instant) > slot.longest_wait(now.instant);
-        let output = slot.forwarder.forward(from, &incoming.forward_input(late))?;
-        let mut descriptor = [0; MAX_DESCRIPTOR];
-        let extensions =
-            continue_descriptor(incoming.passed, &incoming.picture, output.offsets, &mut descriptor);
-        let red = format.red.filter(|_| self.redundancy.older() > 0 && carries_red(incoming, &output));
-        let payload = match red {
-            _ if output.padding => &[],
-            Some(_) => incoming.payload,
-            None => incoming.primary(),
-        };
-        let packet = OutgoingRtp {
-            payload_type: red.unwrap_or(format.payload_type),
-            marker: output.marker,
-            seq: output.seq,
-            timestamp: output.timestamp,
-            ssrc: slot.ssrc,
-            extensions,
-            prefix: &[],
-            payload,
-            padding: 0,
-        };
-        let urgency = match slot.kind {
-            MediaKind::Audio => Urgency::Sound,
-            MediaKind::Video => Urgency::Picture,
-        };
-        let written = transport.send_rtp(now, urgency, &packet, |copy| match red {
-            Some(_) => red::set_payload_type(copy, format.payload_type),
-            None => output.offsets.apply(&incoming.picture, copy),
-        })?;
-        slot.sent_at = Some(now.instant);
-        if incoming.frame.key_frame {
-            slot.key_frame_at = Some(now.instant);
-        }
-        slot.sent_packets = slot.sent_packets.wrapping_add(1);
-        slot.sent_octets = slot.sent_octets.wrapping_add(payload.len() as u32);
-        self.counters.packets_sent += 1;
-        self.counters.bytes_sent += written as u64;
-        Ok(output)
     }
 
     /// How many older packets a packet of sound shall carry to a slot: none where the subscriber does not know RED.
@@ -204,11 +193,57 @@ impl Participant {
     }
 }
 
-/// Whether a packet comes in RED and all that it carries along belongs to its segment: the older packets of a segment's
-/// first would stand where the slot had another voice.
-fn carries_red(incoming: &Incoming<'_>, output: &ForwardOutput) -> bool {
-    let reach = || red::older_blocks(incoming.payload).max(red::MAX_OLDER) as u64;
-    incoming.format.red && output.ahead >= reach()
+/// From a layer to one slot of a subscriber.
+struct Way<'a> {
+    slot: &'a mut Slot,
+    transport: &'a mut Transport,
+    /// How many older packets its sound carries along.
+    older: u8,
+}
+
+impl Way<'_> {
+    /// Forwards one packet. Returns how it went out, and its length.
+    #[inline]
+    fn forward(
+        &mut self,
+        now: &Now,
+        from: LayerRef,
+        batch: &mut Batch,
+        index: u32,
+    ) -> Result<(ForwardOutput, usize), DropReason> {
+        let Self { slot, transport, older } = self;
+        let kept = batch.get(index).ok_or(DropReason::BeforeSwitch)?;
+        let (picture, key_frame) = (kept.input.picture, kept.key_frame);
+        let format = slot.outgoing_format(kept.format).ok_or(DropReason::NoCommonCodec)?;
+        let urgency = match slot.kind {
+            MediaKind::Audio => Urgency::Sound,
+            MediaKind::Video => Urgency::Picture,
+        };
+        let late = slot.kind == MediaKind::Video && {
+            let delay = transport.pacing_delay(now.instant);
+            !delay.is_zero() && delay > slot.longest_wait(now.instant)
+        };
+        let output = slot.forwarder.forward(from, &kept.input, late)?;
+        // The older packets of a segment's first would stand where the slot had another voice.
+        let redundant = format.red.zip(batch.redundant_shape(index, *older));
+        let redundant = redundant.filter(|(_, (_, reach))| output.ahead >= *reach);
+        let (payload_type, shape, rewrite) = match redundant {
+            Some((red, (shape, _))) => (red, shape, Rewrite::Red(format.payload_type)),
+            None => (format.payload_type, Shape::Plain, Rewrite::Picture(&picture)),
+        };
+        let shape = if output.padding { Shape::Padding } else { shape };
+        let ids = transport.writable_extensions;
+        let (template, bytes) = batch.template(now, index, &ids, shape).ok_or(DropReason::BeforeSwitch)?;
+        let own = Own { output: &output, payload_type, ssrc: slot.ssrc, rewrite };
+        let written = transport.send_copy(now, urgency, &template, bytes, &own)?;
+        slot.sent_at = Some(now.instant);
+        if key_frame {
+            slot.key_frame_at = Some(now.instant);
+        }
+        slot.sent_packets = slot.sent_packets.wrapping_add(1);
+        slot.sent_octets = slot.sent_octets.wrapping_add(template.payload_len() as u32);
+        Ok((output, written))
+    }
 }
 
 /// Continues the frame number in a copy of the dependency descriptor.

@@ -3,6 +3,7 @@
 pub mod pacer;
 mod packet;
 pub mod send_buffer;
+pub mod template;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::stun::BindingRequest;
 use pacer::{Pacer, Urgency};
 use packet::{Stamp, write_packet};
 use send_buffer::SendBuffer;
+use template::{Own, Template};
 
 /// What a new transport is made of.
 pub struct TransportConfig<'a> {
@@ -98,6 +100,18 @@ pub struct PassedExtensions<'a> {
     pub playout_delay: Option<[u8; 3]>,
     /// The dependency descriptor, its frame number continued.
     pub dependency_descriptor: Option<&'a [u8]>,
+}
+
+impl PassedExtensions<'_> {
+    /// The others, which are of a fixed length.
+    pub fn without_descriptor(self) -> PassedExtensions<'static> {
+        PassedExtensions {
+            audio_level: self.audio_level,
+            video_orientation: self.video_orientation,
+            playout_delay: self.playout_delay,
+            dependency_descriptor: None,
+        }
+    }
 }
 
 /// Everything between one client's network and its media.
@@ -327,16 +341,41 @@ impl Transport {
         if !self.ready() {
             return Err(DropReason::NotConnected);
         }
+        self.send_written(now, urgency, packet.seq, |out, ids, stamp| {
+            write_packet(out, ids, packet, stamp, rewrite)
+        })
+    }
+
+    /// The same for a packet that was written once for many, in `bytes`.
+    #[inline]
+    pub fn send_copy(
+        &mut self,
+        now: &Now,
+        urgency: Urgency,
+        template: &Template,
+        bytes: &[u8],
+        own: &Own<'_>,
+    ) -> Result<usize, DropReason> {
+        self.send_written(now, urgency, own.output.seq, |out, _, stamp| template.copy(bytes, out, own, stamp))
+    }
+
+    #[inline]
+    fn send_written(
+        &mut self,
+        now: &Now,
+        urgency: Urgency,
+        seq: u64,
+        write: impl FnOnce(&mut Vec<u8>, &ExtensionIds, Stamp) -> usize,
+    ) -> Result<usize, DropReason> {
         let ids = &self.writable_extensions;
-        let roll_over = (packet.seq >> 16) as u32;
+        let roll_over = (seq >> 16) as u32;
         if !self.pacer.has_room(now.instant, urgency) {
-            let write = |out: &mut Vec<u8>| write_packet(out, ids, packet, Stamp::default(), rewrite);
-            return self.pacer.wait(urgency, roll_over, write);
+            return self.pacer.wait(urgency, roll_over, |out| write(out, ids, Stamp::default()));
         }
         let Some(outbound) = self.outbound.as_mut() else { return Err(DropReason::NotConnected) };
         let stamp = Stamp::new(now, self.next_transport_seq);
         let written = self.send.write(|out, start| {
-            let header_len = write_packet(out, ids, packet, stamp, rewrite);
+            let header_len = write(out, ids, stamp);
             out.resize(out.len() + outbound.profile().rtp_overhead(), 0);
             outbound.protect_rtp(roll_over, header_len, &mut out[start..])
         })?;
@@ -504,6 +543,21 @@ impl Transport {
         let path = self.ice.selected()?;
         let (bytes, ends) = self.send.packets();
         (!ends.is_empty()).then_some((path, bytes, ends))
+    }
+
+    /// Borrows an empty send buffer, where nothing waits in its own: what is handed out at once needs none of its own, and one
+    /// that all share stays in the processor's cache. To be followed by [`Transport::give_back_buffer`] when it did.
+    pub fn borrow_buffer(&mut self, spare: &mut SendBuffer) -> bool {
+        let borrows = self.send.is_empty();
+        if borrows {
+            std::mem::swap(&mut self.send, spare);
+        }
+        borrows
+    }
+
+    /// Gives the send buffer back, which must be empty again.
+    pub fn give_back_buffer(&mut self, spare: &mut SendBuffer) {
+        std::mem::swap(&mut self.send, spare);
     }
 
     /// The packets are sent.

@@ -19,6 +19,11 @@ impl Stamp {
         Self { transport_seq: transport_seq.to_be_bytes(), send_time: now.abs_send_time() }
     }
 
+    /// The transport-wide number, as it is written.
+    pub(super) fn transport_seq(self) -> [u8; 2] {
+        self.transport_seq
+    }
+
     /// Writes itself into a packet of [`write_packet`], which puts the two elements first.
     pub(super) fn renew(self, ids: &ExtensionIds, packet: &mut [u8]) {
         const ONE_BYTE_FORM: [u8; 2] = [0xbe, 0xde];
