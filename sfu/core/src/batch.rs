@@ -22,6 +22,8 @@ pub struct Batch {
     bytes: Vec<u8>,
     /// Sound with redundancy, for the packet at the same place.
     red: Vec<RedPayloads>,
+    /// The combinations of header extensions that subscribers agreed on; the usual ones.
+    kinds: Vec<ExtensionIds>,
     templates: Vec<Made>,
     written: Vec<u8>,
     /// How much of `written` belongs to `templates`; behind it is what was written for one subscriber alone.
@@ -63,6 +65,8 @@ pub struct Kept {
     extensible: bool,
     next: Option<u32>,
     template: Option<u32>,
+    /// The template without redundancy, for each of the usual kinds.
+    plain: [Option<Template>; KINDS],
 }
 
 /// In which shape a packet goes out.
@@ -93,6 +97,9 @@ const MAX_BYTES: usize = 128 * 1024;
 const MAX_PACKETS: usize = 256;
 /// As many layers: whose packets a subscriber gets is looked for among them.
 const MAX_RUNS: usize = 32;
+
+/// What a browser agrees on is the same for all who use it; there are not more of them.
+const KINDS: usize = 3;
 
 /// So many combinations of header extensions and shapes of a packet are kept. Browsers have three; more only cost time.
 const MAX_TEMPLATES: usize = 8;
@@ -132,6 +139,7 @@ impl Batch {
             extensible: sound && !format.red && newest,
             next: None,
             template: None,
+            plain: [None; KINDS],
         });
         if sound {
             self.clear_red(index as usize);
@@ -219,19 +227,50 @@ impl Batch {
         made.then_some((Shape::Redundant(older), MAX_OLDER as u64))
     }
 
-    /// A packet as those get it who agreed on these header extensions, and the bytes that it is in.
+    /// The number of a combination of header extensions, for [`Batch::template`].
+    pub fn kind(&mut self, ids: &ExtensionIds) -> usize {
+        let known = self.kinds.iter().position(|kind| kind == ids);
+        known.unwrap_or_else(|| {
+            if self.kinds.len() < KINDS {
+                self.kinds.push(*ids);
+                self.kinds.len() - 1
+            } else {
+                KINDS
+            }
+        })
+    }
+
+    /// A packet as those get it who agreed on these header extensions, of this kind, and the bytes that it is in.
+    #[inline]
     pub fn template(
         &mut self,
         now: &Now,
         index: u32,
-        ids: &ExtensionIds,
+        (kind, ids): (usize, &ExtensionIds),
         shape: Shape,
     ) -> Option<(Template, &[u8])> {
+        if shape == Shape::Plain
+            && let Some(template) = self.get(index)?.plain.get(kind).copied().flatten()
+        {
+            return Some((template, &self.written));
+        }
+        let template = self.find_template(now, index, ids, shape)?;
+        // What was written for one subscriber alone does not stay.
+        if shape == Shape::Plain
+            && self.written.len() == self.shared
+            && let Some(place) = self.packets.get_mut(index as usize)?.plain.get_mut(kind)
+        {
+            *place = Some(template);
+        }
+        Some((template, &self.written))
+    }
+
+    fn find_template(&mut self, now: &Now, index: u32, ids: &ExtensionIds, shape: Shape) -> Option<Template> {
         let mut next = self.get(index)?.template;
         let mut count = 0;
         while let Some(made) = next.and_then(|at| self.templates.get(at as usize)) {
             if made.ids == *ids && made.shape == shape {
-                return Some((made.template, &self.written));
+                return Some(made.template);
             }
             next = made.next;
             count += 1;
@@ -244,7 +283,7 @@ impl Batch {
             let next = kept.template.replace(self.templates.len() as u32);
             self.templates.push(Made { ids: *ids, shape, template, next });
         }
-        Some((template, &self.written))
+        Some(template)
     }
 
     /// Forgets everything; the memory stays.
@@ -252,6 +291,7 @@ impl Batch {
         self.runs.clear();
         self.packets.clear();
         self.bytes.clear();
+        self.kinds.clear();
         self.templates.clear();
         self.written.clear();
         self.shared = 0;
@@ -390,7 +430,9 @@ mod tests {
         };
         let now = now();
         let written = |batch: &mut Batch, id, shape| {
-            let (template, bytes) = batch.template(&now, 0, &ids(id), shape).expect("there is such a packet");
+            let kind = batch.kind(&ids(id));
+            let (template, bytes) =
+                batch.template(&now, 0, (kind, &ids(id)), shape).expect("there is such a packet");
             (template.payload_len(), bytes.len())
         };
         let one = written(&mut batch, 1, Shape::Plain);
@@ -403,9 +445,9 @@ mod tests {
                 assert_eq!(written(&mut batch, id, Shape::Plain).0, 3);
             }
         }
-        let (_, bytes) = batch.template(&now, 0, &ids(1), Shape::Plain).expect("the first one");
+        let (_, bytes) = batch.template(&now, 0, (0, &ids(1)), Shape::Plain).expect("the first one");
         assert!(bytes.len() <= both.1 + MAX_TEMPLATES * 40, "{}", bytes.len());
-        assert!(batch.template(&now, 1, &ids(1), Shape::Plain).is_none(), "there is no such packet");
+        assert!(batch.template(&now, 1, (0, &ids(1)), Shape::Plain).is_none(), "there is no such packet");
     }
 
     #[test]
@@ -447,7 +489,7 @@ mod tests {
         assert_eq!(batch.redundant_shape(2, 1), Some((Shape::AsItCame, 2)));
         let ids = ExtensionIds::default();
         let mut len = |index, shape| {
-            batch.template(&now(), index, &ids, shape).map(|(template, _)| template.payload_len())
+            batch.template(&now(), index, (0, &ids), shape).map(|(template, _)| template.payload_len())
         };
         assert_eq!(len(0, Shape::Redundant(1)), Some(4 + 1 + 1 + 1));
         assert_eq!([len(2, Shape::AsItCame), len(2, Shape::Plain)], [Some(7), Some(1)]);

@@ -34,7 +34,9 @@ fn streams(together: usize) -> Streams {
         .map(|_| world.join(1, ClientConfig { tracks: tracks.clone(), ..ClientConfig::viewer() }))
         .collect();
     publishers.iter().for_each(|id| world.with_client(*id, |client, _| client.speak(Voice::SPEAKING)));
-    (0..4).for_each(|_| drop(world.join(1, ClientConfig::viewer())));
+    for _ in 0..4 {
+        world.join(1, ClientConfig::viewer());
+    }
     world.run_for(seconds(4.0));
     for &id in &publishers {
         world.up(id).blackout = true;

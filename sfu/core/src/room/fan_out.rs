@@ -86,8 +86,8 @@ impl Room {
         let Some(source) = batch.run(run).map(|run| run.from) else { return };
         self.make_redundant(ctx, batch, run, source, at);
         let Some(subscriber) = self.participants.get_mut(at.participant as usize) else { return };
-        subscriber.forward(ctx, batch, run, at.slot, |output| {
-            on_switch(Switched { slot: at, source, timestamp: output.timestamp, left: output.left });
+        subscriber.forward(ctx, batch, run, at.slot, |timestamp, left| {
+            on_switch(Switched { slot: at, source, timestamp, left });
         });
     }
 

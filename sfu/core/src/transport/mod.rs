@@ -115,33 +115,36 @@ impl PassedExtensions<'_> {
 }
 
 /// Everything between one client's network and its media.
+///
+/// What each packet touches comes first, so that it is found in few cache lines.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Transport {
+    /// The ids of header extensions that the client takes in its slots, the same in all of them.
+    pub writable_extensions: ExtensionIds,
+    next_transport_seq: u16,
+    failed: Option<FailReason>,
+    /// It is on the list of those who have something to send.
+    marked: bool,
+    /// It is on the list of those who wait for room, or send a probe.
+    paced: bool,
+    outbound: Option<OutboundSrtp>,
+    send: SendBuffer,
+    pacer: Pacer,
     ice: IceAgent,
+    /// The probe that is being sent.
+    probe: Option<ActiveProbe>,
+    /// What the way to the client carries.
+    pub estimator: Estimator,
     dtls: DtlsSession,
     server_is_dtls_client: bool,
     inbound: Option<InboundSrtp>,
-    outbound: Option<OutboundSrtp>,
     /// The DTLS handshake is done.
     secured: bool,
-    failed: Option<FailReason>,
-    /// The ids of header extensions, the same in all sections.
+    /// The ids of all header extensions, the same in all sections.
     pub extensions: ExtensionIds,
-    /// Those of them that the client takes in its slots.
-    pub writable_extensions: ExtensionIds,
-    next_transport_seq: u16,
-    /// What the way to the client carries.
-    pub estimator: Estimator,
-    pacer: Pacer,
     /// The client's address that the estimate is about.
     estimated_for: Option<IpAddr>,
-    /// The probe that is being sent.
-    probe: Option<ActiveProbe>,
-    /// It is on the list of those who wait for room, or send a probe.
-    paced: bool,
-    send: SendBuffer,
-    /// It is on the list of those who have something to send.
-    marked: bool,
     /// DTLS packets from before there was a path.
     unsent: Vec<Vec<u8>>,
 }
@@ -341,41 +344,16 @@ impl Transport {
         if !self.ready() {
             return Err(DropReason::NotConnected);
         }
-        self.send_written(now, urgency, packet.seq, |out, ids, stamp| {
-            write_packet(out, ids, packet, stamp, rewrite)
-        })
-    }
-
-    /// The same for a packet that was written once for many, in `bytes`.
-    #[inline]
-    pub fn send_copy(
-        &mut self,
-        now: &Now,
-        urgency: Urgency,
-        template: &Template,
-        bytes: &[u8],
-        own: &Own<'_>,
-    ) -> Result<usize, DropReason> {
-        self.send_written(now, urgency, own.output.seq, |out, _, stamp| template.copy(bytes, out, own, stamp))
-    }
-
-    #[inline]
-    fn send_written(
-        &mut self,
-        now: &Now,
-        urgency: Urgency,
-        seq: u64,
-        write: impl FnOnce(&mut Vec<u8>, &ExtensionIds, Stamp) -> usize,
-    ) -> Result<usize, DropReason> {
         let ids = &self.writable_extensions;
-        let roll_over = (seq >> 16) as u32;
+        let roll_over = (packet.seq >> 16) as u32;
         if !self.pacer.has_room(now.instant, urgency) {
-            return self.pacer.wait(urgency, roll_over, |out| write(out, ids, Stamp::default()));
+            let write = |out: &mut Vec<u8>| write_packet(out, ids, packet, Stamp::default(), rewrite);
+            return self.pacer.wait(urgency, roll_over, write);
         }
         let Some(outbound) = self.outbound.as_mut() else { return Err(DropReason::NotConnected) };
         let stamp = Stamp::new(now, self.next_transport_seq);
         let written = self.send.write(|out, start| {
-            let header_len = write(out, ids, stamp);
+            let header_len = write_packet(out, ids, packet, stamp, rewrite);
             out.resize(out.len() + outbound.profile().rtp_overhead(), 0);
             outbound.protect_rtp(roll_over, header_len, &mut out[start..])
         })?;
@@ -385,6 +363,48 @@ impl Transport {
         });
         self.on_rtp_sent(now.instant, written, probe);
         Ok(written)
+    }
+
+    /// How many bytes there is room for now; `None` when what comes must wait. See [`Pacer::room`].
+    pub fn room(&self, now: Instant, urgency: Urgency) -> Option<usize> {
+        self.pacer.room(now, urgency)
+    }
+
+    /// Sends a copy of a packet that was written once for many, in `bytes`, at once. When all that comes together is sent,
+    /// [`Transport::on_copies_sent`] is to be called. Returns its length.
+    #[inline]
+    pub fn send_copy(
+        &mut self,
+        now: &Now,
+        template: &Template,
+        bytes: &[u8],
+        own: &Own<'_>,
+    ) -> Result<usize, DropReason> {
+        let Some(outbound) = self.outbound.as_mut() else { return Err(DropReason::NotConnected) };
+        let stamp = Stamp::new(now, self.next_transport_seq);
+        let written = self.send.write(|out, start| {
+            let header_len = template.copy(bytes, out, own, stamp);
+            out.resize(out.len() + outbound.profile().rtp_overhead(), 0);
+            outbound.protect_rtp((own.output.seq >> 16) as u32, header_len, &mut out[start..])
+        })?;
+        self.count_sent(now.instant, written, None);
+        Ok(written)
+    }
+
+    /// Lets such a copy wait for room in the network. Returns its length.
+    pub fn hold_copy(
+        &mut self,
+        template: &Template,
+        bytes: &[u8],
+        own: &Own<'_>,
+    ) -> Result<usize, DropReason> {
+        let roll_over = (own.output.seq >> 16) as u32;
+        self.pacer.wait(Urgency::Picture, roll_over, |out| template.copy(bytes, out, own, Stamp::default()))
+    }
+
+    /// So many bytes of copies were sent together.
+    pub fn on_copies_sent(&mut self, now: Instant, bytes: usize) {
+        self.pacer.on_sent(now, bytes);
     }
 
     /// Sends what has waited long enough.
@@ -415,6 +435,11 @@ impl Transport {
         if probe.is_none() {
             self.pacer.on_sent(now, bytes);
         }
+        self.count_sent(now, bytes, probe);
+    }
+
+    #[inline]
+    fn count_sent(&mut self, now: Instant, bytes: usize, probe: Option<ProbeId>) {
         if self.writable_extensions.id(Extension::TransportCc).is_some() {
             self.estimator
                 .on_sent(now, SentPacket { seq: self.next_transport_seq, bytes: bytes as u16, probe });

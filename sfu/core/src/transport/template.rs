@@ -73,37 +73,38 @@ impl Template {
     pub(super) fn copy(&self, bytes: &[u8], out: &mut Vec<u8>, own: &Own<'_>, stamp: Stamp) -> usize {
         let start = out.len();
         out.extend_from_slice(bytes.get(self.start as usize..self.end as usize).unwrap_or_default());
-        let header_len = usize::from(self.header_len);
-        let Some((header, payload)) = out.get_mut(start..).and_then(|c| c.split_at_mut_checked(header_len))
-        else {
-            return 0;
-        };
+        let Some(copy) = out.get_mut(start..) else { return 0 };
         let output = own.output;
-        if let Some(fixed) = header.first_chunk_mut::<12>() {
+        if let Some(fixed) = copy.first_chunk_mut::<12>() {
             fixed[1] = u8::from(output.marker) << 7 | own.payload_type.0 & 0x7f;
             fixed[2..4].copy_from_slice(&(output.seq as u16).to_be_bytes());
             fixed[4..8].copy_from_slice(&output.timestamp.to_be_bytes());
             fixed[8..].copy_from_slice(&own.ssrc.0.to_be_bytes());
         }
-        if let Some(at) = self.transport_seq.map(usize::from)
-            && let Some(place) = header.get_mut(at..at + 2)
+        if let Some(at) = self.transport_seq
+            && let Some(place) = copy.get_mut(usize::from(at)..).and_then(|rest| rest.first_chunk_mut())
         {
-            place.copy_from_slice(&stamp.transport_seq());
+            *place = stamp.transport_seq();
         }
         match own.rewrite {
             // As it came: the slot never showed anything else.
             Rewrite::Picture(_) if output.offsets == PictureIds::default() => {}
-            Rewrite::Picture(fields) => {
-                if !self.padding {
-                    output.offsets.apply(fields, payload);
-                }
-                let descriptor = self.descriptor.and_then(|at| header.get_mut(usize::from(at)..));
-                output.offsets.apply_to_descriptor(fields, descriptor.unwrap_or_default());
-            }
-            Rewrite::Red(payload_type) if !self.padding => red::set_payload_type(payload, payload_type),
-            Rewrite::Red(_) => {}
+            rewrite => self.rewrite(copy, output.offsets, rewrite),
         }
-        header_len
+        usize::from(self.header_len)
+    }
+
+    fn rewrite(&self, copy: &mut [u8], offsets: PictureIds, rewrite: Rewrite<'_>) {
+        let Some((header, payload)) = copy.split_at_mut_checked(usize::from(self.header_len)) else { return };
+        let payload = if self.padding { &mut [] } else { payload };
+        match rewrite {
+            Rewrite::Picture(fields) => {
+                offsets.apply(fields, payload);
+                let descriptor = self.descriptor.and_then(|at| header.get_mut(usize::from(at)..));
+                offsets.apply_to_descriptor(fields, descriptor.unwrap_or_default());
+            }
+            Rewrite::Red(payload_type) => red::set_payload_type(payload, payload_type),
+        }
     }
 }
 
@@ -146,8 +147,8 @@ mod tests {
 
     fn output(offsets: PictureIds) -> ForwardOutput {
         let (seq, timestamp) = (0x1_2345, 0xa1b2_c3d4);
-        let (marker, padding, ahead, switched, left) = (true, false, 5, false, None);
-        ForwardOutput { seq, timestamp, marker, padding, offsets, ahead, switched, left }
+        let (marker, padding, ahead, switched) = (true, false, 5, false);
+        ForwardOutput { seq, timestamp, marker, padding, offsets, ahead, switched }
     }
 
     /// The packet as it is written for one subscriber alone, and as a copy of what was written for all.
