@@ -3,7 +3,6 @@
 
 use std::ops::Range;
 
-use crate::context::Now;
 use crate::forward::forwarder::{ForwardInput, LayerRef};
 use crate::forward::red::{self, MAX_OLDER, Older, RedPayloads};
 use crate::ids::{PayloadType, Ssrc};
@@ -244,7 +243,6 @@ impl Batch {
     #[inline]
     pub fn template(
         &mut self,
-        now: &Now,
         index: u32,
         (kind, ids): (usize, &ExtensionIds),
         shape: Shape,
@@ -254,7 +252,7 @@ impl Batch {
         {
             return Some((template, &self.written));
         }
-        let template = self.find_template(now, index, ids, shape)?;
+        let template = self.find_template(index, ids, shape)?;
         // What was written for one subscriber alone does not stay.
         if shape == Shape::Plain
             && self.written.len() == self.shared
@@ -265,7 +263,7 @@ impl Batch {
         Some((template, &self.written))
     }
 
-    fn find_template(&mut self, now: &Now, index: u32, ids: &ExtensionIds, shape: Shape) -> Option<Template> {
+    fn find_template(&mut self, index: u32, ids: &ExtensionIds, shape: Shape) -> Option<Template> {
         let mut next = self.get(index)?.template;
         let mut count = 0;
         while let Some(made) = next.and_then(|at| self.templates.get(at as usize)) {
@@ -276,7 +274,7 @@ impl Batch {
             count += 1;
         }
         self.written.truncate(self.shared);
-        let template = self.write(now, index, ids, shape)?;
+        let template = self.write(index, ids, shape)?;
         if count < MAX_TEMPLATES {
             self.shared = self.written.len();
             let kept = self.packets.get_mut(index as usize)?;
@@ -330,7 +328,7 @@ impl Batch {
         }
     }
 
-    fn write(&mut self, now: &Now, index: u32, ids: &ExtensionIds, shape: Shape) -> Option<Template> {
+    fn write(&mut self, index: u32, ids: &ExtensionIds, shape: Shape) -> Option<Template> {
         let Self { packets, bytes, red, written, .. } = self;
         let kept = packets.get(index as usize)?;
         let payload = match shape {
@@ -351,15 +349,12 @@ impl Batch {
             payload,
             padding: 0,
         };
-        Some(Template::write(written, ids, now, &packet))
+        Some(Template::write(written, ids, &packet))
     }
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "virtual time has to start somewhere")]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
     use crate::forward::picture::PictureFields;
     use crate::ids::TrackId;
@@ -382,11 +377,6 @@ mod tests {
         let (frame, picture) = (FrameInfo::default(), PictureFields::default());
         let passed = PassedExtensions::default();
         Incoming { seq, generation: 0, header, format, payload, passed, frame, picture, nanos: 0 }
-    }
-
-    fn now() -> Now {
-        let now = Instant::now();
-        Now::new(now, now, 0)
     }
 
     fn slots(participants: &[u32]) -> Vec<SlotRef> {
@@ -428,11 +418,10 @@ mod tests {
             ids.set(Extension::TransportCc, id);
             ids
         };
-        let now = now();
         let written = |batch: &mut Batch, id, shape| {
             let kind = batch.kind(&ids(id));
             let (template, bytes) =
-                batch.template(&now, 0, (kind, &ids(id)), shape).expect("there is such a packet");
+                batch.template(0, (kind, &ids(id)), shape).expect("there is such a packet");
             (template.payload_len(), bytes.len())
         };
         let one = written(&mut batch, 1, Shape::Plain);
@@ -445,9 +434,9 @@ mod tests {
                 assert_eq!(written(&mut batch, id, Shape::Plain).0, 3);
             }
         }
-        let (_, bytes) = batch.template(&now, 0, (0, &ids(1)), Shape::Plain).expect("the first one");
+        let (_, bytes) = batch.template(0, (0, &ids(1)), Shape::Plain).expect("the first one");
         assert!(bytes.len() <= both.1 + MAX_TEMPLATES * 40, "{}", bytes.len());
-        assert!(batch.template(&now, 1, (0, &ids(1)), Shape::Plain).is_none(), "there is no such packet");
+        assert!(batch.template(1, (0, &ids(1)), Shape::Plain).is_none(), "there is no such packet");
     }
 
     #[test]
@@ -489,7 +478,7 @@ mod tests {
         assert_eq!(batch.redundant_shape(2, 1), Some((Shape::AsItCame, 2)));
         let ids = ExtensionIds::default();
         let mut len = |index, shape| {
-            batch.template(&now(), index, (0, &ids), shape).map(|(template, _)| template.payload_len())
+            batch.template(index, (0, &ids), shape).map(|(template, _)| template.payload_len())
         };
         assert_eq!(len(0, Shape::Redundant(1)), Some(4 + 1 + 1 + 1));
         assert_eq!([len(2, Shape::AsItCame), len(2, Shape::Plain)], [Some(7), Some(1)]);

@@ -20,9 +20,6 @@ use crate::uplink::send_all;
 /// Repairs that would wait for longer than this are of no use to anybody.
 const MAX_REPAIR_WAIT: Duration = Duration::from_millis(125);
 
-/// A slot that sent pictures within so long carries probes.
-const CARRIES_WITHIN: Duration = Duration::from_millis(300);
-
 /// The longest dependency descriptor that is passed on. The longest with a full structure of browsers has about
 /// 100 bytes; the two-byte header form could carry 255.
 const MAX_DESCRIPTOR: usize = 255;
@@ -85,6 +82,9 @@ impl Participant {
         let rtt = self.rtt();
         let slot = self.slots.get_mut(slot as usize).ok_or(DropReason::HistoryMiss)?;
         let sent = slot.forwarder.sent(seq).ok_or(DropReason::HistoryMiss)?;
+        if slot.has_left(sent.source) {
+            return Err(DropReason::RepairLimit);
+        }
         if !slot.repairs.allow(now, seq, rtt) {
             return Err(DropReason::RepairedRecently);
         }
@@ -135,14 +135,7 @@ impl Participant {
     pub fn send_probe(&mut self, now: &Now) {
         let Some(transport) = self.transport.as_mut().filter(|t| t.ready()) else { return };
         if !transport.is_probing() {
-            let carries = |s: &crate::slot::Slot| {
-                let recent =
-                    s.sent_at.is_some_and(|at| now.instant.saturating_duration_since(at) < CARRIES_WITHIN);
-                s.kind == MediaKind::Video
-                    && s.forwarder.current().is_some()
-                    && recent
-                    && s.padding_type().is_some()
-            };
+            let carries = |s: &Slot| s.carries_pictures(now.instant) && s.padding_type().is_some();
             self.probe_slot = self.slots.iter().find(|(_, s)| carries(s)).map(|(i, _)| i as u32);
             if self.probe_slot.is_none() || !transport.begin_probe(now.instant) {
                 return;
@@ -245,7 +238,7 @@ impl<'a> Way<'a> {
         let output = match followed {
             Some(output) => output,
             None => {
-                let late = self.is_late(now);
+                let late = self.slot.starved || self.is_late(now);
                 self.slot.forwarder.forward(from, &kept.input, late)?
             }
         };
@@ -260,10 +253,10 @@ impl<'a> Way<'a> {
         };
         let shape = if output.padding { Shape::Padding } else { shape };
         let (template, bytes) =
-            batch.template(now, index, (self.kind, &self.ids), shape).ok_or(DropReason::BeforeSwitch)?;
+            batch.template(index, (self.kind, &self.ids), shape).ok_or(DropReason::BeforeSwitch)?;
         let own = Own { output: &output, payload_type, ssrc: self.slot.ssrc, rewrite };
         self.bytes += if self.has_room() {
-            let written = self.transport.send_copy(now, &template, bytes, &own)?;
+            let written = self.transport.send_copy(urgency_of(self.slot.kind), &template, bytes, &own)?;
             self.left += written;
             written
         } else {
@@ -275,6 +268,7 @@ impl<'a> Way<'a> {
         self.octets = self.octets.wrapping_add(template.payload_len() as u32);
         if key_frame {
             self.slot.key_frame_at = Some(now.instant);
+            self.slot.starved = false;
         }
         self.before = Some((index, output));
         Ok(output.switched.then_some(output.timestamp))
@@ -289,7 +283,7 @@ impl<'a> Way<'a> {
         if self.has_room() {
             return false;
         }
-        self.transport.on_copies_sent(now.instant, std::mem::take(&mut self.left));
+        self.transport.on_copies_sent(now, std::mem::take(&mut self.left));
         self.room = self.transport.room(now.instant, urgency_of(self.slot.kind));
         self.transport.pacing_delay(now.instant) > self.slot.longest_wait(now.instant)
     }
@@ -300,7 +294,7 @@ impl<'a> Way<'a> {
         if packets == 0 {
             return;
         }
-        transport.on_copies_sent(now.instant, left);
+        transport.on_copies_sent(now, left);
         slot.sent_at = Some(now.instant);
         slot.sent_packets = slot.sent_packets.wrapping_add(packets);
         slot.sent_octets = slot.sent_octets.wrapping_add(octets);

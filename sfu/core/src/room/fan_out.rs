@@ -109,7 +109,10 @@ impl Room {
             return;
         };
         if let Some(send) = send {
-            if let Some((path, bytes, ends)) = transport.output() {
+            if let Err(reason) = transport.seal() {
+                ctx.drops.count(reason);
+            }
+            for (path, bytes, ends) in transport.output() {
                 send(Transmit { path, bytes, ends });
             }
             transport.sent();

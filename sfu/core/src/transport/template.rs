@@ -2,8 +2,7 @@
 //! their own is written anew: so little that a copy costs hardly more than its bytes.
 
 use super::OutgoingRtp;
-use super::packet::{Stamp, write_packet};
-use crate::context::Now;
+use super::packet::write_packet;
 use crate::forward::forwarder::ForwardOutput;
 use crate::forward::picture::{PictureFields, PictureIds};
 use crate::forward::red;
@@ -18,8 +17,7 @@ pub struct Template {
     start: u32,
     end: u32,
     header_len: u16,
-    /// Where the transport-wide number and the dependency descriptor are, from `start` on.
-    transport_seq: Option<u16>,
+    /// Where the dependency descriptor is, from `start` on.
     descriptor: Option<u16>,
     /// It has no payload, but padding.
     padding: bool,
@@ -49,17 +47,16 @@ pub enum Rewrite<'a> {
 
 impl Template {
     /// Writes a packet behind the others in `bytes`. What is the subscribers' own is left open.
-    pub fn write(bytes: &mut Vec<u8>, ids: &ExtensionIds, now: &Now, packet: &OutgoingRtp<'_>) -> Self {
+    pub fn write(bytes: &mut Vec<u8>, ids: &ExtensionIds, packet: &OutgoingRtp<'_>) -> Self {
         let start = bytes.len();
-        let header_len = write_packet(bytes, ids, packet, Stamp::new(now, 0), |_| {});
+        let header_len = write_packet(bytes, ids, packet, |_| {});
         let written = bytes.get(start..).unwrap_or_default();
-        let place = |extension| ids.id(extension).and_then(|id| place_of(written, id));
+        let descriptor = ids.id(Extension::DependencyDescriptor).and_then(|id| place_of(written, id));
         Self {
             start: start as u32,
             end: bytes.len() as u32,
             header_len: header_len as u16,
-            transport_seq: place(Extension::TransportCc),
-            descriptor: place(Extension::DependencyDescriptor),
+            descriptor,
             padding: packet.payload.is_empty(),
         }
     }
@@ -70,7 +67,7 @@ impl Template {
     }
 
     /// Appends a subscriber's copy to `out`, out of the `bytes` that it was written to. Returns the length of its header.
-    pub(super) fn copy(&self, bytes: &[u8], out: &mut Vec<u8>, own: &Own<'_>, stamp: Stamp) -> usize {
+    pub(super) fn copy(&self, bytes: &[u8], out: &mut Vec<u8>, own: &Own<'_>) -> usize {
         let start = out.len();
         out.extend_from_slice(bytes.get(self.start as usize..self.end as usize).unwrap_or_default());
         let Some(copy) = out.get_mut(start..) else { return 0 };
@@ -80,11 +77,6 @@ impl Template {
             fixed[2..4].copy_from_slice(&(output.seq as u16).to_be_bytes());
             fixed[4..8].copy_from_slice(&output.timestamp.to_be_bytes());
             fixed[8..].copy_from_slice(&own.ssrc.0.to_be_bytes());
-        }
-        if let Some(at) = self.transport_seq
-            && let Some(place) = copy.get_mut(usize::from(at)..).and_then(|rest| rest.first_chunk_mut())
-        {
-            *place = stamp.transport_seq();
         }
         match own.rewrite {
             // As it came: the slot never showed anything else.
@@ -133,10 +125,7 @@ fn place_of(packet: &[u8], id: u8) -> Option<u16> {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "virtual time has to start somewhere")]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
     use crate::forward::red::set_payload_type;
     use crate::media::Codec;
@@ -153,19 +142,17 @@ mod tests {
 
     /// The packet as it is written for one subscriber alone, and as a copy of what was written for all.
     fn both(ids: &ExtensionIds, packet: &OutgoingRtp<'_>, own: &Own<'_>) -> [(usize, Vec<u8>); 2] {
-        let now = Now::new(Instant::now(), Instant::now(), 77 << 30);
-        let stamp = Stamp::new(&now, 0xabcd);
         let mut alone = b"before".to_vec();
-        let header_len = write_packet(&mut alone, ids, packet, stamp, |payload| match own.rewrite {
+        let header_len = write_packet(&mut alone, ids, packet, |payload| match own.rewrite {
             Rewrite::Picture(fields) => own.output.offsets.apply(fields, payload),
             Rewrite::Red(payload_type) => set_payload_type(payload, payload_type),
         });
         let mut bytes = b"others".to_vec();
         let blank = OutgoingRtp { marker: false, seq: 0, timestamp: 0, ..*packet };
         let blank = OutgoingRtp { payload_type: PayloadType(0), ssrc: Ssrc(0), ..blank };
-        let template = Template::write(&mut bytes, ids, &now, &blank);
+        let template = Template::write(&mut bytes, ids, &blank);
         let mut copy = b"before".to_vec();
-        let copied_len = template.copy(&bytes, &mut copy, own, stamp);
+        let copied_len = template.copy(&bytes, &mut copy, own);
         [(header_len, alone), (copied_len, copy)]
     }
 
