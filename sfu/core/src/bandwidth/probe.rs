@@ -153,8 +153,7 @@ impl Prober {
         if tagged.is_some() {
             self.spent += u64::from(bytes);
         } else {
-            self.allowance = (self.allowance + COST * f64::from(bytes)).min(MAX_ALLOWANCE);
-            self.packet += (f64::from(bytes) - self.packet) / 32.0;
+            self.on_media(1, u32::from(bytes));
         }
         let cluster = self.clusters.iter_mut().flatten().find(|c| match tagged {
             Some(id) => c.id == id,
@@ -165,6 +164,20 @@ impl Prober {
             cluster.left = cluster.left.saturating_sub(usize::from(bytes));
         }
         Some(cluster.id)
+    }
+
+    /// Packets of media were sent while no cluster was.
+    pub fn on_media(&mut self, packets: u32, bytes: u32) {
+        self.allowance = (self.allowance + COST * f64::from(bytes)).min(MAX_ALLOWANCE);
+        let size = f64::from(bytes) / f64::from(packets.max(1));
+        for _ in 0..packets {
+            self.packet += (size - self.packet) / 32.0;
+        }
+    }
+
+    /// Whether what is sent now belongs to a cluster.
+    pub fn is_sending(&self) -> bool {
+        self.clusters.iter().flatten().any(|cluster| cluster.left > 0)
     }
 
     /// Nothing more of a cluster is sent.
@@ -229,8 +242,7 @@ impl Prober {
         let seconds = (now - self.updated).max(0) as f64 / 1e6;
         self.updated = now;
         self.allowance = (self.allowance + LEAST_COST * seconds).min(MAX_ALLOWANCE);
-        let sending = self.clusters.iter().flatten().any(|c| c.left > 0);
-        if rate >= self.wanted || sending {
+        if rate >= self.wanted || self.is_sending() {
             return None;
         }
         let patience = if tried && !self.eager { PATIENCE } else { 0 };
