@@ -1,0 +1,8 @@
+//! `veche-load`: puts a media server under load and measures from outside what it does.
+
+mod description;
+mod negotiation;
+mod target;
+mod veche;
+
+fn main() {}
