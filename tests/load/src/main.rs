@@ -7,6 +7,8 @@ mod description;
 mod expect;
 mod generator;
 mod histogram;
+#[cfg(test)]
+mod loopback;
 mod measure;
 mod negotiation;
 mod peer;

@@ -327,9 +327,12 @@ mod tests {
         let mut report = Report { expectations: vec![("loss<=0".to_owned(), false)], ..Report::default() };
         report.take_counters(&counters, 2.0);
         let table = report.table();
-        for part in
-            ["1,000 packets/s", "3 (repaired 2, late 0, lost 1: 0.05 %)", "1.50 ms", "DOES NOT HOLD  loss<=0"]
-        {
+        for part in [
+            "1,000 packets/s",
+            "3 (repaired 2, late 0, lost 1: 0.05 %)",
+            "1.50 ms",
+            "DOES NOT HOLD        loss<=0",
+        ] {
             assert!(table.contains(part), "{part} in\n{table}");
         }
         assert!(!table.contains("server"));
