@@ -67,14 +67,14 @@ fn five_who_watch_one_get_all_of_it() {
     let server = Server::start();
     let (output, report) = server.load(
         "--publishers 1 --subscribers 5 --tracks both --frame-packets 3 --duration 3s --warmup 1s --feedback none \
-         --expect loss<=0 --expect delivered>=99% --expect ttff<=10s --expect p50<=100ms --expect frameless<=0 \
+         --expect loss<=0 --expect delivered>=99% --expect ttff<=10s --expect p50<=1s --expect frameless<=0 \
          --expect playing>=100%",
     );
     assert_eq!(output.status.code(), Some(0), "{}\n{report:#}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(report["streams"], 10);
     // Three seconds of 30 frames with 3 packets and of 50 packets of sound, to each of 5.
     let packets = number(&report, "packets");
-    assert!((packets - 3.0 * 140.0 * 5.0).abs() < 100.0, "{packets}");
+    assert!((packets - 3.0 * 140.0 * 5.0).abs() < 200.0, "{packets}");
     assert_eq!(report["per_second"].as_array().map(Vec::len), Some(3));
     let samples = number(&report, "delay_samples");
     assert!((samples - packets / 20.0).abs() < packets / 50.0, "{samples}");
