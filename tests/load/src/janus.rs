@@ -187,7 +187,144 @@ fn description(reply: Reply) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::{SinkExt, StreamExt};
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_tungstenite::accept_hdr_async;
+    use tokio_tungstenite::tungstenite::Message;
+    use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+    use veche_sfu_core::ids::Ssrc;
+    use veche_sfu_core::media::{Codec, MediaKind, Source};
+    use veche_sfu_core::sdp::Fingerprint;
+
     use super::*;
+    use crate::negotiation::{Feedback, PublishedLayer, PublishedTrack, Slots};
+
+    const TRANSPORT: &str = "v=0\r\na=ice-lite\r\na=ice-ufrag:u\r\na=ice-pwd:p\r\na=setup:passive\r\n\
+        a=fingerprint:sha-256 00:02:03:04:05:06:07:08:09:0A:0B:0C:0D:0E:0F:10:\
+        11:12:13:14:15:16:17:18:19:1A:1B:1C:1D:1E:1F:20\r\na=candidate:1 1 udp 9 192.0.2.2 5000 typ host\r\n\
+        m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:p0\r\na=rtpmap:111 opus/48000/2\r\na=ssrc:7 cname:janus\r\n";
+
+    /// As much of a video room as the adapter can see: who joined to publish is listed at once, but counts as publishing
+    /// only when the list is asked for once more.
+    #[derive(Clone, Debug, Default)]
+    struct VideoRoom(Arc<Mutex<RoomState>>);
+
+    #[derive(Debug, Default)]
+    struct RoomState {
+        /// Names and how often each was listed; ids are places plus 100.
+        joined: Vec<(String, usize)>,
+        requests: Vec<Value>,
+    }
+
+    impl VideoRoom {
+        async fn start() -> (Self, String) {
+            let room = Self::default();
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("ws://{}", listener.local_addr().unwrap());
+            let serving = room.clone();
+            tokio::spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(serving.clone().serve(stream));
+                }
+            });
+            (room, url)
+        }
+
+        async fn serve(self, stream: TcpStream) {
+            let mut socket = accept_hdr_async(stream, same_protocol).await.unwrap();
+            while let Some(Ok(Message::Text(text))) = socket.next().await {
+                let message: Value = serde_json::from_str(&text).unwrap();
+                // What Janus tells of its own comes between.
+                let mut answers = vec![json!({"janus": "webrtcup"})];
+                if message["janus"] == "message" {
+                    assert_eq!((&message["session_id"], &message["handle_id"]), (&json!(11), &json!(11)));
+                    answers.push(json!({"janus": "ack", "transaction": message["transaction"]}));
+                }
+                let mut answer = self.answer(&message);
+                answer["transaction"] = message["transaction"].clone();
+                answers.push(answer);
+                for answer in answers {
+                    let _ = socket.send(Message::text(answer.to_string())).await;
+                }
+            }
+        }
+
+        fn answer(&self, message: &Value) -> Value {
+            let mut state = self.0.lock().unwrap();
+            let body = &message["body"];
+            state.requests.push(message.clone());
+            let (data, sdp) = match body["request"].as_str() {
+                None => return json!({"janus": "success", "data": {"id": 11}}),
+                Some("create") => (json!({"videoroom": "created", "room": 5}), None),
+                Some("joinandconfigure") => {
+                    state.joined.push((body["display"].as_str().unwrap().to_owned(), 0));
+                    (json!({"videoroom": "joined"}), Some(TRANSPORT))
+                }
+                Some("listparticipants") => {
+                    let listed = state.joined.iter_mut().enumerate().map(|(place, (name, times))| {
+                        *times += 1;
+                        json!({"id": place + 100, "display": name, "publisher": *times > 1})
+                    });
+                    (json!({"participants": listed.collect::<Vec<_>>()}), None)
+                }
+                Some("join") => (json!({"videoroom": "attached"}), Some(TRANSPORT)),
+                Some("start") => (json!({"started": "ok"}), None),
+                Some("destroy") => (json!({"error": "No such room (5)", "error_code": 426}), None),
+                Some(other) => panic!("{other} is not expected"),
+            };
+            json!({"janus": "event", "plugindata": {"data": data}, "jsep": sdp.map(|sdp| json!({"sdp": sdp}))})
+        }
+
+        fn requests(&self, request: &str) -> Vec<Value> {
+            let state = self.0.lock().unwrap();
+            state.requests.iter().filter(|message| message["body"]["request"] == request).cloned().collect()
+        }
+    }
+
+    #[expect(clippy::result_large_err, clippy::unnecessary_wraps, reason = "so the library wants it")]
+    fn same_protocol(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
+        const NAME: &str = "Sec-WebSocket-Protocol";
+        response.headers_mut().insert(NAME, request.headers()[NAME].clone());
+        Ok(response)
+    }
+
+    fn negotiation(published: Vec<PublishedTrack>, slots: Slots) -> Negotiation {
+        let mut rng = StdRng::seed_from_u64(1);
+        Negotiation::new(Fingerprint([7; 32]), published, slots, Feedback::TransportCc, None, &mut rng)
+    }
+
+    fn microphone() -> Negotiation {
+        let layer = PublishedLayer { rid: None, ssrc: Ssrc(30), rtx_ssrc: Ssrc(31) };
+        let source = Source::Microphone;
+        let track = PublishedTrack { mid: "p0".to_owned(), source, codec: Codec::Opus, layers: vec![layer] };
+        negotiation(vec![track], Slots::default())
+    }
+
+    #[tokio::test]
+    async fn who_watches_is_offered_all_others_as_soon_as_they_publish() {
+        let (room, url) = VideoRoom::start().await;
+        let janus = Janus::new(&url).unwrap();
+        janus.open_room("lobby").await.unwrap();
+        for name in ["anna", "boris"] {
+            let mut publisher = microphone();
+            janus.join("lobby", name, &mut publisher).await.unwrap();
+            assert!(publisher.agreement().is_some());
+        }
+        let mut watching = negotiation(Vec::new(), Slots { audio: 2, ..Slots::default() });
+        let member = janus.join("lobby", "anna", &mut watching).await.unwrap();
+        let received = &watching.agreement().unwrap().received;
+        assert_eq!(received.iter().map(|r| (r.ssrc, r.kind)).collect::<Vec<_>>(), [(Ssrc(7), MediaKind::Audio)]);
+
+        let join = &room.requests("join")[0];
+        assert_eq!(join["body"]["streams"], json!([{"feed": 101}]), "not what anna sends herself");
+        let start = &room.requests("start")[0];
+        assert!(start["jsep"]["sdp"].as_str().unwrap().contains("a=recvonly"));
+        member.leave().await.unwrap();
+        let error = janus.close_room("lobby").await.unwrap_err();
+        assert_eq!(error.to_string(), "Janus refuses 'destroy': No such room (5) (426)");
+    }
 
     #[test]
     fn addresses_of_servers_are_understood() {
@@ -196,15 +333,5 @@ mod tests {
         assert_eq!(url("ws://host:8188/"), expected);
         assert_eq!(url("host:8188"), expected);
         assert_eq!(url("wss://host:8188"), None);
-    }
-
-    #[test]
-    fn only_those_who_publish_are_feeds() {
-        let listed = json!({"videoroom": "participants", "participants": [
-            {"id": 7, "display": "anna", "publisher": true},
-            {"id": 8, "display": "boris", "publisher": false},
-            {"id": 9, "publisher": true},
-        ]});
-        assert_eq!(publishing(&listed), HashMap::from([("anna", 7)]));
     }
 }
