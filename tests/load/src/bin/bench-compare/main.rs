@@ -148,7 +148,7 @@ fn row(scenario: Scenario, kind: Kind, measured: Option<&Measured>, bare: f64) -
     };
     cells.extend([
         grouped(m.packets_per_second),
-        percent(m.lost),
+        lost(m),
         grouped(m.packets_per_cpu_second),
         format!("{:.0} %", 100.0 * m.packets_per_cpu_second / bare),
         format!("{:.1} ms", m.p50),
@@ -156,6 +156,14 @@ fn row(scenario: Scenario, kind: Kind, measured: Option<&Measured>, bare: f64) -
         format!("{:.0} MB", m.memory / 1e6),
     ]);
     cells
+}
+
+/// What was lost, and how many were not served at all.
+fn lost(m: &Measured) -> String {
+    match m.unserved {
+        0 => percent(m.lost),
+        unserved => format!("{}, {unserved} unserved", percent(m.lost)),
+    }
 }
 
 /// The highest load of one publisher of video that each server carries.
@@ -223,7 +231,7 @@ fn attempt(bench: &Bench, kind: Kind, scenario: Scenario, what: &str) -> Option<
                  {:.0} MB, load tool {}, others {}",
                 grouped(m.packets_per_second),
                 grouped(m.packets_per_cpu_second),
-                percent(m.lost),
+                lost(&m),
                 m.p50,
                 m.p99,
                 m.memory / 1e6,
@@ -254,12 +262,12 @@ fn run_bare(bench: &Bench, scenario: Scenario) -> anyhow::Result<f64> {
 impl Measured {
     /// Less lost is better, then less work.
     fn compare(&self, other: &Self) -> std::cmp::Ordering {
-        let lost = |m: &Self| (m.lost / CARRIED_LOSS) as u64;
+        let lost = |m: &Self| (m.unserved, (m.lost / CARRIED_LOSS) as u64);
         let cost = other.packets_per_cpu_second.total_cmp(&self.packets_per_cpu_second);
         lost(self).cmp(&lost(other)).then(cost)
     }
 
     fn carried(&self) -> bool {
-        self.lost <= CARRIED_LOSS && self.p99 <= CARRIED_DELAY
+        self.unserved == 0 && self.lost <= CARRIED_LOSS && self.p99 <= CARRIED_DELAY
     }
 }
