@@ -81,7 +81,7 @@ pub struct Arguments {
     /// How long to measure.
     #[arg(long, default_value = "30s", value_parser = units::duration, value_name = "TIME")]
     duration: Duration,
-    /// From everybody's first picture to the measured time.
+    /// From when everybody sees everything to the measured time.
     #[arg(long, default_value = "3s", value_parser = units::duration, value_name = "TIME")]
     warmup: Duration,
     /// How many join in a second.
@@ -93,6 +93,9 @@ pub struct Arguments {
     /// The cores that this tool runs on, as 1 or 2,3 [default: all].
     #[arg(long, value_delimiter = ',', value_name = "CORES")]
     cores: Vec<usize>,
+    /// Look at sockets so seldom at most: this tool takes less CPU, and measures up to so much more delay.
+    #[arg(long, default_value = "0s", value_parser = units::duration, value_name = "TIME")]
+    hold: Duration,
     /// One of so many received packets is decrypted, for its delay.
     #[arg(long, default_value_t = 20, value_name = "N")]
     sample: u32,
@@ -208,6 +211,7 @@ impl Arguments {
             join_rate: self.join_rate,
             threads: self.threads,
             cores: self.cores.clone(),
+            hold: self.hold,
             sample: self.sample,
             feedback: self.feedback,
             publisher_network: impaired(&[Whose::Publishers, Whose::All]),
@@ -224,7 +228,8 @@ impl Arguments {
     }
 
     fn network(&self) -> Option<LinkConfig> {
-        let some = self.loss.is_some() || self.delay.is_some() || self.jitter.is_some() || self.rate.is_some();
+        let some =
+            self.loss.is_some() || self.delay.is_some() || self.jitter.is_some() || self.rate.is_some();
         some.then(|| LinkConfig {
             loss: self.loss.unwrap_or_default(),
             jitter: self.jitter.unwrap_or_default(),
@@ -262,7 +267,9 @@ mod tests {
         let scenario = arguments.scenario().unwrap();
         assert_eq!((scenario.publishers, scenario.subscribers), (1, 10));
         let options = arguments.options().unwrap();
-        assert!(options.publisher_network.is_some_and(|network| network.loss > 0.0 && network.delay.is_zero()));
+        assert!(
+            options.publisher_network.is_some_and(|network| network.loss > 0.0 && network.delay.is_zero())
+        );
         assert!(Arguments::try_parse_from(["veche-load", "--expect", "loss"]).is_err());
     }
 

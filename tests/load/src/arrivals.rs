@@ -16,6 +16,7 @@ struct Arrival {
     started: Option<Instant>,
     connected: Option<Instant>,
     first_frame: Option<Instant>,
+    all_frames: Option<Instant>,
     failed: bool,
 }
 
@@ -38,6 +39,11 @@ impl Arrivals {
     /// The first frame is whole.
     pub fn on_first_frame(&mut self, id: PeerId, at: Instant) {
         self.0[id.0].first_frame = Some(at);
+    }
+
+    /// All streams have had a whole frame.
+    pub fn on_all_frames(&mut self, id: PeerId, at: Instant) {
+        self.0[id.0].all_frames = Some(at);
     }
 
     /// It failed. Whether that is new.
@@ -73,25 +79,33 @@ impl Arrivals {
     }
 
     /// Whether there is nothing to wait for.
-    pub fn has_frame_or_failed(&self, index: usize) -> bool {
-        self.0[index].first_frame.is_some() || self.0[index].failed
+    pub fn has_all_frames_or_failed(&self, index: usize) -> bool {
+        self.0[index].all_frames.is_some() || self.0[index].failed
     }
 
     /// Writes what became of all; `watches` tells of each whether it receives something.
     pub fn fill(&self, report: &mut Report, watches: &[bool]) {
-        let (mut join, mut first_frame) = (Histogram::default(), Histogram::default());
+        let [mut join, mut first_frame, mut all_frames] = [(); 3].map(|()| Histogram::default());
         for arrival in &self.0 {
             let since = |at: Option<Instant>| at.zip(arrival.started).map(|(at, started)| at - started);
-            since(arrival.connected).into_iter().for_each(|duration| join.record(duration));
-            since(arrival.first_frame).into_iter().for_each(|duration| first_frame.record(duration));
+            let record = |at, histogram: &mut Histogram| {
+                if let Some(duration) = since(at) {
+                    histogram.record(duration);
+                }
+            };
+            record(arrival.connected, &mut join);
+            record(arrival.first_frame, &mut first_frame);
+            record(arrival.all_frames, &mut all_frames);
         }
-        let watching = || self.0.iter().zip(watches).filter(|(_, watches)| **watches).map(|(arrival, _)| arrival);
+        let watching =
+            || self.0.iter().zip(watches).filter(|(_, watches)| **watches).map(|(arrival, _)| arrival);
         report.clients = self.0.len();
         report.failed = self.failed();
         report.subscribers = watching().filter(|arrival| !arrival.failed).count();
         report.without_frame = watching().filter(|a| !a.failed && a.first_frame.is_none()).count();
         report.join_ms = Quantiles::of(&join);
         report.first_frame_ms = Quantiles::of(&first_frame);
+        report.all_frames_ms = Quantiles::of(&all_frames);
     }
 }
 

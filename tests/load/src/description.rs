@@ -82,8 +82,7 @@ impl Description {
     pub fn parse(text: &str) -> Self {
         let mut description = Self::default();
         let (mut ufrag, mut pwd) = (None, None);
-        let mut lines = text.lines().peekable();
-        while let Some(line) = lines.next() {
+        for line in text.lines() {
             if let Some(media) = line.strip_prefix("m=") {
                 description.sections.push(begin_section(media));
                 continue;

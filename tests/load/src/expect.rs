@@ -13,12 +13,14 @@ use crate::units;
 enum Metric {
     Loss,
     Delivered,
+    Playing,
     P50,
     P95,
     P99,
     Max,
     TtffMedian,
     TtffMax,
+    AllMax,
     JoinMax,
     Failed,
     Frameless,
@@ -28,7 +30,7 @@ enum Metric {
     Memory,
 }
 
-const NAMES: [(&str, Metric); 15] = [
+const NAMES: [(&str, Metric); 17] = [
     ("loss", Metric::Loss),
     ("delivered", Metric::Delivered),
     ("p50", Metric::P50),
@@ -37,6 +39,8 @@ const NAMES: [(&str, Metric); 15] = [
     ("max", Metric::Max),
     ("ttff-p50", Metric::TtffMedian),
     ("ttff", Metric::TtffMax),
+    ("all-frames", Metric::AllMax),
+    ("playing", Metric::Playing),
     ("join", Metric::JoinMax),
     ("failed", Metric::Failed),
     ("frameless", Metric::Frameless),
@@ -58,7 +62,8 @@ pub struct Expectation {
 impl Expectation {
     /// Whether the report meets it; what was not measured does not.
     pub fn holds(&self, report: &Report) -> bool {
-        self.value(report).is_some_and(|value| if self.at_least { value >= self.limit } else { value <= self.limit })
+        self.value(report)
+            .is_some_and(|value| if self.at_least { value >= self.limit } else { value <= self.limit })
     }
 
     /// It is about how many clients failed.
@@ -71,12 +76,14 @@ impl Expectation {
         match self.metric {
             Metric::Loss => Some(report.loss).filter(|_| report.packets > 0),
             Metric::Delivered => report.delivered,
+            Metric::Playing => (report.streams > 0).then(|| report.playing as f64 / report.streams as f64),
             Metric::P50 => millis(report.delay_ms.p50),
             Metric::P95 => millis(report.delay_ms.p95),
             Metric::P99 => millis(report.delay_ms.p99),
             Metric::Max => millis(report.delay_ms.max),
             Metric::TtffMedian => millis(report.first_frame_ms.p50),
             Metric::TtffMax => millis(report.first_frame_ms.max),
+            Metric::AllMax => millis(report.all_frames_ms.max),
             Metric::JoinMax => millis(report.join_ms.max),
             Metric::Failed => Some(report.failed as f64),
             Metric::Frameless => Some(report.without_frame as f64),
@@ -102,13 +109,14 @@ impl FromStr for Expectation {
             bail!("{:?} is not measured; {} are", name.trim(), names.join(", "));
         };
         let limit = match metric {
-            Metric::Loss | Metric::Delivered => units::share(limit)?,
+            Metric::Loss | Metric::Delivered | Metric::Playing => units::share(limit)?,
             Metric::P50
             | Metric::P95
             | Metric::P99
             | Metric::Max
             | Metric::TtffMedian
             | Metric::TtffMax
+            | Metric::AllMax
             | Metric::JoinMax => units::duration(limit)?.as_secs_f64(),
             _ => units::count(limit)?,
         };

@@ -14,7 +14,7 @@ use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::measure::Counters;
+use crate::measure::{Counters, SubscriberSummary};
 use crate::peer::{Peer, PeerSetup, ReceiveBuffer};
 use crate::subscriber::Subscriber;
 
@@ -45,8 +45,10 @@ pub enum Event {
     Failed(PeerId, String),
     /// What this generator's clients have seen in the second with this number of the measured time.
     Second(usize, Box<Counters>),
-    /// The measured time is over: how many packets each client got that receives something.
-    Measured(Vec<u64>),
+    /// All streams that the client receives have had a whole frame.
+    AllFrames(PeerId, Instant),
+    /// The measured time is over: what each client got that receives something.
+    Measured(Vec<SubscriberSummary>),
 }
 
 /// A running thread.
@@ -58,7 +60,7 @@ pub struct Generator {
 
 impl Generator {
     /// Starts a thread, on one core where that is named.
-    pub fn start(core: Option<usize>, events: UnboundedSender<Event>) -> Result<Self> {
+    pub fn start(core: Option<usize>, hold: Duration, events: UnboundedSender<Event>) -> Result<Self> {
         let (commands, receiver) = mpsc::channel();
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -73,6 +75,8 @@ impl Generator {
             buffer: ReceiveBuffer::default(),
             counters: Counters::default(),
             window: None,
+            hold,
+            looked_at: Instant::now(),
         };
         let thread = std::thread::Builder::new().name("generator".to_owned()).spawn(move || {
             if let Some(core) = core {
@@ -124,6 +128,9 @@ struct State {
     /// Of this second.
     counters: Counters,
     window: Option<Window>,
+    /// Sockets are looked at so seldom at most, and were then.
+    hold: Duration,
+    looked_at: Instant,
 }
 
 /// A client, and what was told of it.
@@ -133,7 +140,8 @@ struct Place {
     /// The entry in `timers` that counts; others are of before.
     timer_at: Instant,
     connected: bool,
-    first_frame: Option<Instant>,
+    first_frame: bool,
+    all_frames: bool,
     failed: bool,
 }
 
@@ -176,6 +184,17 @@ impl State {
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
         let window = self.window.as_ref().map(Window::next_at);
         let next = timer.into_iter().chain(window).min();
+        if let Some(held) =
+            (self.looked_at + self.hold).checked_duration_since(now).filter(|held| !held.is_zero())
+        {
+            let timer = next.map_or(held, |at| at.saturating_duration_since(now));
+            std::thread::sleep(timer.min(held));
+            if timer < held {
+                return Ok(());
+            }
+        }
+        let now = Instant::now();
+        self.looked_at = now;
         let timeout = next.map_or(MAX_WAIT, |at| at.saturating_duration_since(now)).min(MAX_WAIT);
         let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
         match epoll::wait(&self.epoll, spare_capacity(ready), Some(&timeout)) {
@@ -215,8 +234,8 @@ impl State {
         let index = self.places.len();
         let data = epoll::EventData::new_u64(index as u64);
         epoll::add(&self.epoll, peer.socket(), data, epoll::EventFlags::IN)?;
-        let (connected, first_frame, failed) = (false, None, false);
-        self.places.push(Place { id, peer, timer_at: now, connected, first_frame, failed });
+        let (connected, first_frame, all_frames, failed) = (false, false, false, false);
+        self.places.push(Place { id, peer, timer_at: now, connected, first_frame, all_frames, failed });
         self.timers.push(Reverse((now, index)));
         Ok(())
     }
@@ -232,7 +251,9 @@ impl State {
             && at <= now
         {
             self.timers.pop();
-            let Some(place) = self.places.get_mut(index).filter(|place| place.timer_at == at) else { continue };
+            let Some(place) = self.places.get_mut(index).filter(|place| place.timer_at == at) else {
+                continue;
+            };
             // The clock goes on while many clients have something to do.
             let now = Instant::now();
             place.peer.handle_timeout(now, &mut self.counters);
@@ -260,7 +281,7 @@ impl State {
 
     fn tell_news(&mut self, index: usize) {
         let Some(place) = self.places.get_mut(index) else { return };
-        if place.connected && place.first_frame.is_some() && place.peer.transport().failure().is_none() {
+        if place.connected && place.all_frames && place.peer.transport().failure().is_none() {
             return;
         }
         let id = place.id;
@@ -269,9 +290,14 @@ impl State {
             place.connected = true;
             news.push(Event::Connected(id, Instant::now()));
         }
-        if place.first_frame.is_none() {
-            place.first_frame = place.peer.subscriber().first_frame_at();
-            news.extend(place.first_frame.map(|at| Event::FirstFrame(id, at)));
+        let subscriber = place.peer.subscriber();
+        if let Some(at) = subscriber.first_frame_at().filter(|_| !place.first_frame) {
+            place.first_frame = true;
+            news.push(Event::FirstFrame(id, at));
+        }
+        if let Some(at) = subscriber.all_frames_at().filter(|_| !place.all_frames) {
+            place.all_frames = true;
+            news.push(Event::AllFrames(id, at));
         }
         if !place.failed
             && let Some(why) = place.peer.transport().failure()
@@ -279,7 +305,9 @@ impl State {
             place.failed = true;
             news.push(Event::Failed(id, why.to_owned()));
         }
-        news.into_iter().for_each(|event| self.tell(event));
+        for event in news {
+            self.tell(event);
+        }
     }
 
     fn handle_window(&mut self, now: Instant) {
@@ -289,7 +317,7 @@ impl State {
                 window.started = true;
                 self.counters.clear();
                 for place in &mut self.places {
-                    place.peer.subscriber().take_packets();
+                    place.peer.subscriber().take_summary();
                 }
                 continue;
             }
@@ -308,8 +336,8 @@ impl State {
         self.window = None;
         let subscribers = self.places.iter_mut().map(|place| place.peer.subscriber());
         let receiving = subscribers.filter(|subscriber| !subscriber.is_empty());
-        let packets = receiving.map(Subscriber::take_packets).collect();
-        self.tell(Event::Measured(packets));
+        let summaries = receiving.map(Subscriber::take_summary).collect();
+        self.tell(Event::Measured(summaries));
     }
 
     fn close(&mut self) {

@@ -88,7 +88,9 @@ mod tests {
 
     #[test]
     fn buckets_follow_each_other_without_holes() {
-        for value in (0..10_000).chain((14..37).flat_map(|bit| [(1 << bit) - 1, 1 << bit, (1 << bit) + 12_345])) {
+        for value in
+            (0..10_000).chain((14..37).flat_map(|bit| [(1 << bit) - 1, 1 << bit, (1 << bit) + 12_345]))
+        {
             let bucket = bucket_of(value);
             assert!(last_of(bucket) >= value, "{value}");
             assert!(bucket == 0 || last_of(bucket - 1) < value, "{value}");

@@ -68,7 +68,9 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut report = runtime.block_on(async {
         match arguments.target {
-            Kind::Veche => run::run(Veche::new(&arguments.server, arguments.size)?, &scenario, &options).await,
+            Kind::Veche => {
+                run::run(Veche::new(&arguments.server, arguments.size)?, &scenario, &options).await
+            }
             Kind::Janus => run::run(Janus::new(&arguments.server)?, &scenario, &options).await,
         }
     })?;

@@ -74,3 +74,14 @@ impl Counters {
         if expected == 0 { 0.0 } else { self.lost as f64 / expected as f64 }
     }
 }
+
+/// What one subscriber got in some time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SubscriberSummary {
+    /// Media packets.
+    pub packets: u64,
+    /// Streams of which something came.
+    pub playing: usize,
+    /// Streams that were agreed on.
+    pub streams: usize,
+}

@@ -378,7 +378,8 @@ impl Stream {
         let mut count = 0;
         for (extension, value) in values {
             if let Some(id) = wire.extensions.id(extension).filter(|_| !value.is_empty()) {
-                *wire.transport_seq = wire.transport_seq.wrapping_add(u16::from(extension == Extension::TransportCc));
+                *wire.transport_seq =
+                    wire.transport_seq.wrapping_add(u16::from(extension == Extension::TransportCc));
                 elements[count] = (id, value);
                 count += 1;
             }

@@ -121,6 +121,9 @@ fn nal_units(bytes: &[u8]) -> Vec<&[u8]> {
     starts.iter().zip(ends).map(unit).filter(|unit| !unit.is_empty()).collect()
 }
 
+/// RFC 6184 section 5.2.
+const FU_A: u8 = 0x1c;
+
 /// RFC 6184: units that fit are packets; larger ones are cut into FU-A (section 5.8).
 fn packetize_h264(units: &[&[u8]]) -> RecordedFrame {
     let mut payloads = Vec::new();
@@ -133,7 +136,7 @@ fn packetize_h264(units: &[&[u8]]) -> RecordedFrame {
         let count = body.len().div_ceil(MAX_PAYLOAD - 2);
         for (index, part) in body.chunks(MAX_PAYLOAD - 2).enumerate() {
             let ends = u8::from(index == 0) << 7 | u8::from(index + 1 == count) << 6;
-            let mut payload = vec![head & 0xe0 | 28, ends | head & 0x1f];
+            let mut payload = vec![head & 0xe0 | FU_A, ends | head & 0x1f];
             payload.extend_from_slice(part);
             payloads.push(payload);
         }
@@ -163,7 +166,10 @@ fn read_ogg(bytes: &[u8]) -> Result<Recording> {
         }
         rest = &rest[at..];
     }
-    ensure!(packets.first().is_some_and(|head| head.starts_with(b"OpusHead")), "only Opus is understood in Ogg");
+    ensure!(
+        packets.first().is_some_and(|head| head.starts_with(b"OpusHead")),
+        "only Opus is understood in Ogg"
+    );
     let frames: Vec<RecordedFrame> = packets
         .into_iter()
         .skip(2)
@@ -245,7 +251,8 @@ mod tests {
 
     #[test]
     fn units_of_annex_b_are_gathered_into_pictures() {
-        let mut file = vec![0, 0, 0, 1, 0x09, 0xf0, 0, 0, 0, 1, 0x67, 1, 2, 0, 0, 1, 0x68, 3, 0, 0, 1, 0x65, 0x88];
+        let mut file =
+            vec![0, 0, 0, 1, 0x09, 0xf0, 0, 0, 0, 1, 0x67, 1, 2, 0, 0, 1, 0x68, 3, 0, 0, 1, 0x65, 0x88];
         file.resize(file.len() + 2_000, 7);
         file.extend_from_slice(&[0, 0, 1, 0x65, 0x08, 5]);
         file.extend_from_slice(&[0, 0, 0, 1, 0x41, 0x9a, 4, 0, 0, 1, 0x41, 0x9b, 4]);

@@ -31,6 +31,12 @@ pub struct Report {
     pub join_ms: Quantiles,
     /// From the beginning of a subscriber's join to its first whole frame, in milliseconds.
     pub first_frame_ms: Quantiles,
+    /// From the beginning of a subscriber's join to the first whole frame of the last of its streams, in milliseconds.
+    pub all_frames_ms: Quantiles,
+    /// Streams that subscribers receive, all together.
+    pub streams: usize,
+    /// Those of them of which something came in the measured time.
+    pub playing: usize,
     /// Media packets that publishers sent.
     pub published_packets: u64,
     /// Media packets that subscribers got.
@@ -188,7 +194,8 @@ impl Quantiles {
     /// The quantiles for people, from the median to the maximum.
     fn line(&self) -> String {
         let show = |millis: Option<f64>| {
-            millis.map_or_else(|| "-".to_owned(), |millis| show_duration(Duration::from_secs_f64(millis / 1e3)))
+            millis
+                .map_or_else(|| "-".to_owned(), |millis| show_duration(Duration::from_secs_f64(millis / 1e3)))
         };
         [self.p50, self.p95, self.p99, self.max].map(show).join(" / ")
     }
@@ -224,11 +231,18 @@ impl Report {
         rows.push(("clients", format!("{} ({} failed)", self.clients, self.failed)));
         rows.push(("joins", format!("{} per second", show_number(self.joins_per_second))));
         rows.push(("time to join", self.join_ms.line()));
-        let frames = format!("{} ({} of {} never)", self.first_frame_ms.line(), self.without_frame, self.subscribers);
+        let frames =
+            format!("{} ({} of {} never)", self.first_frame_ms.line(), self.without_frame, self.subscribers);
         rows.push(("time to first frame", frames));
+        rows.push(("time to all streams", self.all_frames_ms.line()));
+        rows.push(("streams", format!("{} of {} flow", self.playing, self.streams)));
         rows.push(("published", format!("{} packets", number(self.published_packets))));
-        let delivered = self.delivered.map(|share| format!(", {} % of what was published", show_percent(share)));
-        rows.push(("forwarded", format!("{} packets{}", number(self.packets), delivered.unwrap_or_default())));
+        let delivered =
+            self.delivered.map(|share| format!(", {} % of what was published", show_percent(share)));
+        rows.push((
+            "forwarded",
+            format!("{} packets{}", number(self.packets), delivered.unwrap_or_default()),
+        ));
         let rate = format!(
             "{} packets/s, {} Mbit/s",
             show_number(self.packets_per_second),
@@ -246,7 +260,10 @@ impl Report {
             show_percent(self.loss)
         );
         rows.push(("gaps", gaps));
-        rows.push(("one-way delay", format!("{} ({} samples)", self.delay_ms.line(), number(self.delay_samples))));
+        rows.push((
+            "one-way delay",
+            format!("{} ({} samples)", self.delay_ms.line(), number(self.delay_samples)),
+        ));
         let other = format!(
             "duplicates {}, probes {}, not understood {}, key frames asked for {}, repairs by publishers {}",
             self.duplicates, self.probes, self.strange, self.key_requests, self.sent_repairs
@@ -297,7 +314,10 @@ mod tests {
 
     #[test]
     fn shares_are_not_rounded_away() {
-        assert_eq!([0.0, 1.0, 0.5, 0.00001, 0.99999].map(show_percent), ["0", "100", "50", "< 0.01", "> 99.99"]);
+        assert_eq!(
+            [0.0, 1.0, 0.5, 0.00001, 0.99999].map(show_percent),
+            ["0", "100", "50", "< 0.01", "> 99.99"]
+        );
     }
 
     #[test]
@@ -307,7 +327,9 @@ mod tests {
         let mut report = Report { expectations: vec![("loss<=0".to_owned(), false)], ..Report::default() };
         report.take_counters(&counters, 2.0);
         let table = report.table();
-        for part in ["1,000 packets/s", "3 (repaired 2, late 0, lost 1: 0.05 %)", "1.5 ms", "DOES NOT HOLD  loss<=0"] {
+        for part in
+            ["1,000 packets/s", "3 (repaired 2, late 0, lost 1: 0.05 %)", "1.50 ms", "DOES NOT HOLD  loss<=0"]
+        {
             assert!(table.contains(part), "{part} in\n{table}");
         }
         assert!(!table.contains("server"));

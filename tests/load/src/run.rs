@@ -19,8 +19,8 @@ use veche_testkit::network::LinkConfig;
 use crate::arrivals::Arrivals;
 use crate::clock::Clock;
 use crate::generator::{Command, Event, Generator, PeerId};
-use crate::measure::Counters;
-use crate::negotiation::{Feedback, Negotiation};
+use crate::measure::{Counters, SubscriberSummary};
+use crate::negotiation::{Feedback, Negotiation, Slots};
 use crate::peer::PeerSetup;
 use crate::process::Usage;
 use crate::report::{ProcessReport, Report, SecondReport};
@@ -37,7 +37,7 @@ pub struct Options {
     pub room: String,
     /// What is measured.
     pub duration: Duration,
-    /// From the last first frame to the measured time.
+    /// From when everybody sees everything to the measured time.
     pub warmup: Duration,
     /// Joins in a second.
     pub join_rate: f64,
@@ -45,6 +45,8 @@ pub struct Options {
     pub threads: usize,
     /// The cores that they run on.
     pub cores: Vec<usize>,
+    /// Sockets are looked at so seldom at most.
+    pub hold: Duration,
     /// One of so many packets is decrypted.
     pub sample: u32,
     /// What clients tell the server.
@@ -61,8 +63,10 @@ pub struct Options {
     pub per_second: bool,
 }
 
-/// A join, its DTLS handshake and the first frame may take so long, in all.
+/// Joins, with their DTLS handshakes, may take so long after the last has begun.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// And until everybody sees everything. A server that chooses what it sends may never send all.
+const FRAME_PATIENCE: Duration = Duration::from_secs(10);
 /// Measuring begins this much later than it is told, so that all threads begin together.
 const LEAD: Duration = Duration::from_millis(50);
 
@@ -71,8 +75,9 @@ pub async fn run<T: Target>(target: T, scenario: &Scenario, options: &Options) -
     let (events, from_generators) = unbounded_channel();
     let (members, from_members) = unbounded_channel();
     let (leave, leaving) = watch::channel(false);
-    let generators: Result<Vec<Generator>> =
-        (0..options.threads.max(1)).map(|n| Generator::start(core_of(options, n), events.clone())).collect();
+    let generators: Result<Vec<Generator>> = (0..options.threads.max(1))
+        .map(|n| Generator::start(core_of(options, n), options.hold, events.clone()))
+        .collect();
     let visits = visits::<T>(scenario);
     let mut run = Run {
         target: Arc::new(target),
@@ -153,7 +158,7 @@ impl<T: Target> Run<'_, T> {
         self.join(publishing..self.visits.len(), &bar).await;
         let elapsed = started.elapsed().as_secs_f64();
         report.joins_per_second = self.arrivals.connected() as f64 / elapsed;
-        self.await_first_frames().await;
+        self.await_frames().await;
         bar.finish_and_clear();
         self.pause(self.options.warmup).await;
         if !self.stopped {
@@ -175,17 +180,19 @@ impl<T: Target> Run<'_, T> {
             bar.set_position(self.arrivals.settled() as u64);
         }
         let deadline = Instant::now() + PATIENCE;
-        while !self.stopped && !self.arrivals.all_settled(range.clone()) && self.handle_until(deadline).await {
+        while !self.stopped && !self.arrivals.all_settled(range.clone()) && self.handle_until(deadline).await
+        {
             bar.set_position(self.arrivals.settled() as u64);
         }
         self.arrivals.give_up(range);
     }
 
-    async fn await_first_frames(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
+    async fn await_frames(&mut self) {
+        let deadline = Instant::now() + FRAME_PATIENCE;
         loop {
             let watching = self.visits.iter().enumerate().filter(|(_, visit)| visit.watches);
-            let all = watching.map(|(index, _)| index).all(|index| self.arrivals.has_frame_or_failed(index));
+            let all =
+                watching.map(|(index, _)| index).all(|index| self.arrivals.has_all_frames_or_failed(index));
             if all || self.stopped || !self.handle_until(deadline).await {
                 return;
             }
@@ -236,11 +243,17 @@ impl<T: Target> Run<'_, T> {
             .map(|(before, after)| ProcessReport::between(before, after, seconds, total.packets));
         report.generator = ProcessReport::between(own_before, Usage::own(), seconds, total.packets);
         report.packets_per_second_per_subscriber = measurement.spread(seconds);
+        report.streams = measurement.subscribers.iter().map(|subscriber| subscriber.streams).sum();
+        report.playing = measurement.subscribers.iter().map(|subscriber| subscriber.playing).sum();
         Ok(())
     }
 
     /// Waits for something of a generator. A second that all of them have told is given out.
-    async fn next_second(&mut self, measurement: &mut Measurement, end: Instant) -> Option<(usize, Counters)> {
+    async fn next_second(
+        &mut self,
+        measurement: &mut Measurement,
+        end: Instant,
+    ) -> Option<(usize, Counters)> {
         tokio::select! {
             event = self.from_generators.recv() => match event? {
                 Event::Second(index, counters) => measurement.add_second(index, &counters),
@@ -285,6 +298,7 @@ impl<T: Target> Run<'_, T> {
         match event {
             Event::Connected(id, at) => self.arrivals.on_connected(id, at),
             Event::FirstFrame(id, at) => self.arrivals.on_first_frame(id, at),
+            Event::AllFrames(id, at) => self.arrivals.on_all_frames(id, at),
             Event::Failed(id, why) => self.on_failed(id, &why),
             Event::Second(..) | Event::Measured(..) => {}
         }
@@ -313,8 +327,9 @@ impl<T: Target> Run<'_, T> {
     fn spawn_member(&mut self, index: usize) {
         let visit = &self.visits[index];
         let tracks = if visit.publishes { self.scenario.tracks(&mut self.rng) } else { Vec::new() };
-        let media = if visit.publishes { self.scenario.media(&visit.person, &mut self.rng) } else { Vec::new() };
-        let slots = if visit.watches { self.scenario.slots(&visit.person) } else { Default::default() };
+        let media =
+            if visit.publishes { self.scenario.media(&visit.person, &mut self.rng) } else { Vec::new() };
+        let slots = if visit.watches { self.scenario.slots(&visit.person) } else { Slots::default() };
         let negotiation = Negotiation::new(
             self.certificate.fingerprint(),
             tracks.clone(),
@@ -406,8 +421,7 @@ struct Measurement {
     seconds: Vec<(usize, Counters)>,
     measured: usize,
     total: Counters,
-    /// Packets of each subscriber.
-    subscribers: Vec<u64>,
+    subscribers: Vec<SubscriberSummary>,
 }
 
 impl Measurement {
@@ -428,14 +442,14 @@ impl Measurement {
         (*told == self.generators).then(|| (index + 1, std::mem::take(second)))
     }
 
-    fn finish(&mut self, subscribers: Vec<u64>) {
+    fn finish(&mut self, subscribers: Vec<SubscriberSummary>) {
         self.measured += 1;
         self.subscribers.extend(subscribers);
     }
 
     /// The least, the median and the most packets in a second.
     fn spread(&self, seconds: f64) -> [f64; 3] {
-        let mut packets = self.subscribers.clone();
+        let mut packets: Vec<u64> = self.subscribers.iter().map(|subscriber| subscriber.packets).collect();
         packets.sort_unstable();
         let rate = |index: usize| packets.get(index).map_or(0.0, |packets| *packets as f64 / seconds);
         [rate(0), rate(packets.len() / 2), rate(packets.len().saturating_sub(1))]

@@ -82,7 +82,10 @@ impl Scenario {
             Some(VideoTrack::Synthetic { shape, .. }) => {
                 ensure!((1..=240).contains(&shape.rate), "1 to 240 frames per second");
                 ensure!((1..=1000).contains(&shape.packets), "1 to 1000 packets per frame");
-                ensure!((MIN_PAYLOAD..=1200).contains(&shape.payload), "payloads have {MIN_PAYLOAD} to 1200 bytes");
+                ensure!(
+                    (MIN_PAYLOAD..=1200).contains(&shape.payload),
+                    "payloads have {MIN_PAYLOAD} to 1200 bytes"
+                );
             }
             Some(VideoTrack::Recorded(recording)) => {
                 ensure!(recording.codec.kind() == MediaKind::Video, "the video file is sound");
@@ -103,7 +106,11 @@ impl Scenario {
 
     /// Everybody, those who publish first, so that the others find something to watch.
     pub fn people(&self) -> Vec<Person> {
-        let kinds = [(self.publishers, true, false), (self.participants, true, true), (self.subscribers, false, true)];
+        let kinds = [
+            (self.publishers, true, false),
+            (self.participants, true, true),
+            (self.subscribers, false, true),
+        ];
         let mut people = Vec::new();
         for (index, (count, publishes, watches)) in kinds.into_iter().enumerate() {
             let before: usize = kinds[..index].iter().map(|(count, ..)| count).sum();
@@ -174,7 +181,8 @@ impl Scenario {
             return Slots::default();
         }
         let others = self.publishers + self.participants - usize::from(person.publishes);
-        let count = |wanted: bool, limit: Option<usize>| if wanted { limit.unwrap_or(others).min(others) } else { 0 };
+        let count =
+            |wanted: bool, limit: Option<usize>| if wanted { limit.unwrap_or(others).min(others) } else { 0 };
         Slots {
             audio: count(self.audio.is_some(), self.audio_slots),
             video: count(self.video.is_some(), self.video_slots),
@@ -217,7 +225,13 @@ impl Scenario {
             AudioTrack::Recorded { .. } => "recorded opus".to_owned(),
         });
         let media: Vec<String> = video.into_iter().chain(audio).collect();
-        format!("{} rooms of {}; {}; {} s", self.rooms, people.join(" and "), media.join(" and "), duration.as_secs_f64())
+        format!(
+            "{} rooms of {}; {}; {} s",
+            self.rooms,
+            people.join(" and "),
+            media.join(" and "),
+            duration.as_secs_f64()
+        )
     }
 
     fn video_codec(&self) -> Option<Codec> {
@@ -278,7 +292,9 @@ mod tests {
     fn every_layer_has_something_to_send() {
         let mut rng = StdRng::seed_from_u64(1);
         let mut scenario = scenario();
-        let VideoTrack::Synthetic { simulcast, .. } = scenario.video.as_mut().unwrap() else { panic!("it is") };
+        let VideoTrack::Synthetic { simulcast, .. } = scenario.video.as_mut().unwrap() else {
+            panic!("it is")
+        };
         *simulcast = true;
         let person = scenario.people()[0];
         let tracks = scenario.tracks(&mut rng);
@@ -287,7 +303,9 @@ mod tests {
         assert_eq!((layers, media.len()), (4, 4));
         let packets: Vec<u32> = media
             .iter()
-            .filter_map(|(media, _)| if let Media::Video(video) = media { Some(video.packets()) } else { None })
+            .filter_map(
+                |(media, _)| if let Media::Video(video) = media { Some(video.packets()) } else { None },
+            )
             .collect();
         assert_eq!(packets, [1, 3, 10]);
         assert!(media[3].1.is_some() && media[0].1.is_none());

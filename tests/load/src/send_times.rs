@@ -32,7 +32,7 @@ impl SendTimes {
     pub fn find(&self, payload: &[u8]) -> Option<u64> {
         let (index, tag) = place(payload)?;
         let entry = self.0[index].load(Ordering::Relaxed);
-        (entry >> TIME_BITS == tag).then(|| (entry & ((1 << TIME_BITS) - 1)) << 10)
+        (entry >> TIME_BITS == tag).then_some((entry & ((1 << TIME_BITS) - 1)) << 10)
     }
 }
 

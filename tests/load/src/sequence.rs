@@ -82,9 +82,12 @@ impl Sequence {
             if skipped > MAX_GAP {
                 return (seq, Arrival::Leap { skipped });
             }
-            self.missing.extend(
-                (highest + 1..seq).map(|seq| Missing { seq, since: now, asked_at: None, tries: 0 }),
-            );
+            self.missing.extend((highest + 1..seq).map(|seq| Missing {
+                seq,
+                since: now,
+                asked_at: None,
+                tries: 0,
+            }));
             return (seq, Arrival::Next { skipped });
         }
         let found = self.missing.binary_search_by_key(&seq, |missing| missing.seq);
@@ -150,7 +153,8 @@ impl Sequence {
     pub fn report(&mut self) -> Option<SequenceReport> {
         let highest = self.highest?;
         let expected = highest - self.first + 1;
-        let (expected_before, received_before) = std::mem::replace(&mut self.reported, (expected, self.received));
+        let (expected_before, received_before) =
+            std::mem::replace(&mut self.reported, (expected, self.received));
         let expected_now = expected.saturating_sub(expected_before);
         let lost_now = expected_now.saturating_sub(self.received.saturating_sub(received_before));
         Some(SequenceReport {

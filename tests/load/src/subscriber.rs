@@ -12,7 +12,7 @@ use veche_sfu_core::rtp::{FrameInfo, FrameState, RtpHeader};
 use veche_sfu_core::srtp::InboundSrtp;
 
 use crate::clock::Clock;
-use crate::measure::Counters;
+use crate::measure::{Counters, SubscriberSummary};
 use crate::negotiation::{Agreement, ReceivedStream};
 use crate::send_times::SendTimes;
 use crate::sequence::{Arrival, Sequence};
@@ -41,14 +41,24 @@ pub struct Subscriber {
     /// The number behind those that were reported.
     next_base: Option<u16>,
     feedback: TransportFeedbackBuilder,
-    /// One of so many packets is decrypted.
-    sample: u32,
-    until_sample: u32,
+    sampler: Sampler,
     clock: Clock,
     times: Arc<SendTimes>,
     nacks: Vec<u16>,
     first_frame_at: Option<Instant>,
+    all_frames_at: Option<Instant>,
     packets: u64,
+}
+
+/// Chooses packets by chance: frames have so many packets, and rooms so many speakers, that every twentieth might always be
+/// the same one.
+#[derive(Debug)]
+struct Sampler {
+    /// One of so many.
+    of: u32,
+    left: u32,
+    /// Xorshift (Marsaglia 2003): enough to be no multiple of anything.
+    state: u32,
 }
 
 #[derive(Debug)]
@@ -60,6 +70,8 @@ struct Stream {
     key_at: Option<Instant>,
     /// Something was given up: a decoder would need a key frame.
     broken: bool,
+    /// Something came since it was asked for last.
+    plays: bool,
     /// The last sender report: the middle of its NTP time, and when it came.
     report: Option<(u32, Instant)>,
 }
@@ -94,12 +106,12 @@ impl Subscriber {
             arrivals: Vec::new(),
             next_base: None,
             feedback: TransportFeedbackBuilder::new(OWN, OWN),
-            sample: sample.max(1),
-            until_sample: 1,
+            sampler: Sampler { of: sample.max(1), left: 1, state: 0x9e37_79b9 },
             clock,
             times,
             nacks: Vec::new(),
             first_frame_at: None,
+            all_frames_at: None,
             packets: 0,
         }
     }
@@ -119,9 +131,17 @@ impl Subscriber {
         self.first_frame_at
     }
 
-    /// Media packets that came, since this was asked for last.
-    pub fn take_packets(&mut self) -> u64 {
-        std::mem::take(&mut self.packets)
+    /// When all its streams had had a whole frame.
+    pub fn all_frames_at(&self) -> Option<Instant> {
+        self.all_frames_at
+    }
+
+    /// What came since this was asked for last.
+    pub fn take_summary(&mut self) -> SubscriberSummary {
+        let playing =
+            self.streams.iter_mut().filter_map(|stream| std::mem::take(&mut stream.plays).then_some(()));
+        let playing = playing.count();
+        SubscriberSummary { packets: std::mem::take(&mut self.packets), playing, streams: self.streams.len() }
     }
 
     /// Takes an RTP packet.
@@ -142,7 +162,7 @@ impl Subscriber {
         };
         self.note_arrival(now, &header, datagram);
         if repair {
-            return self.handle_repair(index, srtp, &header, datagram, counters);
+            return self.handle_repair(now, index, srtp, &header, datagram, counters);
         }
         counters.packets += 1;
         counters.bytes += (datagram.len() - header.header_len) as u64;
@@ -164,11 +184,8 @@ impl Subscriber {
                 return;
             }
         }
-        self.until_sample -= 1;
-        let sampled = self.until_sample == 0;
-        if sampled {
-            self.until_sample = self.sample;
-        }
+        stream.plays = true;
+        let sampled = self.sampler.take();
         if sampled || stream.first_frame != FirstFrame::Seen {
             self.look_inside(now, index, seq, srtp, &header, datagram, counters);
         }
@@ -196,16 +213,28 @@ impl Subscriber {
         let stream = &mut self.streams[index];
         if stream.first_frame != FirstFrame::Seen {
             stream.look_for_frame(seq, header, payload);
-            let counts = stream.agreed.kind == MediaKind::Video || !self.video;
-            if stream.first_frame == FirstFrame::Seen && counts {
-                self.first_frame_at.get_or_insert(now);
-            }
+            self.on_packet_of_first_frame(now, index);
+        }
+    }
+
+    /// A stream may have its first whole frame now.
+    fn on_packet_of_first_frame(&mut self, now: Instant, index: usize) {
+        let stream = &self.streams[index];
+        if stream.first_frame != FirstFrame::Seen {
+            return;
+        }
+        if stream.agreed.kind == MediaKind::Video || !self.video {
+            self.first_frame_at.get_or_insert(now);
+        }
+        if self.streams.iter().all(|stream| stream.first_frame == FirstFrame::Seen) {
+            self.all_frames_at.get_or_insert(now);
         }
     }
 
     /// Repairs are few, and what they repair stands in the encrypted part (RFC 4588 section 4).
     fn handle_repair(
         &mut self,
+        now: Instant,
         index: usize,
         srtp: &mut InboundSrtp,
         header: &RtpHeader,
@@ -230,6 +259,7 @@ impl Subscriber {
             let mut original = *header;
             original.payload_type.0 = format.unwrap_or(header.payload_type.0);
             stream.look_for_frame(seq, &original, payload);
+            self.on_packet_of_first_frame(now, index);
         }
     }
 
@@ -287,7 +317,9 @@ impl Subscriber {
         let Some(&(base, _)) = self.arrivals.first() else { return };
         self.arrivals.sort_unstable_by_key(|(seq, _)| seq.wrapping_sub(base) as i16);
         self.arrivals.dedup_by_key(|(seq, _)| *seq);
-        let (Some(&(first, _)), Some(&(last, _))) = (self.arrivals.first(), self.arrivals.last()) else { return };
+        let (Some(&(first, _)), Some(&(last, _))) = (self.arrivals.first(), self.arrivals.last()) else {
+            return;
+        };
         // What was lost between two reports is told too; what came late is told by itself.
         let after = |base: &u16| (first.wrapping_sub(*base) as i16) > 0;
         let base = self.next_base.filter(after).unwrap_or(first);
@@ -317,6 +349,7 @@ impl Stream {
             first_frame: FirstFrame::Awaited,
             key_at: None,
             broken: false,
+            plays: false,
             report: None,
         }
     }
@@ -324,7 +357,9 @@ impl Stream {
     /// Packets come, but no key frame; or something was lost for good.
     fn wants_key_frame(&self) -> bool {
         let began = self.sequence.began();
-        self.agreed.kind == MediaKind::Video && began && (self.first_frame == FirstFrame::Awaited || self.broken)
+        self.agreed.kind == MediaKind::Video
+            && began
+            && (self.first_frame == FirstFrame::Awaited || self.broken)
     }
 
     fn look_for_frame(&mut self, seq: u64, header: &RtpHeader, payload: &[u8]) {
@@ -366,6 +401,21 @@ impl Stream {
     }
 }
 
+impl Sampler {
+    fn take(&mut self) -> bool {
+        self.left -= 1;
+        if self.left == 0 {
+            self.state ^= self.state << 13;
+            self.state ^= self.state >> 17;
+            self.state ^= self.state << 5;
+            // From 1 to twice the mean, less one.
+            self.left = 1 + self.state % (2 * self.of - 1);
+            return true;
+        }
+        false
+    }
+}
+
 /// The payload of a packet, decrypted in place; empty when there is only padding.
 fn decrypt<'a>(srtp: &mut InboundSrtp, header: &RtpHeader, datagram: &'a mut [u8]) -> Option<&'a [u8]> {
     let plain = srtp.unprotect_rtp(header.ssrc, header.seq, header.header_len, datagram).ok()?;
@@ -375,4 +425,22 @@ fn decrypt<'a>(srtp: &mut InboundSrtp, header: &RtpHeader, datagram: &'a mut [u8
     let packet = &datagram[..plain.len];
     let range = header.payload_range(packet).ok()?;
     packet.get(range)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_one_of_so_many_and_never_always_the_same() {
+        let mut sampler = Sampler { of: 20, left: 1, state: 1 };
+        let mut places = [0; 10];
+        for packet in 0..200_000 {
+            places[packet % 10] += u32::from(sampler.take());
+        }
+        assert!((9_500..10_500).contains(&places.iter().sum::<u32>()), "{places:?}");
+        assert!(places.iter().all(|count| (850..1_150).contains(count)), "{places:?}");
+        let mut all = Sampler { of: 1, left: 1, state: 1 };
+        assert!((0..100).all(|_| all.take()));
+    }
 }

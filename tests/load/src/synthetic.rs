@@ -91,7 +91,8 @@ mod tests {
 
     #[test]
     fn a_server_sees_key_frames_where_they_are_wanted() {
-        let mut video = Video::new(VideoShape { size: (640, 360), rate: 30, packets: 2, payload: 100 }, 0x7fff);
+        let mut video =
+            Video::new(VideoShape { size: (640, 360), rate: 30, packets: 2, payload: 100 }, 0x7fff);
         let header = RtpHeader::parse(&[0x80, 0x60, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1]).unwrap();
         let mut ids = Vec::new();
         for frame in 0..4 {

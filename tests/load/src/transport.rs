@@ -51,7 +51,8 @@ impl Transport {
         now: Instant,
     ) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let dtls = DtlsSession::new(certificate, agreement.role, agreement.fingerprint, false, rng.random(), now);
+        let dtls =
+            DtlsSession::new(certificate, agreement.role, agreement.fingerprint, false, rng.random(), now);
         Self {
             key: IntegrityKey::new(&local.pwd),
             local,
@@ -161,7 +162,8 @@ impl Transport {
                 DtlsOutput::Packet(packet) => self.outbox.push_back(packet),
                 DtlsOutput::Connected { keys } => {
                     let active = self.role == SetupRole::Active;
-                    let keys = keys.and_then(|keys| SrtpKeys::from_dtls(keys.profile, &keys.material, active));
+                    let keys =
+                        keys.and_then(|keys| SrtpKeys::from_dtls(keys.profile, &keys.material, active));
                     match keys {
                         Some(keys) => {
                             let keys = (InboundSrtp::new(&keys.inbound), OutboundSrtp::new(&keys.outbound));
