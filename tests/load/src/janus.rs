@@ -151,7 +151,8 @@ async fn feeds(session: &mut Session, room: &Room, name: &str) -> Result<Vec<u64
         let listed = session.request(ask, None).await?.data;
         let publishing: HashMap<&str, u64> = publishing(&listed);
         let others: Vec<String> = room.names().iter().filter(|other| *other != name).cloned().collect();
-        let feeds: Option<Vec<u64>> = others.iter().map(|other| publishing.get(&other[..]).copied()).collect();
+        let feeds: Option<Vec<u64>> =
+            others.iter().map(|other| publishing.get(&other[..]).copied()).collect();
         match feeds {
             Some(feeds) if !feeds.is_empty() => return Ok(feeds),
             _ if Instant::now() > until => {
@@ -315,7 +316,10 @@ mod tests {
         let mut watching = negotiation(Vec::new(), Slots { audio: 2, ..Slots::default() });
         let member = janus.join("lobby", "anna", &mut watching).await.unwrap();
         let received = &watching.agreement().unwrap().received;
-        assert_eq!(received.iter().map(|r| (r.ssrc, r.kind)).collect::<Vec<_>>(), [(Ssrc(7), MediaKind::Audio)]);
+        assert_eq!(
+            received.iter().map(|r| (r.ssrc, r.kind)).collect::<Vec<_>>(),
+            [(Ssrc(7), MediaKind::Audio)]
+        );
 
         let join = &room.requests("join")[0];
         assert_eq!(join["body"]["streams"], json!([{"feed": 101}]), "not what anna sends herself");

@@ -25,7 +25,7 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 pub(super) struct Session {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     /// 0 before there is one.
-    session: u64,
+    id: u64,
     /// 0 before there is one.
     handle: u64,
     transactions: u64,
@@ -52,8 +52,8 @@ impl Session {
             .context("Janus did not take the WebSocket")?;
         let mut keepalive = interval(KEEPALIVE);
         keepalive.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut session = Self { socket, session: 0, handle: 0, transactions: 0, keepalive };
-        session.session = id(&session.ask(json!({"janus": "create"})).await?)?;
+        let mut session = Self { socket, id: 0, handle: 0, transactions: 0, keepalive };
+        session.id = id(&session.ask(json!({"janus": "create"})).await?)?;
         let attach = json!({"janus": "attach", "plugin": "janus.plugin.videoroom"});
         session.handle = id(&session.ask(attach).await?)?;
         Ok(session)
@@ -103,7 +103,8 @@ impl Session {
                 }
             }
         };
-        let answer: Result<Value> = timeout(PATIENCE, answer).await.context("Janus did not answer in time")?;
+        let answer: Result<Value> =
+            timeout(PATIENCE, answer).await.context("Janus did not answer in time")?;
         let answer = answer?;
         match answer["error"]["reason"].as_str() {
             Some(reason) => bail!("Janus says: {reason}"),
@@ -115,8 +116,8 @@ impl Session {
         self.transactions += 1;
         let transaction = self.transactions.to_string();
         message["transaction"] = transaction.clone().into();
-        if self.session != 0 {
-            message["session_id"] = self.session.into();
+        if self.id != 0 {
+            message["session_id"] = self.id.into();
         }
         if message["janus"] == "message" {
             message["handle_id"] = self.handle.into();

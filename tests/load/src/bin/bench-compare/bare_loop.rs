@@ -57,8 +57,7 @@ pub fn run(load: Load, time: Duration, core: usize, sink_core: usize) -> anyhow:
         .map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)))
         .collect::<io::Result<_>>()
         .context("too few sockets")?;
-    let addresses: Vec<SocketAddr> =
-        sockets.iter().map(UdpSocket::local_addr).collect::<io::Result<_>>()?;
+    let addresses: Vec<SocketAddr> = sockets.iter().map(UdpSocket::local_addr).collect::<io::Result<_>>()?;
     let done = Arc::new(AtomicBool::new(false));
     let sink = thread::spawn({
         let done = Arc::clone(&done);

@@ -31,7 +31,8 @@ impl Moment {
     fn parse(all: &str, server: &str, this: &str) -> Option<Self> {
         // user nice system idle iowait irq softirq steal: proc_stat(5). Guests are counted in user already.
         let all = all.lines().next()?.strip_prefix("cpu ")?;
-        let ticks: Vec<u64> = all.split_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
+        let ticks: Vec<u64> =
+            all.split_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
         let total = ticks.iter().sum();
         let idle = ticks.get(3)? + ticks.get(4)?;
         // utime and stime; cutime and cstime.
@@ -80,7 +81,9 @@ mod tests {
     fn what_others_take_is_what_is_left_of_the_busy_time() {
         let process = |ticks: [u64; 4]| {
             let [user, system, children_user, children_system] = ticks;
-            format!("12 (a) (b c) S 1 2 3 4 5 6 7 8 9 10 {user} {system} {children_user} {children_system} 20 0")
+            format!(
+                "12 (a) (b c) S 1 2 3 4 5 6 7 8 9 10 {user} {system} {children_user} {children_system} 20 0"
+            )
         };
         let (server, this) = (process([5, 5, 90, 90]), process([90, 90, 10, 10]));
         let before = Moment::parse("cpu  100 0 100 800 0 0 0 0 7 7\ncpu0 1 2 3\n", &server, &this).unwrap();

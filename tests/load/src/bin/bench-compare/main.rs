@@ -125,7 +125,8 @@ fn compare_scenarios(bench: &Bench, arguments: &Arguments) -> anyhow::Result<()>
             }
         }
     }
-    let headings = ["scenario", "server", "packets/s", "lost", "packets/CPU-s", "of bare", "p50", "p99", "memory"];
+    let headings =
+        ["scenario", "server", "packets/s", "lost", "packets/CPU-s", "of bare", "p50", "p99", "memory"];
     let mut table = Table::new(&headings);
     for ((scenario, measured), bare) in scenarios.iter().zip(&best).zip(&bare) {
         for (kind, measured) in SERVERS.iter().zip(measured) {
@@ -197,7 +198,16 @@ fn compare_workers(bench: &Bench) {
 }
 
 fn limits_table() -> Table {
-    Table::new(&["server", "rooms", "subscribers", "packets/s", "p99", "server's CPU", "load tool's CPU", "others"])
+    Table::new(&[
+        "server",
+        "rooms",
+        "subscribers",
+        "packets/s",
+        "p99",
+        "server's CPU",
+        "load tool's CPU",
+        "others",
+    ])
 }
 
 fn limit_row(bench: &Bench, kind: Kind, rooms: usize) -> Vec<String> {

@@ -62,7 +62,14 @@ impl Bench {
     pub fn run(&self, kind: Kind, scenario: Scenario) -> anyhow::Result<Measured> {
         let server = Server::start(kind, &self.veche, &self.server_cores)?;
         let mut command = Command::new(&self.load);
-        command.args(["--target", kind.target(), "--server", &server.url(), "--pid", &server.pid().to_string()]);
+        command.args([
+            "--target",
+            kind.target(),
+            "--server",
+            &server.url(),
+            "--pid",
+            &server.pid().to_string(),
+        ]);
         command.args(arguments(scenario));
         command.args(["--duration", &format!("{}s", self.seconds), "--join-rate", JOIN_RATE]);
         command.args(["--cores", &cores::list(&self.load_cores), "--quiet", "--json"]);
@@ -76,7 +83,8 @@ impl Bench {
         if output.stdout.is_empty() {
             bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
         }
-        let report: Report = serde_json::from_slice(&output.stdout).context("the report is not understood")?;
+        let report: Report =
+            serde_json::from_slice(&output.stdout).context("the report is not understood")?;
         Ok(Measured { others: after.others_since(before), ..report.measured()? })
     }
 }

@@ -187,7 +187,9 @@ fn janus_libraries() -> anyhow::Result<PathBuf> {
     fs::read_dir(JANUS_LIBRARIES)?
         .filter_map(|entry| Some(entry.ok()?.path().join("janus")))
         .find(|folder| folder.join("plugins/libjanus_videoroom.so").exists())
-        .with_context(|| format!("Janus's video room is not below {JANUS_LIBRARIES}: install the package janus"))
+        .with_context(|| {
+            format!("Janus's video room is not below {JANUS_LIBRARIES}: install the package janus")
+        })
 }
 
 fn other_libraries(folder: &Path, but: &str) -> anyhow::Result<String> {

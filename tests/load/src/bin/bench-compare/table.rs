@@ -29,7 +29,11 @@ impl Table {
         for (number, row) in self.rows.iter().enumerate() {
             for (column, &width) in widths.iter().enumerate() {
                 let text = cell(row, column);
-                let _ = if column < 2 { write!(out, "| {text:<width$} ") } else { write!(out, "| {text:>width$} ") };
+                let _ = if column < 2 {
+                    write!(out, "| {text:<width$} ")
+                } else {
+                    write!(out, "| {text:>width$} ")
+                };
             }
             out.push_str("|\n");
             if number == 0 {
@@ -75,7 +79,8 @@ mod tests {
         let mut table = Table::new(&["what", "of", "n"]);
         table.row(["Вече".to_owned(), "a".to_owned(), "1,000".to_owned()]);
         table.row(["b".to_owned()]);
-        let expected = "| what | of |     n |\n|------|----|------:|\n| Вече | a  | 1,000 |\n| b    |    |       |\n";
+        let expected =
+            "| what | of |     n |\n|------|----|------:|\n| Вече | a  | 1,000 |\n| b    |    |       |\n";
         assert_eq!(table.print(), expected);
     }
 
