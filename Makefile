@@ -4,7 +4,7 @@
 PROFILE := quick
 VECHE := target/$(PROFILE)/veche
 
-.PHONY: run build test test-rust test-web test-browsers test-interop fuzz lint licences format web networks bench load release help
+.PHONY: run build test test-rust test-web test-browsers test-interop fuzz lint licences format web networks bench bench-compare load release help
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -80,3 +80,8 @@ networks: ## Print the tables of docs/networks.md: congestion control by RFC 886
 
 bench: ## Time the fan-out beside the bare loop
 	cargo bench --package veche-sfu-core --bench fanout
+
+bench-compare: build ## Veche, Janus (from Debian) and the bare loop side by side; ARGS as in docs/speed.md
+	@scripts/need janus
+	@cargo build --profile $(PROFILE) --package veche-load
+	@target/$(PROFILE)/bench-compare $(ARGS)

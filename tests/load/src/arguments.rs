@@ -142,6 +142,8 @@ pub struct Arguments {
 pub enum Kind {
     /// This project's server.
     Veche,
+    /// The video room of Janus, by its WebSocket: ws://127.0.0.1:8188.
+    Janus,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -7,6 +7,7 @@ mod description;
 mod expect;
 mod generator;
 mod histogram;
+mod janus;
 #[cfg(test)]
 mod loopback;
 mod measure;
@@ -38,6 +39,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use arguments::{Arguments, Kind};
 use expect::Expectation;
+use janus::Janus;
 use report::Report;
 use veche::Veche;
 
@@ -71,6 +73,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
             Kind::Veche => {
                 run::run(Veche::new(&arguments.server, arguments.size)?, &scenario, &options).await
             }
+            Kind::Janus => run::run(Janus::new(&arguments.server)?, &scenario, &options).await,
         }
     })?;
     let held = judge(&mut report, &arguments.expect);
