@@ -1,11 +1,13 @@
 //! The media plane's shell: worker threads, batched UDP, ICE-TCP. It does what the core decides.
 
+mod bridge;
 mod certificate;
 mod frames;
 pub mod handle;
 mod interfaces;
 mod mailbox;
 pub mod metrics;
+mod placement;
 mod poller;
 mod ports;
 mod start;

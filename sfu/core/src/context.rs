@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use crate::bridge::lanes::Bridges;
 use crate::control::Event;
 use crate::demux::Place;
 use crate::drops::{DropCounts, DropReason};
@@ -51,6 +52,8 @@ pub struct Context<'a> {
     pub events: &'a mut VecDeque<Event>,
     /// The transports that have something to send.
     pub dirty: &'a mut Vec<Place>,
+    /// What goes to other workers.
+    pub bridges: &'a mut Bridges,
     /// All drops of the engine.
     pub drops: &'a mut DropCounts,
     /// Where RTCP packets are put together.

@@ -8,6 +8,7 @@
 pub mod allocation;
 pub mod assignment;
 pub mod bandwidth;
+pub mod bridge;
 mod context;
 pub mod control;
 pub mod data;
@@ -24,6 +25,7 @@ mod incoming;
 mod ladder;
 mod layer;
 pub mod media;
+mod mirror;
 mod participant;
 pub mod path;
 mod quality;

@@ -149,7 +149,7 @@ async fn connections_have_the_counters_of_the_media_plane() {
     let media = async {
         let Command::RoomStats { request, .. } = server.command().await else { panic!() };
         let participants = vec![stats(participant)];
-        server.event(Event::Stats { request, participants }).await;
+        server.event(Event::Stats { request, participants, engines: 1 }).await;
     };
     let (answer, ()) = tokio::join!(server.request("GET", "/realtime/webrtc/connections", None), media);
     assert_eq!(answer.body["total"], 1);

@@ -1,6 +1,7 @@
 //! A world in virtual time: engines, clients and the links between them, driven event by event. The same seed gives
 //! the same world.
 
+mod bridge;
 mod network;
 
 use std::cmp::Reverse;
@@ -11,12 +12,13 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use veche_sfu_core::bridge::BridgeMessage;
 use veche_sfu_core::control::{
     Command, ConnectionState, Event, ParticipantStats, Quality, SlotChange, Speaker, Subscription, TrackInfo,
 };
 use veche_sfu_core::drops::DropReason;
 use veche_sfu_core::engine::{Candidate, Engine, EngineConfig};
-use veche_sfu_core::ids::{Mid, ParticipantId, RequestId, RoomId, TrackId};
+use veche_sfu_core::ids::{Mid, ParticipantId, RequestId, RoomId, TrackId, WorkerId};
 use veche_sfu_core::media::MediaKind;
 use veche_sfu_core::path::Path;
 use veche_sfu_core::rtp::is_rtcp;
@@ -28,6 +30,7 @@ use crate::client::{Client, ClientConfig, certificate};
 use crate::congestion::{End, Packet};
 use crate::network::LinkConfig;
 
+pub use bridge::Carried;
 pub use network::BottleneckId;
 use network::{Other, Shared, Way};
 
@@ -50,6 +53,7 @@ pub struct World {
     rng: StdRng,
     flushed: Flushed,
     engines: Vec<Engine>,
+    bridge: bridge::Bridge,
     seats: Vec<Seat>,
     bottlenecks: Vec<Shared>,
     others: Vec<Other>,
@@ -132,6 +136,10 @@ enum What {
     Wake { seat: usize },
     /// Something arrives on a link, or leaves its queue.
     Link { seat: usize, up: bool },
+    /// What one engine tells another arrives.
+    News { from: usize, to: usize, message: BridgeMessage },
+    /// What one engine sends another arrives.
+    Records { from: usize, to: usize, records: Vec<Vec<u8>> },
     /// Something leaves a shared bottleneck.
     Bottleneck { index: usize },
     /// What else uses a bottleneck wants to do something.
@@ -146,12 +154,12 @@ impl World {
         Self::with_engines(seed, 1)
     }
 
-    /// A world with several engines; room `n` is on engine `n` modulo their number.
-    pub fn with_engines(seed: u64, engines: usize) -> Self {
+    /// A world with several engines, as on one machine; room `n` begins on engine `n` modulo their number.
+    pub fn with_engines(seed: u64, count: usize) -> Self {
         let now = Instant::now();
         let mut rng = StdRng::seed_from_u64(seed);
         let server_certificate = Arc::new(certificate());
-        let engines = (0..engines).map(|index| {
+        let engines = (0..count).map(|index| {
             let config = EngineConfig {
                 candidates: vec![Candidate { address: engine_address(index), tcp: false }],
                 certificate: server_certificate.clone(),
@@ -161,7 +169,7 @@ impl World {
                 dtls13: false,
                 max_message_size: 262_144,
             };
-            Engine::new(config, now)
+            Engine::new(config, now).among(WorkerId(index as u16), count as u16)
         });
         let engines = engines.collect();
         Self {
@@ -173,6 +181,7 @@ impl World {
             flushed: Flushed::default(),
             rng,
             engines,
+            bridge: bridge::Bridge::default(),
             seats: Vec::new(),
             bottlenecks: Vec::new(),
             others: Vec::new(),
@@ -190,10 +199,14 @@ impl World {
 
     /// Adds a client, who offers at once. The source of its frames is its number plus 1, and 1000 for each reload.
     pub fn join(&mut self, room: u64, config: ClientConfig) -> ClientId {
+        self.join_at(room, room as usize % self.engines.len(), config)
+    }
+
+    /// The same at an engine of choice.
+    pub fn join_at(&mut self, room: u64, engine: usize, config: ClientConfig) -> ClientId {
         let seat = self.seats.len();
         let participant = ParticipantId(seat as u64 + 1);
         let room = RoomId(room);
-        let engine = room.0 as usize % self.engines.len();
         let client = self.new_client(seat as u32 + 1, config);
         let up = Way::new(StdRng::from_seed(self.rng.random()));
         let down = Way::new(StdRng::from_seed(self.rng.random()));
@@ -407,7 +420,7 @@ impl World {
         let request = RequestId(self.next_request);
         let (participant, engine, room) =
             (self.seats[id.0].participant, self.seats[id.0].engine, self.seats[id.0].room);
-        self.command_engine(engine, Command::RoomStats { room, request });
+        self.command_engine(engine, Command::RoomStats { room, request, engines: 1 });
         let stats = self.stats.remove(&request).expect("the engine answers at once");
         stats.into_iter().find(|s| s.participant == participant).expect("the participant is in its room")
     }
@@ -486,6 +499,8 @@ impl World {
                 self.drain_client(seat);
             }
             What::Link { seat, up } => self.look_at_link(seat, up),
+            What::News { from, to, message } => self.take_news(from, to, message),
+            What::Records { from, to, records } => self.take_records(from, to, &records),
             What::Bottleneck { index } => self.look_at_bottleneck(index),
             What::Other { index } => self.wake_other(index),
             What::ToOther { index, end, packet } => self.give_other(index, end, packet),
@@ -516,8 +531,9 @@ impl World {
         });
     }
 
-    /// Puts what was flushed on the links, and takes the events.
+    /// Puts what was flushed on the links and bridges, and takes the events.
     fn deliver(&mut self, engine: usize) {
+        self.cross_bridges(engine);
         let mut flushed = std::mem::take(&mut self.flushed);
         let mut start = 0;
         for (to, end) in flushed.packets.drain(..) {
@@ -567,7 +583,7 @@ impl World {
                     self.drain_client(seat);
                 }
             }
-            Event::Stats { request, participants } => {
+            Event::Stats { request, participants, .. } => {
                 self.stats.insert(*request, participants.clone());
             }
             Event::Speakers { room, speakers } => {

@@ -49,6 +49,9 @@ impl Room {
         let mut ranking = std::mem::take(&mut self.ranked);
         self.rank(&mut ranking);
         for index in self.indices() {
+            if self.participants[index as usize].slots.is_empty() {
+                continue;
+            }
             self.assign_video_of(ctx, index, &mut ranking);
             self.assign_audio_of(ctx, index, &mut ranking);
         }
@@ -257,6 +260,7 @@ impl Room {
     /// Looks at all slots whether a better layer should be shown, and asks for the key frames that are waited for.
     pub(super) fn retarget_all(&mut self, ctx: &mut Context<'_>) {
         self.refresh_ladders(ctx.now.instant);
+        self.carry_views(ctx);
         for index in self.indices() {
             // Where nothing can be sent, no publisher must make key frames for it.
             if self.transport_mut(index).is_some_and(|t| t.ready()) {
@@ -264,6 +268,7 @@ impl Room {
             }
         }
         self.tell_wanted_layers(ctx);
+        self.tell_homes(ctx);
     }
 
     /// Lets a slot wait for the layer that it should show.

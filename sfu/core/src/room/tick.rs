@@ -51,6 +51,7 @@ impl Room {
         for index in self.indices() {
             self.tick_participant(ctx, index);
         }
+        self.tick_mirrors(ctx);
         self.next_tick = self.next_due(now);
     }
 
@@ -136,7 +137,9 @@ impl Room {
                     p.spoke_at = Some(now);
                 }
             }
-            ctx.events.push_back(Event::Speakers { room: self.id, speakers });
+            if ctx.bridges.speaks_for(self.id, self.carriers.workers()) {
+                ctx.events.push_back(Event::Speakers { room: self.id, speakers });
+            }
             self.assign_soon(now);
         }
     }
