@@ -146,8 +146,7 @@ impl In {
         for (byte, read) in length.iter_mut().zip(one.iter().chain(two)) {
             *byte = *read;
         }
-        // Not committed: it stays until what it tells of is there.
-        drop(chunk);
+        // Not committed: it stays until what it tells of is there, too.
         let whole = length.len() + u32::from_ne_bytes(length) as usize;
         let Ok(chunk) = self.records.read_chunk(whole) else { return false };
         let (one, two) = chunk.as_slices();
@@ -192,9 +191,9 @@ mod tests {
     #[test]
     fn every_worker_reaches_every_other() {
         let mut all = bridges(&ringers(3));
-        for from in 0..3 {
-            for to in 0..3 {
-                let way = all[from].ways[to].as_mut();
+        for (from, bridges) in all.iter_mut().enumerate() {
+            assert_eq!(bridges.ways.len(), 3);
+            for (to, way) in bridges.ways.iter_mut().enumerate() {
                 assert_eq!(way.is_none(), from == to);
                 if let Some(way) = way {
                     way.out.carry(hello((10 * from + to) as u64)).unwrap();

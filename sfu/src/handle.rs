@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use veche_sfu_core::control::{Command, Event};
 use veche_sfu_core::ids::{ParticipantId, RequestId, RoomId};
@@ -191,7 +191,6 @@ impl Handle {
         // Never a message, only the end.
         let _ = self.plane.done.recv_async().await;
     }
-
 }
 
 impl Plane {

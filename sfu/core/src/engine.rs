@@ -10,9 +10,9 @@ use rand::{RngExt, SeedableRng};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
-use crate::bridge::{BridgeMessage, Crossing};
 use crate::bridge::lanes::{Bridges, Lost};
 use crate::bridge::packet::Record;
+use crate::bridge::{BridgeMessage, Crossing};
 use crate::context::{Context, Now};
 use crate::control::{Command, Event};
 use crate::demux::{Demux, Place, Protocol};
@@ -388,7 +388,7 @@ impl Engine {
         let Some(place) = self.place_by_participant.remove(&participant) else { return };
         self.with_room(now, place.room, |room, ctx| room.remove(ctx, place.participant));
         if self.rooms[place.room as usize].is_deserted() {
-            self.with_room(now, place.room, |room, ctx| room.close_bridges(ctx));
+            self.with_room(now, place.room, Room::close_bridges);
             let room = self.rooms.remove(place.room as usize);
             self.room_by_id.remove(&room.id);
         }

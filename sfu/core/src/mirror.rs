@@ -120,11 +120,7 @@ impl Participant {
         Ok(())
     }
 
-    fn bridged_track(
-        &mut self,
-        index: u32,
-        id: crate::ids::TrackId,
-    ) -> Result<&mut Track, DropReason> {
+    fn bridged_track(&mut self, index: u32, id: crate::ids::TrackId) -> Result<&mut Track, DropReason> {
         let track = self.tracks.get_mut(index as usize).filter(|t| t.id == id);
         track.ok_or(DropReason::BridgeStale)
     }

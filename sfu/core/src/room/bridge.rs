@@ -22,6 +22,8 @@ use super::Room;
 #[derive(Debug, Default)]
 pub(super) struct Carriers {
     workers: SmallVec<[WorkerId; 4]>,
+    /// Those that were not told how layers are, since they were far behind.
+    missed: SmallVec<[WorkerId; 1]>,
     /// How many participants of the room are mirrors.
     pub(super) mirrors: usize,
 }
@@ -44,6 +46,7 @@ impl Carriers {
     /// One less.
     pub(super) fn remove(&mut self, worker: WorkerId) {
         self.workers.retain(|w| *w != worker);
+        self.missed.retain(|w| *w != worker);
     }
 }
 
@@ -95,10 +98,17 @@ impl Room {
                 if let Some(news) = self.track_news(ctx, index as u32, t as u32) {
                     ctx.bridges.tell(to, self.id, News::Track(Box::new(news)));
                 }
-                if track.kind == MediaKind::Video {
-                    let views = track.layers.iter().map(|layer| layer.takers.told.clone()).collect();
-                    ctx.bridges.tell(to, self.id, layers_news(id, track, views));
-                }
+            }
+        }
+        self.tell_views(ctx, to);
+    }
+
+    /// Tells somebody what the layers of all pictures here are like, as the others know already.
+    fn tell_views(&self, ctx: &mut Context<'_>, to: WorkerId) {
+        for (_, participant) in self.participants.iter().filter(|(_, p)| p.mirror.is_none()) {
+            for (_, track) in participant.tracks.iter().filter(|(_, t)| t.kind == MediaKind::Video) {
+                let views = track.layers.iter().map(|layer| layer.takers.told.clone()).collect();
+                ctx.bridges.tell(to, self.id, layers_news(participant.id, track, views));
             }
         }
     }
@@ -122,17 +132,20 @@ impl Room {
 
     /// Tells all others what the layers of the pictures here are like, where that has changed.
     pub(super) fn carry_views(&mut self, ctx: &mut Context<'_>) {
-        let Self { id: room, participants, carriers, .. } = self;
-        if carriers.workers.is_empty() {
+        if self.carriers.workers.is_empty() {
             return;
         }
+        let caught_up = |worker: &&WorkerId| !ctx.bridges.is_behind(**worker);
+        if let Some(worker) = self.carriers.missed.iter().find(caught_up).copied() {
+            self.carriers.missed.retain(|w| *w != worker);
+            self.tell_views(ctx, worker);
+        }
+        let Self { id: room, participants, carriers, .. } = self;
         for (_, participant) in participants.iter_mut().filter(|(_, p)| p.mirror.is_none()) {
             let id = participant.id;
             for (_, track) in participant.tracks.iter_mut().filter(|(_, t)| t.kind == MediaKind::Video) {
-                let view = |l: &Layer| LayerView {
-                    size: l.size,
-                    sublayers: l.sublayers(ctx.now.instant).to_vec(),
-                };
+                let view =
+                    |l: &Layer| LayerView { size: l.size, sublayers: l.sublayers(ctx.now.instant).to_vec() };
                 let views: Vec<LayerView> = track.layers.iter().map(view).collect();
                 let asked = track.demand.told_layers();
                 let told = |(view, layer): (&LayerView, &Layer)| !view.differs(&layer.takers.told);
@@ -144,10 +157,11 @@ impl Room {
                     layer.takers.told.clone_from(view);
                 }
                 let news = layers_news(id, track, views);
-                // Who is far behind hears of it the next time that it changes.
                 for worker in &carriers.workers {
                     if !ctx.bridges.is_behind(*worker) {
                         ctx.bridges.tell(*worker, *room, news.clone());
+                    } else if !carriers.missed.contains(worker) {
+                        carriers.missed.push(*worker);
                     }
                 }
             }
@@ -186,8 +200,7 @@ impl Room {
         let arrived = ctx.now.nanos;
         let Some(layer) = self.layer_mut(from) else { return };
         let stream = StreamId { track: from.id, layer: from.layer, generation: layer.generation };
-        let report =
-            BridgeReport { stream, arrived, ntp: info.ntp, rtp_timestamp: info.rtp_timestamp };
+        let report = BridgeReport { stream, arrived, ntp: info.ntp, rtp_timestamp: info.rtp_timestamp };
         layer.takers.report = Some(report);
         let Some(track) = self.participants[from.participant as usize].tracks.get(from.track as usize) else {
             return;
@@ -239,7 +252,12 @@ impl Room {
     }
 
     /// The layer of somebody who is at home here.
-    pub(super) fn own_layer(&self, participant: ParticipantId, track: TrackId, layer: u8) -> Option<LayerRef> {
+    pub(super) fn own_layer(
+        &self,
+        participant: ParticipantId,
+        track: TrackId,
+        layer: u8,
+    ) -> Option<LayerRef> {
         let index = self.index_of(participant)?;
         let owner = self.participants.get(index as usize).filter(|p| p.mirror.is_none())?;
         let (t, found) = owner.tracks.iter().find(|(_, t)| t.id == track)?;

@@ -28,8 +28,8 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 use smallvec::SmallVec;
 
-use crate::context::Context;
 use crate::bridge::News;
+use crate::context::Context;
 use crate::control::{Event, ParticipantStats, Subscription};
 use crate::data::relay::{DataOutput, DataRelay};
 use crate::demux::Place;
@@ -443,14 +443,12 @@ impl Room {
                     self.send_data(ctx, index, &bytes);
                 }
                 DataOutput::Event(event) => ctx.events.push_back(event),
-                DataOutput::Dropped { participant, reason } => {
-                    match self.index_of(participant) {
-                        Some(index) => {
-                            ctx.drop_packet(&mut self.participants[index as usize].drops, reason);
-                        }
-                        None => ctx.drops.count(reason),
+                DataOutput::Dropped { participant, reason } => match self.index_of(participant) {
+                    Some(index) => {
+                        ctx.drop_packet(&mut self.participants[index as usize].drops, reason);
                     }
-                }
+                    None => ctx.drops.count(reason),
+                },
                 DataOutput::Across { worker, message } => {
                     ctx.bridges.tell(worker, self.id, News::Data(message));
                 }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use veche_sfu_core::bridge::{BridgeMessage, Crossing};
 use veche_sfu_core::bridge::packet::Record;
+use veche_sfu_core::bridge::{BridgeMessage, Crossing};
 use veche_sfu_core::ids::{TrackId, WorkerId};
 
 use super::{What, World};
