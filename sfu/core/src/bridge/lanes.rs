@@ -217,16 +217,18 @@ mod tests {
         assert!(bridges.lanes(WorkerId(0)).unwrap().is_empty(), "nobody tells themselves");
         let lanes = bridges.lanes(WorkerId(1)).unwrap();
 
-        let (mut lost, mut room_for) = (Vec::new(), 2);
-        let mut send = |lanes: &mut Lanes| {
-            let mut carry = |crossing| {
-                room_for -= 1;
-                if room_for % 2 == 0 { Err(crossing) } else { Ok(()) }
-            };
-            lanes.send(&mut carry, |l| lost.push(l.room))
-        };
-        assert_eq!(send(lanes), 2, "one of each");
-        assert_eq!(send(lanes), 0);
+        let mut lost = Vec::new();
+        let mut room_for = [1, 1];
+        let sent = lanes.send(
+            &mut |crossing| {
+                let room = &mut room_for[usize::from(matches!(crossing, Crossing::News(_)))];
+                *room -= 1;
+                if *room < 0 { Err(crossing) } else { Ok(()) }
+            },
+            |l| lost.push(l.room),
+        );
+        assert_eq!(sent, 2, "one of each");
+        assert_eq!(lanes.send(&mut Err, |l| lost.push(l.room)), 0);
         assert_eq!(lost, [4]);
         assert!(matches!(lanes.news.front(), Some(BridgeMessage { news: News::Goodbye, .. })));
         lanes.close();

@@ -94,7 +94,7 @@ impl Room {
             if let Some(peer) = self.relay.peer(id) {
                 ctx.bridges.tell(to, self.id, News::Joined { participant: id, peer });
             }
-            for (t, track) in &participant.tracks {
+            for (t, _) in &participant.tracks {
                 if let Some(news) = self.track_news(ctx, index as u32, t as u32) {
                     ctx.bridges.tell(to, self.id, News::Track(Box::new(news)));
                 }
