@@ -19,9 +19,6 @@ use crate::uplink::send_all;
 /// Repairs that would wait for longer than this are of no use to anybody.
 const MAX_REPAIR_WAIT: Duration = Duration::from_millis(125);
 
-/// A slot that sent pictures within so long carries probes.
-const CARRIES_WITHIN: Duration = Duration::from_millis(300);
-
 /// The longest dependency descriptor that is passed on. The longest with a full structure of browsers has about
 /// 100 bytes; the two-byte header form could carry 255.
 const MAX_DESCRIPTOR: usize = 255;
@@ -42,7 +39,7 @@ impl Participant {
         }
         let format = slot.outgoing_format(incoming.format).ok_or(DropReason::NoCommonCodec)?;
         let late = slot.kind == MediaKind::Video
-            && transport.pacing_delay(now.instant) > slot.longest_wait(now.instant);
+            && (slot.starved || transport.pacing_delay(now.instant) > slot.longest_wait(now.instant));
         let output = slot.forwarder.forward(from, &incoming.forward_input(late))?;
         let mut descriptor = [0; MAX_DESCRIPTOR];
         let extensions =
@@ -75,6 +72,7 @@ impl Participant {
         slot.sent_at = Some(now.instant);
         if incoming.frame.key_frame {
             slot.key_frame_at = Some(now.instant);
+            slot.starved = false;
         }
         slot.sent_packets = slot.sent_packets.wrapping_add(1);
         slot.sent_octets = slot.sent_octets.wrapping_add(payload.len() as u32);
@@ -98,6 +96,9 @@ impl Participant {
         let rtt = self.rtt();
         let slot = self.slots.get_mut(slot as usize).ok_or(DropReason::HistoryMiss)?;
         let sent = slot.forwarder.sent(seq).ok_or(DropReason::HistoryMiss)?;
+        if slot.has_left(sent.source) {
+            return Err(DropReason::RepairLimit);
+        }
         if !slot.repairs.allow(now, seq, rtt) {
             return Err(DropReason::RepairedRecently);
         }
@@ -148,14 +149,7 @@ impl Participant {
     pub fn send_probe(&mut self, now: &Now) {
         let Some(transport) = self.transport.as_mut().filter(|t| t.ready()) else { return };
         if !transport.is_probing() {
-            let carries = |s: &crate::slot::Slot| {
-                let recent =
-                    s.sent_at.is_some_and(|at| now.instant.saturating_duration_since(at) < CARRIES_WITHIN);
-                s.kind == MediaKind::Video
-                    && s.forwarder.current().is_some()
-                    && recent
-                    && s.padding_type().is_some()
-            };
+            let carries = |s: &Slot| s.carries_pictures(now.instant) && s.padding_type().is_some();
             self.probe_slot = self.slots.iter().find(|(_, s)| carries(s)).map(|(i, _)| i as u32);
             if self.probe_slot.is_none() || !transport.begin_probe(now.instant) {
                 return;

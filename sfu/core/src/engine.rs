@@ -18,6 +18,7 @@ use crate::control::{Command, Event};
 use crate::demux::{Demux, Place, Protocol};
 use crate::drops::{DropCounts, DropReason};
 use crate::dtls::Certificate;
+use crate::handshakes::HandshakeQueue;
 use crate::ice::IceEvent;
 use crate::ids::{ParticipantId, RoomId, TrackNumbers, WorkerId};
 use crate::path::Path;
@@ -25,6 +26,7 @@ use crate::room::{Room, RoomConfig};
 use crate::rtcp::CompoundWriter;
 use crate::sdp::negotiator::LocalDescription;
 use crate::stun::BindingRequest;
+use crate::timers::Timers;
 
 /// What an engine needs to know at its start.
 #[derive(Clone, Debug)]
@@ -42,6 +44,8 @@ pub struct EngineConfig {
     pub epoch_ntp: u64,
     /// Offer DTLS 1.3 as well as 1.2.
     pub dtls13: bool,
+    /// Take the randomness of DTLS from the seed as well, for tests: each join then costs several times as much.
+    pub reproducible: bool,
     /// The largest data channel message, in bytes; announced as `a=max-message-size`.
     pub max_message_size: usize,
 }
@@ -79,7 +83,12 @@ pub struct Engine {
     place_by_participant: FxHashMap<ParticipantId, Place>,
     numbers: TrackNumbers,
     bridges: Bridges,
-    next_timeout: Option<Instant>,
+    /// When each room wants to be called.
+    timers: Timers,
+    /// Packets of handshakes for which there was no time.
+    handshakes: HandshakeQueue,
+    /// How many joins may still be worked on before the next flush.
+    work_left: u32,
     events: VecDeque<Event>,
     dirty: Vec<Place>,
     drops: DropCounts,
@@ -93,6 +102,10 @@ pub struct Engine {
 
 /// Events that may wait for the control plane before those of passing interest are dropped.
 const MAX_EVENTS: usize = 16_384;
+
+/// Packets of handshakes and offers that are taken between two flushes. Each takes 0.1 to 0.2 ms, and media waits meanwhile
+/// (docs/speed.md, "Arrivals").
+const WORK_PER_TURN: u32 = 4;
 
 /// Answers to STUN requests that may wait within one batch of inputs.
 const MAX_STUN_REPLIES: usize = 256;
@@ -110,6 +123,7 @@ impl Engine {
             local,
             certificate: config.certificate,
             dtls13: config.dtls13,
+            reproducible: config.reproducible,
             max_message_size: config.max_message_size,
             epoch: config.epoch,
         };
@@ -124,7 +138,9 @@ impl Engine {
             place_by_participant: FxHashMap::default(),
             numbers: TrackNumbers::new(WorkerId(0), 1),
             bridges: Bridges::new(WorkerId(0), 1),
-            next_timeout: None,
+            timers: Timers::default(),
+            handshakes: HandshakeQueue::default(),
+            work_left: WORK_PER_TURN,
             events: VecDeque::new(),
             dirty: Vec::new(),
             drops: DropCounts::default(),
@@ -151,6 +167,7 @@ impl Engine {
             Command::AddParticipant { room, participant, peer } => self.add(now, room, participant, peer),
             Command::RemoveParticipant { participant } => self.remove(now, participant),
             Command::Offer { participant, request, sdp, labels } => {
+                self.work_left = self.work_left.saturating_sub(1);
                 // The offer may replace the transport: its names and paths go first, and come back if it stays.
                 self.unmap(participant);
                 let mut numbers = std::mem::take(&mut self.numbers);
@@ -191,12 +208,12 @@ impl Engine {
     pub fn handle_datagram(&mut self, now: Instant, path: Path, datagram: &mut [u8]) {
         let result = match Protocol::of(datagram) {
             Some(Protocol::Stun) => self.handle_stun(now, path, datagram),
-            Some(_) => match self.demux.by_path(&path) {
+            Some(protocol) => match self.demux.by_path(&path) {
+                Some(place) if protocol == Protocol::Dtls && self.is_handshaking(place) => {
+                    self.take_or_queue(now, path, place, datagram)
+                }
                 Some(place) => {
-                    self.with_room(now, place.room, |room, ctx| {
-                        room.handle_datagram(ctx, place.participant, path, datagram);
-                    });
-                    self.poll_ice(now, place);
+                    self.give(now, path, place, datagram);
                     Ok(())
                 }
                 None => Err(DropReason::UnknownAddress),
@@ -206,6 +223,11 @@ impl Engine {
         if let Err(reason) = result {
             self.drops.count(reason);
         }
+    }
+
+    /// Whether as many joins were worked on as shall be before the next [`Engine::flush`]. Offers that come now had better wait.
+    pub fn is_spent(&self) -> bool {
+        self.work_left == 0
     }
 
     /// A TCP connection is gone: its path is dead.
@@ -221,25 +243,20 @@ impl Engine {
 
     /// Does what is due. To be called at or after the time of [`Engine::poll_timeout`].
     pub fn handle_timeout(&mut self, now: Instant) {
-        let due: Vec<u32> =
-            self.rooms.iter().filter(|(_, r)| r.next_tick() <= now).map(|(i, _)| i as u32).collect();
-        for room in due {
+        while let Some(room) = self.timers.poll(now) {
             self.with_room(now, room, Room::handle_timeout);
-            let members: Vec<u32> = self
-                .rooms
-                .get(room as usize)
-                .map(|r| r.participants.iter().map(|(i, _)| i as u32).collect())
-                .unwrap_or_default();
-            for participant in members {
+            while let Some(participant) = self.rooms.get_mut(room as usize).and_then(Room::poll_ice_spoke) {
                 self.poll_ice(now, Place { room, participant });
             }
         }
-        self.next_timeout = self.rooms.iter().map(|(_, r)| r.next_tick()).min();
+        self.take_handshakes(now);
     }
 
     /// When [`Engine::handle_timeout`] wants to be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.next_timeout
+        // What waits is taken after the next flush.
+        let waiting = self.handshakes.since().filter(|_| self.work_left > 0);
+        self.timers.next().into_iter().chain(waiting).min()
     }
 
     /// The next event for the control plane.
@@ -256,11 +273,15 @@ impl Engine {
         for place in self.dirty.drain(..) {
             let Some(room) = self.rooms.get_mut(place.room as usize) else { continue };
             let Some(transport) = room.transport_mut(place.participant) else { continue };
-            if let Some((path, bytes, ends)) = transport.output() {
+            if let Err(reason) = transport.seal() {
+                self.drops.count(reason);
+            }
+            for (path, bytes, ends) in transport.output() {
                 send(Transmit { path, bytes, ends });
             }
             transport.sent();
         }
+        self.work_left = WORK_PER_TURN;
     }
 
     /// Takes what another worker tells or sends.
@@ -310,13 +331,14 @@ impl Engine {
     ) -> bool {
         let Some(lanes) = self.bridges.lanes(worker).filter(|lanes| !lanes.is_empty()) else { return false };
         let mut lost: Option<Lost> = None;
-        let (rooms, drops) = (&mut self.rooms, &mut self.drops);
+        let (rooms, timers, drops) = (&mut self.rooms, &mut self.timers, &mut self.drops);
         let sent = lanes.send(carry, |next| {
             drops.count(DropReason::BridgeFull);
             // Records of one layer come in runs.
             let same = lost.is_some_and(|l| l.room == next.room && l.layer == next.layer);
             if !same && let Some(room) = rooms.get_mut(next.room as usize) {
                 room.on_bridge_full(now, next.layer);
+                timers.set(next.room, Some(room.next_tick()));
             }
             lost = Some(next);
         });
@@ -391,7 +413,54 @@ impl Engine {
             self.with_room(now, place.room, Room::close_bridges);
             let room = self.rooms.remove(place.room as usize);
             self.room_by_id.remove(&room.id);
+            self.timers.set(place.room, None);
         }
+    }
+
+    fn is_handshaking(&mut self, place: Place) -> bool {
+        let room = self.rooms.get_mut(place.room as usize);
+        room.and_then(|r| r.transport_mut(place.participant)).is_some_and(|t| t.is_handshaking())
+    }
+
+    /// Takes a packet of a handshake if there is time for it, or lets it wait behind those before it.
+    fn take_or_queue(
+        &mut self,
+        now: Instant,
+        path: Path,
+        place: Place,
+        datagram: &mut [u8],
+    ) -> Result<(), DropReason> {
+        if self.work_left == 0 || !self.handshakes.is_empty() {
+            return self.handshakes.push(now, path, datagram);
+        }
+        self.work_left -= 1;
+        self.give(now, path, place, datagram);
+        Ok(())
+    }
+
+    /// Takes packets of handshakes that wait, as many as there is time for.
+    fn take_handshakes(&mut self, now: Instant) {
+        while self.work_left > 0
+            && let Some((path, mut datagram)) = self.handshakes.pop()
+        {
+            // Its path may have come to somebody else meanwhile, or to nobody.
+            match self.demux.by_path(&path) {
+                Some(place) => {
+                    self.work_left -= 1;
+                    self.give(now, path, place, &mut datagram);
+                }
+                None => self.drops.count(DropReason::UnknownAddress),
+            }
+            self.handshakes.recycle(datagram);
+        }
+    }
+
+    /// Gives a datagram to whom it is from.
+    fn give(&mut self, now: Instant, path: Path, place: Place, datagram: &mut [u8]) {
+        self.with_room(now, place.room, |room, ctx| {
+            room.handle_datagram(ctx, place.participant, path, datagram);
+        });
+        self.poll_ice(now, place);
     }
 
     /// No datagram is for this participant any more.
@@ -457,6 +526,7 @@ impl Engine {
         if let Some(transport) = room.and_then(|r| r.transport_mut(before.participant)) {
             transport.handle_disconnect(now, path);
         }
+        self.poll_ice(now, before);
     }
 
     /// Datagrams with these user names and on these paths are for this participant.
@@ -483,9 +553,9 @@ impl Engine {
         self.with_room(now, place.room, |room, ctx| act(room, ctx, place.participant));
     }
 
-    fn with_room(&mut self, now: Instant, room: u32, act: impl FnOnce(&mut Room, &mut Context<'_>)) {
+    fn with_room(&mut self, now: Instant, index: u32, act: impl FnOnce(&mut Room, &mut Context<'_>)) {
         self.bound_events();
-        let Some(room) = self.rooms.get_mut(room as usize) else { return };
+        let Some(room) = self.rooms.get_mut(index as usize) else { return };
         let mut ctx = Context {
             now: Now::new(now, self.epoch, self.epoch_ntp),
             events: &mut self.events,
@@ -497,8 +567,7 @@ impl Engine {
             arrived: &mut self.arrived,
         };
         act(room, &mut ctx);
-        let tick = room.next_tick();
-        self.next_timeout = Some(self.next_timeout.map_or(tick, |t| t.min(tick)));
+        self.timers.set(index, Some(room.next_tick()));
     }
 
     /// A control plane that does not listen loses what is told again or only of passing interest.

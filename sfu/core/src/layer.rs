@@ -63,6 +63,8 @@ pub struct Layer {
     pub key_frames: KeyFrameRequests,
     /// What arrives.
     pub rate: RateMeter,
+    /// Whether it arrived when that was asked last.
+    flowed: bool,
     /// Its timestamps on the server's clock.
     pub clock: MediaClock,
     frame_state: FrameState,
@@ -98,6 +100,7 @@ impl Layer {
             statistics: ReceiverStatistics::new(clock_rate),
             key_frames: KeyFrameRequests::new(),
             rate: RateMeter::new(now),
+            flowed: false,
             clock: MediaClock::new(clock_rate),
             frame_state: FrameState::default(),
             sublayers: None,
@@ -133,6 +136,12 @@ impl Layer {
         self.frame_state = FrameState::default();
         self.sublayers = None;
         self.takers.report = None;
+    }
+
+    /// Whether packets come that did not when this was asked last.
+    pub fn begins_to_flow(&mut self, now: Instant) -> bool {
+        let flows = self.rate.is_flowing(now, FLOWING_WITHIN);
+        !std::mem::replace(&mut self.flowed, flows) && flows
     }
 
     /// What sub-layers there are and what they cost, from the lowest to the highest. A stream without any has one.

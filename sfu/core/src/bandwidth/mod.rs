@@ -67,17 +67,6 @@ pub struct ProbeCluster {
     pub bytes: usize,
 }
 
-/// What probing has cost and brought so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ProbeCounters {
-    /// Bytes of the packets that were sent as part of clusters.
-    pub bytes: u64,
-    /// Clusters that were begun.
-    pub clusters: u32,
-    /// Clusters that have raised the estimate.
-    pub raised: u32,
-}
-
 /// How what is sent compares with what the path carries, by its delay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Usage {
@@ -334,11 +323,6 @@ impl Estimator {
         self.usage
     }
 
-    /// Whether clearly less is sent than could be.
-    pub fn application_limited(&self) -> bool {
-        self.limit.is_limited()
-    }
-
     /// Whether the client has told what it can receive: by transport-wide feedback, or its own estimate.
     pub fn is_told(&self) -> bool {
         self.has_feedback || self.reports.is_told()
@@ -349,14 +333,9 @@ impl Estimator {
         self.has_feedback
     }
 
-    /// What probing has cost and brought so far.
-    pub fn probes(&self) -> ProbeCounters {
-        self.prober.counters()
-    }
-
     /// The bytes of the packets that were sent as part of clusters so far.
     pub fn probe_bytes(&self) -> u64 {
-        self.prober.counters().bytes
+        self.prober.spent()
     }
 
     fn micros(&mut self, now: Instant) -> Micros {

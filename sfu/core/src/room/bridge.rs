@@ -24,6 +24,8 @@ pub(super) struct Carriers {
     workers: SmallVec<[WorkerId; 4]>,
     /// Those that were not told how layers are, since they were far behind.
     missed: SmallVec<[WorkerId; 1]>,
+    /// Layers have other subscribers than when it was looked which are to be taken.
+    pub(super) subscribers_changed: bool,
     /// How many participants of the room are mirrors.
     pub(super) mirrors: usize,
 }
@@ -233,9 +235,8 @@ impl Room {
 
     /// What a worker should have had of a layer found the way full: only a key frame helps those who look there.
     pub fn on_bridge_full(&mut self, now: std::time::Instant, at: LayerRef) {
-        if let Some(layer) = self.layer_mut(at).filter(|layer| !layer.takers.workers.is_empty()) {
-            layer.key_frames.request(now, KeyFrameReason::Loss);
-            self.wake(now);
+        if self.layer_mut(at).is_some_and(|layer| !layer.takers.workers.is_empty()) {
+            self.request_key_frame(now, at, KeyFrameReason::Loss);
         }
     }
 

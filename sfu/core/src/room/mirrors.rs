@@ -13,7 +13,7 @@ use crate::mirror::{Mirror, Told};
 use crate::receive::key_frame::KeyFrameReason;
 use crate::track::Track;
 
-use super::{BUSY_FOR, BUSY_TICK, Room};
+use super::Room;
 
 impl Room {
     /// Takes what another worker tells.
@@ -72,8 +72,7 @@ impl Room {
                 let Some(track) = owner.tracks.get_mut(at.track as usize) else { return };
                 track.wanted_elsewhere.retain(|(worker, _)| *worker != from);
                 track.wanted_elsewhere.push((from, layers));
-                self.retarget_at = ctx.now.instant;
-                self.wake(ctx.now.instant);
+                self.retarget_now(ctx.now.instant);
             }
             News::Take { participant, track, layer, on } => {
                 if let Some(at) = self.own_layer(participant, track, layer) {
@@ -81,11 +80,9 @@ impl Room {
                 }
             }
             News::KeyFrame { participant, track, layer } => {
-                let at = self.own_layer(participant, track, layer);
-                if let Some(layer) = at.and_then(|at| self.layer_mut(at)) {
+                if let Some(at) = self.own_layer(participant, track, layer) {
                     // Whether one that has just come is the one that is asked for was judged over there.
-                    layer.key_frames.request(ctx.now.instant, KeyFrameReason::Switch);
-                    self.wake(ctx.now.instant);
+                    self.request_key_frame(ctx.now.instant, at, KeyFrameReason::Switch);
                 }
             }
             News::Data(message) => {
@@ -108,11 +105,10 @@ impl Room {
         place: MirrorPlace,
         record: &Record<'_>,
     ) {
-        self.busy_until = ctx.now.instant + BUSY_FOR;
-        self.next_tick = self.next_tick.min(ctx.now.instant + BUSY_TICK);
         if !self.is_mirror(place.participant, from) {
             return ctx.drops.count(DropReason::BridgeStale);
         }
+        self.hurry(ctx.now.instant, place.participant);
         let participant = &mut self.participants[place.participant as usize];
         let result = match record {
             Record::Packet(packet) => match participant.receive_bridged(&ctx.now, place.track, packet) {
@@ -154,6 +150,7 @@ impl Room {
             self.drop_track(ctx, index, track);
         }
         let participant = self.participants.remove(index as usize);
+        self.agenda.set(index, None);
         self.index_by_participant.remove(&participant.id);
         self.speakers.remove(participant.id);
         self.carriers.mirrors -= 1;
@@ -192,8 +189,7 @@ impl Room {
         let place = MirrorPlace { room: self.index, participant: index, track: track_index as u32 };
         ctx.bridges.add_track(news.id, place);
         self.assign_soon(now);
-        self.retarget_at = now;
-        self.wake(now);
+        self.retarget_now(now);
     }
 
     fn on_track_gone(
@@ -249,9 +245,13 @@ impl Room {
             told.sublayers.extend_from_slice(&view.sublayers);
         }
         if flow_changed {
-            self.retarget_at = now;
-            self.wake(now);
+            self.retarget_now(now);
         }
+    }
+
+    fn retarget_now(&mut self, now: Instant) {
+        self.retarget_at = now;
+        self.tick_at(now);
     }
 
     fn insert_mirror(&mut self, now: Instant, home: WorkerId, id: ParticipantId) -> u32 {
@@ -291,43 +291,55 @@ impl Room {
         }
     }
 
-    /// Takes the layers of mirrors that are shown here, and no others; asks for the key frames that are waited for.
-    pub(super) fn tick_mirrors(&mut self, ctx: &mut Context<'_>) {
-        if self.carriers.mirrors == 0 {
+    /// Takes the layers of mirrors that are shown here, and no others.
+    pub(super) fn take_layers(&mut self, ctx: &mut Context<'_>) {
+        if !std::mem::take(&mut self.carriers.subscribers_changed) || self.carriers.mirrors == 0 {
             return;
         }
-        let now = ctx.now.instant;
         for (_, participant) in &mut self.participants {
             let Some(home) = participant.mirror.as_ref().map(|m| m.home) else { continue };
-            let participant_id = participant.id;
+            let id = participant.id;
             for (_, track) in participant.tracks.iter_mut().filter(|(_, t)| t.kind == MediaKind::Video) {
-                let (id, muted) = (track.id, track.muted);
                 for (index, layer) in track.layers.iter_mut().enumerate() {
                     let shown = !layer.subscribers.is_empty();
                     let Some(told) = layer.told.as_mut() else { continue };
-                    if std::mem::replace(&mut told.taken, shown) != shown {
-                        if shown {
-                            // Much may have passed since it was taken last.
-                            layer.restart();
-                        }
-                        let layer = index as u8;
-                        let news = News::Take { participant: participant_id, track: id, layer, on: shown };
-                        ctx.bridges.tell(home, self.id, news);
+                    if std::mem::replace(&mut told.taken, shown) == shown {
+                        continue;
                     }
-                    if !shown || muted {
-                        layer.key_frames.cancel();
-                    } else if layer.key_frames.poll(now) {
-                        let news =
-                            News::KeyFrame { participant: participant_id, track: id, layer: index as u8 };
-                        ctx.bridges.tell(home, self.id, news);
+                    if shown {
+                        // Much may have passed since it was taken last.
+                        layer.restart();
                     }
+                    let (track, layer) = (track.id, index as u8);
+                    let news = News::Take { participant: id, track, layer, on: shown };
+                    ctx.bridges.tell(home, self.id, news);
                 }
             }
-            if participant.reports_at <= now {
-                participant.reports_at = now + RELEASE_INTERVAL;
-                participant.release_idle(now);
+        }
+    }
+
+    /// Does what is due for a mirror, and finds out when to look at it again: asks for the key frames that are waited for.
+    pub(super) fn tick_mirror(&mut self, ctx: &mut Context<'_>, index: u32) {
+        let now = ctx.now.instant;
+        self.wake_subscribers(now, index);
+        let participant = &mut self.participants[index as usize];
+        let Some(home) = participant.mirror.as_ref().map(|m| m.home) else { return };
+        for (_, track) in participant.tracks.iter_mut().filter(|(_, t)| t.kind == MediaKind::Video) {
+            for (l, layer) in track.layers.iter_mut().enumerate() {
+                if layer.subscribers.is_empty() || track.muted {
+                    layer.key_frames.cancel();
+                } else if layer.key_frames.poll(now) {
+                    let (participant, track, layer) = (participant.id, track.id, l as u8);
+                    ctx.bridges.tell(home, self.id, News::KeyFrame { participant, track, layer });
+                }
             }
         }
+        if participant.reports_at <= now {
+            participant.reports_at = now + RELEASE_INTERVAL;
+            participant.release_idle(now);
+        }
+        let next = participant.pulse.next_look(now);
+        self.agenda.set(index, next);
     }
 }
 

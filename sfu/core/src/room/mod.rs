@@ -43,12 +43,16 @@ use crate::layer::{Layer, SlotRef};
 use crate::media::{Codec, Source};
 use crate::participant::Participant;
 use crate::path::Path;
+use crate::pulse::BUSY_TICK;
 use crate::rtp::is_rtcp;
 use crate::sdp::negotiator::{LocalDescription, Negotiator};
 use crate::speakers::Speakers;
 use crate::stun::BindingRequest;
+use crate::timers::Timers;
 use crate::transport::{Transport, TransportEvent};
 use crate::uplink::Received;
+
+use tick::RETARGET_INTERVAL;
 
 /// What all rooms of an engine have in common.
 #[derive(Clone, Debug)]
@@ -59,6 +63,8 @@ pub struct RoomConfig {
     pub certificate: Arc<Certificate>,
     /// Whether DTLS 1.3 is offered.
     pub dtls13: bool,
+    /// Whether DTLS takes its randomness from the seed.
+    pub reproducible: bool,
     /// The largest data channel message, in bytes.
     pub max_message_size: usize,
     /// Server time counts from here.
@@ -67,12 +73,6 @@ pub struct RoomConfig {
 
 /// How often packets that wait for room in their network, and probes, are looked at.
 const PACE_INTERVAL: Duration = Duration::from_millis(5);
-/// While something happens in a room, timers are looked at this often.
-const BUSY_TICK: Duration = Duration::from_millis(10);
-/// In a quiet room, this often.
-const QUIET_TICK: Duration = Duration::from_millis(200);
-/// How long after the last input a room still counts as busy: longer than any repair takes.
-const BUSY_FOR: Duration = Duration::from_millis(1_500);
 
 /// A room.
 #[derive(Debug)]
@@ -89,7 +89,12 @@ pub struct Room {
     /// The strongest claims to audio slots, as assigned last.
     claims: Vec<ParticipantId>,
     rng: StdRng,
-    busy_until: Instant,
+    /// When each participant is looked at.
+    agenda: Timers,
+    /// Those whose turn it is; reused.
+    looking: Vec<u32>,
+    /// Those whose ICE has something to say.
+    ice_spoke: Vec<u32>,
     next_tick: Instant,
     assign_at: Option<Instant>,
     retarget_at: Instant,
@@ -137,7 +142,9 @@ impl Room {
             speakers: Speakers::new(),
             claims: Vec::new(),
             rng,
-            busy_until: now,
+            agenda: Timers::default(),
+            looking: Vec::new(),
+            ice_spoke: Vec::new(),
             next_tick: now,
             assign_at: None,
             retarget_at: now,
@@ -181,17 +188,18 @@ impl Room {
 
     /// Removes somebody, their tracks and all that showed them.
     pub fn remove(&mut self, ctx: &mut Context<'_>, index: u32) {
+        self.unsubscribe_all(index);
         let Some(participant) = self.participants.get_mut(index as usize) else { return };
         let gone = participant.reset_session();
         self.forget_tracks(ctx, index, &gone);
-        self.unsubscribe_all(index);
         let participant = self.participants.remove(index as usize);
+        self.agenda.set(index, None);
         self.index_by_participant.remove(&participant.id);
         self.carry(ctx, &News::Left { participant: participant.id });
         self.relay.remove(participant.id);
         self.speakers.remove(participant.id);
         self.drain_data(ctx);
-        self.wake(ctx.now.instant);
+        self.tick_at(ctx.now.instant);
     }
 
     /// Says good-bye to everybody.
@@ -267,6 +275,12 @@ impl Room {
             transport.follow_path(ctx.now.instant);
         }
         self.drain_transport(ctx, index);
+        self.follow_timers(index);
+    }
+
+    /// The next participant whose ICE had something to say when something was due.
+    pub fn poll_ice_spoke(&mut self) -> Option<u32> {
+        self.ice_spoke.pop()
     }
 
     /// Takes a datagram that came on a path of the participant; STUN excepted.
@@ -274,13 +288,14 @@ impl Room {
         if !self.participants.contains(index as usize) {
             return;
         }
-        self.busy_until = ctx.now.instant + BUSY_FOR;
-        self.next_tick = self.next_tick.min(ctx.now.instant + BUSY_TICK);
         let result = if datagram.first().is_some_and(|b| (20..=63).contains(b)) {
+            self.hurry(ctx.now.instant, index);
             self.handle_dtls(ctx, index, datagram)
         } else if is_rtcp(datagram) {
+            self.look_if_awake(ctx.now.instant, index);
             self.handle_rtcp(ctx, index, path, datagram)
         } else {
+            self.hurry(ctx.now.instant, index);
             self.handle_rtp(ctx, index, path, datagram)
         };
         if let Err(reason) = result {
@@ -321,7 +336,7 @@ impl Room {
             // A word has begun: every moment counts.
             participant.spoke_at = Some(now);
             self.assign_at = Some(now);
-            self.next_tick = self.next_tick.min(now);
+            self.tick_at(now);
         }
     }
 
@@ -400,6 +415,7 @@ impl Room {
         let transport = participant.transport.as_mut().ok_or(DropReason::DtlsUnexpected)?;
         let result = transport.handle_dtls(ctx.now.instant, datagram);
         self.drain_transport(ctx, index);
+        self.follow_timers(index);
         result
     }
 
@@ -487,8 +503,13 @@ impl Room {
             self.carry(ctx, &News::Reachable { participant, reachable });
             self.assign_soon(ctx.now.instant);
             self.quality_at = ctx.now.instant;
-            self.retarget_at = ctx.now.instant;
-            self.wake(ctx.now.instant);
+            self.retarget_at = self.retarget_at.min(ctx.now.instant + RETARGET_INTERVAL);
+            self.tick_at(ctx.now.instant);
+            if self.transport_mut(index).is_some_and(|t| t.ready()) {
+                // What others send already shall be seen at once.
+                self.hurry(ctx.now.instant, index);
+                self.share_bandwidth(ctx, index);
+            }
         }
     }
 
@@ -517,9 +538,57 @@ impl Room {
         StdRng::from_seed(self.rng.random())
     }
 
-    /// Something happened that timers may have to follow.
-    fn wake(&mut self, now: Instant) {
-        self.busy_until = self.busy_until.max(now + BUSY_FOR);
-        self.next_tick = self.next_tick.min(now);
+    /// Something is due in the room no later than at this time.
+    fn tick_at(&mut self, at: Instant) {
+        self.next_tick = self.next_tick.min(at);
+    }
+
+    /// Something comes from a participant: they are looked at often for a while.
+    fn hurry(&mut self, now: Instant, index: u32) {
+        let Some(participant) = self.participants.get_mut(index as usize) else { return };
+        let was_awake = participant.pulse.is_awake(now);
+        participant.pulse.hurry(now);
+        self.look_at(index, now + BUSY_TICK);
+        if !was_awake {
+            self.share_again(now);
+        }
+    }
+
+    /// Something goes to a participant from now on, or is wanted of them.
+    fn wake(&mut self, now: Instant, index: u32) {
+        let Some(participant) = self.participants.get_mut(index as usize) else { return };
+        let was_awake = participant.pulse.is_awake(now);
+        participant.pulse.wake(now);
+        if !was_awake {
+            self.look_at(index, now + BUSY_TICK);
+            self.share_again(now);
+        }
+    }
+
+    /// What an awake participant tells may have to be followed soon.
+    fn look_if_awake(&mut self, now: Instant, index: u32) {
+        if self.participants.get(index as usize).is_some_and(|p| p.pulse.is_awake(now)) {
+            self.look_at(index, now + BUSY_TICK);
+        }
+    }
+
+    /// A participant is looked at no later than at this time.
+    fn look_at(&mut self, index: u32, at: Instant) {
+        self.agenda.bring_forward(index, at);
+        self.tick_at(at);
+    }
+
+    /// The timers of a participant's transport may have changed.
+    fn follow_timers(&mut self, index: u32) {
+        if let Some(at) = self.transport_mut(index).and_then(|t| t.poll_timeout()) {
+            self.look_at(index, at);
+        }
+    }
+
+    /// Bandwidth is shared, and quality judged, again from now on, if both had ceased because nothing happened.
+    fn share_again(&mut self, now: Instant) {
+        self.retarget_at = self.retarget_at.min(now + BUSY_TICK);
+        self.quality_at = self.quality_at.min(now + tick::QUALITY_INTERVAL);
+        self.tick_at(self.retarget_at);
     }
 }

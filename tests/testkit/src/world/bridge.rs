@@ -7,7 +7,9 @@ use veche_sfu_core::bridge::packet::Record;
 use veche_sfu_core::bridge::{BridgeMessage, Crossing};
 use veche_sfu_core::ids::{TrackId, WorkerId};
 
-use super::{What, World};
+use super::due::What;
+use super::World;
+use crate::allocations;
 
 /// How long what one engine hands to another takes: as long as a worker that sleeps takes to wake up.
 const CROSSING: Duration = Duration::from_micros(100);
@@ -81,10 +83,15 @@ impl World {
     }
 
     pub(super) fn take_records(&mut self, from: usize, to: usize, records: &[Vec<u8>]) {
+        let before = allocations::count();
         for record in records {
             self.engines[to].handle_crossing(self.now, WorkerId(from as u16), Crossing::Record(record));
         }
-        self.drain_engine(to);
+        self.flush(to);
+        self.media_path.received += records.len() as u64;
+        self.media_path.sent += self.flushed.packets.len() as u64;
+        self.media_path.allocations += allocations::count() - before;
+        self.deliver(to);
     }
 
     fn count(&mut self, from: usize, to: usize, records: &[Vec<u8>]) {
