@@ -165,7 +165,7 @@ impl Room {
         let (cpu_before, began) = (worker_cpu(), Instant::now());
         self.run_for(MEASURED);
         let after = self.fresh_traffic();
-        let (cpu, elapsed) = (worker_cpu() - cpu_before, began.elapsed());
+        let (cpu, elapsed) = (worker_cpu().saturating_sub(cpu_before), began.elapsed());
         let sent = after.packets_out - before.packets_out;
         let trains = after.trains_out - before.trains_out;
         let sends = after.sends_out - before.sends_out;

@@ -8,6 +8,7 @@ use crate::control::Event;
 use crate::demux::Place;
 use crate::drops::{DropCounts, DropReason};
 use crate::rtcp::CompoundWriter;
+use crate::transport::send_buffer::SendBuffer;
 
 /// The moment, in every form that the engine needs.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +55,10 @@ pub struct Context<'a> {
     pub dirty: &'a mut Vec<Place>,
     /// What goes to other workers.
     pub bridges: &'a mut Bridges,
+    /// The rooms that have kept packets for the end of the batch.
+    pub waiting: &'a mut Vec<u32>,
+    /// A send buffer for who is served and sent to at once.
+    pub spare: &'a mut SendBuffer,
     /// All drops of the engine.
     pub drops: &'a mut DropCounts,
     /// Where RTCP packets are put together.

@@ -8,6 +8,7 @@
 pub mod allocation;
 pub mod assignment;
 pub mod bandwidth;
+mod batch;
 pub mod bridge;
 mod context;
 pub mod control;

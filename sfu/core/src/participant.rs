@@ -62,18 +62,25 @@ pub struct Counters {
 }
 
 /// Somebody in a room.
+///
+/// What each packet touches comes first, so that it is found in few cache lines.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Participant {
+    /// How much redundancy their sound needs.
+    pub redundancy: Redundancy,
+    /// Counters.
+    pub counters: Counters,
+    /// In what they receive.
+    pub slots: Slab<Slot>,
+    /// Their transport, after the first offer.
+    pub transport: Option<Transport>,
     /// Their number.
     pub id: ParticipantId,
     /// Their session description.
     pub negotiator: Negotiator,
-    /// Their transport, after the first offer.
-    pub transport: Option<Transport>,
     /// What they publish.
     pub tracks: Slab<Track>,
-    /// In what they receive.
-    pub slots: Slab<Slot>,
     /// Their SSRCs, known from the offer or from authenticated packets.
     pub streams: FxHashMap<Ssrc, StreamRef>,
     /// Their slots by SSRC.
@@ -92,16 +99,12 @@ pub struct Participant {
     pub rtt: RttEstimator,
     /// The share of packets lost to them, as they report.
     pub loss_down: f32,
-    /// How much redundancy their sound needs.
-    pub redundancy: Redundancy,
     /// The share of packets lost from them, as our reports say.
     pub loss_up: f32,
     /// What the room was told of their connection.
     pub quality: SteadyQuality,
     /// What the control plane was told of their connection.
     pub told_state: Option<ConnectionState>,
-    /// Counters.
-    pub counters: Counters,
     /// Dropped packets.
     pub drops: DropCounts,
     /// The CNAME of all slots, for sender reports.

@@ -4,6 +4,7 @@ pub mod pacer;
 mod packet;
 pub mod padding;
 pub mod send_buffer;
+pub mod template;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::stun::BindingRequest;
 use pacer::{Pacer, Urgency};
 use packet::{Stamp, write_packet};
 use send_buffer::{Lane, Plain, SendBuffer};
+use template::{Own, Template};
 
 /// What a new transport is made of.
 pub struct TransportConfig<'a> {
@@ -101,36 +103,51 @@ pub struct PassedExtensions<'a> {
     pub dependency_descriptor: Option<&'a [u8]>,
 }
 
+impl PassedExtensions<'_> {
+    /// The others, which are of a fixed length.
+    pub fn without_descriptor(self) -> PassedExtensions<'static> {
+        PassedExtensions {
+            audio_level: self.audio_level,
+            video_orientation: self.video_orientation,
+            playout_delay: self.playout_delay,
+            dependency_descriptor: None,
+        }
+    }
+}
+
 /// Everything between one client's network and its media.
+///
+/// What each packet touches comes first, so that it is found in few cache lines.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Transport {
-    ice: IceAgent,
-    dtls: DtlsSession,
-    server_is_dtls_client: bool,
-    inbound: Option<InboundSrtp>,
-    outbound: Option<OutboundSrtp>,
-    /// The DTLS handshake is done.
-    secured: bool,
-    failed: Option<FailReason>,
-    /// The ids of header extensions, the same in all sections.
-    pub extensions: ExtensionIds,
-    /// Those of them that the client takes in its slots.
+    /// The ids of header extensions that the client takes in its slots, the same in all of them.
     pub writable_extensions: ExtensionIds,
     next_transport_seq: u16,
-    /// What the way to the client carries.
-    pub estimator: Estimator,
-    pacer: Pacer,
-    /// The client's address that the estimate is about.
-    estimated_for: Option<IpAddr>,
-    /// The probe that is being sent.
-    probe: Option<ActiveProbe>,
+    failed: Option<FailReason>,
+    /// It is on the list of those who have something to send.
+    marked: bool,
     /// It is on the list of those who wait for room, or send a probe.
     paced: bool,
+    outbound: Option<OutboundSrtp>,
     send: SendBuffer,
     /// When what waits in the send buffer came there.
     sends_at: Option<Now>,
-    /// It is on the list of those who have something to send.
-    marked: bool,
+    pacer: Pacer,
+    ice: IceAgent,
+    /// The probe that is being sent.
+    probe: Option<ActiveProbe>,
+    /// What the way to the client carries.
+    pub estimator: Estimator,
+    dtls: DtlsSession,
+    server_is_dtls_client: bool,
+    inbound: Option<InboundSrtp>,
+    /// The DTLS handshake is done.
+    secured: bool,
+    /// The ids of all header extensions, the same in all sections.
+    pub extensions: ExtensionIds,
+    /// The client's address that the estimate is about.
+    estimated_for: Option<IpAddr>,
     /// DTLS packets from before there was a path.
     unsent: Vec<Vec<u8>>,
 }
@@ -369,6 +386,48 @@ impl Transport {
         Ok(written)
     }
 
+    /// How many bytes there is room for now; `None` when what comes must wait. See [`Pacer::room`].
+    pub fn room(&self, now: Instant, urgency: Urgency) -> Option<usize> {
+        self.pacer.room(now, urgency)
+    }
+
+    /// Sends a copy of a packet that was written once for many, in `bytes`, at once. When all that comes together is sent,
+    /// [`Transport::on_copies_sent`] is to be called. Returns how long it will be.
+    #[inline]
+    pub fn send_copy(
+        &mut self,
+        urgency: Urgency,
+        template: &Template,
+        bytes: &[u8],
+        own: &Own<'_>,
+    ) -> Result<usize, DropReason> {
+        let lane = if urgency == Urgency::Sound { Lane::Sound } else { Lane::Rest };
+        let overhead = self.rtp_overhead();
+        self.send.write_plain(lane, overhead, |out| {
+            let header_len = template.copy(bytes, out, own) as u16;
+            Plain { header_len, roll_over: (own.output.seq >> 16) as u32, probe: None }
+        })
+    }
+
+    /// Lets such a copy wait for room in the network. Returns its length.
+    pub fn hold_copy(
+        &mut self,
+        template: &Template,
+        bytes: &[u8],
+        own: &Own<'_>,
+    ) -> Result<usize, DropReason> {
+        let roll_over = (own.output.seq >> 16) as u32;
+        self.pacer.wait(Urgency::Picture, roll_over, |out| template.copy(bytes, out, own))
+    }
+
+    /// So many bytes of copies were sent together.
+    pub fn on_copies_sent(&mut self, now: &Now, bytes: usize) {
+        if bytes > 0 {
+            self.sends_at = Some(*now);
+            self.pacer.on_sent(now.instant, bytes);
+        }
+    }
+
     /// Sends what has waited long enough.
     pub fn release(&mut self, now: &Now) {
         if !self.ready() {
@@ -542,6 +601,21 @@ impl Transport {
     pub fn output(&self) -> impl Iterator<Item = (Path, &[u8], &[u32])> {
         let path = self.ice.selected();
         self.send.runs().filter_map(move |(bytes, ends)| Some((path?, bytes, ends)))
+    }
+
+    /// Borrows an empty send buffer, where nothing waits in its own: what is handed out at once needs none of its own, and one
+    /// that all share stays in the processor's cache. To be followed by [`Transport::give_back_buffer`] when it did.
+    pub fn borrow_buffer(&mut self, spare: &mut SendBuffer) -> bool {
+        let borrows = self.send.is_empty();
+        if borrows {
+            std::mem::swap(&mut self.send, spare);
+        }
+        borrows
+    }
+
+    /// Gives the send buffer back, which must be empty again.
+    pub fn give_back_buffer(&mut self, spare: &mut SendBuffer) {
+        std::mem::swap(&mut self.send, spare);
     }
 
     /// The packets are sent.

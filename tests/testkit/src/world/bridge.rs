@@ -7,8 +7,8 @@ use veche_sfu_core::bridge::packet::Record;
 use veche_sfu_core::bridge::{BridgeMessage, Crossing};
 use veche_sfu_core::ids::{TrackId, WorkerId};
 
-use super::due::What;
 use super::World;
+use super::due::What;
 use crate::allocations;
 
 /// How long what one engine hands to another takes: as long as a worker that sleeps takes to wake up.
