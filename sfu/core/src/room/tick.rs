@@ -59,6 +59,7 @@ impl Room {
             self.quality_at = now + if again { QUALITY_INTERVAL } else { SLEEP };
         }
         // Last, so that what was decided above goes out at once.
+        self.take_layers(ctx);
         self.look_at_those_due(ctx);
         self.next_tick = self.next_due(now);
     }
@@ -111,6 +112,9 @@ impl Room {
     /// Does what is due for a participant, and finds out when to look at them again.
     fn tick_participant(&mut self, ctx: &mut Context<'_>, index: u32) {
         let now = ctx.now.instant;
+        if self.participants.get(index as usize).is_some_and(|p| p.mirror.is_some()) {
+            return self.tick_mirror(ctx, index);
+        }
         let Some(transport) = self.transport_mut(index) else { return };
         transport.handle_timeout(now);
         if transport.has_ice_events() {
@@ -155,7 +159,7 @@ impl Room {
     }
 
     /// Those who show a layer that begins to flow are looked at from now on.
-    fn wake_subscribers(&mut self, now: Instant, index: u32) {
+    pub(super) fn wake_subscribers(&mut self, now: Instant, index: u32) {
         let mut woken: SmallVec<[u32; 16]> = SmallVec::new();
         for (_, track) in &mut self.participants[index as usize].tracks {
             for layer in &mut track.layers {
@@ -201,7 +205,9 @@ impl Room {
                     p.spoke_at = Some(now);
                 }
             }
-            ctx.events.push_back(Event::Speakers { room: self.id, speakers });
+            if ctx.bridges.speaks_for(self.id, self.carriers.workers()) {
+                ctx.events.push_back(Event::Speakers { room: self.id, speakers });
+            }
             self.assign_soon(now);
         }
     }
