@@ -24,6 +24,7 @@ use crate::rtcp::CompoundWriter;
 use crate::sdp::negotiator::LocalDescription;
 use crate::stun::BindingRequest;
 use crate::timers::Timers;
+use crate::transport::send_buffer::SendBuffer;
 
 /// What an engine needs to know at its start.
 #[derive(Clone, Debug)]
@@ -87,6 +88,10 @@ pub struct Engine {
     work_left: u32,
     events: VecDeque<Event>,
     dirty: Vec<Place>,
+    /// The rooms that have kept packets for the end of the batch, and when the last of them came.
+    waiting: Vec<u32>,
+    waiting_since: Instant,
+    spare: SendBuffer,
     drops: DropCounts,
     rtcp: CompoundWriter,
     missing: Vec<u16>,
@@ -108,7 +113,7 @@ const MAX_STUN_REPLIES: usize = 256;
 
 impl Engine {
     /// An engine without rooms.
-    pub fn new(config: EngineConfig, _now: Instant) -> Self {
+    pub fn new(config: EngineConfig, now: Instant) -> Self {
         let mut rng = StdRng::from_seed(config.seed);
         let local = LocalDescription {
             candidates: config.candidates,
@@ -138,6 +143,9 @@ impl Engine {
             work_left: WORK_PER_TURN,
             events: VecDeque::new(),
             dirty: Vec::new(),
+            waiting: Vec::new(),
+            waiting_since: now,
+            spare: SendBuffer::default(),
             drops: DropCounts::default(),
             rtcp: CompoundWriter::default(),
             missing: Vec::new(),
@@ -191,7 +199,7 @@ impl Engine {
         }
     }
 
-    /// Takes one datagram (over TCP: one RFC 4571 frame). It is decrypted in place.
+    /// Takes one datagram (over TCP: one RFC 4571 frame). It is decrypted in place. Media is kept for [`Engine::flush`].
     pub fn handle_datagram(&mut self, now: Instant, path: Path, datagram: &mut [u8]) {
         let result = match Protocol::of(datagram) {
             Some(Protocol::Stun) => self.handle_stun(now, path, datagram),
@@ -257,10 +265,16 @@ impl Engine {
             send(Transmit { path, bytes: &reply, ends: &[reply.len() as u32] });
             self.spare_replies.push(reply);
         }
+        while let Some(room) = self.waiting.pop() {
+            self.lend_room(self.waiting_since, room, |room, ctx| room.fan_out(ctx, Some(send)));
+        }
         for place in self.dirty.drain(..) {
             let Some(room) = self.rooms.get_mut(place.room as usize) else { continue };
             let Some(transport) = room.transport_mut(place.participant) else { continue };
-            if let Some((path, bytes, ends)) = transport.output() {
+            if let Err(reason) = transport.seal() {
+                self.drops.count(reason);
+            }
+            for (path, bytes, ends) in transport.output() {
                 send(Transmit { path, bytes, ends });
             }
             transport.sent();
@@ -368,7 +382,8 @@ impl Engine {
 
     /// Gives a datagram to whom it is from.
     fn give(&mut self, now: Instant, path: Path, place: Place, datagram: &mut [u8]) {
-        self.with_room(now, place.room, |room, ctx| {
+        self.waiting_since = now;
+        self.lend_room(now, place.room, |room, ctx| {
             room.handle_datagram(ctx, place.participant, path, datagram);
         });
         self.poll_ice(now, place);
@@ -464,13 +479,23 @@ impl Engine {
         self.with_room(now, place.room, |room, ctx| act(room, ctx, place.participant));
     }
 
-    fn with_room(&mut self, now: Instant, index: u32, act: impl FnOnce(&mut Room, &mut Context<'_>)) {
+    fn with_room(&mut self, now: Instant, room: u32, act: impl FnOnce(&mut Room, &mut Context<'_>)) {
+        self.lend_room(now, room, |room, ctx| {
+            // What came before is forwarded before anything else happens.
+            room.fan_out(ctx, None);
+            act(room, ctx);
+        });
+    }
+
+    fn lend_room(&mut self, now: Instant, index: u32, act: impl FnOnce(&mut Room, &mut Context<'_>)) {
         self.bound_events();
         let Some(room) = self.rooms.get_mut(index as usize) else { return };
         let mut ctx = Context {
             now: Now::new(now, self.epoch, self.epoch_ntp),
             events: &mut self.events,
             dirty: &mut self.dirty,
+            waiting: &mut self.waiting,
+            spare: &mut self.spare,
             drops: &mut self.drops,
             rtcp: &mut self.rtcp,
             missing: &mut self.missing,

@@ -27,7 +27,7 @@ use crate::sdp::PublishedLayer;
 use crate::transport::PassedExtensions;
 
 /// A slot of a subscriber in the same room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SlotRef {
     /// The subscriber's index in the room.
     pub participant: u32,
@@ -71,7 +71,7 @@ pub struct Layer {
     sublayers: Option<SubLayerRates>,
     /// The size of its pictures, once a key frame has shown it.
     pub size: Option<(u16, u16)>,
-    /// The slots that show it or wait for it.
+    /// The slots that show it or wait for it, in order.
     pub subscribers: Vec<SlotRef>,
 }
 

@@ -8,6 +8,7 @@
 pub mod allocation;
 pub mod assignment;
 pub mod bandwidth;
+mod batch;
 mod context;
 pub mod control;
 pub mod data;

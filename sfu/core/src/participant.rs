@@ -61,18 +61,25 @@ pub struct Counters {
 }
 
 /// Somebody in a room.
+///
+/// What each packet touches comes first, so that it is found in few cache lines.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Participant {
+    /// How much redundancy their sound needs.
+    pub redundancy: Redundancy,
+    /// Counters.
+    pub counters: Counters,
+    /// In what they receive.
+    pub slots: Slab<Slot>,
+    /// Their transport, after the first offer.
+    pub transport: Option<Transport>,
     /// Their number.
     pub id: ParticipantId,
     /// Their session description.
     pub negotiator: Negotiator,
-    /// Their transport, after the first offer.
-    pub transport: Option<Transport>,
     /// What they publish.
     pub tracks: Slab<Track>,
-    /// In what they receive.
-    pub slots: Slab<Slot>,
     /// Their SSRCs, known from the offer or from authenticated packets.
     pub streams: FxHashMap<Ssrc, StreamRef>,
     /// Their slots by SSRC.
@@ -91,16 +98,12 @@ pub struct Participant {
     pub rtt: RttEstimator,
     /// The share of packets lost to them, as they report.
     pub loss_down: f32,
-    /// How much redundancy their sound needs.
-    pub redundancy: Redundancy,
     /// The share of packets lost from them, as our reports say.
     pub loss_up: f32,
     /// What the room was told of their connection.
     pub quality: SteadyQuality,
     /// What the control plane was told of their connection.
     pub told_state: Option<ConnectionState>,
-    /// Counters.
-    pub counters: Counters,
     /// Dropped packets.
     pub drops: DropCounts,
     /// The CNAME of all slots, for sender reports.
@@ -237,12 +240,19 @@ impl Participant {
         // No packet that is worth a thought has fewer bytes.
         self.feedback_budget = MIN_FEEDBACK_BUDGET + (sent / 25) as u32;
         self.bytes_before = self.counters.bytes_sent;
-        // What the network carries is for what is new first: repairs that fill it cause the next loss.
-        let estimate = self.transport.as_ref().and_then(Transport::estimate);
-        let most = estimate.map_or(usize::MAX, |bits| (bits / 8 / MOST_REPAIRS) as usize);
-        self.repair_budget = (2 * sent as usize).max(MIN_REPAIR_BUDGET).min(most);
+        self.repair_budget = (2 * sent as usize).max(MIN_REPAIR_BUDGET);
+        self.limit_repairs();
         let repaired = 8 * std::mem::take(&mut self.repaired_bytes) as u64;
         self.repair_bits = (3 * self.repair_bits + repaired) / 4;
+    }
+
+    /// Repairs take only a part of what the network is estimated to carry. To be called whenever that has become less: what was lost
+    /// when it did would fill it.
+    pub fn limit_repairs(&mut self) {
+        // What is new comes first: repairs that fill the network cause the next loss.
+        let estimate = self.transport.as_ref().and_then(Transport::estimate);
+        let most = estimate.map_or(usize::MAX, |bits| (bits / 8 / MOST_REPAIRS) as usize);
+        self.repair_budget = self.repair_budget.min(most);
     }
 
     /// Whether their media can be expected to come: not when consent has expired or DTLS has failed.

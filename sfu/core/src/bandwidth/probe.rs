@@ -25,6 +25,8 @@ pub(super) struct Prober {
     failures: u32,
     /// Until then the path may recover any moment, and clusters stay frequent.
     recovering_until: Micros,
+    /// The next cluster is the first one after a large drop: it does not wait until media leaves room for it.
+    eager: bool,
     /// Bytes that may be spent.
     allowance: f64,
     updated: Micros,
@@ -122,6 +124,7 @@ impl Prober {
             schedule: Schedule::Start(START),
             failures: 0,
             recovering_until: now + YOUNG,
+            eager: false,
             allowance: MAX_ALLOWANCE,
             updated: 0,
             packet: USUAL_PACKET,
@@ -150,8 +153,7 @@ impl Prober {
         if tagged.is_some() {
             self.spent += u64::from(bytes);
         } else {
-            self.allowance = (self.allowance + COST * f64::from(bytes)).min(MAX_ALLOWANCE);
-            self.packet += (f64::from(bytes) - self.packet) / 32.0;
+            self.on_media(1, u32::from(bytes));
         }
         let cluster = self.clusters.iter_mut().flatten().find(|c| match tagged {
             Some(id) => c.id == id,
@@ -162,6 +164,20 @@ impl Prober {
             cluster.left = cluster.left.saturating_sub(usize::from(bytes));
         }
         Some(cluster.id)
+    }
+
+    /// Packets of media were sent while no cluster was.
+    pub fn on_media(&mut self, packets: u32, bytes: u32) {
+        self.allowance = (self.allowance + COST * f64::from(bytes)).min(MAX_ALLOWANCE);
+        let size = f64::from(bytes) / f64::from(packets.max(1));
+        for _ in 0..packets {
+            self.packet += (size - self.packet) / 32.0;
+        }
+    }
+
+    /// Whether what is sent now belongs to a cluster.
+    pub fn is_sending(&self) -> bool {
+        self.clusters.iter().flatten().any(|cluster| cluster.left > 0)
     }
 
     /// Nothing more of a cluster is sent.
@@ -206,6 +222,8 @@ impl Prober {
         if far {
             self.recovering_until = now + RECOVERY;
             self.schedule = Schedule::At(now + AFTER_DROP);
+            // The first drop of a new path is no fall: its capacity has been found.
+            self.eager = now > YOUNG;
         } else if let Schedule::At(at) = &mut self.schedule {
             *at = (*at).max(now + AFTER_CUT);
         }
@@ -224,11 +242,10 @@ impl Prober {
         let seconds = (now - self.updated).max(0) as f64 / 1e6;
         self.updated = now;
         self.allowance = (self.allowance + LEAST_COST * seconds).min(MAX_ALLOWANCE);
-        let sending = self.clusters.iter().flatten().any(|c| c.left > 0);
-        if rate >= self.wanted || sending {
+        if rate >= self.wanted || self.is_sending() {
             return None;
         }
-        let patience = if tried { PATIENCE } else { 0 };
+        let patience = if tried && !self.eager { PATIENCE } else { 0 };
         let (factor, next) = match self.schedule {
             Schedule::Start(&[factor, ref rest @ ..]) if !rest.is_empty() => (factor, Schedule::Start(rest)),
             Schedule::Start(&[factor, ..]) => (factor, Schedule::At(now + INTERVAL)),
@@ -245,6 +262,7 @@ impl Prober {
             return None;
         }
         self.allowance -= bytes;
+        self.eager = false;
         self.schedule = next;
         let id = ProbeId(self.next_id);
         self.next_id = self.next_id.wrapping_add(1);

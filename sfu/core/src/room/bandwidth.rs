@@ -7,7 +7,6 @@ use smallvec::SmallVec;
 use crate::allocation::{Budget, Demand, Level, Rank, allocate};
 use crate::context::Context;
 use crate::control::{SlotReason, SlotSource};
-use crate::forward::forwarder::LayerRef;
 use crate::ids::ParticipantId;
 use crate::ladder::Levels;
 use crate::layer::SlotRef;
@@ -107,6 +106,7 @@ impl Room {
         subscriber.shared_estimate = supply.estimate.unwrap_or(u64::MAX);
         if let Some(estimate) = supply.estimate {
             pace(subscriber, estimate, supply.congested);
+            subscriber.limit_repairs();
             subscriber.note_estimate(ctx.now.unix_ms(), estimate);
         }
     }
@@ -127,7 +127,7 @@ impl Room {
             self.wish_layers(index, want, *given, left.saturating_add(bits));
             let at = SlotRef { participant: index, slot: want.slot };
             self.give(ctx, at, want, *given);
-            self.starve(at, left.saturating_add(bits));
+            self.starve(ctx, at, left.saturating_add(bits));
         }
         allocated
     }
@@ -142,7 +142,7 @@ impl Room {
             }
             let Some((at, track)) = slot.assigned.and_then(|t| Some((t, self.track(t)?))) else { continue };
             let owner = self.participants[at.participant as usize].id;
-            let rank = self.rank_for(subscriber, owner, track.source);
+            let rank = self.rank_of(subscriber, owner, track.source);
             let mut levels = track.ladder.levels(slot.wanted_size);
             let decodable = slot.reason != Some(SlotReason::NoCommonCodec) && track.suits(&slot.codecs);
             if !decodable {
@@ -157,7 +157,7 @@ impl Room {
     }
 
     /// How much a subscriber wants to see a track of `owner`.
-    fn rank_for(&self, subscriber: &Participant, owner: ParticipantId, source: Source) -> Rank {
+    fn rank_of(&self, subscriber: &Participant, owner: ParticipantId, source: Source) -> Rank {
         if subscriber.subscription.pinned.contains(&owner) {
             Rank::Pinned
         } else if source == Source::Screen {
@@ -256,24 +256,28 @@ impl Room {
         }
     }
 
-    /// Sends no more of a layer that takes far more than the `bits` per second that are there, while its slot waits for a smaller
-    /// one: it would only keep the queue full, before which the smaller one has to wait.
-    fn starve(&mut self, at: SlotRef, bits: u64) {
-        let slot = &self.participants[at.participant as usize].slots[at.slot as usize];
-        let takes = |current: LayerRef| {
-            let waits = slot.share.level().is_some_and(|level| level.layer < current.layer);
-            let track = slot.assigned.filter(|assigned| waits && assigned.id == current.id);
-            self.track(track?)?.ladder.least_of(current.layer)
-        };
-        let takes = slot.forwarder.current().and_then(takes);
+    /// Sends no more of what takes far more than the `bits` per second that are there, while its slot waits for a key frame to show
+    /// less: it would only keep the queue full, behind which the key frame has to wait.
+    fn starve(&mut self, ctx: &mut Context<'_>, at: SlotRef, bits: u64) {
+        let takes = self.takes_until_key_frame(at);
         let starved = takes.is_some_and(|takes| takes > bits.saturating_mul(2));
-        let before = std::mem::replace(
-            &mut self.participants[at.participant as usize].slots[at.slot as usize].starved,
-            starved,
-        );
-        if starved && !before {
-            self.drop_waiting(at);
+        let slot = &mut self.participants[at.participant as usize].slots[at.slot as usize];
+        if std::mem::replace(&mut slot.starved, starved) || !starved {
+            return;
         }
+        self.drop_waiting(at);
+        self.retarget(ctx, at);
+    }
+
+    /// What a slot's pictures take at least, in bits per second, while it waits for a key frame to show less than it does.
+    fn takes_until_key_frame(&self, at: SlotRef) -> Option<u64> {
+        let slot = &self.participants[at.participant as usize].slots[at.slot as usize];
+        let (current, level) = (slot.forwarder.current()?, slot.share.level()?);
+        let track = self.track(slot.assigned.filter(|assigned| assigned.id == current.id)?)?;
+        let spatial = slot.forwarder.sublayer().map_or(0, |(spatial, _)| spatial);
+        let less = level.layer < current.layer
+            || level.layer == current.layer && level.spatial < spatial && slot.forwarder.needs_key_frame();
+        track.ladder.least_of(current.layer, spatial).filter(|_| less)
     }
 
     fn pause(&mut self, ctx: &mut Context<'_>, at: SlotRef) {

@@ -1,6 +1,7 @@
 //! A room: its participants, and how a packet of one reaches the others.
 //!
-//! - `mod.rs`: members, datagrams in, fan-out
+//! - `mod.rs`: members, datagrams in
+//! - `fan_out.rs`: media packets out
 //! - `offer.rs`: session descriptions
 //! - `subscription.rs`: which slot shows what
 //! - `bandwidth.rs`: what each network carries, shared among slots
@@ -10,6 +11,7 @@
 
 mod bandwidth;
 mod demand;
+mod fan_out;
 mod feedback;
 mod offer;
 mod subscription;
@@ -24,6 +26,7 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 use smallvec::SmallVec;
 
+use crate::batch::Batch;
 use crate::context::Context;
 use crate::control::{Event, Subscription};
 use crate::data::relay::{DataOutput, DataRelay};
@@ -31,11 +34,9 @@ use crate::demux::Place;
 use crate::drops::DropReason;
 use crate::dtls::Certificate;
 use crate::forward::forwarder::LayerRef;
-use crate::forward::red::RedPayloads;
 use crate::ids::{ParticipantId, RoomId, TrackId};
-use crate::incoming::{Format, Incoming};
-use crate::layer::{Layer, SlotRef};
-use crate::media::{Codec, Source};
+use crate::layer::Layer;
+use crate::media::Source;
 use crate::participant::Participant;
 use crate::path::Path;
 use crate::pulse::BUSY_TICK;
@@ -103,8 +104,10 @@ pub struct Room {
     pace_at: Option<Instant>,
     /// Reused by the sharing of bandwidth.
     given: Vec<Option<usize>>,
-    /// Reused by the fan-out.
-    red: RedPayloads,
+    /// What came since the last flush.
+    batch: Batch,
+    /// Reused for what is sent of a voice from before its slot was given to it.
+    onset: Batch,
     /// Reused by the assignment.
     ranked: subscription::Ranking,
 }
@@ -112,14 +115,6 @@ pub struct Room {
 /// As many participants can be pinned, and as many slots wished for. More slots than this no session has.
 const MAX_PINNED: usize = 128;
 const MAX_WISHES: usize = 256;
-
-/// A slot that shows another source from this packet on.
-#[derive(Clone, Copy, Debug)]
-struct Switched {
-    slot: SlotRef,
-    timestamp: u32,
-    left: Option<LayerRef>,
-}
 
 impl Room {
     /// An empty room, at `index` of the engine's.
@@ -147,7 +142,8 @@ impl Room {
             paced: Vec::new(),
             pace_at: None,
             given: Vec::new(),
-            red: RedPayloads::default(),
+            batch: Batch::default(),
+            onset: Batch::default(),
             ranked: subscription::Ranking::default(),
         }
     }
@@ -267,6 +263,7 @@ impl Room {
             return;
         }
         let result = if datagram.first().is_some_and(|b| (20..=63).contains(b)) {
+            self.fan_out(ctx, None);
             self.hurry(ctx.now.instant, index);
             self.handle_dtls(ctx, index, datagram)
         } else if is_rtcp(datagram) {
@@ -295,7 +292,7 @@ impl Room {
         }
         let id = self.participants[index as usize].tracks[received.track as usize].id;
         let from = LayerRef { participant: index, track: received.track, layer: received.layer, id };
-        self.fan_out(ctx, from, &received.incoming);
+        self.keep(ctx, from, &received.incoming);
         Ok(())
     }
 
@@ -310,76 +307,6 @@ impl Room {
             self.assign_at = Some(now);
             self.tick_at(now);
         }
-    }
-
-    /// Gives a packet to every slot that shows its layer or waits for it.
-    fn fan_out(&mut self, ctx: &mut Context<'_>, from: LayerRef, incoming: &Incoming<'_>) {
-        let Some(layer) = self.layer_mut(from) else { return };
-        let subscribers = std::mem::take(&mut layer.subscribers);
-        let mut switched: SmallVec<[Switched; 4]> = SmallVec::new();
-        let mut undecodable = false;
-        let mut red = std::mem::take(&mut self.red);
-        red.clear();
-        for &slot in &subscribers {
-            let redundant = self.make_redundant(ctx.now.instant, slot, from, incoming, &mut red);
-            let subscriber = &mut self.participants[slot.participant as usize];
-            match subscriber.forward(&ctx.now, slot.slot, from, redundant.as_ref().unwrap_or(incoming)) {
-                Ok(output) => {
-                    if output.switched {
-                        switched.push(Switched { slot, timestamp: output.timestamp, left: output.left });
-                    }
-                    let Some(transport) = subscriber.transport.as_mut() else { continue };
-                    if transport.mark() {
-                        ctx.dirty.push(Place { room: self.index, participant: slot.participant });
-                    }
-                    if transport.mark_paced() {
-                        self.pacing.push(slot.participant);
-                        self.pace_at.get_or_insert(ctx.now.instant + PACE_INTERVAL);
-                    }
-                }
-                Err(reason) => {
-                    ctx.drop_packet(&mut subscriber.drops, reason);
-                    undecodable |= reason == DropReason::NoCommonCodec;
-                }
-            }
-        }
-        self.red = red;
-        if undecodable {
-            self.on_no_common_codec(ctx, from, &subscribers, incoming.format);
-        }
-        if let Some(layer) = self.layer_mut(from) {
-            layer.subscribers = subscribers;
-        }
-        for switch in switched {
-            self.on_switched(ctx, switch, from);
-        }
-    }
-
-    /// The packet in RED, when it is sound that comes without and the slot's subscriber needs it. Who has lost what a
-    /// repair or an overtaken packet brings late has no use for still older ones, so those stay as they are.
-    fn make_redundant<'a>(
-        &self,
-        now: Instant,
-        slot: SlotRef,
-        from: LayerRef,
-        incoming: &Incoming<'a>,
-        red: &'a mut RedPayloads,
-    ) -> Option<Incoming<'a>> {
-        if incoming.format.codec != Codec::Opus || incoming.format.red {
-            return None;
-        }
-        let older = self.participants.get(slot.participant as usize)?.redundancy_in(slot.slot);
-        if older == 0 {
-            return None;
-        }
-        let publisher = self.participants.get(from.participant as usize)?;
-        let layer = publisher.tracks.get(from.track as usize)?.layers.get(from.layer as usize)?;
-        if layer.history.highest() != Some(incoming.seq) {
-            return None;
-        }
-        let find = |back| layer.older(now, incoming.seq.checked_sub(back)?);
-        let payload = red.get(older, incoming.header.timestamp, incoming.payload, find)?;
-        Some(Incoming { payload, format: Format { red: true, ..incoming.format }, ..*incoming })
     }
 
     fn handle_dtls(&mut self, ctx: &mut Context<'_>, index: u32, datagram: &[u8]) -> Result<(), DropReason> {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use rustc_hash::FxHashMap;
 
 use crate::assignment::{AudioSlot, TrackRef, VideoSlot, Want, assign_audio, assign_video};
+use crate::batch::Batch;
 use crate::context::Context;
 use crate::control::{Event, Show, SlotChange, SlotReason, SlotSource};
 use crate::forward::forwarder::LayerRef;
@@ -12,12 +13,14 @@ use crate::ids::{Mid, TrackId};
 use crate::incoming::Format;
 use crate::layer::SlotRef;
 use crate::media::{MediaKind, Source};
+use crate::participant::Participant;
 use crate::receive::key_frame::KeyFrameReason;
 use crate::sdp::{Negotiation, SectionUse};
 use crate::transport::Transport;
 
+use super::Room;
+use super::fan_out::Switched;
 use super::tick::RETARGET_INTERVAL;
-use super::{Room, Switched};
 
 /// The room's tracks in the order in which people want them.
 #[derive(Debug, Default)]
@@ -376,36 +379,33 @@ impl Room {
         if participant.and_then(|p| p.tracks.get(from.track as usize)).is_none_or(|t| t.muted) {
             return;
         }
-        let Some(newest) = self.layer_mut(from).and_then(|l| l.history.highest()) else { return };
-        for seq in newest.saturating_sub(ONSET_PACKETS - 1)..=newest {
-            self.replay(ctx, from, at, seq);
+        let mut onset = std::mem::take(&mut self.onset);
+        self.keep_onset(ctx, from, &mut onset);
+        let mut switched = None;
+        self.forward_run(ctx, &mut onset, 0, at, |switch| switched = switched.or(Some(switch)));
+        self.mark(ctx, at.participant);
+        if let Some(switch) = switched {
+            self.on_switched(ctx, switch);
         }
+        onset.clear();
+        self.onset = onset;
     }
 
-    fn replay(&mut self, ctx: &mut Context<'_>, from: LayerRef, at: SlotRef, seq: u64) {
-        let pair = self.participants.get2_mut(from.participant as usize, at.participant as usize);
-        let Some((publisher, subscriber)) = pair else { return };
-        let Some(layer) =
-            publisher.tracks.get(from.track as usize).and_then(|t| t.layers.get(from.layer as usize))
-        else {
-            return;
-        };
-        let Some(incoming) = layer.stored(ctx.now.instant, seq, &publisher.extensions()) else { return };
-        match subscriber.forward(&ctx.now, at.slot, from, &incoming) {
-            Ok(output) => {
-                self.mark(ctx, at.participant);
-                if output.switched {
-                    let switch = Switched { slot: at, timestamp: output.timestamp, left: output.left };
-                    self.on_switched(ctx, switch, from);
-                }
+    fn keep_onset(&self, ctx: &Context<'_>, from: LayerRef, onset: &mut Batch) {
+        let Some(layer) = self.layer(from) else { return };
+        let ids =
+            self.participants.get(from.participant as usize).map(Participant::extensions).unwrap_or_default();
+        let Some(newest) = layer.history.highest() else { return };
+        for seq in newest.saturating_sub(ONSET_PACKETS - 1)..=newest {
+            if let Some(incoming) = layer.stored(ctx.now.instant, seq, &ids) {
+                onset.push(from, &incoming, false);
             }
-            Err(reason) => ctx.drop_packet(&mut subscriber.drops, reason),
         }
     }
 
     /// A packet of the slot's new source is on its way: this is what it shows now.
-    pub(super) fn on_switched(&mut self, ctx: &mut Context<'_>, switch: Switched, from: LayerRef) {
-        let at = switch.slot;
+    pub(super) fn on_switched(&mut self, ctx: &mut Context<'_>, switch: Switched) {
+        let (at, from) = (switch.slot, switch.source);
         if let Some(left) = switch.left.filter(|left| *left != from) {
             self.unlist(left, at);
         }
@@ -493,10 +493,11 @@ impl Room {
     }
 
     fn list(&mut self, now: Instant, layer: LayerRef, slot: SlotRef) {
+        // In order, so that the slots of one participant are served together.
         if let Some(layer) = self.layer_mut(layer)
-            && !layer.subscribers.contains(&slot)
+            && let Err(place) = layer.subscribers.binary_search(&slot)
         {
-            layer.subscribers.push(slot);
+            layer.subscribers.insert(place, slot);
             self.wake(now, slot.participant);
         }
     }

@@ -410,6 +410,7 @@ impl Client {
                 local_ufrag: &self.ice.ufrag,
                 password: &remote.ice.pwd,
                 priority: path.priority,
+                controlled: false,
                 nominate: index == 0,
             };
             self.outbox.push_back((path.address, remote.address, request.write()));
