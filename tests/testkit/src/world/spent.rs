@@ -70,7 +70,11 @@ impl EngineTime {
 
 impl Spent {
     fn since(&self, before: &Self) -> Self {
-        Self { calls: self.calls - before.calls, total: self.total.saturating_sub(before.total), longest: self.longest }
+        Self {
+            calls: self.calls - before.calls,
+            total: self.total.saturating_sub(before.total),
+            longest: self.longest,
+        }
     }
 
     /// Calls, and adds what it took.
