@@ -13,8 +13,9 @@ use veche_testkit::client::{ClientConfig, FeedbackUse};
 use veche_testkit::media::{TrackConfig, Voice};
 use veche_testkit::world::World;
 
-/// Each stream to each address: number, timestamp, marker, payload type and length of its packets.
-type Streams = BTreeMap<(SocketAddr, u32), Vec<(u16, u32, bool, u8, usize)>>;
+/// Each stream to each address: number, timestamp, marker and payload type of its packets. Their lengths differ, since those
+/// that leave together are padded to one.
+type Streams = BTreeMap<(SocketAddr, u32), Vec<(u16, u32, bool, u8)>>;
 
 #[test]
 fn a_batch_is_forwarded_like_its_packets() {
@@ -58,7 +59,7 @@ fn streams(together: usize) -> Streams {
             let RtpHeader { seq, timestamp, marker, payload_type, ssrc, .. } =
                 RtpHeader::parse(packet).unwrap();
             let stream = streams.entry((to, ssrc.0)).or_default();
-            stream.push((seq, timestamp, marker, payload_type.0, packet.len()));
+            stream.push((seq, timestamp, marker, payload_type.0));
         }
     };
     for batch in datagrams.chunks_mut(together) {
