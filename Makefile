@@ -4,7 +4,7 @@
 PROFILE := quick
 VECHE := target/$(PROFILE)/veche
 
-.PHONY: run build test test-rust test-web test-browsers test-interop fuzz lint format web networks bench bench-compare load release help
+.PHONY: run build test test-rust test-web test-browsers test-interop fuzz lint licences format web networks bench bench-compare load release help
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -50,6 +50,10 @@ lint: ## Formatting and lints, warnings denied
 	@scripts/need build
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --profile $(PROFILE) -- -D warnings
+
+licences: ## The dependencies: licences, unwanted crates, sources, by deny.toml
+	@scripts/need build python
+	@scripts/licences
 
 format: ## Format everything
 	cargo fmt --all

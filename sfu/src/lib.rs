@@ -3,11 +3,14 @@
 mod certificate;
 mod frames;
 pub mod handle;
+mod hold;
 mod interfaces;
 mod mailbox;
 pub mod metrics;
 mod poller;
 mod ports;
+mod refusals;
+mod singles;
 mod start;
 mod tcp;
 mod trains;

@@ -75,13 +75,18 @@ impl Drop for Sender {
 }
 
 impl Receiver {
-    /// Hands over at most `most` commands, in their order. `false` when there may be more: then call again, for the
-    /// bell does not ring for them again.
-    pub(crate) fn take(&self, most: usize, mut handle: impl FnMut(Command)) -> bool {
+    /// Hands over at most `most` commands, in their order, and none after the first for which `handle` says `false`.
+    /// `false` when there may be more: then call again, for the bell does not ring for them again.
+    pub(crate) fn take(&self, most: usize, mut handle: impl FnMut(Command) -> bool) -> bool {
         // First the bell, then the queue: a command put in between rings for the next time.
         self.bell.silence();
-        let taken = self.inbox.try_iter().take(most).map(&mut handle).count();
-        taken < most
+        for _ in 0..most {
+            let Ok(command) = self.inbox.try_recv() else { return true };
+            if !handle(command) {
+                return false;
+            }
+        }
+        false
     }
 
     /// Whether the worker is asked to stop.
@@ -131,7 +136,7 @@ mod tests {
             ready.tokens().count() == 1
         };
         assert!(!rings(Duration::ZERO));
-        for number in 0..3 {
+        for number in 0..4 {
             sender.try_send(command(number)).unwrap();
         }
         assert!(rings(Duration::from_secs(5)));
@@ -141,10 +146,12 @@ mod tests {
             if let Command::RoomStats { request, .. } = command {
                 taken.push(request.0);
             }
+            taken.len() != 3
         };
-        assert!(!receiver.take(2, &mut take), "one is left");
+        assert!(!receiver.take(2, &mut take), "two are left");
+        assert!(!receiver.take(2, &mut take), "the third was enough");
         assert!(receiver.take(2, &mut take));
-        assert_eq!(taken, [0, 1, 2]);
+        assert_eq!(taken, [0, 1, 2, 3]);
         assert!(!rings(Duration::ZERO));
     }
 

@@ -35,7 +35,9 @@ pub struct Traffic {
     pub packets_out: u64,
     /// Bytes of them, without IP and UDP or TCP headers.
     pub bytes_out: u64,
-    /// Calls with which more than one packet was sent (UDP GSO).
+    /// Calls with which packets were sent over UDP.
+    pub sends_out: u64,
+    /// Those of them with more than one packet (UDP GSO).
     pub trains_out: u64,
     /// Packets that the system refused to send, for example for want of a route.
     pub send_errors: u64,

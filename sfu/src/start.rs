@@ -113,6 +113,7 @@ impl Preparation {
             epoch: self.epoch,
             epoch_ntp: self.epoch_ntp,
             dtls13: self.config.dtls13,
+            reproducible: false,
             max_message_size: self.config.max_data_message,
         };
         let shared = Arc::new(Shared::new(index, port.number));

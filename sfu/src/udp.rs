@@ -2,16 +2,19 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use smallvec::SmallVec;
 use veche_sfu_core::engine::Transmit;
 use veche_sfu_core::path::Path;
 
 use crate::metrics::Traffic;
 use crate::poller::{Interest, Poller, Token};
+use crate::refusals::Refusals;
+use crate::singles::send_singles;
 use crate::trains::{Train, trains};
 
 /// What is asked of the system for each direction: a key frame of 200 kB to each of a few hundred viewers comes at
@@ -24,15 +27,15 @@ const RECEIVE_BUFFER: usize = 1 << 16;
 /// How long one flush may wait for room in a full send buffer, in all. What is later than that is useless.
 const SEND_PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
-/// When to try trains again after the system refused one. It may have refused it for another reason, such as a local
-/// address that had just gone away.
-const GSO_RETRY: Duration = Duration::from_mins(1);
-
 /// The sockets of one worker, one for each bound address, all with the same port.
 #[derive(Debug)]
 pub(crate) struct UdpPort {
     sockets: SmallVec<[Socket; 2]>,
     receive_buffer: Box<[u8]>,
+    /// Whether a batch was full, so that more is there than was received.
+    flooded: bool,
+    /// When this flush began.
+    now: Instant,
     /// Whether this flush has already waited for a full send buffer.
     waited: bool,
 }
@@ -42,7 +45,9 @@ struct Socket {
     udp: UdpSocket,
     state: UdpSocketState,
     bound: IpAddr,
-    gso_halted: Option<Instant>,
+    /// How many packets the system takes as one train; 1 where it knows none.
+    longest_train: usize,
+    refusals: Refusals,
 }
 
 impl UdpPort {
@@ -50,6 +55,8 @@ impl UdpPort {
         Ok(Self {
             sockets: sockets.into_iter().map(Socket::new).collect::<io::Result<_>>()?,
             receive_buffer: vec![0; BATCH_SIZE * RECEIVE_BUFFER].into(),
+            flooded: false,
+            now: Instant::now(),
             waited: false,
         })
     }
@@ -59,6 +66,11 @@ impl UdpPort {
             .iter()
             .enumerate()
             .try_for_each(|(index, socket)| poller.add(&socket.udp, Token::Udp(index), Interest::Read))
+    }
+
+    /// Whether the last batch was full: more waits already.
+    pub(crate) fn is_flooded(&self) -> bool {
+        self.flooded
     }
 
     /// Receives one batch from the socket of [`Token::Udp`] and hands over each datagram.
@@ -78,6 +90,7 @@ impl UdpPort {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(error) => return tracing::debug!(%error, "receiving failed"),
         };
+        self.flooded = received == BATCH_SIZE;
         for (meta, buffer) in metas.iter().zip(&mut slices).take(received) {
             // Nobody can be answered at port 0; and trying to would make the system refuse our trains.
             if meta.addr.port() == 0 {
@@ -98,18 +111,25 @@ impl UdpPort {
     }
 
     /// To be called before the sends of one flush.
-    pub(crate) fn begin_flush(&mut self) {
+    pub(crate) fn begin_flush(&mut self, now: Instant) {
+        self.now = now;
         self.waited = false;
     }
 
     /// Sends a run of packets over a UDP path. Never blocks: what finds no room within a millisecond is dropped.
     pub(crate) fn send(&mut self, transmit: &Transmit<'_>, traffic: &mut Traffic) {
         let Path::Udp { remote, local } = transmit.path else { return };
-        let Some(socket) = Socket::choose(&self.sockets, remote, local) else {
+        let Some(socket) = Socket::choose(&mut self.sockets, remote, local) else {
             traffic.send_errors += transmit.ends.len() as u64;
             return;
         };
-        for train in trains(transmit.ends, socket.state.max_gso_segments()) {
+        let longest = if socket.refusals.contains(remote.ip()) { 1 } else { socket.longest_train };
+        if longest == 1 && transmit.ends.len() > 1 {
+            socket.send_singly(packets(transmit), remote, local, traffic);
+            return;
+        }
+        for train in trains(transmit.ends, longest) {
+            traffic.sends_out += 1;
             let bytes = &transmit.bytes[train.bytes.clone()];
             let send = || socket.send_train(bytes, &train, remote, local);
             match send_patiently(send, || socket.wait_for_room(), &mut self.waited) {
@@ -118,29 +138,21 @@ impl UdpPort {
                     traffic.bytes_out += bytes.len() as u64;
                     traffic.trains_out += u64::from(train.packets > 1);
                 }
-                // The system does not do trains (here, or any more): the same packets one by one.
-                Err(_) if train.packets > 1 && socket.state.max_gso_segments() == 1 => {
-                    socket.send_singly(bytes, &train, remote, local, traffic);
+                Err(error) if train.packets > 1 && may_be_refusal(&error) => {
+                    // Other reasons, such as a local address that is gone, concern its packets as well.
+                    if socket.send_singly(bytes.chunks(train.segment), remote, local, traffic) > 0 {
+                        socket.refusals.note(remote.ip(), self.now);
+                    }
                 }
                 Err(error) => count_failure(&error, train.packets, remote, traffic),
             }
         }
     }
 
-    /// To be called about once a second: tries trains again where they were halted long ago.
+    /// To be called about once a second.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         for socket in &mut self.sockets {
-            if socket.state.max_gso_segments() > 1 {
-                continue;
-            }
-            let halted = *socket.gso_halted.get_or_insert(now);
-            if now.duration_since(halted) >= GSO_RETRY {
-                socket.gso_halted = None;
-                match UdpSocketState::new(UdpSockRef::from(&socket.udp)) {
-                    Ok(state) => socket.state = state,
-                    Err(error) => tracing::debug!(%error, "trying UDP GSO again failed"),
-                }
-            }
+            socket.refusals.handle_timeout(now);
         }
     }
 }
@@ -150,13 +162,23 @@ impl Socket {
         let state = UdpSocketState::new(UdpSockRef::from(&udp))?;
         let bound = udp.local_addr()?.ip();
         ask_for_buffers(&udp, &state);
-        Ok(Self { udp, state, bound, gso_halted: None })
+        let longest_train = state.max_gso_segments();
+        Ok(Self { udp, state, bound, longest_train, refusals: Refusals::default() })
     }
 
     /// The socket that is bound to the local address of the path, or to all addresses of its family.
-    fn choose(sockets: &[Socket], remote: SocketAddr, local: Option<IpAddr>) -> Option<&Socket> {
-        let of_family = || sockets.iter().filter(|socket| socket.bound.is_ipv4() == remote.is_ipv4());
-        of_family().find(|socket| Some(socket.bound) == local).or_else(|| of_family().next())
+    fn choose(sockets: &mut [Socket], remote: SocketAddr, local: Option<IpAddr>) -> Option<&mut Socket> {
+        let of_family = |socket: &&mut Socket| socket.bound.is_ipv4() == remote.is_ipv4();
+        let exact = sockets.iter().position(|socket| Some(socket.bound) == local);
+        match exact {
+            Some(exact) => sockets.get_mut(exact).filter(of_family),
+            None => sockets.iter_mut().find(of_family),
+        }
+    }
+
+    /// The address to send from, where the socket could send from several.
+    fn source(&self, local: Option<IpAddr>) -> Option<IpAddr> {
+        local.filter(|local| *local != self.bound)
     }
 
     fn send_train(
@@ -164,37 +186,61 @@ impl Socket {
         contents: &[u8],
         train: &Train,
         destination: SocketAddr,
-        src_ip: Option<IpAddr>,
+        local: Option<IpAddr>,
     ) -> io::Result<()> {
+        let src_ip = self.source(local);
         let segment_size = (train.packets > 1).then_some(train.segment);
         let transmit = quinn_udp::Transmit { destination, ecn: None, contents, segment_size, src_ip };
         self.state.try_send(UdpSockRef::from(&self.udp), &transmit)
     }
 
-    fn send_singly(
+    /// Sends packets one by one, but with as few calls as possible. Returns how many the system took.
+    fn send_singly<'a>(
         &self,
-        contents: &[u8],
-        train: &Train,
+        packets: impl Iterator<Item = &'a [u8]>,
         remote: SocketAddr,
         local: Option<IpAddr>,
         traffic: &mut Traffic,
-    ) {
-        for packet in contents.chunks(train.segment) {
-            let single = Train { bytes: 0..packet.len(), segment: packet.len(), packets: 1 };
-            match self.send_train(packet, &single, remote, local) {
-                Ok(()) => {
-                    traffic.packets_out += 1;
-                    traffic.bytes_out += packet.len() as u64;
-                }
-                Err(error) => count_failure(&error, 1, remote, traffic),
+    ) -> usize {
+        let mut taken = 0;
+        let mut count = |packet: &[u8], result: io::Result<()>| match result {
+            Ok(()) => {
+                taken += 1;
+                traffic.packets_out += 1;
+                traffic.bytes_out += packet.len() as u64;
+            }
+            Err(error) => count_failure(&error, 1, remote, traffic),
+        };
+        if self.source(local).is_none() {
+            send_singles(&self.udp, remote, packets, |packet, result| {
+                count(packet, result.map_err(io::Error::from));
+            });
+        } else {
+            for packet in packets {
+                let single = Train { bytes: 0..packet.len(), segment: packet.len(), packets: 1 };
+                count(packet, self.send_train(packet, &single, remote, local));
             }
         }
+        taken
     }
 
     fn wait_for_room(&self) {
         // Whether it timed out or was interrupted, the next send tells.
         let _ = poll(&mut [PollFd::new(&self.udp, PollFlags::OUT)], Some(&SEND_PATIENCE));
     }
+}
+
+/// The packets of a run.
+fn packets<'a>(transmit: &Transmit<'a>) -> impl Iterator<Item = &'a [u8]> {
+    let (bytes, ends) = (transmit.bytes, transmit.ends);
+    let starts = std::iter::once(0).chain(ends.iter().map(|end| *end as usize));
+    starts.zip(ends).filter_map(|(start, end)| bytes.get(start..*end as usize))
+}
+
+/// Whether an error may mean that the system does no trains: EIO where the route or the card cannot, EINVAL from kernels
+/// and sockets that do not know them.
+fn may_be_refusal(error: &io::Error) -> bool {
+    [Errno::IO, Errno::INVAL].into_iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Sends; when there is no room, waits for it and tries again, but once in a flush only: the destinations that come
@@ -248,6 +294,7 @@ fn ask_for_buffers(socket: &UdpSocket, state: &UdpSocketState) {
 mod tests {
     use std::cell::Cell;
     use std::net::Ipv4Addr;
+    use std::time::Duration;
 
     use super::*;
     use crate::poller::Ready;
@@ -333,11 +380,11 @@ mod tests {
         let (bytes, ends) = run(&sizes);
         let mut sent = Traffic::default();
         let path = Path::Udp { remote: to, local: Some(from.ip()) };
-        sender.begin_flush();
+        sender.begin_flush(Instant::now());
         sender.send(&Transmit { path, bytes: &bytes, ends: &ends }, &mut sent);
         assert_eq!((sent.packets_out, sent.bytes_out), (34, bytes.len() as u64));
         assert_eq!((sent.send_errors, sent.send_drops), (0, 0));
-        if sender.sockets[0].state.max_gso_segments() > 1 {
+        if sender.sockets[0].longest_train > 1 {
             assert_eq!(sent.trains_out, 2);
         }
 
@@ -350,17 +397,46 @@ mod tests {
         }
     }
 
+    /// More packets in one train than any kernel takes (UDP_MAX_SEGMENTS: 128, before Linux 6.9 it was 64).
+    const REFUSED: usize = 200;
+
     #[test]
-    fn packets_that_cannot_travel_as_a_train_travel_singly() {
-        let (sender, _) = port();
-        let (mut receiver, to) = port();
-        let (bytes, _) = run(&[500, 500, 20]);
-        let mut sent = Traffic::default();
-        let train = Train { bytes: 0..bytes.len(), segment: 500, packets: 3 };
-        sender.sockets[0].send_singly(&bytes, &train, to, None, &mut sent);
-        assert_eq!((sent.packets_out, sent.trains_out), (3, 0));
-        let received = receive(&mut receiver, 3, &mut Traffic::default());
-        assert_eq!(received.iter().map(|(_, datagram)| datagram.len()).collect::<Vec<_>>(), [500, 500, 20]);
+    fn a_train_that_the_system_refuses_travels_as_single_packets_and_so_do_those_after_it() {
+        for any in [false, true] {
+            let bound = if any { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+            let mut sender = UdpPort::new([UdpSocket::bind((bound, 0)).unwrap()]).unwrap();
+            let (mut receiver, to) = port();
+            let sizes = [&[20; REFUSED][..], &[7]].concat();
+            let (bytes, ends) = run(&sizes);
+            let path = Path::Udp { remote: to, local: Some(Ipv4Addr::LOCALHOST.into()) };
+            sender.sockets[0].longest_train = 2 * REFUSED;
+            let mut sent = Traffic::default();
+            let now = Instant::now();
+            for flush in 1..=2 {
+                sender.begin_flush(now);
+                sender.send(&Transmit { path, bytes: &bytes, ends: &ends }, &mut sent);
+                assert!(sender.sockets[0].refusals.contains(to.ip()));
+                assert_eq!((sent.packets_out, sent.trains_out), (flush * sizes.len() as u64, 0));
+                assert_eq!((sent.send_errors, sent.send_drops), (0, 0));
+                let received = receive(&mut receiver, sizes.len(), &mut Traffic::default());
+                let lens: Vec<usize> = received.iter().map(|(_, datagram)| datagram.len()).collect();
+                assert_eq!(lens, sizes);
+            }
+            sender.handle_timeout(now + Duration::from_mins(2));
+            assert!(!sender.sockets[0].refusals.contains(to.ip()));
+        }
+    }
+
+    #[test]
+    fn a_local_address_that_is_gone_is_no_refusal_of_trains() {
+        let (mut port, _) = port();
+        let (bytes, ends) = run(&[100, 100, 100]);
+        let mut traffic = Traffic::default();
+        let remote: SocketAddr = "127.0.0.1:9".parse().unwrap();
+        let stale = Path::Udp { remote, local: Some([198, 51, 100, 7].into()) };
+        port.send(&Transmit { path: stale, bytes: &bytes, ends: &ends }, &mut traffic);
+        assert_eq!((traffic.send_errors, traffic.packets_out), (3, 0));
+        assert!(!port.sockets[0].refusals.contains(remote.ip()));
     }
 
     #[test]
@@ -372,24 +448,12 @@ mod tests {
     }
 
     #[test]
-    fn what_the_system_refuses_is_counted_and_trains_come_back_after_a_while() {
+    fn what_has_no_socket_is_counted() {
         let (mut port, _) = port();
         let (bytes, ends) = run(&[100, 100, 100]);
         let mut traffic = Traffic::default();
         let v6 = Path::Udp { remote: "[::1]:9".parse().unwrap(), local: None };
         port.send(&Transmit { path: v6, bytes: &bytes, ends: &ends }, &mut traffic);
-        assert_eq!(traffic.send_errors, 3, "no socket of that family");
-        // A local address that is not ours makes the system refuse, with an error that could also mean "no GSO".
-        let stale =
-            Path::Udp { remote: "127.0.0.1:9".parse().unwrap(), local: Some([198, 51, 100, 7].into()) };
-        port.send(&Transmit { path: stale, bytes: &bytes, ends: &ends }, &mut traffic);
-        assert_eq!((traffic.send_errors, traffic.packets_out), (6, 0));
-
-        let now = Instant::now();
-        port.handle_timeout(now);
-        port.handle_timeout(now + GSO_RETRY);
-        let fresh = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let possible = UdpSocketState::new(UdpSockRef::from(&fresh)).unwrap().max_gso_segments();
-        assert_eq!(port.sockets[0].state.max_gso_segments(), possible);
+        assert_eq!((traffic.send_errors, traffic.packets_out), (3, 0));
     }
 }

@@ -4,17 +4,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use veche_sfu_core::control::Event;
+use veche_sfu_core::control::{Command, Event};
 use veche_sfu_core::engine::{Engine, EngineConfig};
 use veche_sfu_core::path::Path;
 
+use crate::hold::Hold;
 use crate::mailbox;
 use crate::metrics::{Shared, Traffic};
 use crate::poller::{Interest, Poller, Ready, Token};
 use crate::tcp::{TcpInput, TcpPort};
 use crate::udp::UdpPort;
 
-/// How many commands are taken in one turn, so that a burst of them does not hold up media.
+/// How many commands are taken in one turn, so that a burst of them does not hold up media; of offers fewer, as the engine
+/// says.
 const COMMANDS_PER_TURN: usize = 32;
 
 /// How often the worker tells its numbers and looks for what is overdue.
@@ -35,6 +37,7 @@ pub(crate) struct Worker {
     held: Option<Event>,
     shared: Arc<Shared>,
     traffic: Traffic,
+    hold: Hold,
     /// When this turn began; all that happens in it happens now.
     now: Instant,
     /// Whether the mailbox holds more than the last turn took.
@@ -79,6 +82,7 @@ impl Worker {
             held: None,
             shared,
             traffic: Traffic::default(),
+            hold: Hold::new(now),
             now,
             commands_left: false,
             next_housekeeping: now + HOUSEKEEPING,
@@ -91,7 +95,9 @@ impl Worker {
         let mut ready = Ready::new();
         while !self.mailbox.is_stopping() {
             // 1. Wait for work. The clock is read once for all that the wait brings.
-            self.poller.wait(&mut ready, self.patience())?;
+            let patience = self.patience();
+            self.poller.wait(&mut ready, patience)?;
+            self.hold(&ready);
             self.now = Instant::now();
             // 2. and 3. One batch from each socket, so that a flood does not starve what follows.
             self.receive_udp(&ready);
@@ -109,8 +115,10 @@ impl Worker {
         Ok(())
     }
 
-    /// How long nothing is due.
-    fn patience(&self) -> Duration {
+    /// How long nothing is due. To be called when a turn is over.
+    fn patience(&mut self) -> Duration {
+        let now = Instant::now();
+        self.hold.on_turn(self.now, now);
         if self.commands_left {
             return Duration::ZERO;
         }
@@ -121,7 +129,18 @@ impl Worker {
         if self.held.is_some() {
             due = due.min(self.now + EVENTS_RETRY);
         }
-        due.saturating_duration_since(Instant::now())
+        due.saturating_duration_since(now)
+    }
+
+    /// Lets more packets come, when there is much to do. Those that found no room in the last batch need no company.
+    fn hold(&self, ready: &Ready) {
+        let received = ready.tokens().any(|token| matches!(token, Token::Udp(_)));
+        if received && self.hold.is_on() && !self.udp.is_flooded() {
+            let time = self.hold.time(Instant::now());
+            if !time.is_zero() {
+                std::thread::sleep(time);
+            }
+        }
     }
 
     fn receive_udp(&mut self, ready: &Ready) {
@@ -150,8 +169,11 @@ impl Worker {
 
     fn take_commands(&mut self, ready: &Ready) {
         if self.commands_left || ready.tokens().any(|token| token == Token::Mailbox) {
-            let taken_all =
-                self.mailbox.take(COMMANDS_PER_TURN, |command| self.engine.handle_command(self.now, command));
+            let taken_all = self.mailbox.take(COMMANDS_PER_TURN, |command| {
+                let is_offer = matches!(command, Command::Offer { .. });
+                self.engine.handle_command(self.now, command);
+                !(is_offer && self.engine.is_spent())
+            });
             self.commands_left = !taken_all;
         }
     }
@@ -171,7 +193,7 @@ impl Worker {
     }
 
     fn flush(&mut self) {
-        self.udp.begin_flush();
+        self.udp.begin_flush(self.now);
         self.engine.flush(&mut |transmit| match transmit.path {
             Path::Udp { .. } => self.udp.send(&transmit, &mut self.traffic),
             Path::Tcp { .. } => self.tcp.send(&transmit, &self.poller, &mut self.traffic),

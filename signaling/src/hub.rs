@@ -3,6 +3,8 @@
 //! Two locks, always taken in this order: the registry's, then a room's. Who joins or empties a room holds both, so
 //! that nobody joins a room that is being forgotten; everything else takes the room's alone.
 
+mod seat;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,13 +20,12 @@ use veche_sfu_core::timeline::Entry;
 use crate::error::{Error, ErrorKind};
 use crate::link::{self, Close, Outbox};
 use crate::media::Media;
+use crate::name::{MAX_ROOM_ID_BYTES, check_peer_id, check_room_id};
 use crate::protocol::{self, IceServer, LeaveReason, Limits};
 use crate::room::{Entrance, Room, RoomState, Welcome};
 use crate::settings::Settings;
 
-/// The longest room id, in bytes, and peer id, in characters (the media plane keeps 64 bytes for it).
-const MAX_ROOM_ID_BYTES: usize = 128;
-const MAX_PEER_ID_CHARS: usize = 64;
+pub use seat::{JoinRequest, Seat};
 
 /// How long clients have to say goodbye when the server stops.
 const STOP_WAIT: Duration = Duration::from_secs(2);
@@ -66,39 +67,6 @@ struct Waiting<'a, T> {
 impl<T> Drop for Waiting<'_, T> {
     fn drop(&mut self) {
         (self.questions)(&mut self.registry.lock()).remove(&self.request);
-    }
-}
-
-/// What a client asks for when it connects.
-#[derive(Clone, Debug, Default)]
-pub struct JoinRequest {
-    /// The room.
-    pub room_id: String,
-    /// The client's name for people.
-    pub name: Option<String>,
-    /// The client's name in messages.
-    pub peer_id: Option<String>,
-    /// The token of a connection before.
-    pub resume_token: Option<String>,
-}
-
-/// A connection's place in a room.
-#[derive(Clone, Debug)]
-pub struct Seat {
-    pub(crate) room: Arc<Room>,
-    pub(crate) participant: ParticipantId,
-    /// The client's name in messages.
-    pub peer_id: Arc<str>,
-    /// The number of the connection: a participant who comes back has the same place and another number.
-    pub(crate) connection: u64,
-}
-
-impl Seat {
-    /// The room, for as long as this connection has its place: one that was replaced, or lost, or whose participant is
-    /// gone, changes nothing any more.
-    pub(crate) fn lock(&self) -> Option<MutexGuard<'_, RoomState>> {
-        let room = self.room.lock();
-        room.is_current(self.participant, self.connection).then_some(room)
     }
 }
 
@@ -539,31 +507,6 @@ impl Registry {
             self.room_by_media_id.remove(&room.media_id);
         }
     }
-}
-
-/// A room id: letters and digits of any script, `_`, `-` and `.`.
-fn check_room_id(room_id: String) -> Result<String, Error> {
-    let valid = !room_id.is_empty()
-        && room_id.len() <= MAX_ROOM_ID_BYTES
-        && room_id.chars().all(|c| c.is_alphanumeric() || "_-.".contains(c))
-        && !room_id.chars().all(|c| c == '.');
-    valid.then_some(room_id).ok_or_else(|| {
-        let message = format!(
-            "room_id: 1 to {MAX_ROOM_ID_BYTES} bytes of letters, digits, `_`, `-` and `.`, for example `meeting_123`"
-        );
-        Error::new(ErrorKind::BadRequest, message)
-    })
-}
-
-fn check_peer_id(peer_id: &str) -> Result<&str, Error> {
-    let valid = (1..=MAX_PEER_ID_CHARS).contains(&peer_id.len())
-        && peer_id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
-    valid.then_some(peer_id).ok_or_else(|| {
-        let message = format!(
-            "peer_id: 1 to {MAX_PEER_ID_CHARS} characters of `A-Z a-z 0-9 _ - .`, for example `peer_456`"
-        );
-        Error::new(ErrorKind::BadRequest, message)
-    })
 }
 
 fn no_such_room(room_id: &str) -> Error {

@@ -2,50 +2,58 @@
 //! of the publisher to sealed packets in a sink, beside the bare loop (copy, rewrite the header, seal) in the same run.
 //!
 //! ```sh
-//! cargo bench -p veche-sfu-core --bench fanout
+//! cargo bench -p veche-sfu-core --bench fanout [-- PART OF A NAME]
 //! ```
 //!
-//! Both take turns, and of each the best of several rounds counts; the ratio is what to compare between machines and
-//! days. The engine also does what the bare loop does not: it opens the publisher's packet, keeps it for repairs,
+//! Both take turns, and of each the best of several rounds counts, in time of the processor; the ratio is what to compare
+//! between machines and days. The engine also does what the bare loop does not: it opens the publisher's packet, keeps it for repairs,
 //! looks into its frame, finds the slots, and answers for losses. What is done by timers, and the reading of the subscribers'
-//! feedback ten times a second, is shown on its own.
-
-#![expect(clippy::disallowed_methods, reason = "a bench looks at the clock")]
+//! feedback ten times a second, is shown on its own. The memory is all that the engine holds, whatever for, by subscriber: with
+//! many of them that is what one takes. (Keys, which libcrypto keeps in memory of its own, are not counted.)
 
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use veche_sfu_core::engine::Transmit;
+use rustix::time::{ClockId, clock_gettime};
+use veche_sfu_core::engine::{Engine, EngineConfig, Transmit};
 use veche_sfu_core::media::{Codec, MediaKind};
 use veche_sfu_core::path::Path;
 use veche_sfu_core::rtp::{RtpHeader, is_rtcp};
 use veche_sfu_core::srtp::{OutboundSrtp, SrtpKeys, SrtpProfile};
 use veche_testkit::allocations::{self, CountingAllocator};
-use veche_testkit::client::ClientConfig;
+use veche_testkit::client::{ClientConfig, certificate};
 use veche_testkit::media::{LayerConfig, TrackConfig, Voice};
 use veche_testkit::world::{ClientId, World};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
-const ROUNDS: usize = 5;
+const COUNTS: [usize; 5] = [1, 10, 50, 500, 2_000];
+const ROUNDS: usize = 9;
+/// Of media that is sent, per subscriber: few need more of it for figures that mean something.
+const SHORT: Duration = Duration::from_secs(4);
+const LONG: Duration = Duration::from_secs(20);
 
 fn main() {
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
     println!(
-        "{:<44} {:>10} {:>10} {:>10} {:>14} {:>12} {:>12}",
-        "", "engine", "bare loop", "of bare", "allocations", "timers", "feedback"
+        "{:<34} {:>10} {:>10} {:>8} {:>12} {:>10} {:>10} {:>14}",
+        "", "engine", "bare loop", "of bare", "allocations", "timers", "feedback", "memory"
     );
     println!(
-        "{:<44} {:>10} {:>10} {:>10} {:>14} {:>12} {:>12}",
-        "", "ns/packet", "ns/packet", "speed", "per packet", "ns/packet", "ns/packet"
+        "{:<34} {:>10} {:>10} {:>8} {:>12} {:>10} {:>10} {:>14}",
+        "", "ns/packet", "ns/packet", "speed", "per packet", "ns/packet", "ns/packet", "KB/subscriber"
     );
-    for subscribers in [50, 500] {
-        let name = format!("1 camera, 10 x 1,100 bytes, {subscribers} subscribers");
-        run(&name, Scenario::camera(subscribers));
+    for subscribers in COUNTS {
+        run(&wanted, &format!("video, {subscribers} subscribers"), || Scenario::camera(subscribers));
     }
-    run("10 voices, 50 listeners", Scenario::voices(10, 50));
+    for subscribers in COUNTS {
+        run(&wanted, &format!("1 voice, {subscribers} subscribers"), || Scenario::voices(1, subscribers));
+    }
+    run(&wanted, "10 voices, 50 subscribers", || Scenario::voices(10, 50));
 }
 
 /// A room that is warm, and what its publishers send next.
@@ -118,7 +126,7 @@ impl Scenario {
             // To the engine it comes seconds late, so a key frame must begin it.
             world.with_client(id, |c, _| c.senders.iter_mut().for_each(|s| s.encoder.want_key_frame()));
         }
-        world.run_for(Duration::from_secs(4));
+        world.run_for(if viewers.len() > 20 { SHORT } else { LONG });
         let batches = batches(&mut world, &publishers);
         let fanout = world.client(viewers[0]).slots.len() / publishers.len() * viewers.len();
         let address = |id: &ClientId| Viewer { id: *id, address: world.address(*id), unreported: 0 };
@@ -149,7 +157,11 @@ fn batches(world: &mut World, publishers: &[ClientId]) -> Vec<Vec<(SocketAddr, V
     batches
 }
 
-fn run(name: &str, mut scenario: Scenario) {
+fn run(wanted: &str, name: &str, make: impl FnOnce() -> Scenario) {
+    if !name.contains(wanted) {
+        return;
+    }
+    let mut scenario = make();
     let packets: Vec<Vec<u8>> = scenario.batches.iter().flatten().map(|(_, d)| d.clone()).collect();
     let per_batch = scenario.batches[1].len();
     let mut bare = BareLoop::new(scenario.viewers.len(), scenario.fanout / scenario.viewers.len());
@@ -171,14 +183,33 @@ fn run(name: &str, mut scenario: Scenario) {
     }
     let best = best.expect("there are several rounds");
     println!(
-        "{name:<44} {:>10.0} {:>10.0} {:>9.0}% {:>14.4} {:>12.0} {:>12.0}",
+        "{name:<34} {:>10.0} {:>10.0} {:>7.0}% {:>12.4} {:>10.0} {:>10.0} {:>14.1}",
         best.packet,
         best_bare,
         100.0 * best_bare / best.packet,
         best.allocations,
         best.timers,
         best.feedback,
+        memory(&mut scenario) as f64 / 1e3 / scenario.viewers.len() as f64,
     );
+}
+
+/// The bytes that the engine gives back when it is dropped.
+fn memory(scenario: &mut Scenario) -> i64 {
+    let now = scenario.world.now;
+    let config = EngineConfig {
+        candidates: Vec::new(),
+        certificate: Arc::new(certificate()),
+        seed: [0; 32],
+        epoch: now,
+        epoch_ntp: 0,
+        dtls13: false,
+        max_message_size: 0,
+    };
+    let other = Engine::new(config, now);
+    let before = allocations::bytes_in_use();
+    drop(std::mem::replace(scenario.world.engine_mut(0), other));
+    before - allocations::bytes_in_use()
 }
 
 fn run_engine(
@@ -204,20 +235,20 @@ fn run_engine(
             }
             usize::from(media(&transmit))
         };
-        let began = Instant::now();
+        let began = cpu_time();
         while engine.poll_timeout().is_some_and(|at| at <= *now) {
             engine.handle_timeout(*now);
         }
         let mut late = 0;
         engine.flush(&mut |transmit| late += count(transmit));
-        timers += began.elapsed();
+        timers += since(began);
         let before = allocations::count();
-        let began = Instant::now();
+        let began = cpu_time();
         for (from, datagram) in batch.iter_mut() {
             engine.handle_datagram(*now, Path::Udp { remote: *from, local: None }, datagram);
         }
         engine.flush(&mut |transmit| sent += count(transmit));
-        busy += began.elapsed();
+        busy += since(began);
         allocated += allocations::count() - before;
         sent += late;
         while engine.poll_event().is_some() {}
@@ -240,6 +271,19 @@ fn run_engine(
     }
 }
 
+/// What this thread has used of a processor.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// What was used since then, without that of asking.
+fn since(began: Duration) -> Duration {
+    let asked = cpu_time();
+    let asking = cpu_time() - asked;
+    (asked - began).saturating_sub(asking)
+}
+
 /// How many RTP packets there are in a train.
 fn media(transmit: &Transmit<'_>) -> u16 {
     let starts = std::iter::once(0).chain(transmit.ends.iter().map(|end| *end as usize));
@@ -257,11 +301,11 @@ fn report(world: &mut World, viewers: &mut [Viewer], now: Instant) -> Duration {
         datagrams.extend(datagram.map(|datagram| (viewer.address, datagram)));
     }
     let engine = world.engine_mut(0);
-    let began = Instant::now();
+    let began = cpu_time();
     for (from, datagram) in &mut datagrams {
         engine.handle_datagram(now, Path::Udp { remote: *from, local: None }, datagram);
     }
-    began.elapsed()
+    since(began)
 }
 
 /// The least that forwarding can be: for each subscriber copy the packet, rewrite its header and seal it, into a buffer
@@ -290,7 +334,7 @@ impl BareLoop {
 
     /// Returns how long it took and how many packets went out.
     fn run(&mut self, packets: &[Vec<u8>], per_batch: usize) -> (Duration, usize) {
-        let began = Instant::now();
+        let began = cpu_time();
         let mut sent = 0;
         for batch in packets.chunks(per_batch) {
             for packet in batch {
@@ -308,7 +352,7 @@ impl BareLoop {
                 subscriber.buffer.clear();
             }
         }
-        (began.elapsed(), sent)
+        (since(began), sent)
     }
 }
 

@@ -56,6 +56,9 @@ pub struct Demand<'a> {
 /// A higher level must fit with so much to spare, for pictures vary in what they take.
 const RAISE_MARGIN: f64 = 1.15;
 
+/// And so much less must have been proven: what a probe has shown is the least that there is, but not exact.
+const PROVEN_MARGIN: f64 = 1.05;
+
 /// How much may be missing while what is shown is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
@@ -122,7 +125,8 @@ fn raise(demand: &Demand<'_>, given: &mut Option<usize>, patience: Patience, lef
     let needed = (level.bits as f64 * margin) as u64;
     let available =
         Budget { bits: left.bits.saturating_add(before), proven: left.proven.saturating_add(before) };
-    if needed > available.bits || !kept && level.bits > available.proven {
+    let proven = (level.bits as f64 * PROVEN_MARGIN) as u64;
+    if needed > available.bits || !kept && proven > available.proven {
         return false;
     }
     *left = Budget {
@@ -209,9 +213,10 @@ mod tests {
             given[0]
         };
         assert_eq!(level(Some(0), 400_000), Some(0));
-        assert_eq!(level(Some(0), 500_000), Some(1));
+        assert_eq!(level(Some(0), 520_000), Some(0));
+        assert_eq!(level(Some(0), 530_000), Some(1));
         assert_eq!(level(Some(1), 400_000), Some(1));
-        assert_eq!(level(Some(1), 1_700_000), Some(2));
+        assert_eq!(level(Some(1), 1_800_000), Some(2));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::control::Event;
 use crate::demux::Place;
 use crate::drops::{DropCounts, DropReason};
 use crate::rtcp::CompoundWriter;
+use crate::transport::send_buffer::SendBuffer;
 
 /// The moment, in every form that the engine needs.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +52,10 @@ pub struct Context<'a> {
     pub events: &'a mut VecDeque<Event>,
     /// The transports that have something to send.
     pub dirty: &'a mut Vec<Place>,
+    /// The rooms that have kept packets for the end of the batch.
+    pub waiting: &'a mut Vec<u32>,
+    /// A send buffer for who is served and sent to at once.
+    pub spare: &'a mut SendBuffer,
     /// All drops of the engine.
     pub drops: &'a mut DropCounts,
     /// Where RTCP packets are put together.

@@ -366,7 +366,8 @@ pub struct ParticipantStats {
     pub loss_up: f32,
     /// The share of packets lost on the way to the participant, as their receiver reports say.
     pub loss_down: f32,
-    /// What the way to the participant is estimated to carry, in bits per second; `None` before there was feedback.
+    /// What the way to the participant is estimated to carry, in bits per second: a first guess until feedback comes;
+    /// `None` where the client agreed to no transport-wide feedback and sends no estimate of its own.
     pub estimate: Option<u64>,
     /// What the participant's slots would take at their best, in bits per second.
     pub wanted: u64,

@@ -2,85 +2,69 @@
 
 use std::time::{Duration, Instant};
 
+use crate::batch::{Batch, Shape};
 use crate::context::{Context, Now};
 use crate::drops::DropReason;
 use crate::forward::forwarder::{ForwardOutput, LayerRef, Sent};
 use crate::forward::picture::{PictureFields, PictureIds};
-use crate::forward::red;
 use crate::incoming::Incoming;
-use crate::media::MediaKind;
-use crate::participant::Participant;
+use crate::media::{ExtensionIds, MediaKind};
+use crate::participant::{Counters, Participant};
 use crate::rtcp::{self, SenderInfo};
 use crate::slot::Slot;
 use crate::transport::pacer::Urgency;
-use crate::transport::{OutgoingRtp, PassedExtensions};
+use crate::transport::template::{Own, Rewrite};
+use crate::transport::{OutgoingRtp, PassedExtensions, Transport};
 use crate::uplink::send_all;
 
 /// Repairs that would wait for longer than this are of no use to anybody.
 const MAX_REPAIR_WAIT: Duration = Duration::from_millis(125);
-
-/// A slot that sent pictures within so long carries probes.
-const CARRIES_WITHIN: Duration = Duration::from_millis(300);
 
 /// The longest dependency descriptor that is passed on. The longest with a full structure of browsers has about
 /// 100 bytes; the two-byte header form could carry 255.
 const MAX_DESCRIPTOR: usize = 255;
 
 impl Participant {
-    /// Forwards a packet of a layer to a slot that shows it or waits for it.
+    /// Forwards the packets of a layer, one run of a batch, to a slot that shows it or waits for it. `on_switched` is told when
+    /// the slot shows the layer from a packet on: the packet's timestamp, and what it showed before.
     pub fn forward(
         &mut self,
-        now: &Now,
+        ctx: &mut Context<'_>,
+        batch: &mut Batch,
+        run: usize,
         slot: u32,
-        from: LayerRef,
-        incoming: &Incoming<'_>,
-    ) -> Result<ForwardOutput, DropReason> {
-        let slot = self.slots.get_mut(slot as usize).ok_or(DropReason::BeforeSwitch)?;
-        let transport = self.transport.as_mut().ok_or(DropReason::NotConnected)?;
-        if !transport.ready() {
-            return Err(DropReason::NotConnected);
+        mut on_switched: impl FnMut(u32, Option<LayerRef>),
+    ) {
+        let older = self.redundancy_in(slot);
+        let Self { slots, transport, counters, drops, .. } = self;
+        let transport = transport.as_mut().filter(|transport| transport.ready());
+        let mut way = match (slots.get_mut(slot as usize), transport) {
+            (Some(slot), Some(transport)) => Ok(Way::new(&ctx.now, batch, slot, transport, older)),
+            (Some(_), None) => Err(DropReason::NotConnected),
+            (None, _) => Err(DropReason::BeforeSwitch),
+        };
+        let Some(from) = batch.run(run).map(|run| run.from) else { return };
+        let mut next = batch.first(run);
+        while let Some(index) = next {
+            next = batch.next(index);
+            let sent = match &mut way {
+                Ok(way) => way.forward(&ctx.now, from, batch, index),
+                Err(reason) => Err(*reason),
+            };
+            match (sent, &way) {
+                (Ok(Some(timestamp)), Ok(way)) => on_switched(timestamp, way.slot.forwarder.left()),
+                (Ok(_), _) => {}
+                (Err(reason), _) => {
+                    ctx.drop_packet(drops, reason);
+                    if reason == DropReason::NoCommonCodec {
+                        batch.note_undecodable(run, index);
+                    }
+                }
+            }
         }
-        let format = slot.outgoing_format(incoming.format).ok_or(DropReason::NoCommonCodec)?;
-        let late = slot.kind == MediaKind::Video
-            && transport.pacing_delay(now.instant) > slot.longest_wait(now.instant);
-        let output = slot.forwarder.forward(from, &incoming.forward_input(late))?;
-        let mut descriptor = [0; MAX_DESCRIPTOR];
-        let extensions =
-            continue_descriptor(incoming.passed, &incoming.picture, output.offsets, &mut descriptor);
-        let red = format.red.filter(|_| self.redundancy.older() > 0 && carries_red(incoming, &output));
-        let payload = match red {
-            _ if output.padding => &[],
-            Some(_) => incoming.payload,
-            None => incoming.primary(),
-        };
-        let packet = OutgoingRtp {
-            payload_type: red.unwrap_or(format.payload_type),
-            marker: output.marker,
-            seq: output.seq,
-            timestamp: output.timestamp,
-            ssrc: slot.ssrc,
-            extensions,
-            prefix: &[],
-            payload,
-            padding: 0,
-        };
-        let urgency = match slot.kind {
-            MediaKind::Audio => Urgency::Sound,
-            MediaKind::Video => Urgency::Picture,
-        };
-        let written = transport.send_rtp(now, urgency, &packet, |copy| match red {
-            Some(_) => red::set_payload_type(copy, format.payload_type),
-            None => output.offsets.apply(&incoming.picture, copy),
-        })?;
-        slot.sent_at = Some(now.instant);
-        if incoming.frame.key_frame {
-            slot.key_frame_at = Some(now.instant);
+        if let Ok(way) = way {
+            way.finish(&ctx.now, counters);
         }
-        slot.sent_packets = slot.sent_packets.wrapping_add(1);
-        slot.sent_octets = slot.sent_octets.wrapping_add(payload.len() as u32);
-        self.counters.packets_sent += 1;
-        self.counters.bytes_sent += written as u64;
-        Ok(output)
     }
 
     /// How many older packets a packet of sound shall carry to a slot: none where the subscriber does not know RED.
@@ -98,6 +82,9 @@ impl Participant {
         let rtt = self.rtt();
         let slot = self.slots.get_mut(slot as usize).ok_or(DropReason::HistoryMiss)?;
         let sent = slot.forwarder.sent(seq).ok_or(DropReason::HistoryMiss)?;
+        if slot.has_left(sent.source) {
+            return Err(DropReason::RepairLimit);
+        }
         if !slot.repairs.allow(now, seq, rtt) {
             return Err(DropReason::RepairedRecently);
         }
@@ -148,14 +135,7 @@ impl Participant {
     pub fn send_probe(&mut self, now: &Now) {
         let Some(transport) = self.transport.as_mut().filter(|t| t.ready()) else { return };
         if !transport.is_probing() {
-            let carries = |s: &crate::slot::Slot| {
-                let recent =
-                    s.sent_at.is_some_and(|at| now.instant.saturating_duration_since(at) < CARRIES_WITHIN);
-                s.kind == MediaKind::Video
-                    && s.forwarder.current().is_some()
-                    && recent
-                    && s.padding_type().is_some()
-            };
+            let carries = |s: &Slot| s.carries_pictures(now.instant) && s.padding_type().is_some();
             self.probe_slot = self.slots.iter().find(|(_, s)| carries(s)).map(|(i, _)| i as u32);
             if self.probe_slot.is_none() || !transport.begin_probe(now.instant) {
                 return;
@@ -204,11 +184,130 @@ impl Participant {
     }
 }
 
-/// Whether a packet comes in RED and all that it carries along belongs to its segment: the older packets of a segment's
-/// first would stand where the slot had another voice.
-fn carries_red(incoming: &Incoming<'_>, output: &ForwardOutput) -> bool {
-    let reach = || red::older_blocks(incoming.payload).max(red::MAX_OLDER) as u64;
-    incoming.format.red && output.ahead >= reach()
+/// From one layer to one slot of a subscriber, for the time of a batch.
+struct Way<'a> {
+    slot: &'a mut Slot,
+    transport: &'a mut Transport,
+    /// How many older packets its sound carries along.
+    older: u8,
+    ids: ExtensionIds,
+    kind: usize,
+    /// How many bytes there is room for in the network; `None` when what comes must wait.
+    room: Option<usize>,
+    /// The packet that was sent last.
+    before: Option<(u32, ForwardOutput)>,
+    packets: u32,
+    /// Bytes of payloads.
+    octets: u32,
+    /// Bytes of packets: those that have left at once, and all.
+    left: usize,
+    bytes: usize,
+}
+
+impl<'a> Way<'a> {
+    fn new(
+        now: &Now,
+        batch: &mut Batch,
+        slot: &'a mut Slot,
+        transport: &'a mut Transport,
+        older: u8,
+    ) -> Self {
+        let ids = transport.writable_extensions;
+        let kind = batch.kind(&ids);
+        let room = transport.room(now.instant, urgency_of(slot.kind));
+        let (before, packets, octets, left, bytes) = (None, 0, 0, 0, 0);
+        Self { slot, transport, older, ids, kind, room, before, packets, octets, left, bytes }
+    }
+
+    /// Forwards one packet. Returns its timestamp when the slot shows the layer from it on.
+    #[inline]
+    fn forward(
+        &mut self,
+        now: &Now,
+        from: LayerRef,
+        batch: &mut Batch,
+        index: u32,
+    ) -> Result<Option<u32>, DropReason> {
+        let before = self.before.take();
+        let kept = batch.get(index).ok_or(DropReason::BeforeSwitch)?;
+        let (picture, key_frame) = (kept.input.picture, kept.key_frame);
+        let format = self.slot.outgoing_format(kept.format).ok_or(DropReason::NoCommonCodec)?;
+        let followed = before.and_then(|(before, went)| {
+            self.slot.forwarder.forward_next((&batch.get(before)?.input, &went), &kept.input)
+        });
+        let output = match followed {
+            Some(output) => output,
+            None => {
+                let late = self.slot.starved || self.is_late(now);
+                self.slot.forwarder.forward(from, &kept.input, late)?
+            }
+        };
+        // The older packets of a segment's first would stand where the slot had another voice.
+        let redundant = format.red.and_then(|red| {
+            let (shape, reach) = batch.redundant_shape(index, self.older)?;
+            (output.ahead >= reach).then_some((red, shape))
+        });
+        let (payload_type, shape, rewrite) = match redundant {
+            Some((red, shape)) => (red, shape, Rewrite::Red(format.payload_type)),
+            None => (format.payload_type, Shape::Plain, Rewrite::Picture(&picture)),
+        };
+        let shape = if output.padding { Shape::Padding } else { shape };
+        let (template, bytes) =
+            batch.template(index, (self.kind, &self.ids), shape).ok_or(DropReason::BeforeSwitch)?;
+        let own = Own { output: &output, payload_type, ssrc: self.slot.ssrc, rewrite };
+        self.bytes += if self.has_room() {
+            let written = self.transport.send_copy(urgency_of(self.slot.kind), &template, bytes, &own)?;
+            self.left += written;
+            written
+        } else {
+            // Nothing overtakes what waits.
+            self.room = None;
+            self.transport.hold_copy(&template, bytes, &own)?
+        };
+        self.packets += 1;
+        self.octets = self.octets.wrapping_add(template.payload_len() as u32);
+        if key_frame {
+            self.slot.key_frame_at = Some(now.instant);
+            self.slot.starved = false;
+        }
+        self.before = Some((index, output));
+        Ok(output.switched.then_some(output.timestamp))
+    }
+
+    fn has_room(&self) -> bool {
+        self.room.is_some_and(|room| self.left <= room)
+    }
+
+    /// Whether a picture that came now would wait for too long.
+    fn is_late(&mut self, now: &Now) -> bool {
+        if self.has_room() {
+            return false;
+        }
+        self.transport.on_copies_sent(now, std::mem::take(&mut self.left));
+        self.room = self.transport.room(now.instant, urgency_of(self.slot.kind));
+        self.transport.pacing_delay(now.instant) > self.slot.longest_wait(now.instant)
+    }
+
+    /// Notes what was sent.
+    fn finish(self, now: &Now, counters: &mut Counters) {
+        let Self { slot, transport, packets, octets, left, bytes, .. } = self;
+        if packets == 0 {
+            return;
+        }
+        transport.on_copies_sent(now, left);
+        slot.sent_at = Some(now.instant);
+        slot.sent_packets = slot.sent_packets.wrapping_add(packets);
+        slot.sent_octets = slot.sent_octets.wrapping_add(octets);
+        counters.packets_sent += u64::from(packets);
+        counters.bytes_sent += bytes as u64;
+    }
+}
+
+fn urgency_of(kind: MediaKind) -> Urgency {
+    match kind {
+        MediaKind::Audio => Urgency::Sound,
+        MediaKind::Video => Urgency::Picture,
+    }
 }
 
 /// Continues the frame number in a copy of the dependency descriptor.

@@ -80,6 +80,8 @@ drop_reasons! {
     NotConnected = "not_connected",
     /// The subscriber's send buffer is full.
     SendBufferFull = "send_buffer_full",
+    /// A packet of a handshake, while more of them wait than can be taken soon.
+    HandshakeLimit = "handshake_limit",
     /// A NACK for a packet that the history no longer has, or that was never sent.
     HistoryMiss = "history_miss",
     /// A NACK of somebody who asks for more repairs than a stream could need.

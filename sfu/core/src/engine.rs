@@ -15,6 +15,7 @@ use crate::control::{Command, Event};
 use crate::demux::{Demux, Place, Protocol};
 use crate::drops::{DropCounts, DropReason};
 use crate::dtls::Certificate;
+use crate::handshakes::HandshakeQueue;
 use crate::ice::IceEvent;
 use crate::ids::{ParticipantId, RoomId};
 use crate::path::Path;
@@ -22,6 +23,8 @@ use crate::room::{Room, RoomConfig};
 use crate::rtcp::CompoundWriter;
 use crate::sdp::negotiator::LocalDescription;
 use crate::stun::BindingRequest;
+use crate::timers::Timers;
+use crate::transport::send_buffer::SendBuffer;
 
 /// What an engine needs to know at its start.
 #[derive(Clone, Debug)]
@@ -39,6 +42,8 @@ pub struct EngineConfig {
     pub epoch_ntp: u64,
     /// Offer DTLS 1.3 as well as 1.2.
     pub dtls13: bool,
+    /// Take the randomness of DTLS from the seed as well, for tests: each join then costs several times as much.
+    pub reproducible: bool,
     /// The largest data channel message, in bytes; announced as `a=max-message-size`.
     pub max_message_size: usize,
 }
@@ -75,9 +80,18 @@ pub struct Engine {
     room_by_id: HashMap<RoomId, u32>,
     place_by_participant: FxHashMap<ParticipantId, Place>,
     next_track: u64,
-    next_timeout: Option<Instant>,
+    /// When each room wants to be called.
+    timers: Timers,
+    /// Packets of handshakes for which there was no time.
+    handshakes: HandshakeQueue,
+    /// How many joins may still be worked on before the next flush.
+    work_left: u32,
     events: VecDeque<Event>,
     dirty: Vec<Place>,
+    /// The rooms that have kept packets for the end of the batch, and when the last of them came.
+    waiting: Vec<u32>,
+    waiting_since: Instant,
+    spare: SendBuffer,
     drops: DropCounts,
     rtcp: CompoundWriter,
     missing: Vec<u16>,
@@ -90,12 +104,16 @@ pub struct Engine {
 /// Events that may wait for the control plane before those of passing interest are dropped.
 const MAX_EVENTS: usize = 16_384;
 
+/// Packets of handshakes and offers that are taken between two flushes. Each takes 0.1 to 0.2 ms, and media waits meanwhile
+/// (docs/speed.md, "Arrivals").
+const WORK_PER_TURN: u32 = 4;
+
 /// Answers to STUN requests that may wait within one batch of inputs.
 const MAX_STUN_REPLIES: usize = 256;
 
 impl Engine {
     /// An engine without rooms.
-    pub fn new(config: EngineConfig, _now: Instant) -> Self {
+    pub fn new(config: EngineConfig, now: Instant) -> Self {
         let mut rng = StdRng::from_seed(config.seed);
         let local = LocalDescription {
             candidates: config.candidates,
@@ -106,6 +124,7 @@ impl Engine {
             local,
             certificate: config.certificate,
             dtls13: config.dtls13,
+            reproducible: config.reproducible,
             max_message_size: config.max_message_size,
             epoch: config.epoch,
         };
@@ -119,9 +138,14 @@ impl Engine {
             room_by_id: HashMap::default(),
             place_by_participant: FxHashMap::default(),
             next_track: 0,
-            next_timeout: None,
+            timers: Timers::default(),
+            handshakes: HandshakeQueue::default(),
+            work_left: WORK_PER_TURN,
             events: VecDeque::new(),
             dirty: Vec::new(),
+            waiting: Vec::new(),
+            waiting_since: now,
+            spare: SendBuffer::default(),
             drops: DropCounts::default(),
             rtcp: CompoundWriter::default(),
             missing: Vec::new(),
@@ -137,6 +161,7 @@ impl Engine {
             Command::AddParticipant { room, participant, peer } => self.add(now, room, participant, peer),
             Command::RemoveParticipant { participant } => self.remove(now, participant),
             Command::Offer { participant, request, sdp, labels } => {
+                self.work_left = self.work_left.saturating_sub(1);
                 // The offer may replace the transport: its names and paths go first, and come back if it stays.
                 self.unmap(participant);
                 let mut next_track = self.next_track;
@@ -174,16 +199,16 @@ impl Engine {
         }
     }
 
-    /// Takes one datagram (over TCP: one RFC 4571 frame). It is decrypted in place.
+    /// Takes one datagram (over TCP: one RFC 4571 frame). It is decrypted in place. Media is kept for [`Engine::flush`].
     pub fn handle_datagram(&mut self, now: Instant, path: Path, datagram: &mut [u8]) {
         let result = match Protocol::of(datagram) {
             Some(Protocol::Stun) => self.handle_stun(now, path, datagram),
-            Some(_) => match self.demux.by_path(&path) {
+            Some(protocol) => match self.demux.by_path(&path) {
+                Some(place) if protocol == Protocol::Dtls && self.is_handshaking(place) => {
+                    self.take_or_queue(now, path, place, datagram)
+                }
                 Some(place) => {
-                    self.with_room(now, place.room, |room, ctx| {
-                        room.handle_datagram(ctx, place.participant, path, datagram);
-                    });
-                    self.poll_ice(now, place);
+                    self.give(now, path, place, datagram);
                     Ok(())
                 }
                 None => Err(DropReason::UnknownAddress),
@@ -193,6 +218,11 @@ impl Engine {
         if let Err(reason) = result {
             self.drops.count(reason);
         }
+    }
+
+    /// Whether as many joins were worked on as shall be before the next [`Engine::flush`]. Offers that come now had better wait.
+    pub fn is_spent(&self) -> bool {
+        self.work_left == 0
     }
 
     /// A TCP connection is gone: its path is dead.
@@ -208,25 +238,20 @@ impl Engine {
 
     /// Does what is due. To be called at or after the time of [`Engine::poll_timeout`].
     pub fn handle_timeout(&mut self, now: Instant) {
-        let due: Vec<u32> =
-            self.rooms.iter().filter(|(_, r)| r.next_tick() <= now).map(|(i, _)| i as u32).collect();
-        for room in due {
+        while let Some(room) = self.timers.poll(now) {
             self.with_room(now, room, Room::handle_timeout);
-            let members: Vec<u32> = self
-                .rooms
-                .get(room as usize)
-                .map(|r| r.participants.iter().map(|(i, _)| i as u32).collect())
-                .unwrap_or_default();
-            for participant in members {
+            while let Some(participant) = self.rooms.get_mut(room as usize).and_then(Room::poll_ice_spoke) {
                 self.poll_ice(now, Place { room, participant });
             }
         }
-        self.next_timeout = self.rooms.iter().map(|(_, r)| r.next_tick()).min();
+        self.take_handshakes(now);
     }
 
     /// When [`Engine::handle_timeout`] wants to be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.next_timeout
+        // What waits is taken after the next flush.
+        let waiting = self.handshakes.since().filter(|_| self.work_left > 0);
+        self.timers.next().into_iter().chain(waiting).min()
     }
 
     /// The next event for the control plane.
@@ -240,14 +265,21 @@ impl Engine {
             send(Transmit { path, bytes: &reply, ends: &[reply.len() as u32] });
             self.spare_replies.push(reply);
         }
+        while let Some(room) = self.waiting.pop() {
+            self.lend_room(self.waiting_since, room, |room, ctx| room.fan_out(ctx, Some(send)));
+        }
         for place in self.dirty.drain(..) {
             let Some(room) = self.rooms.get_mut(place.room as usize) else { continue };
             let Some(transport) = room.transport_mut(place.participant) else { continue };
-            if let Some((path, bytes, ends)) = transport.output() {
+            if let Err(reason) = transport.seal() {
+                self.drops.count(reason);
+            }
+            for (path, bytes, ends) in transport.output() {
                 send(Transmit { path, bytes, ends });
             }
             transport.sent();
         }
+        self.work_left = WORK_PER_TURN;
     }
 
     /// All packets dropped so far, by reason.
@@ -306,7 +338,55 @@ impl Engine {
         if self.rooms[place.room as usize].participants.is_empty() {
             let room = self.rooms.remove(place.room as usize);
             self.room_by_id.remove(&room.id);
+            self.timers.set(place.room, None);
         }
+    }
+
+    fn is_handshaking(&mut self, place: Place) -> bool {
+        let room = self.rooms.get_mut(place.room as usize);
+        room.and_then(|r| r.transport_mut(place.participant)).is_some_and(|t| t.is_handshaking())
+    }
+
+    /// Takes a packet of a handshake if there is time for it, or lets it wait behind those before it.
+    fn take_or_queue(
+        &mut self,
+        now: Instant,
+        path: Path,
+        place: Place,
+        datagram: &mut [u8],
+    ) -> Result<(), DropReason> {
+        if self.work_left == 0 || !self.handshakes.is_empty() {
+            return self.handshakes.push(now, path, datagram);
+        }
+        self.work_left -= 1;
+        self.give(now, path, place, datagram);
+        Ok(())
+    }
+
+    /// Takes packets of handshakes that wait, as many as there is time for.
+    fn take_handshakes(&mut self, now: Instant) {
+        while self.work_left > 0
+            && let Some((path, mut datagram)) = self.handshakes.pop()
+        {
+            // Its path may have come to somebody else meanwhile, or to nobody.
+            match self.demux.by_path(&path) {
+                Some(place) => {
+                    self.work_left -= 1;
+                    self.give(now, path, place, &mut datagram);
+                }
+                None => self.drops.count(DropReason::UnknownAddress),
+            }
+            self.handshakes.recycle(datagram);
+        }
+    }
+
+    /// Gives a datagram to whom it is from.
+    fn give(&mut self, now: Instant, path: Path, place: Place, datagram: &mut [u8]) {
+        self.waiting_since = now;
+        self.lend_room(now, place.room, |room, ctx| {
+            room.handle_datagram(ctx, place.participant, path, datagram);
+        });
+        self.poll_ice(now, place);
     }
 
     /// No datagram is for this participant any more.
@@ -372,6 +452,7 @@ impl Engine {
         if let Some(transport) = room.and_then(|r| r.transport_mut(before.participant)) {
             transport.handle_disconnect(now, path);
         }
+        self.poll_ice(now, before);
     }
 
     /// Datagrams with these user names and on these paths are for this participant.
@@ -399,20 +480,29 @@ impl Engine {
     }
 
     fn with_room(&mut self, now: Instant, room: u32, act: impl FnOnce(&mut Room, &mut Context<'_>)) {
+        self.lend_room(now, room, |room, ctx| {
+            // What came before is forwarded before anything else happens.
+            room.fan_out(ctx, None);
+            act(room, ctx);
+        });
+    }
+
+    fn lend_room(&mut self, now: Instant, index: u32, act: impl FnOnce(&mut Room, &mut Context<'_>)) {
         self.bound_events();
-        let Some(room) = self.rooms.get_mut(room as usize) else { return };
+        let Some(room) = self.rooms.get_mut(index as usize) else { return };
         let mut ctx = Context {
             now: Now::new(now, self.epoch, self.epoch_ntp),
             events: &mut self.events,
             dirty: &mut self.dirty,
+            waiting: &mut self.waiting,
+            spare: &mut self.spare,
             drops: &mut self.drops,
             rtcp: &mut self.rtcp,
             missing: &mut self.missing,
             arrived: &mut self.arrived,
         };
         act(room, &mut ctx);
-        let tick = room.next_tick();
-        self.next_timeout = Some(self.next_timeout.map_or(tick, |t| t.min(tick)));
+        self.timers.set(index, Some(room.next_tick()));
     }
 
     /// A control plane that does not listen loses what is told again or only of passing interest.

@@ -50,8 +50,8 @@ impl<'a> Incoming<'a> {
         self.frame.key_frame && self.frame.start_of_frame && self.frame.targets.as_ref().is_none_or(begins)
     }
 
-    /// For the forwarder; `discard` when no new picture shall begin.
-    pub fn forward_input(&self, discard: bool) -> ForwardInput<'_> {
+    /// For the forwarder.
+    pub fn forward_input(&self) -> ForwardInput {
         ForwardInput {
             seq: self.seq,
             generation: self.generation,
@@ -60,9 +60,8 @@ impl<'a> Incoming<'a> {
             starts_key_frame: self.starts_key_frame(),
             end_of_frame: self.frame.end_of_frame,
             marker: self.header.marker,
-            frame: self.frame.targets.as_ref(),
-            discard,
-            picture: &self.picture,
+            frame: self.frame.targets,
+            picture: self.picture,
         }
     }
 

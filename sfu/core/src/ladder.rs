@@ -23,6 +23,10 @@ pub struct Rung {
     pub frames: f32,
     /// Whether it arrives.
     pub flowing: bool,
+    /// Since when it does.
+    pub flowing_since: Option<Instant>,
+    /// It has arrived long enough to be measured.
+    pub measured: bool,
     /// Whether a picture of it has ever come: the largest layers of small cameras are only promised.
     pub seen: bool,
     /// Since when its publisher has been asked for it in vain.
@@ -44,6 +48,9 @@ const ASSUMED_TENTHS_PER_PIXEL: u64 = 18;
 
 /// What did not come for so long is not there: small cameras give fewer layers, and so do publishers whose network is slow.
 const MISSING_FOR: Duration = Duration::from_secs(4);
+
+/// Rates are those of the last second: before, they are of a key frame and little else.
+const MEASURED_FOR: Duration = Duration::from_millis(1_100);
 
 /// Each measurement replaces so much of what was measured before: more when it is higher, since pictures that stand still
 /// for a moment will move again; not all, since a key frame is soon over.
@@ -72,13 +79,28 @@ impl Ladder {
                 // Measured at another size, it says nothing: another camera is sent.
                 let known =
                     before.iter().find(|r| r.level.is_same(&level) && (sub.flowing || r.size == size));
-                let bits = remember(known.map(|r| r.level.bits), sub.bits, sub.flowing, size);
-                let frames = remember_frames(known.map(|r| r.frames), sub.frames, sub.flowing);
+                let since = known.and_then(|r| r.flowing_since).unwrap_or(now);
+                let flowing_since = sub.flowing.then_some(since);
+                let lasts = sub.flowing && now.saturating_duration_since(since) >= MEASURED_FOR;
+                let measured = lasts || known.is_some_and(|r| r.measured);
+                // What begins anew, or is being switched off, is what it was before.
+                let counts = sub.flowing && (!measured || lasts && asked.told(index as u8));
+                let bits = remember(known.map(|r| r.level.bits), sub.bits, counts, size);
+                let frames = remember_frames(known.map(|r| r.frames), sub.frames, counts);
                 // Not asked for, it may be there again: its network may have recovered meanwhile.
                 let in_vain = asked.told(index as u8) && !sub.flowing;
                 let missing_since = in_vain.then(|| known.and_then(|r| r.missing_since).unwrap_or(now));
                 let (level, flowing, seen) = (Level { bits, ..level }, sub.flowing, seen.is_some());
-                self.rungs.push(Rung { level, size, frames, flowing, seen, missing_since });
+                self.rungs.push(Rung {
+                    level,
+                    size,
+                    frames,
+                    flowing,
+                    flowing_since,
+                    measured,
+                    seen,
+                    missing_since,
+                });
             }
         }
         self.put_in_order();
@@ -141,6 +163,13 @@ impl Ladder {
     /// The level that takes the least, whether it flows or not.
     pub fn least(&self) -> Option<Level> {
         self.rungs.first().map(|r| r.level)
+    }
+
+    /// What a simulcast layer takes with the fewest frames, in bits per second, of those pictures of it that have this spatial layer or
+    /// a higher one.
+    pub fn least_of(&self, layer: u8, spatial: u8) -> Option<u64> {
+        let of = |r: &&Rung| r.level.layer == layer && r.level.spatial >= spatial;
+        self.rungs.iter().filter(of).map(|r| r.level.bits).min()
     }
 
     /// Whether a level flows now.
@@ -227,6 +256,8 @@ mod tests {
             size: sizes[i],
             frames: 30.0,
             flowing: flowing[i],
+            flowing_since: None,
+            measured: true,
             seen: true,
             missing_since: None,
         };

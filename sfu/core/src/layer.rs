@@ -27,7 +27,7 @@ use crate::sdp::PublishedLayer;
 use crate::transport::PassedExtensions;
 
 /// A slot of a subscriber in the same room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SlotRef {
     /// The subscriber's index in the room.
     pub participant: u32,
@@ -62,6 +62,8 @@ pub struct Layer {
     pub key_frames: KeyFrameRequests,
     /// What arrives.
     pub rate: RateMeter,
+    /// Whether it arrived when that was asked last.
+    flowed: bool,
     /// Its timestamps on the server's clock.
     pub clock: MediaClock,
     frame_state: FrameState,
@@ -69,7 +71,7 @@ pub struct Layer {
     sublayers: Option<SubLayerRates>,
     /// The size of its pictures, once a key frame has shown it.
     pub size: Option<(u16, u16)>,
-    /// The slots that show it or wait for it.
+    /// The slots that show it or wait for it, in order.
     pub subscribers: Vec<SlotRef>,
 }
 
@@ -93,6 +95,7 @@ impl Layer {
             statistics: ReceiverStatistics::new(clock_rate),
             key_frames: KeyFrameRequests::new(),
             rate: RateMeter::new(now),
+            flowed: false,
             clock: MediaClock::new(clock_rate),
             frame_state: FrameState::default(),
             sublayers: None,
@@ -125,6 +128,12 @@ impl Layer {
         self.clock = MediaClock::new(self.clock_rate);
         self.frame_state = FrameState::default();
         self.sublayers = None;
+    }
+
+    /// Whether packets come that did not when this was asked last.
+    pub fn begins_to_flow(&mut self, now: Instant) -> bool {
+        let flows = self.rate.is_flowing(now, FLOWING_WITHIN);
+        !std::mem::replace(&mut self.flowed, flows) && flows
     }
 
     /// What sub-layers there are and what they cost, from the lowest to the highest. A stream without any has one.

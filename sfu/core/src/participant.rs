@@ -7,11 +7,13 @@ use rand::rngs::StdRng;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
+use crate::allocation::Patience;
 use crate::control::{ConnectionState, ParticipantStats, SectionLabels, Subscription};
 use crate::drops::DropCounts;
 use crate::forward::redundancy::Redundancy;
 use crate::ids::{Mid, ParticipantId, Ssrc, TrackId};
 use crate::media::{ExtensionIds, MediaKind, Source};
+use crate::pulse::Pulse;
 use crate::quality::SteadyQuality;
 use crate::receive::media_clock::NtpClock;
 use crate::receive::rtt::RttEstimator;
@@ -59,18 +61,25 @@ pub struct Counters {
 }
 
 /// Somebody in a room.
+///
+/// What each packet touches comes first, so that it is found in few cache lines.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Participant {
+    /// How much redundancy their sound needs.
+    pub redundancy: Redundancy,
+    /// Counters.
+    pub counters: Counters,
+    /// In what they receive.
+    pub slots: Slab<Slot>,
+    /// Their transport, after the first offer.
+    pub transport: Option<Transport>,
     /// Their number.
     pub id: ParticipantId,
     /// Their session description.
     pub negotiator: Negotiator,
-    /// Their transport, after the first offer.
-    pub transport: Option<Transport>,
     /// What they publish.
     pub tracks: Slab<Track>,
-    /// In what they receive.
-    pub slots: Slab<Slot>,
     /// Their SSRCs, known from the offer or from authenticated packets.
     pub streams: FxHashMap<Ssrc, StreamRef>,
     /// Their slots by SSRC.
@@ -89,16 +98,12 @@ pub struct Participant {
     pub rtt: RttEstimator,
     /// The share of packets lost to them, as they report.
     pub loss_down: f32,
-    /// How much redundancy their sound needs.
-    pub redundancy: Redundancy,
     /// The share of packets lost from them, as our reports say.
     pub loss_up: f32,
     /// What the room was told of their connection.
     pub quality: SteadyQuality,
     /// What the control plane was told of their connection.
     pub told_state: Option<ConnectionState>,
-    /// Counters.
-    pub counters: Counters,
     /// Dropped packets.
     pub drops: DropCounts,
     /// The CNAME of all slots, for sender reports.
@@ -115,6 +120,8 @@ pub struct Participant {
     pub bytes_before: u64,
     /// The SSRC that feedback is sent with.
     pub feedback_ssrc: Ssrc,
+    /// How often they are looked at.
+    pub pulse: Pulse,
     /// When reports are due.
     pub reports_at: Instant,
     /// When they spoke last.
@@ -155,6 +162,9 @@ const MIN_REPAIR_BUDGET: usize = 128 * 1024;
 
 /// Packets in a second on which anybody may report; beyond it, several times what was sent the second before.
 const MIN_FEEDBACK_BUDGET: u32 = 4_096;
+
+/// For so long somebody may be short of a fifth before anything is taken from them.
+const SHORTAGE: Duration = Duration::from_secs(2);
 
 /// No more than this part of what the network is estimated to carry is spent on repairs: one in so many.
 const MOST_REPAIRS: u64 = 3;
@@ -197,6 +207,7 @@ impl Participant {
             repair_bits: 0,
             bytes_before: 0,
             feedback_ssrc,
+            pulse: Pulse::new(now),
             reports_at: now,
             spoke_at: None,
             timeline: Timeline::default(),
@@ -229,18 +240,31 @@ impl Participant {
         // No packet that is worth a thought has fewer bytes.
         self.feedback_budget = MIN_FEEDBACK_BUDGET + (sent / 25) as u32;
         self.bytes_before = self.counters.bytes_sent;
-        // What the network carries is for what is new first: repairs that fill it cause the next loss.
-        let estimate = self.transport.as_ref().and_then(Transport::estimate);
-        let most = estimate.map_or(usize::MAX, |bits| (bits / 8 / MOST_REPAIRS) as usize);
-        self.repair_budget = (2 * sent as usize).max(MIN_REPAIR_BUDGET).min(most);
+        self.repair_budget = (2 * sent as usize).max(MIN_REPAIR_BUDGET);
+        self.limit_repairs();
         let repaired = 8 * std::mem::take(&mut self.repaired_bytes) as u64;
         self.repair_bits = (3 * self.repair_bits + repaired) / 4;
+    }
+
+    /// Repairs take only a part of what the network is estimated to carry. To be called whenever that has become less: what was lost
+    /// when it did would fill it.
+    pub fn limit_repairs(&mut self) {
+        // What is new comes first: repairs that fill the network cause the next loss.
+        let estimate = self.transport.as_ref().and_then(Transport::estimate);
+        let most = estimate.map_or(usize::MAX, |bits| (bits / 8 / MOST_REPAIRS) as usize);
+        self.repair_budget = self.repair_budget.min(most);
     }
 
     /// Whether their media can be expected to come: not when consent has expired or DTLS has failed.
     pub fn is_reachable(&self) -> bool {
         let state = self.transport.as_ref().and_then(Transport::state);
         !matches!(state, Some(ConnectionState::Expired | ConnectionState::Failed(_)))
+    }
+
+    /// Whether a slot of theirs waits for pictures or shows some.
+    pub fn wants_pictures(&self) -> bool {
+        let mut slots = self.slots.iter();
+        slots.any(|(_, s)| s.kind == MediaKind::Video && s.assigned.is_some() && s.wants_media())
     }
 
     /// A seed for the randomness of a part.
@@ -392,6 +416,26 @@ impl Participant {
     /// The share of what publishers send for their slots that their network carries.
     pub fn given_share(&self) -> f32 {
         if self.offered_bits == 0 { 1.0 } else { self.allocated_bits as f32 / self.offered_bits as f32 }
+    }
+
+    /// How much may be missing now, where `shown` bits per second of pictures are shown and `carried` have room: much, while
+    /// something is missing since a moment only.
+    pub fn patience(&mut self, now: Instant, carried: u64, shown: u64) -> Patience {
+        if shown <= carried {
+            self.short_since = None;
+            return Patience::Much;
+        }
+        let since = *self.short_since.get_or_insert(now);
+        if now.saturating_duration_since(since) < SHORTAGE { Patience::Much } else { Patience::Little }
+    }
+
+    /// Notes an estimate that differs from the last one by more than a tenth.
+    pub fn note_estimate(&mut self, at_ms: u64, bits: u64) {
+        if bits.abs_diff(self.noted_estimate) > self.noted_estimate / 10 {
+            self.noted_estimate = bits;
+            let lost = self.transport.as_ref().map_or(0.0, |t| t.estimator.loss());
+            self.timeline.note(at_ms, Decision::Estimate { bits, wanted: self.wanted_bits, lost });
+        }
     }
 
     /// Notes how many packets were sent to them again. To be called once a second.

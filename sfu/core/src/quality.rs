@@ -57,6 +57,11 @@ impl SteadyQuality {
         self.told = judged;
         Some(judged)
     }
+
+    /// Whether the last judgement is what was told.
+    pub fn is_settled(self) -> bool {
+        self.candidate == self.told
+    }
 }
 
 #[cfg(test)]

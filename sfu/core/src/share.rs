@@ -36,6 +36,8 @@ pub struct Share {
     rank: Option<Rank>,
     /// There is something to show, and the network does not carry it.
     paused: bool,
+    /// When there was a picture after there was none.
+    begun_at: Option<Instant>,
     raised_at: Option<Instant>,
     lowered_at: Option<Instant>,
     bar: Option<Bar>,
@@ -53,7 +55,7 @@ pub struct Share {
 #[derive(Clone, Copy, Debug)]
 struct Bar {
     /// This and all that take as much, unless the network carries half as much again.
-    bits: u64,
+    level: Level,
     until: Instant,
     length: Duration,
 }
@@ -109,9 +111,11 @@ impl Share {
         {
             return shown;
         }
-        let holds = |bar: &Bar| now < bar.until && bits < bar.bits + bar.bits / 2;
-        let Some(bar) = self.bar.filter(holds) else { return levels.len() };
-        let below = levels.iter().rposition(|l| l.bits < bar.bits).unwrap_or(0);
+        let holds = |bar: &Bar| now < bar.until && bits < bar.level.bits + bar.level.bits / 2;
+        let Some(Bar { level, .. }) = self.bar.filter(holds) else { return levels.len() };
+        // What it takes is measured anew all the time, and may be a little less than when it failed.
+        let failed = levels.iter().position(|l| l.is_same(&level) || l.bits >= level.bits);
+        let below = failed.map_or(levels.len(), |failed| failed.saturating_sub(1));
         below.max(self.shown(levels).unwrap_or(0))
     }
 
@@ -123,7 +127,7 @@ impl Share {
 
     /// Whether the picture is held for a moment though nothing fits: one that is new was a trial, and has failed.
     pub fn is_held(&mut self, now: Instant) -> bool {
-        let new = self.raised_at.is_some_and(|at| now.saturating_duration_since(at) < TRIAL);
+        let new = self.begun_at.is_some_and(|at| now.saturating_duration_since(at) < TRIAL);
         self.level.is_some()
             && !new
             && now.saturating_duration_since(*self.held_since.get_or_insert(now)) < HOLD
@@ -167,12 +171,12 @@ impl Share {
             Some(before) if before.is_same(&level) => return Change::None,
             Some(before) => {
                 if levels.iter().any(|l| l.is_same(&before)) && level.bits < before.bits {
-                    self.on_lowered(now, before.bits);
+                    self.on_lowered(now, before);
                 } else if level.bits > before.bits {
                     self.raised_at = Some(now);
                 }
             }
-            None => self.raised_at = Some(now),
+            None => (self.raised_at, self.begun_at) = (Some(now), Some(now)),
         }
         Change::Level
     }
@@ -184,8 +188,10 @@ impl Share {
             return Change::None;
         }
         self.paused = true;
-        let bits = self.level.take().map_or(0, |l| l.bits);
-        self.on_lowered(now, bits);
+        match self.level.take() {
+            Some(level) => self.on_lowered(now, level),
+            None => self.lowered_at = Some(now),
+        }
         // After each trial in vain it waits for longer.
         let length =
             self.bar.map_or(FIRST_TRIAL, |_| (self.trial_after * 2).clamp(FIRST_TRIAL, LATEST_TRIAL));
@@ -196,13 +202,14 @@ impl Share {
         Change::Paused
     }
 
-    fn on_lowered(&mut self, now: Instant, from_bits: u64) {
+    fn on_lowered(&mut self, now: Instant, from: Level) {
         self.lowered_at = Some(now);
-        let mistake =
-            self.raised_at.take().is_some_and(|at| now.saturating_duration_since(at) < MISTAKE_WITHIN);
+        // Where it was lowered before and not raised since, this is the rest of the same fall.
+        let Some(raised_at) = self.raised_at.take() else { return };
+        let mistake = now.saturating_duration_since(raised_at) < MISTAKE_WITHIN;
         self.bar = mistake.then(|| {
             let length = self.bar.map_or(FIRST_BAR, |bar| (bar.length * 2).min(LONGEST_BAR));
-            Bar { bits: from_bits, until: now + length, length }
+            Bar { level: from, until: now + length, length }
         });
     }
 }
@@ -239,6 +246,29 @@ mod tests {
         assert_eq!(share.highest(after(start, 53), &levels, 0), 1);
         assert_eq!(share.highest(after(start, 55), &levels, 0), 3);
         assert_eq!(share.highest(after(start, 40), &levels, 2_600_000), 3, "the network is another one");
+    }
+
+    #[test]
+    fn a_bar_holds_though_its_level_takes_a_little_less_by_now() {
+        let (start, mut levels) = (Instant::now(), levels());
+        let mut share = Share::default();
+        share.give(start, Some(0), &levels);
+        share.give(after(start, 20), Some(1), &levels);
+        share.give(after(start, 22), Some(0), &levels);
+        levels[1].bits -= 10_000;
+        assert_eq!(share.highest(after(start, 25), &levels, 0), 0);
+        assert_eq!(share.highest(after(start, 33), &levels, 0), 3);
+    }
+
+    #[test]
+    fn a_picture_is_held_for_a_moment_unless_it_has_just_begun() {
+        let (start, levels) = (Instant::now(), levels());
+        let mut share = Share::default();
+        share.give(start, Some(0), &levels);
+        assert!(!share.is_held(after(start, 4)), "a trial that has failed");
+        share.give(after(start, 8), Some(1), &levels);
+        assert!(share.is_held(after(start, 9)), "raised, but shown for long");
+        assert!(!share.is_held(after(start, 11)), "for a moment only");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::assignment::TrackRef;
 use crate::control::{Show, SlotReason};
-use crate::forward::forwarder::Forwarder;
+use crate::forward::forwarder::{Forwarder, LayerRef};
 use crate::forward::slot_clock::SlotClock;
 use crate::ids::{Mid, PayloadType, Ssrc, TrackId};
 use crate::incoming::Format;
@@ -20,19 +20,37 @@ const MAX_WAIT: Duration = Duration::from_millis(250);
 /// A key frame of a screen takes so long to leave at most.
 const BEHIND_KEY_FRAME: Duration = Duration::from_millis(1_500);
 
+/// A slot in which nothing was sent for longer carries no pictures now, and no probes.
+const CARRIES_WITHIN: Duration = Duration::from_millis(300);
+
 /// A slot of a subscriber.
+///
+/// What each packet touches comes first, so that it is found in few cache lines.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Slot {
-    /// Its section.
-    pub mid: Mid,
     /// Audio or video.
     pub kind: MediaKind,
+    /// Its SSRC.
+    pub ssrc: Ssrc,
+    /// The payload type that the last format went out with; formats change rarely.
+    cached: Option<(Format, OutgoingFormat)>,
+    /// When media was sent last.
+    pub sent_at: Option<Instant>,
+    /// When a key frame was sent last.
+    pub key_frame_at: Option<Instant>,
+    /// Sender report: packets and payload bytes sent, modulo 2^32 (RFC 3550 section 6.4.1).
+    pub sent_packets: u32,
+    /// See `sent_packets`.
+    pub sent_octets: u32,
+    /// Its stream.
+    pub forwarder: Forwarder,
+    /// Its section.
+    pub mid: Mid,
     /// Whether the client receives now.
     pub active: bool,
     /// What the client can decode.
     pub codecs: Codecs,
-    /// Its SSRC.
-    pub ssrc: Ssrc,
     /// The SSRC of its repairs.
     pub rtx_ssrc: Ssrc,
     /// The slot of the other kind that shares its stream.
@@ -51,22 +69,13 @@ pub struct Slot {
     pub reason: Option<SlotReason>,
     /// What it is given of the subscriber's network.
     pub share: Share,
+    /// What it shows until the key frame comes that it waits for takes far more than the network carries: only broken pictures
+    /// would come, so none of them begins any more.
+    pub starved: bool,
     /// Its requests for key frames.
     pub key_frame_asks: KeyFrameAsks,
-    /// Its stream.
-    pub forwarder: Forwarder,
     /// What was sent again.
     pub repairs: Repairs,
-    /// When media was sent last.
-    pub sent_at: Option<Instant>,
-    /// When a key frame was sent last.
-    pub key_frame_at: Option<Instant>,
-    /// Sender report: packets and payload bytes sent, modulo 2^32 (RFC 3550 section 6.4.1).
-    pub sent_packets: u32,
-    /// See `sent_packets`.
-    pub sent_octets: u32,
-    /// The payload type that the last format went out with; formats change rarely.
-    cached: Option<(Format, OutgoingFormat)>,
 }
 
 /// How a subscriber gets a format.
@@ -102,6 +111,7 @@ impl Slot {
             told: None,
             reason: None,
             share: Share::default(),
+            starved: false,
             key_frame_asks: KeyFrameAsks::default(),
             forwarder: Forwarder::new(section.kind, SlotClock::new(clock_base, rate), first_seq),
             repairs: Repairs::default(),
@@ -144,6 +154,14 @@ impl Slot {
         if behind_key_frame { 4 * MAX_WAIT } else { MAX_WAIT }
     }
 
+    /// Whether repairs of a source are of no use any more: the slot has gone down to a smaller layer, whose key frame is shown
+    /// without what was before it, or is about to. A network that has become slow has no room for them.
+    pub fn has_left(&self, source: LayerRef) -> bool {
+        let current = self.forwarder.current();
+        let smaller = self.share.level().is_some_and(|level| level.layer < source.layer);
+        self.kind == MediaKind::Video && (self.starved || smaller && current.is_some_and(|c| c != source))
+    }
+
     /// The payload type of padding that finds out what the network carries: that of repairs of what was sent last.
     pub fn padding_type(&self) -> Option<PayloadType> {
         self.cached.and_then(|(_, outgoing)| outgoing.rtx)
@@ -165,5 +183,12 @@ impl Slot {
     /// Whether the slot should send now.
     pub fn wants_media(&self) -> bool {
         self.active && self.assigned.is_some()
+    }
+
+    /// Whether pictures are sent in it now.
+    pub fn carries_pictures(&self, now: Instant) -> bool {
+        self.kind == MediaKind::Video
+            && self.forwarder.current().is_some()
+            && self.sent_at.is_some_and(|at| now.saturating_duration_since(at) < CARRIES_WITHIN)
     }
 }

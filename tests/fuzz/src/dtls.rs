@@ -36,8 +36,8 @@ pub(crate) fn run(input: &[u8]) {
     let [ours, theirs] = &*CERTIFICATES;
     let mut pair = Pair {
         now,
-        server: DtlsSession::new(ours, SetupRole::Passive, theirs.fingerprint(), false, 1, now),
-        client: DtlsSession::new(theirs, SetupRole::Active, ours.fingerprint(), false, 2, now),
+        server: DtlsSession::new(ours, SetupRole::Passive, theirs.fingerprint(), false, Some(1), now),
+        client: DtlsSession::new(theirs, SetupRole::Active, ours.fingerprint(), false, Some(2), now),
         packets: Vec::new(),
     };
     pair.pump();

@@ -105,6 +105,7 @@ impl Call {
                 epoch: now,
                 epoch_ntp: 1 << 40,
                 dtls13: false,
+                reproducible: true,
                 max_message_size: 1 << 18,
             },
             now,
@@ -204,7 +205,7 @@ impl Call {
     fn connect(&mut self, client: usize) {
         self.stun(client, self.clients[client].path, 1);
         let [ours, theirs] = &*CERTIFICATES;
-        let dtls = DtlsSession::new(theirs, SetupRole::Active, ours.fingerprint(), false, 3, self.now);
+        let dtls = DtlsSession::new(theirs, SetupRole::Active, ours.fingerprint(), false, Some(3), self.now);
         self.clients[client].dtls = Some(dtls);
         self.clients[client].srtp = None;
         self.settle();

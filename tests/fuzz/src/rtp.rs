@@ -7,7 +7,6 @@ use veche_sfu_core::media::{Codec, Extension, ExtensionIds};
 use veche_sfu_core::rtp::extension::{Extensions, elements};
 use veche_sfu_core::rtp::frame::{FrameInfo, FrameState};
 use veche_sfu_core::rtp::header::RtpHeader;
-use veche_sfu_core::rtp::vp8::{Vp8Descriptor, Vp8Rewrite};
 use veche_sfu_core::rtp::writer::HeaderWriter;
 use veche_sfu_core::rtp::{h264, h265};
 
@@ -47,9 +46,6 @@ fn read(codec: Codec, packet: &[u8], ids: &ExtensionIds, state: &mut FrameState)
     if codec == Codec::Opus {
         redundant(payload);
     }
-    if let Some(descriptor) = info.vp8 {
-        rewrite(descriptor, payload);
-    }
     write_again(&header, packet);
 }
 
@@ -68,20 +64,6 @@ fn redundant(payload: &[u8]) {
         assert_eq!(red::primary(carrier), payload);
         assert!((1..=2).contains(&red::older_blocks(carrier)) && carrier.len() <= 1_200);
     }
-}
-
-/// What is written into a VP8 descriptor can be read out of it, and the rest of the payload stays as it was.
-fn rewrite(descriptor: Vp8Descriptor, payload: &[u8]) {
-    let mut copy = payload.to_vec();
-    let new = Vp8Rewrite { picture_id: 0x7abc, tl0_pic_idx: 0xcd, key_idx: 0x1e };
-    descriptor.rewrite(&mut copy, new);
-    let again = Vp8Descriptor::parse(&copy).expect("it parses as before");
-    assert_eq!(again.len, descriptor.len);
-    assert_eq!(copy[descriptor.len.into()..], payload[descriptor.len.into()..]);
-    if let Some(id) = again.picture_id {
-        assert_eq!(id.value, new.picture_id & if id.wide { 0x7fff } else { 0x7f });
-    }
-    assert_eq!(again.key_idx, descriptor.key_idx.map(|_| new.key_idx));
 }
 
 /// A header that is written from what was read has the same elements.

@@ -8,6 +8,8 @@ mod expect;
 mod generator;
 mod histogram;
 mod janus;
+#[cfg(test)]
+mod loopback;
 mod measure;
 mod negotiation;
 mod peer;

@@ -235,7 +235,9 @@ impl Report {
             format!("{} ({} of {} never)", self.first_frame_ms.line(), self.without_frame, self.subscribers);
         rows.push(("time to first frame", frames));
         rows.push(("time to all streams", self.all_frames_ms.line()));
-        rows.push(("streams", format!("{} of {} flow", self.playing, self.streams)));
+        if self.streams > 0 {
+            rows.push(("streams", format!("{} of {} flow", self.playing, self.streams)));
+        }
         rows.push(("published", format!("{} packets", number(self.published_packets))));
         let delivered =
             self.delivered.map(|share| format!(", {} % of what was published", show_percent(share)));
@@ -249,8 +251,14 @@ impl Report {
             show_number(self.bits_per_second / 1e6)
         );
         rows.push(("", rate));
-        let [least, middle, most] = self.packets_per_second_per_subscriber.map(show_number);
-        rows.push(("per subscriber", format!("{least} / {middle} / {most} packets/s (least, median, most)")));
+        // Of a run that was stopped, nobody's own figures are known.
+        if self.streams > 0 {
+            let [least, middle, most] = self.packets_per_second_per_subscriber.map(show_number);
+            rows.push((
+                "per subscriber",
+                format!("{least} / {middle} / {most} packets/s (least, median, most)"),
+            ));
+        }
         let gaps = format!(
             "{} (repaired {}, late {}, lost {}: {} %)",
             number(self.gaps),
@@ -327,9 +335,12 @@ mod tests {
         let mut report = Report { expectations: vec![("loss<=0".to_owned(), false)], ..Report::default() };
         report.take_counters(&counters, 2.0);
         let table = report.table();
-        for part in
-            ["1,000 packets/s", "3 (repaired 2, late 0, lost 1: 0.05 %)", "1.50 ms", "DOES NOT HOLD  loss<=0"]
-        {
+        for part in [
+            "1,000 packets/s",
+            "3 (repaired 2, late 0, lost 1: 0.05 %)",
+            "1.50 ms",
+            "DOES NOT HOLD        loss<=0",
+        ] {
             assert!(table.contains(part), "{part} in\n{table}");
         }
         assert!(!table.contains("server"));

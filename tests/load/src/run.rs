@@ -232,7 +232,9 @@ impl<T: Target> Run<'_, T> {
             report.per_second.push(second);
         }
         bar.finish_and_clear();
-        let seconds = start.elapsed().min(self.options.duration).as_secs_f64();
+        // Of a run that was stopped, the whole seconds count.
+        let told = Duration::from_secs(report.per_second.len() as u64);
+        let seconds = if self.stopped { told } else { self.options.duration }.as_secs_f64().max(1e-3);
         let total = &measurement.total;
         report.take_counters(total, seconds);
         let expected = self.scenario.fan_out().map(|fan_out| total.sent_packets as f64 * fan_out);

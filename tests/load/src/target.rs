@@ -57,6 +57,6 @@ pub enum Told {
         /// Its layers.
         wanted: Vec<(Option<String>, bool)>,
     },
-    /// Something refers to this member that is worth a line on the terminal, such as an error message.
+    /// Something about this member that is worth a line on the terminal, such as an error message.
     Remark(String),
 }

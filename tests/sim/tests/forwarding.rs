@@ -53,6 +53,8 @@ struct Slot {
     encoder: Encoder,
     state: FrameState,
     forwarder: Forwarder,
+    /// What went out last.
+    before: Option<(ForwardInput, ForwardOutput)>,
     next_seq: u64,
     picture: u32,
     sent: BTreeMap<u64, Sent>,
@@ -71,6 +73,7 @@ impl Slot {
             encoder: Encoder::new(codec, 1, (0, config.layers[0]), scalability, 0x7ff0),
             state: FrameState::default(),
             forwarder,
+            before: None,
             next_seq: 70_000,
             picture: 0,
             sent: BTreeMap::new(),
@@ -116,12 +119,15 @@ impl Slot {
             starts_key_frame: info.key_frame && info.start_of_frame,
             end_of_frame: info.end_of_frame,
             marker: packet.marker,
-            frame: info.targets.as_ref(),
-            discard,
-            picture: &picture,
+            frame: info.targets,
+            picture,
         };
-        match self.forwarder.forward(SOURCE, &input) {
+        // As packets of one batch are forwarded.
+        let before = self.before.take();
+        let next = before.and_then(|(came, went)| self.forwarder.forward_next((&came, &went), &input));
+        match next.map_or_else(|| self.forwarder.forward(SOURCE, &input, discard), Ok) {
             Ok(output) => {
+                self.before = Some((input, output));
                 let mut copy = packet.payload.clone();
                 output.offsets.apply(&picture, &mut copy);
                 let vp8 = (self.codec == Codec::Vp8).then(|| Vp8Descriptor::parse(&copy).unwrap());

@@ -17,6 +17,8 @@ fn some_link(seed: u64) -> LinkConfig {
     LinkConfig { jitter: millis(4), ..LinkConfig::slow(millis(5 * seed)) }
 }
 
+/// What is possible at best, in docs/networks.md ("A line that falls"): the picture stands still for about 0.25 s, and about 0.1 s
+/// of single packets of the voice meet a full queue.
 #[test]
 fn a_tenth_of_the_network_costs_a_moment_and_comes_back() {
     for seed in 1..9 {
@@ -33,16 +35,10 @@ fn a_tenth_of_the_network_costs_a_moment_and_comes_back() {
         let dropped = world.now;
         world.run_for(seconds(3.0));
         let (longest, all) = frozen(&world, eye, camera, dropped);
-        assert!(
-            longest < millis(1_500) && all < millis(2_000),
-            "seed {seed}: stood still {longest:?}, {all:?}"
-        );
+        assert!(longest < millis(400) && all < millis(500), "seed {seed}: stood still {longest:?}, {all:?}");
         // The queue of 300 ms is full for a moment: what comes through it comes late, and single packets do not.
         let (lost, waited) = sound_gap(&world, eye, camera, dropped);
-        assert!(
-            lost <= millis(140) && waited < millis(350),
-            "seed {seed}: {lost:?} lost, {waited:?} without"
-        );
+        assert!(lost <= millis(40) && waited < millis(350), "seed {seed}: {lost:?} lost, {waited:?} without");
         assert!(layer_of(&world, eye, camera).is_some_and(|(layer, _)| layer < 2), "seed {seed}");
 
         let settled = world.now;
@@ -65,8 +61,8 @@ fn a_tenth_of_the_network_costs_a_moment_and_comes_back() {
 
 #[test]
 fn a_steady_line_shows_a_steady_picture() {
-    for kbits in [250, 400, 600, 900, 1_300, 1_700, 1_900, 2_200] {
-        for seed in 1..6 {
+    for kbits in [250, 300, 400, 600, 900, 1_300, 1_700, 1_900, 2_200] {
+        for seed in 1..9 {
             let mut world = World::new(seed);
             publish(&mut world, camera(Codec::Vp8));
             let (eye, _) = viewer_behind(&mut world, 1, Codec::Vp8, kbits * KBIT);
@@ -110,7 +106,7 @@ fn two_share_a_bottleneck() {
 #[test]
 fn a_mobile_network_is_followed() {
     for track in [TrackConfig::scalable(Codec::Vp9, Scalability::L3T3_KEY), camera(Codec::Vp9)] {
-        for seed in 1..4 {
+        for seed in 1..9 {
             let mut world = World::new(seed);
             let camera = publish(&mut world, track.clone());
             let (eye, line) = viewer_behind(&mut world, 1, Codec::Vp9, 3_000 * KBIT);
@@ -126,10 +122,9 @@ fn a_mobile_network_is_followed() {
             world.run_for(seconds(120.0));
             let (longest, all) = frozen(&world, eye, camera, from);
             let (lost, waited) = sound_gap(&world, eye, camera, from);
-            // Three to nine seconds as a rule. Where one fade follows another, the picture pauses for seconds: measured, not wished.
-            let (still, most) = if seed == 2 { (10.0, 30.0) } else { (4.5, 10.0) };
+            // Up to six fades of up to a second each, down to 160 kbit/s or less. With seed 2 one follows another.
             assert!(
-                longest < seconds(still) && all < seconds(most),
+                longest < seconds(3.0) && all < seconds(10.0),
                 "seed {seed}: still {longest:?}, in all {all:?}"
             );
             assert!(
@@ -185,27 +180,33 @@ fn a_shared_screen_comes_before_cameras() {
 /// Clients without transport-wide feedback: what they report of loss, and their own estimate, must do.
 #[test]
 fn clients_with_less_feedback_see_as_well() {
-    for feedback in [FeedbackUse::Reports, FeedbackUse::Estimate] {
-        let mut world = World::new(43);
+    for (feedback, seed) in [FeedbackUse::Reports, FeedbackUse::Estimate]
+        .into_iter()
+        .flat_map(|f| (1..5).map(move |seed| (f, seed)))
+    {
+        let mut world = World::new(seed);
         let camera = publish(&mut world, camera(Codec::Vp8));
         let eye = world.join(1, ClientConfig { video_slots: 1, feedback, ..ClientConfig::viewer() });
         let line = world.add_bottleneck(Capacity::constant(700 * KBIT), RFC_QUEUE);
         world.put_down_behind(eye, Some(line));
+        *world.down(eye) = some_link(seed);
         world.run_for(seconds(20.0));
         let slot = Mid::new("V0").expect("letters");
         let from = world.now;
         world.run_for(seconds(40.0));
         let (longest, all) = frozen(&world, eye, camera, from);
         let (lost, _) = sound_gap(&world, eye, camera, from);
-        // Without its own estimate nothing but loss tells that the queue is full: the picture goes up and down with it.
-        let most = if feedback == FeedbackUse::Reports { 20.0 } else { 4.0 };
+        // Without its own estimate nothing but loss tells that the queue is full: the picture goes up and down with it, and
+        // where packets come in step with the voice, half a second of it is lost before the first report says so.
+        let (most, unheard) =
+            if feedback == FeedbackUse::Reports { (20.0, millis(500)) } else { (4.0, millis(200)) };
         assert!(
             longest < seconds(3.5) && all < seconds(most),
-            "{feedback:?}: stood still {longest:?}, {all:?} in all"
+            "{feedback:?}, seed {seed}: stood still {longest:?}, {all:?} in all"
         );
-        assert!(lost < millis(200), "{feedback:?}: {lost:?} of the voice lost");
+        assert!(lost < unheard, "{feedback:?}, seed {seed}: {lost:?} of the voice lost");
         let reason = world.told(eye).slots.get(&slot).and_then(|s| s.reason);
-        assert_ne!(reason, Some(SlotReason::Bandwidth), "{feedback:?}");
+        assert_ne!(reason, Some(SlotReason::Bandwidth), "{feedback:?}, seed {seed}");
         assert_no_faults(&world, eye);
     }
 }

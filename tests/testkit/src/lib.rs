@@ -6,11 +6,13 @@
 //! - [`client`]: a WebRTC client without sockets
 //! - [`world`]: engines, clients and the links between them, event by event
 //! - [`allocations`]: an allocator that counts
+//! - [`cpu`]: what a piece of work takes of the processor
 //! - [`proxy`]: the same links for real sockets
 
 pub mod allocations;
 pub mod client;
 pub mod congestion;
+pub mod cpu;
 pub mod media;
 pub mod network;
 pub mod proxy;

@@ -1,7 +1,11 @@
 //! A world in virtual time: engines, clients and the links between them, driven event by event. The same seed gives
 //! the same world.
 
+mod due;
 mod network;
+mod spent;
+mod told;
+mod turns;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -11,25 +15,26 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use veche_sfu_core::control::{
-    Command, ConnectionState, Event, ParticipantStats, Quality, SlotChange, Speaker, Subscription, TrackInfo,
-};
+use veche_sfu_core::control::{Command, Event, ParticipantStats, Speaker, Subscription};
 use veche_sfu_core::drops::DropReason;
 use veche_sfu_core::engine::{Candidate, Engine, EngineConfig};
-use veche_sfu_core::ids::{Mid, ParticipantId, RequestId, RoomId, TrackId};
+use veche_sfu_core::ids::{ParticipantId, RequestId, RoomId, TrackId};
 use veche_sfu_core::media::MediaKind;
 use veche_sfu_core::path::Path;
 use veche_sfu_core::rtp::is_rtcp;
-use veche_sfu_core::sdp::OfferError;
 use veche_sfu_core::timeline::Entry;
 
 use crate::allocations;
 use crate::client::{Client, ClientConfig, certificate};
-use crate::congestion::{End, Packet};
 use crate::network::LinkConfig;
 
+use due::{Due, What};
 pub use network::BottleneckId;
 use network::{Other, Shared, Way};
+pub use spent::{EngineTime, Spent};
+pub use told::Told;
+pub use turns::Turn;
+use turns::{Inbound, Turns};
 
 /// A client of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,9 +52,12 @@ pub struct World {
     pub sent: u64,
     /// What the path of media packets cost so far.
     pub media_path: MediaPath,
+    /// What the engines took of the processor so far.
+    pub engine_time: EngineTime,
     rng: StdRng,
     flushed: Flushed,
     engines: Vec<Engine>,
+    turns: Option<Turns>,
     seats: Vec<Seat>,
     bottlenecks: Vec<Shared>,
     others: Vec<Other>,
@@ -97,57 +105,24 @@ struct Seat {
     gone: bool,
 }
 
-/// What a client would have learnt by signaling.
-#[derive(Clone, Debug, Default)]
-pub struct Told {
-    /// Its slots.
-    pub slots: HashMap<Mid, SlotChange>,
-    /// The tracks that it publishes.
-    pub tracks: Vec<TrackInfo>,
-    /// Its connection.
-    pub connection: Option<ConnectionState>,
-    /// All states of its connection, with their times.
-    pub connections: Vec<(Instant, ConnectionState)>,
-    /// The quality of its connection.
-    pub quality: Option<Quality>,
-    /// Why its last offer was refused.
-    pub refused: Option<OfferError>,
-}
-
-/// What happens at a moment. Simultaneous things happen in the order in which they were planned.
-#[derive(Debug)]
-struct Due {
-    at: Instant,
-    order: u64,
-    what: What,
-}
-
-#[derive(Clone, Debug)]
-enum What {
-    /// A datagram reaches an engine.
-    ToEngine { engine: usize, from: SocketAddr, datagram: Vec<u8> },
-    /// A datagram reaches a client.
-    ToClient { to: SocketAddr, datagram: Vec<u8> },
-    /// A client wants to do something.
-    Wake { seat: usize },
-    /// Something arrives on a link, or leaves its queue.
-    Link { seat: usize, up: bool },
-    /// Something leaves a shared bottleneck.
-    Bottleneck { index: usize },
-    /// What else uses a bottleneck wants to do something.
-    Other { index: usize },
-    /// Something reaches an end of it.
-    ToOther { index: usize, end: End, packet: Packet },
-}
-
 impl World {
     /// A world with one engine.
     pub fn new(seed: u64) -> Self {
         Self::with_engines(seed, 1)
     }
 
+    /// The same, in which DTLS takes its randomness from the system as in production: joins cost what they cost there, and
+    /// two worlds are not alike to the last packet.
+    pub fn with_real_dtls(seed: u64) -> Self {
+        Self::build(seed, 1, false)
+    }
+
     /// A world with several engines; room `n` is on engine `n` modulo their number.
     pub fn with_engines(seed: u64, engines: usize) -> Self {
+        Self::build(seed, engines, true)
+    }
+
+    fn build(seed: u64, engines: usize, reproducible: bool) -> Self {
         let now = Instant::now();
         let mut rng = StdRng::seed_from_u64(seed);
         let server_certificate = Arc::new(certificate());
@@ -159,6 +134,7 @@ impl World {
                 epoch: now,
                 epoch_ntp: 0xec00_0000_0000_0000,
                 dtls13: false,
+                reproducible,
                 max_message_size: 262_144,
             };
             Engine::new(config, now)
@@ -170,9 +146,11 @@ impl World {
             events: Vec::new(),
             sent: 0,
             media_path: MediaPath::default(),
+            engine_time: EngineTime::default(),
             flushed: Flushed::default(),
             rng,
             engines,
+            turns: None,
             seats: Vec::new(),
             bottlenecks: Vec::new(),
             others: Vec::new(),
@@ -222,7 +200,7 @@ impl World {
         let end = self.now + time;
         loop {
             let due = self.queue.peek().map(|Reverse(due)| due.at);
-            let timer = self.engines.iter().filter_map(Engine::poll_timeout).min();
+            let timer = self.next_turn();
             let Some(next) = due.into_iter().chain(timer).min().filter(|next| *next <= end) else { break };
             self.now = self.now.max(next);
             if due == Some(next)
@@ -231,9 +209,14 @@ impl World {
                 self.happen(due.what);
                 continue;
             }
+            if self.turns.is_some() {
+                self.take_turn();
+                continue;
+            }
             for engine in 0..self.engines.len() {
                 if self.engines[engine].poll_timeout().is_some_and(|at| at <= self.now) {
-                    self.engines[engine].handle_timeout(self.now);
+                    let Self { engines, engine_time, now, .. } = self;
+                    engine_time.timers.measure(|| engines[engine].handle_timeout(*now));
                     self.drain_engine(engine);
                 }
             }
@@ -426,7 +409,8 @@ impl World {
         let path = Path::Udp { remote: from, local: None };
         let media = datagram.first().is_some_and(|first| (128..192).contains(first)) && !is_rtcp(datagram);
         let before = allocations::count();
-        self.engines[engine].handle_datagram(self.now, path, datagram);
+        let Self { engines, engine_time, now, .. } = self;
+        engine_time.of(datagram).measure(|| engines[engine].handle_datagram(*now, path, datagram));
         self.flush(engine);
         if media {
             self.media_path.received += 1;
@@ -434,6 +418,11 @@ impl World {
             self.media_path.allocations += allocations::count() - before;
         }
         self.deliver(engine);
+    }
+
+    /// A datagram reaches an engine now, as if it had come from this address; with turns, in the next one.
+    pub fn send_to_engine(&mut self, engine: usize, from: SocketAddr, datagram: Vec<u8>) {
+        self.plan(self.now, What::ToEngine { engine, from, datagram });
     }
 
     /// Keeps copies of what a client sends from now on.
@@ -468,13 +457,17 @@ impl World {
     }
 
     fn command_engine(&mut self, engine: usize, command: Command) {
-        self.engines[engine].handle_command(self.now, command);
+        let Self { engines, engine_time, now, .. } = self;
+        engine_time.commands.measure(|| engines[engine].handle_command(*now, command));
         self.drain_engine(engine);
     }
 
     fn happen(&mut self, what: What) {
         match what {
-            What::ToEngine { engine, from, mut datagram } => self.inject(engine, from, &mut datagram),
+            What::ToEngine { engine, from, mut datagram } => match self.turns.as_mut() {
+                Some(turns) => turns.inbox.push(Inbound { engine, from, datagram }),
+                None => self.inject(engine, from, &mut datagram),
+            },
             What::ToClient { to, mut datagram } => {
                 let Some(&seat) = self.seat_by_address.get(&to) else { return };
                 let Seat { client, gone, .. } = &mut self.seats[seat];
@@ -507,12 +500,14 @@ impl World {
     }
 
     fn flush(&mut self, engine: usize) {
-        let Flushed { bytes, packets } = &mut self.flushed;
-        self.engines[engine].flush(&mut |transmit| {
-            let start = bytes.len();
-            bytes.extend_from_slice(transmit.bytes);
-            let ends = transmit.ends.iter().map(|end| (transmit.path.remote(), start + *end as usize));
-            packets.extend(ends);
+        let Self { engines, engine_time, flushed: Flushed { bytes, packets }, .. } = self;
+        engine_time.flush.measure(|| {
+            engines[engine].flush(&mut |transmit| {
+                let start = bytes.len();
+                bytes.extend_from_slice(transmit.bytes);
+                let ends = transmit.ends.iter().map(|end| (transmit.path.remote(), start + *end as usize));
+                packets.extend(ends);
+            });
         });
     }
 
@@ -553,96 +548,6 @@ impl World {
     fn plan(&mut self, at: Instant, what: What) {
         self.next_order += 1;
         self.queue.push(Reverse(Due { at, order: self.next_order, what }));
-    }
-
-    fn take_event(&mut self, event: Event) {
-        let seat = |participant: &ParticipantId| self.seat_by_participant.get(participant).copied();
-        match &event {
-            Event::Answer { participant, result, .. } => {
-                if let Some(seat) = seat(participant) {
-                    match result {
-                        Ok(answer) => self.seats[seat].client.handle_answer(self.now, answer),
-                        Err(error) => self.seats[seat].told.refused = Some(error.clone()),
-                    }
-                    self.drain_client(seat);
-                }
-            }
-            Event::Stats { request, participants } => {
-                self.stats.insert(*request, participants.clone());
-            }
-            Event::Speakers { room, speakers } => {
-                self.speakers.insert(*room, speakers.clone());
-            }
-            Event::Quality { changes, .. } => {
-                for (participant, quality) in changes {
-                    if let Some(seat) = seat(participant) {
-                        self.seats[seat].told.quality = Some(*quality);
-                    }
-                }
-            }
-            Event::Connection { participant, .. }
-            | Event::Track { participant, .. }
-            | Event::TrackGone { participant, .. }
-            | Event::Slots { participant, .. } => {
-                if let Some(seat) = seat(participant) {
-                    self.seats[seat].told.take(self.now, &event);
-                }
-            }
-            Event::Timeline { request, entries } => {
-                self.timelines.insert(*request, entries.clone());
-            }
-            Event::LayersWanted { participant, mid, layers } => {
-                if let Some(seat) = seat(participant) {
-                    let now = self.now;
-                    self.seats[seat].client.set_wanted(now, mid, layers);
-                    self.drain_client(seat);
-                }
-            }
-            Event::DataChannelClosed { .. } => {}
-        }
-        self.events.push((self.now, event));
-    }
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.order == other.order
-    }
-}
-
-impl Eq for Due {}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
-}
-
-impl Told {
-    fn take(&mut self, now: Instant, event: &Event) {
-        match event {
-            Event::Connection { state, .. } => {
-                self.connection = Some(*state);
-                self.connections.push((now, *state));
-            }
-            Event::Track { track, .. } => {
-                self.tracks.retain(|known| known.id != track.id);
-                self.tracks.push(track.clone());
-            }
-            Event::TrackGone { track, .. } => self.tracks.retain(|known| known.id != *track),
-            Event::Slots { changes, .. } => {
-                for change in changes {
-                    self.slots.insert(change.mid.clone(), change.clone());
-                }
-            }
-            _ => {}
-        }
     }
 }
 

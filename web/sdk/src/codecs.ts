@@ -7,6 +7,7 @@ export type VideoCodec = 'vp8' | 'h264' | 'vp9' | 'av1';
 type Capability = RTCRtpCapabilities['codecs'][number];
 
 const VIDEO_ORDER = ['video/vp8', 'video/h264', 'video/vp9', 'video/av1', 'video/rtx'];
+/** Not RED where frames are encrypted end to end: the server puts several into one payload. */
 const AUDIO_ORDER = ['audio/opus', 'audio/red'];
 
 /**

@@ -21,8 +21,8 @@ const BEGIN: f64 = 0.8;
 const END: f64 = 0.5;
 
 impl ApplicationLimit {
-    /// A packet was sent.
-    pub fn on_sent(&mut self, bytes: u16) {
+    /// So many bytes were sent.
+    pub fn on_sent(&mut self, bytes: u32) {
         self.budget -= f64::from(bytes) * 8.0;
     }
 
@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn half_of_the_estimate_is_limited_and_most_of_it_is_not() {
         let mut limit = ApplicationLimit::default();
-        let mut run = |from: i64, bytes: u16| {
+        let mut run = |from: i64, bytes: u32| {
             for n in from..from + 200 {
                 limit.on_sent(bytes);
                 limit.update(n * 10_000, 1e6);

@@ -67,17 +67,6 @@ pub struct ProbeCluster {
     pub bytes: usize,
 }
 
-/// What probing has cost and brought so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ProbeCounters {
-    /// Bytes of the packets that were sent as part of clusters.
-    pub bytes: u64,
-    /// Clusters that were begun.
-    pub clusters: u32,
-    /// Clusters that have raised the estimate.
-    pub raised: u32,
-}
-
 /// How what is sent compares with what the path carries, by its delay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Usage {
@@ -91,10 +80,20 @@ pub enum Usage {
 }
 
 /// Estimates what one transport can carry.
+///
+/// What each sent packet touches comes first, so that it is found in few cache lines.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Estimator {
-    epoch: Instant,
+    /// When something happened last.
+    instant: Instant,
+    now: Micros,
+    fresh: Fresh,
     sent: SentRing,
+    last_sent: Micros,
+    /// Since when packets are sent without any feedback.
+    unheard_since: Option<Micros>,
+    epoch: Instant,
     arrivals: Arrivals,
     path: Path,
     loss: Loss,
@@ -106,14 +105,24 @@ pub struct Estimator {
     sending: Throughput,
     usage: Usage,
     has_feedback: bool,
-    /// Since when packets are sent without any feedback.
-    unheard_since: Option<Micros>,
     /// The estimate was cut because nothing was heard.
     silent: bool,
-    last_sent: Micros,
     /// The rate before the last cut for loss.
     before_loss: f64,
-    now: Micros,
+}
+
+/// What was sent at one moment and is not accounted for yet: a batch costs hardly more than one packet.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fresh {
+    at: Micros,
+    bytes: u32,
+    /// Those of packets with a number.
+    numbered: u32,
+    /// Packets of media that belong to no cluster, and their bytes.
+    packets: u32,
+    media: u32,
+    /// A cluster is being sent, so that each packet counts by itself.
+    probing: bool,
 }
 
 /// What is measured with the receiver's clock, and worthless after it was set.
@@ -154,8 +163,13 @@ impl Estimator {
     /// Nothing was sent yet. No time given later is before `now`.
     pub fn new(now: Instant) -> Self {
         Self {
-            epoch: now,
+            instant: now,
+            now: 0,
+            fresh: Fresh::default(),
             sent: SentRing::default(),
+            last_sent: 0,
+            unheard_since: None,
+            epoch: now,
             arrivals: Arrivals::default(),
             path: Path::default(),
             loss: Loss::default(),
@@ -167,11 +181,8 @@ impl Estimator {
             sending: Throughput::default(),
             usage: Usage::Normal,
             has_feedback: false,
-            unheard_since: None,
             silent: false,
-            last_sent: 0,
             before_loss: 0.0,
-            now: 0,
         }
     }
 
@@ -181,15 +192,22 @@ impl Estimator {
         let fresh = Self::new(self.epoch);
         let prober = self.prober.restarted(self.now);
         let (sent, arrivals) = (std::mem::take(&mut self.sent), std::mem::take(&mut self.arrivals));
-        *self = Self { sent, arrivals, now: self.now, prober, ..fresh };
+        *self = Self { sent, arrivals, instant: self.instant, now: self.now, prober, ..fresh };
     }
 
     /// A packet leaves.
+    #[inline]
     pub fn on_sent(&mut self, now: Instant, packet: SentPacket) {
-        let now = self.micros(now);
-        self.sending.add(now, u32::from(packet.bytes));
-        self.limit.on_sent(packet.bytes);
-        let probe = self.prober.on_sent(now, packet.bytes, packet.probe);
+        let bytes = u32::from(packet.bytes);
+        let now = self.note_bytes(now, bytes);
+        self.fresh.numbered += bytes;
+        let probe = if self.fresh.probing || packet.probe.is_some() {
+            self.prober.on_sent(now, packet.bytes, packet.probe)
+        } else {
+            self.fresh.packets += 1;
+            self.fresh.media += bytes;
+            None
+        };
         self.sent.insert(now, packet.seq, packet.bytes, probe);
         self.unheard_since.get_or_insert(now);
         self.last_sent = now;
@@ -197,13 +215,12 @@ impl Estimator {
 
     /// A packet leaves that the client tells nothing of, because it did not agree to transport-wide feedback.
     pub fn on_unnumbered(&mut self, now: Instant, bytes: usize) {
-        let now = self.micros(now);
-        self.sending.add(now, bytes as u32);
+        self.note_bytes(now, bytes as u32);
     }
 
     /// Transport-wide feedback came.
     pub fn on_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) {
-        let now = self.micros(now);
+        let now = self.advance(now);
         self.arrivals.read(&mut self.sent, feedback);
         if self.arrivals.results().is_empty() {
             return;
@@ -251,26 +268,26 @@ impl Estimator {
     /// A receiver report came: the share of packets that were lost since the one before. It counts only without
     /// transport-wide feedback.
     pub fn on_report_loss(&mut self, now: Instant, lost: f32) {
-        let now = self.micros(now);
+        let now = self.advance(now);
         let sent = self.sending.rate_until(now, throughput::LONGEST).unwrap_or(0.0);
         self.reports.on_loss(now, f64::from(lost), sent);
     }
 
     /// The client's own estimate of what it can receive, in bits a second. It counts only without transport-wide feedback.
     pub fn on_remb(&mut self, now: Instant, bits: u64) {
-        let now = self.micros(now);
+        let now = self.advance(now);
         self.reports.on_remb(now, bits as f64);
     }
 
     /// The most that the subscriber could use, in bits a second. Probes do not go above it but for a little headroom.
     pub fn set_wanted(&mut self, now: Instant, bits: u64) {
-        let now = self.micros(now);
+        let now = self.advance(now);
         self.prober.set_wanted(now, bits as f64);
     }
 
     /// Time passes; to be called every 10 to 100 ms.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let now = self.micros(now);
+        let now = self.advance(now);
         self.limit.update(now, self.control.rate());
         // One lost packet before a pause is no silence: packets must go out while nothing comes back.
         let silent = |since| now - since > SILENCE && self.last_sent - since > SILENCE / 2;
@@ -285,7 +302,7 @@ impl Estimator {
 
     /// A probe cluster that shall be sent now. To be asked only while media flows.
     pub fn poll_probe(&mut self, now: Instant) -> Option<ProbeCluster> {
-        let now = self.micros(now);
+        let now = self.advance(now);
         let calm = self.control.last_cut().is_none_or(|at| now - at > CALM)
             && self.usage != Usage::Overuse
             && !self.loss.is_on_trial()
@@ -294,7 +311,9 @@ impl Estimator {
             return None;
         }
         let tried = !self.limit.is_limited() && self.control.knows_capacity();
-        self.prober.poll(now, self.control.rate(), tried)
+        let cluster = self.prober.poll(now, self.control.rate(), tried);
+        self.fresh.probing |= cluster.is_some();
+        cluster
     }
 
     /// The rest of a cluster will not be sent: nothing carries it any more.
@@ -334,11 +353,6 @@ impl Estimator {
         self.usage
     }
 
-    /// Whether clearly less is sent than could be.
-    pub fn application_limited(&self) -> bool {
-        self.limit.is_limited()
-    }
-
     /// Whether the client has told what it can receive: by transport-wide feedback, or its own estimate.
     pub fn is_told(&self) -> bool {
         self.has_feedback || self.reports.is_told()
@@ -349,19 +363,45 @@ impl Estimator {
         self.has_feedback
     }
 
-    /// What probing has cost and brought so far.
-    pub fn probes(&self) -> ProbeCounters {
-        self.prober.counters()
-    }
-
     /// The bytes of the packets that were sent as part of clusters so far.
     pub fn probe_bytes(&self) -> u64 {
-        self.prober.counters().bytes
+        self.prober.spent()
+    }
+
+    /// It is later, and what was sent before is to be looked at.
+    fn advance(&mut self, now: Instant) -> Micros {
+        self.settle();
+        self.micros(now)
     }
 
     fn micros(&mut self, now: Instant) -> Micros {
-        self.now = now.saturating_duration_since(self.epoch).as_micros() as Micros;
+        if now != self.instant {
+            self.instant = now;
+            self.now = now.saturating_duration_since(self.epoch).as_micros() as Micros;
+        }
         self.now
+    }
+
+    fn note_bytes(&mut self, now: Instant, bytes: u32) -> Micros {
+        let now = self.micros(now);
+        if now != self.fresh.at {
+            self.settle();
+            self.fresh.at = now;
+        }
+        self.fresh.bytes = self.fresh.bytes.saturating_add(bytes);
+        now
+    }
+
+    /// Accounts for what was sent.
+    fn settle(&mut self) {
+        let Fresh { at, bytes, numbered, packets, media, .. } = self.fresh;
+        let probing = self.prober.is_sending();
+        self.fresh = Fresh { at, probing, ..Fresh::default() };
+        if bytes > 0 {
+            self.sending.add(at, bytes);
+            self.limit.on_sent(numbered);
+            self.prober.on_media(packets, media);
+        }
     }
 
     fn decide(&mut self, now: Micros) {

@@ -2,7 +2,7 @@
 //! (the idea and its limits are libwebrtc's).
 
 use super::arrivals::PacketResult;
-use super::{Micros, ProbeCluster, ProbeCounters, ProbeId};
+use super::{Micros, ProbeCluster, ProbeId};
 
 /// What a cluster has shown.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,12 +25,15 @@ pub(super) struct Prober {
     failures: u32,
     /// Until then the path may recover any moment, and clusters stay frequent.
     recovering_until: Micros,
+    /// The next cluster is the first one after a large drop: it does not wait until media leaves room for it.
+    eager: bool,
     /// Bytes that may be spent.
     allowance: f64,
     updated: Micros,
     /// The usual size of a packet of media, in bytes.
     packet: f64,
-    counters: ProbeCounters,
+    /// The bytes of the padding that was sent so far.
+    spent: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -121,10 +124,11 @@ impl Prober {
             schedule: Schedule::Start(START),
             failures: 0,
             recovering_until: now + YOUNG,
+            eager: false,
             allowance: MAX_ALLOWANCE,
             updated: 0,
             packet: USUAL_PACKET,
-            counters: ProbeCounters::default(),
+            spent: 0,
         }
     }
 
@@ -147,10 +151,9 @@ impl Prober {
     /// between the padding is as good a proof.
     pub fn on_sent(&mut self, now: Micros, bytes: u16, tagged: Option<ProbeId>) -> Option<ProbeId> {
         if tagged.is_some() {
-            self.counters.bytes += u64::from(bytes);
+            self.spent += u64::from(bytes);
         } else {
-            self.allowance = (self.allowance + COST * f64::from(bytes)).min(MAX_ALLOWANCE);
-            self.packet += (f64::from(bytes) - self.packet) / 32.0;
+            self.on_media(1, u32::from(bytes));
         }
         let cluster = self.clusters.iter_mut().flatten().find(|c| match tagged {
             Some(id) => c.id == id,
@@ -161,6 +164,20 @@ impl Prober {
             cluster.left = cluster.left.saturating_sub(usize::from(bytes));
         }
         Some(cluster.id)
+    }
+
+    /// Packets of media were sent while no cluster was.
+    pub fn on_media(&mut self, packets: u32, bytes: u32) {
+        self.allowance = (self.allowance + COST * f64::from(bytes)).min(MAX_ALLOWANCE);
+        let size = f64::from(bytes) / f64::from(packets.max(1));
+        for _ in 0..packets {
+            self.packet += (size - self.packet) / 32.0;
+        }
+    }
+
+    /// Whether what is sent now belongs to a cluster.
+    pub fn is_sending(&self) -> bool {
+        self.clusters.iter().flatten().any(|cluster| cluster.left > 0)
     }
 
     /// Nothing more of a cluster is sent.
@@ -190,7 +207,6 @@ impl Prober {
     /// The last outcome has raised the estimate (or not); `again` when the next step shall be tried at once.
     pub fn on_judged(&mut self, now: Micros, raised: bool, again: bool) {
         self.failures = if raised { 0 } else { self.failures.saturating_add(1) };
-        self.counters.raised += u32::from(raised);
         if self.schedule == Schedule::Start(START) || self.clusters.iter().any(Option::is_some) {
             return; // Its end decides.
         }
@@ -206,6 +222,8 @@ impl Prober {
         if far {
             self.recovering_until = now + RECOVERY;
             self.schedule = Schedule::At(now + AFTER_DROP);
+            // The first drop of a new path is no fall: its capacity has been found.
+            self.eager = now > YOUNG;
         } else if let Schedule::At(at) = &mut self.schedule {
             *at = (*at).max(now + AFTER_CUT);
         }
@@ -224,11 +242,10 @@ impl Prober {
         let seconds = (now - self.updated).max(0) as f64 / 1e6;
         self.updated = now;
         self.allowance = (self.allowance + LEAST_COST * seconds).min(MAX_ALLOWANCE);
-        let sending = self.clusters.iter().flatten().any(|c| c.left > 0);
-        if rate >= self.wanted || sending {
+        if rate >= self.wanted || self.is_sending() {
             return None;
         }
-        let patience = if tried { PATIENCE } else { 0 };
+        let patience = if tried && !self.eager { PATIENCE } else { 0 };
         let (factor, next) = match self.schedule {
             Schedule::Start(&[factor, ref rest @ ..]) if !rest.is_empty() => (factor, Schedule::Start(rest)),
             Schedule::Start(&[factor, ..]) => (factor, Schedule::At(now + INTERVAL)),
@@ -245,10 +262,10 @@ impl Prober {
             return None;
         }
         self.allowance -= bytes;
+        self.eager = false;
         self.schedule = next;
         let id = ProbeId(self.next_id);
         self.next_id = self.next_id.wrapping_add(1);
-        self.counters.clusters += 1;
         let bytes = bytes as usize;
         let (sent, arrived) = (Tally::default(), Tally::default());
         *place = Some(Cluster { id, rate, begun: now, left: bytes, sent, arrived, lost: 0 });
@@ -257,12 +274,12 @@ impl Prober {
 
     /// The same wants on a path of which nothing is known any more.
     pub fn restarted(&self, now: Micros) -> Self {
-        Self { wanted: self.wanted, counters: self.counters, next_id: self.next_id, ..Self::new(now) }
+        Self { wanted: self.wanted, spent: self.spent, next_id: self.next_id, ..Self::new(now) }
     }
 
-    /// What was spent and gained so far.
-    pub fn counters(&self) -> ProbeCounters {
-        self.counters
+    /// The bytes of the padding that was sent so far.
+    pub fn spent(&self) -> u64 {
+        self.spent
     }
 }
 
@@ -359,7 +376,6 @@ mod tests {
         assert!(
             (rates[2] as f64 / 7.2e6 - 1.0).abs() < 0.01 && (rates[3] as f64 / 11.5e6 - 1.0).abs() < 0.01
         );
-        assert_eq!(prober.counters().clusters, 4);
     }
 
     #[test]
@@ -410,7 +426,7 @@ mod tests {
                 prober.on_judged(now, false, false);
             }
         }
-        let spent = prober.counters().bytes;
+        let spent = prober.spent();
         assert!((200_000..560_000).contains(&spent), "{spent} in 10 minutes, beside 3 MB");
     }
 }

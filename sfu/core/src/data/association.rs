@@ -202,11 +202,6 @@ impl Association {
         self.channels.iter().find(|(_, channel)| open(channel)).map(|(&stream, _)| stream)
     }
 
-    /// The channels, by their streams.
-    pub fn channels(&self) -> &BTreeMap<u16, Channel> {
-        &self.channels
-    }
-
     /// How much waits to be sent or acknowledged, in bytes, with an allowance for each message.
     pub fn queued(&self) -> usize {
         self.queued

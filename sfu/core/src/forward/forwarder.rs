@@ -31,7 +31,7 @@ pub struct LayerRef {
 
 /// What the forwarder needs to know of a packet.
 #[derive(Clone, Copy, Debug)]
-pub struct ForwardInput<'a> {
+pub struct ForwardInput {
     /// Its extended sequence number.
     pub seq: u64,
     /// Counts how often the layer began anew; numbers of different generations have nothing to do with each other.
@@ -47,12 +47,9 @@ pub struct ForwardInput<'a> {
     /// It is the last one of its picture.
     pub marker: bool,
     /// What its frame is to the sub-layers of the stream; `None` where that is not known.
-    pub frame: Option<&'a FrameTargets>,
-    /// No new picture shall begin, because what was sent before waits too long already. A picture that no other one needs
-    /// is then left out without harm; any other one ends the stream until the next key frame, which is always sent.
-    pub discard: bool,
+    pub frame: Option<FrameTargets>,
     /// Its picture counters.
-    pub picture: &'a PictureFields,
+    pub picture: PictureFields,
 }
 
 /// How a packet goes out.
@@ -70,10 +67,8 @@ pub struct ForwardOutput {
     pub offsets: PictureIds,
     /// How many sequence numbers after the first packet of its segment it comes.
     pub ahead: u64,
-    /// The slot shows this source from this packet on.
+    /// The slot shows this source from this packet on; [`Forwarder::left`] says what it showed before.
     pub switched: bool,
-    /// The layer that it showed before, when `switched`.
-    pub left: Option<LayerRef>,
 }
 
 /// Where a packet that was sent came from.
@@ -120,24 +115,29 @@ const SEGMENTS: usize = 8;
 const MAX_GAP: u64 = 1024;
 
 /// The state of one slot's stream. It outlives idleness.
+///
+/// What each packet touches comes first, so that it is found in few cache lines.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Forwarder {
     kind: MediaKind,
-    clock: SlotClock,
-    current: Option<LayerRef>,
-    target: Option<LayerRef>,
     /// The current voice is not sent any more, because each of its packets would come just before one of the target,
     /// which then never fitted in.
     silenced: bool,
-    segments: SmallVec<[Segment; SEGMENTS]>,
+    clock: SlotClock,
+    current: Option<LayerRef>,
+    target: Option<LayerRef>,
     next_seq: u64,
-    sublayers: Sublayers,
-    /// Only for a slot that has ever left something out.
-    renumbering: Option<Renumbering>,
     last_timestamp: Option<u32>,
     /// The server time of the sample that has it.
     last_nanos: i64,
     picture: PictureIds,
+    /// What it showed before the last switch.
+    left: Option<LayerRef>,
+    /// Only for a slot that has ever left something out.
+    renumbering: Option<Renumbering>,
+    sublayers: Sublayers,
+    segments: SmallVec<[Segment; SEGMENTS]>,
 }
 
 impl Forwarder {
@@ -156,12 +156,18 @@ impl Forwarder {
             last_timestamp: None,
             last_nanos: 0,
             picture: PictureIds::default(),
+            left: None,
         }
     }
 
     /// What it shows.
     pub fn current(&self) -> Option<LayerRef> {
         self.current
+    }
+
+    /// What it showed before the last switch.
+    pub fn left(&self) -> Option<LayerRef> {
+        self.left
     }
 
     /// What it waits to show.
@@ -214,26 +220,73 @@ impl Forwarder {
         self.silenced = false;
     }
 
-    /// Takes a packet of a layer that the slot shows or waits for.
+    /// Takes a packet of a layer that the slot shows or waits for. `discard`: no new picture shall begin, because what was
+    /// sent before waits too long already. A picture that no other one needs is then left out without harm; any other one
+    /// ends the stream until the next key frame, which is always sent.
     pub fn forward(
         &mut self,
         from: LayerRef,
-        packet: &ForwardInput<'_>,
+        packet: &ForwardInput,
+        discard: bool,
     ) -> Result<ForwardOutput, DropReason> {
-        if self.target.is_none() && self.current == Some(from) && self.leaps(packet) {
+        let shown = self.current == Some(from);
+        if self.target.is_none() && shown {
+            if !self.leaps(packet) {
+                return self.send(packet, discard);
+            }
             self.target = self.current.take();
         }
         if self.target == Some(from) {
-            return self.begin(from, packet);
+            return self.begin(from, packet, discard);
         }
-        if self.current != Some(from) || self.silenced || self.leaps(packet) {
+        if !shown || self.silenced || self.leaps(packet) {
             return Err(DropReason::BeforeSwitch);
         }
-        self.send(packet)
+        self.send(packet, discard)
+    }
+
+    /// Takes a packet that follows another one of the same layer at once, out of the middle of the same frame: `before` came
+    /// and went out last. What was decided of that one holds, which saves most of the work. `None` when this is no such
+    /// packet; then it is one for [`Forwarder::forward`].
+    #[inline]
+    pub fn forward_next(
+        &mut self,
+        before: (&ForwardInput, &ForwardOutput),
+        packet: &ForwardInput,
+    ) -> Option<ForwardOutput> {
+        let (came, went) = before;
+        let spatial = |input: &ForwardInput| input.frame.as_ref().map(|frame| frame.spatial);
+        let follows = packet.seq == came.seq + 1
+            && packet.timestamp == came.timestamp
+            && packet.generation == came.generation
+            && packet.picture == came.picture
+            && spatial(packet) == spatial(came)
+            && !packet.starts_key_frame;
+        // With the end of a frame there is something to decide again.
+        let settled = !packet.marker && !packet.end_of_frame && !came.marker && !came.end_of_frame;
+        if !follows || !settled || went.padding || self.target.is_some() || self.next_seq != went.seq + 1 {
+            return None;
+        }
+        let segment = self.segments.last_mut().filter(|segment| packet.seq >= segment.next_in)?;
+        let seq = self.next_seq;
+        if let Some(numbers) = self.renumbering.as_mut() {
+            numbers.give(
+                seq,
+                Given { dropped: segment.dropped, pictures: segment.pictures, ..Given::default() },
+            );
+        }
+        segment.next_in = packet.seq + 1;
+        self.next_seq = seq + 1;
+        Some(ForwardOutput { seq, marker: false, ahead: went.ahead + 1, switched: false, ..*went })
     }
 
     /// The first packet of the slot's next source, if the source can begin with it.
-    fn begin(&mut self, from: LayerRef, packet: &ForwardInput<'_>) -> Result<ForwardOutput, DropReason> {
+    fn begin(
+        &mut self,
+        from: LayerRef,
+        packet: &ForwardInput,
+        discard: bool,
+    ) -> Result<ForwardOutput, DropReason> {
         if self.kind == MediaKind::Video && !packet.starts_key_frame {
             return Err(DropReason::AwaitingKeyFrame);
         }
@@ -242,13 +295,14 @@ impl Forwarder {
             self.silenced = true;
             return Err(reason);
         }
-        let output = self.send(packet)?;
-        Ok(ForwardOutput { switched: true, left, ..output })
+        let output = self.send(packet, discard)?;
+        self.left = left;
+        Ok(ForwardOutput { switched: true, ..output })
     }
 
     /// Whether numbers or times of the source leap: after a pause of ours or the publisher's, or because it began anew.
     /// What follows then begins a new segment, as if it were another source.
-    fn leaps(&self, packet: &ForwardInput<'_>) -> bool {
+    fn leaps(&self, packet: &ForwardInput) -> bool {
         let Some(segment) = self.segments.last() else { return false };
         let seq = (segment.first_out + packet.seq.saturating_sub(segment.first_in))
             .saturating_sub(u64::from(segment.dropped));
@@ -280,13 +334,13 @@ impl Forwarder {
         })
     }
 
-    fn switch(&mut self, to: LayerRef, packet: &ForwardInput<'_>) -> Result<(), DropReason> {
+    fn switch(&mut self, to: LayerRef, packet: &ForwardInput) -> Result<(), DropReason> {
         let timestamp = self.first_timestamp(packet).ok_or(DropReason::BeforeSwitch)?;
         let offsets = if self.segments.is_empty() {
-            self.picture.start(packet.picture);
+            self.picture.start(&packet.picture);
             PictureIds::default()
         } else {
-            self.picture.continued_by(packet.picture)
+            self.picture.continued_by(&packet.picture)
         };
         if self.segments.len() == SEGMENTS {
             self.segments.remove(0);
@@ -311,7 +365,7 @@ impl Forwarder {
 
     /// The slot clock's time of the packet, kept later than all that was sent; `None` for audio that would come
     /// before what was heard already.
-    fn first_timestamp(&self, packet: &ForwardInput<'_>) -> Option<u32> {
+    fn first_timestamp(&self, packet: &ForwardInput) -> Option<u32> {
         let timestamp = self.clock.at(packet.nanos);
         let Some(last) = self.last_timestamp else { return Some(timestamp) };
         match self.kind {
@@ -324,15 +378,15 @@ impl Forwarder {
         }
     }
 
-    fn send(&mut self, packet: &ForwardInput<'_>) -> Result<ForwardOutput, DropReason> {
-        let selected = self.select(packet);
+    fn send(&mut self, packet: &ForwardInput, discard: bool) -> Result<ForwardOutput, DropReason> {
+        let selected = self.select(packet, discard);
         let number = self.number(packet, selected)?;
         let segment = self.segments.last().expect("a slot that shows something has a segment");
         let timestamp = packet.timestamp.wrapping_add(segment.timestamp_offset);
         let offsets = segment.offsets.without_pictures(number.given.pictures);
         let ahead = packet.seq.saturating_sub(segment.first_in);
         if selected.forward {
-            self.picture.advance(packet.picture, &offsets);
+            self.picture.advance(&packet.picture, &offsets);
         }
         if self.last_timestamp.is_none_or(|last| (timestamp.wrapping_sub(last) as i32) > 0) {
             self.last_timestamp = Some(timestamp);
@@ -346,22 +400,21 @@ impl Forwarder {
             offsets,
             ahead,
             switched: false,
-            left: None,
         })
     }
 
     /// Whether the packet is of a sub-layer that is sent.
-    fn select(&mut self, packet: &ForwardInput<'_>) -> Selected {
+    fn select(&mut self, packet: &ForwardInput, discard: bool) -> Selected {
         if self.kind == MediaKind::Audio {
             return Selected { forward: true, marker: packet.marker, drops_id: false };
         }
-        let Some(frame) = packet.frame else {
+        let Some(frame) = &packet.frame else {
             let forward = self.sublayers.decide_unread(packet.timestamp);
             return Selected { forward, marker: packet.marker, drops_id: false };
         };
         let place =
             Place { timestamp: packet.timestamp, end_of_frame: packet.end_of_frame, marker: packet.marker };
-        let decision = self.sublayers.decide(&place, frame, packet.discard);
+        let decision = self.sublayers.decide(&place, frame, discard);
         Selected {
             forward: decision.forward,
             marker: decision.marker,
@@ -371,7 +424,7 @@ impl Forwarder {
 
     /// The number of a packet: the next one, with a gap as large as the source's, or the one that was kept for it. A
     /// packet that is left out has one only if it was kept.
-    fn number(&mut self, packet: &ForwardInput<'_>, selected: Selected) -> Result<Number, DropReason> {
+    fn number(&mut self, packet: &ForwardInput, selected: Selected) -> Result<Number, DropReason> {
         let segment = self.segments.last_mut().expect("a slot that shows something has a segment");
         let ahead = packet.seq.checked_sub(segment.first_in).ok_or(DropReason::BeforeSwitch)?;
         let late = packet.seq < segment.next_in;
@@ -458,7 +511,7 @@ mod tests {
     }
 
     impl Packet {
-        fn input(&self) -> ForwardInput<'_> {
+        fn input(&self) -> ForwardInput {
             ForwardInput {
                 seq: self.seq,
                 generation: 0,
@@ -468,8 +521,7 @@ mod tests {
                 end_of_frame: true,
                 marker: true,
                 frame: None,
-                discard: false,
-                picture: &self.picture,
+                picture: self.picture,
             }
         }
     }
@@ -479,22 +531,34 @@ mod tests {
         let mut slot = video();
         let (a, b) = (layer(1, 0), layer(2, 0));
         slot.set_target(Some(a));
-        assert_eq!(slot.forward(a, &packet(10, 0, 0, false).input()), Err(DropReason::AwaitingKeyFrame));
-        let first = slot.forward(a, &packet(11, 3000, 33, true).input()).unwrap();
+        assert_eq!(
+            slot.forward(a, &packet(10, 0, 0, false).input(), false),
+            Err(DropReason::AwaitingKeyFrame)
+        );
+        let first = slot.forward(a, &packet(11, 3000, 33, true).input(), false).unwrap();
         assert!(first.switched);
         assert_eq!((first.seq, first.timestamp), (65_530, 5_000 + 2_970));
 
         slot.set_target(Some(b));
-        assert_eq!(slot.forward(b, &packet(900, 77, 50, false).input()), Err(DropReason::AwaitingKeyFrame));
-        let old = slot.forward(a, &packet(12, 6000, 66, false).input()).unwrap();
+        assert_eq!(
+            slot.forward(b, &packet(900, 77, 50, false).input(), false),
+            Err(DropReason::AwaitingKeyFrame)
+        );
+        let old = slot.forward(a, &packet(12, 6000, 66, false).input(), false).unwrap();
         assert_eq!((old.seq, old.timestamp), (65_531, first.timestamp + 3000));
 
-        let cut = slot.forward(b, &packet(901, 100, 100, true).input()).unwrap();
+        let cut = slot.forward(b, &packet(901, 100, 100, true).input(), false).unwrap();
         assert!(cut.switched);
         assert_eq!((cut.seq, cut.timestamp), (65_532, 5_000 + 9_000));
-        assert_eq!(slot.forward(a, &packet(13, 9000, 99, false).input()), Err(DropReason::BeforeSwitch));
-        assert_eq!(slot.forward(b, &packet(900, 77, 99, false).input()), Err(DropReason::BeforeSwitch));
-        let next = slot.forward(b, &packet(903, 3100, 133, false).input()).unwrap();
+        assert_eq!(
+            slot.forward(a, &packet(13, 9000, 99, false).input(), false),
+            Err(DropReason::BeforeSwitch)
+        );
+        assert_eq!(
+            slot.forward(b, &packet(900, 77, 99, false).input(), false),
+            Err(DropReason::BeforeSwitch)
+        );
+        let next = slot.forward(b, &packet(903, 3100, 133, false).input(), false).unwrap();
         assert_eq!(
             (next.seq, next.timestamp),
             (65_534, cut.timestamp + 3000),
@@ -502,13 +566,40 @@ mod tests {
         );
     }
 
+    /// Frames of five packets: what follows within a frame goes out as if it had been decided anew.
+    #[test]
+    fn what_follows_in_a_frame_goes_out_like_everything_else() {
+        let source = layer(1, 0);
+        let (mut quick, mut slow) = (video(), video());
+        quick.set_target(Some(source));
+        slow.set_target(Some(source));
+        let mut before: Option<(ForwardInput, ForwardOutput)> = None;
+        let mut followed = 0;
+        for n in 0..200_u64 {
+            // Some are lost.
+            if n % 23 == 7 {
+                continue;
+            }
+            let (frame, last) = (n / 5, n % 5 == 4);
+            let mut input = packet(100 + n, 3_000 * frame as u32, 33 * frame as i64, n == 0).input();
+            (input.marker, input.end_of_frame) = (last, last);
+            let next = before.and_then(|(came, went)| quick.forward_next((&came, &went), &input));
+            followed += usize::from(next.is_some());
+            let output = next.map_or_else(|| quick.forward(source, &input, false), Ok).unwrap();
+            assert_eq!(Ok(output), slow.forward(source, &input, false), "{n}");
+            before = Some((input, output));
+        }
+        assert!((80..120).contains(&followed), "{followed}");
+        assert_eq!((quick.next_seq, quick.picture), (slow.next_seq, slow.picture));
+    }
+
     #[test]
     fn timestamps_never_go_back_even_when_the_new_source_seems_older() {
         let mut slot = video();
         slot.set_target(Some(layer(1, 0)));
-        let first = slot.forward(layer(1, 0), &packet(1, 0, 500, true).input()).unwrap();
+        let first = slot.forward(layer(1, 0), &packet(1, 0, 500, true).input(), false).unwrap();
         slot.set_target(Some(layer(2, 0)));
-        let second = slot.forward(layer(2, 0), &packet(1, 0, 450, true).input()).unwrap();
+        let second = slot.forward(layer(2, 0), &packet(1, 0, 450, true).input(), false).unwrap();
         assert_eq!(second.timestamp.wrapping_sub(first.timestamp), 900);
     }
 
@@ -520,8 +611,8 @@ mod tests {
             slot.set_target(Some(source));
             let base = 1000 * i as u64;
             let millis = 100 * i as i64;
-            slot.forward(source, &packet(base, 0, millis, true).input()).unwrap();
-            slot.forward(source, &packet(base + 1, 0, millis, false).input()).unwrap();
+            slot.forward(source, &packet(base, 0, millis, true).input(), false).unwrap();
+            slot.forward(source, &packet(base + 1, 0, millis, false).input(), false).unwrap();
         }
         let last = (65_530u64 + 23) as u16;
         assert_eq!(slot.sent(last).map(|s| (s.source, s.seq)), Some((layer(12, 0), 11_001)));
@@ -535,12 +626,15 @@ mod tests {
         let mut slot = Forwarder::new(MediaKind::Audio, SlotClock::new(0, 48_000), 1);
         let (a, b) = (layer(1, 0), layer(2, 0));
         slot.set_target(Some(a));
-        slot.forward(a, &packet(5, 960, 20, false).input()).unwrap();
+        slot.forward(a, &packet(5, 960, 20, false).input(), false).unwrap();
         slot.set_target(Some(b));
         // 5 ms behind each packet of the old voice.
-        assert_eq!(slot.forward(b, &packet(70, 0, 25, false).input()), Err(DropReason::BeforeSwitch));
-        assert_eq!(slot.forward(a, &packet(6, 1920, 40, false).input()), Err(DropReason::BeforeSwitch));
-        assert!(slot.forward(b, &packet(71, 960, 45, false).input()).unwrap().switched);
+        assert_eq!(slot.forward(b, &packet(70, 0, 25, false).input(), false), Err(DropReason::BeforeSwitch));
+        assert_eq!(
+            slot.forward(a, &packet(6, 1920, 40, false).input(), false),
+            Err(DropReason::BeforeSwitch)
+        );
+        assert!(slot.forward(b, &packet(71, 960, 45, false).input(), false).unwrap().switched);
     }
 
     #[test]
@@ -548,11 +642,11 @@ mod tests {
         let mut slot = Forwarder::new(MediaKind::Audio, SlotClock::new(0, 48_000), 1);
         let (a, b) = (layer(1, 0), layer(2, 0));
         slot.set_target(Some(a));
-        let first = slot.forward(a, &packet(5, 960, 20, false).input()).unwrap();
+        let first = slot.forward(a, &packet(5, 960, 20, false).input(), false).unwrap();
         slot.set_target(Some(b));
         let too_early = packet(70, 0, 25, false);
-        assert_eq!(slot.forward(b, &too_early.input()), Err(DropReason::BeforeSwitch));
-        let second = slot.forward(b, &packet(71, 960, 45, false).input()).unwrap();
+        assert_eq!(slot.forward(b, &too_early.input(), false), Err(DropReason::BeforeSwitch));
+        let second = slot.forward(b, &packet(71, 960, 45, false).input(), false).unwrap();
         assert!(second.switched);
         assert_eq!(second.timestamp.wrapping_sub(first.timestamp), 960);
         assert_eq!(second.seq, first.seq + 1);

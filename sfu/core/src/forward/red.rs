@@ -96,6 +96,13 @@ impl RedPayloads {
         }
         (!made.is_empty()).then_some(&**made)
     }
+
+    /// What [`RedPayloads::get`] has made.
+    pub fn made(&self, older: u8) -> Option<&[u8]> {
+        let place = usize::from(older).min(MAX_OLDER).checked_sub(1)?;
+        let made = &self.payloads[place];
+        (self.made[place] && !made.is_empty()).then_some(&**made)
+    }
 }
 
 /// Writes a RED payload, `older` from the oldest on; nothing when none of them can be carried along.

@@ -4,7 +4,7 @@
 //! while the slot is idle, so that lip sync and jitter buffers survive every switch.
 
 /// Nanoseconds of one second.
-const SECOND: i128 = 1_000_000_000;
+const SECOND: i64 = 1_000_000_000;
 
 /// An Opus frame as every browser sends it, in ticks of 48 kHz.
 pub const AUDIO_GRID: i32 = 960;
@@ -27,7 +27,9 @@ impl SlotClock {
 
     /// The timestamp of a moment, in nanoseconds since the engine's epoch.
     pub fn at(&self, nanos: i64) -> u32 {
-        let ticks = i128::from(nanos) * i128::from(self.rate) / SECOND;
+        // In two parts, so that it fits 64 bits for ever: this is worked out for every packet that is sent.
+        let rate = i64::from(self.rate);
+        let ticks = (nanos / SECOND).wrapping_mul(rate) + nanos % SECOND * rate / SECOND;
         self.base.wrapping_add(ticks as u32)
     }
 
@@ -63,6 +65,10 @@ mod tests {
         assert_eq!(clock.at(1_000_000), 79);
         let day = 86_400_000_000_000;
         assert_eq!(clock.at(day + 1_000_000_000).wrapping_sub(clock.at(day)), 90_000);
+        for nanos in [-1, -11_112, -3_000_000_001, 33_333_333, 1_000 * day + 7, i64::MAX, i64::MIN] {
+            let ticks = i128::from(nanos) * 90_000 / 1_000_000_000;
+            assert_eq!(clock.at(nanos), clock.at(0).wrapping_add(ticks as u32), "{nanos}");
+        }
     }
 
     #[test]

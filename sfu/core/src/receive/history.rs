@@ -98,11 +98,6 @@ impl<M: Copy> History<M> {
         if now.saturating_duration_since(entry.at) > self.limits.age { None } else { self.read(entry) }
     }
 
-    /// The same at any age, while its storage has not been used again.
-    pub fn get_at_any_age(&self, seq: u64) -> Option<(&[u8], &M)> {
-        self.read(self.entry(seq)?)
-    }
-
     /// The highest sequence number that was stored.
     pub fn highest(&self) -> Option<u64> {
         self.highest
@@ -228,7 +223,6 @@ mod tests {
         assert!(history.get(now, 1200).is_none());
         let later = now + Duration::from_millis(1200);
         assert!(history.get(later, 1199).is_none());
-        assert_eq!(history.get_at_any_age(1199).expect("not overwritten").0, packet(1199, 900));
     }
 
     #[test]

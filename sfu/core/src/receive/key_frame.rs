@@ -125,11 +125,6 @@ impl KeyFrameRequests {
         Some(self.last_request.map_or(wanted, |at| wanted.max(at + self.interval())))
     }
 
-    /// Whether somebody waits for a key frame.
-    pub fn is_wanted(&self) -> bool {
-        self.wanted_since.is_some()
-    }
-
     /// The counters since the start.
     pub fn counts(&self) -> KeyFrameCounts {
         self.counts
@@ -231,7 +226,7 @@ mod tests {
         let mut requests = KeyFrameRequests::new();
         requests.on_key_frame(start);
         requests.request(start + ms(50), KeyFrameReason::Receiver);
-        assert!(!requests.is_wanted());
+        assert_eq!(requests.poll_timeout(), None);
         requests.request(start + ms(60), KeyFrameReason::Switch);
         assert!(requests.poll(start + ms(60)), "a slot that missed its first packet does need another");
     }

@@ -160,11 +160,6 @@ impl MediaClock {
         Some(self.to_nanos(extended + offset))
     }
 
-    /// Whether the mapping goes through the publisher's NTP clock, and so agrees with its other layers.
-    pub fn is_synchronized(&self) -> bool {
-        self.reported_offset().is_some()
-    }
-
     /// The timestamps begin here, or anew: this packet was not delayed as far as anybody knows.
     fn begin(&mut self, now: i64, rtp_timestamp: u32) {
         // Extending anew keeps hostile jumps from adding up to an overflow.
@@ -449,7 +444,7 @@ mod tests {
                 assert!(apart < allowed, "{} us apart at {at} s: {errors:?}", apart / 1000);
             }
         }
-        assert!(audio.clock.is_synchronized() && video.clock.is_synchronized());
+        assert!(audio.clock.reported_offset().is_some() && video.clock.reported_offset().is_some());
     }
 
     #[test]
@@ -460,10 +455,10 @@ mod tests {
         for n in 0..300 {
             sender.frame(f64::from(n) / 30.0);
         }
-        assert!(sender.clock.is_synchronized(), "a report before the first packet counts");
+        assert!(sender.clock.reported_offset().is_some(), "a report before the first packet counts");
         let (now, timestamp) = (sender.arrival(10.0), sender.timestamp(10.0).wrapping_add(90_000 * 60));
         sender.clock.on_sender_report(&mut ntp_clock, now, 3_900_000_010 << 32, timestamp);
-        assert!(!sender.clock.is_synchronized());
+        assert!(sender.clock.reported_offset().is_none());
         for n in 300..600 {
             let error = sender.frame(f64::from(n) / 30.0);
             assert!((15 * MS..35 * MS).contains(&error), "frame {n}: {error}");

@@ -21,8 +21,6 @@ pub struct RateMeter {
     /// When the stream began, or went on after a pause.
     since: Instant,
     last: Option<Instant>,
-    packets: u64,
-    bytes: u64,
 }
 
 /// What came in one tenth of a second.
@@ -46,7 +44,7 @@ impl RateMeter {
     /// Nothing came yet. No packet may come before `now`.
     pub fn new(now: Instant) -> Self {
         let buckets = [Bucket::default(); BUCKETS as usize];
-        Self { buckets, epoch: now, since: now, last: None, packets: 0, bytes: 0 }
+        Self { buckets, epoch: now, since: now, last: None }
     }
 
     /// A packet of `bytes` came; `frame` for one packet of each frame, be it the first or the last.
@@ -55,8 +53,6 @@ impl RateMeter {
             self.since = now;
         }
         self.last = Some(now);
-        self.packets += 1;
-        self.bytes += bytes as u64;
         let number = tenth(self.epoch, now);
         let bucket = &mut self.buckets[(number % BUCKETS) as usize];
         if bucket.number != number {
@@ -88,21 +84,6 @@ impl RateMeter {
     /// Whether a packet came within the last `idle`.
     pub fn is_flowing(&self, now: Instant, idle: Duration) -> bool {
         self.last.is_some_and(|at| now.saturating_duration_since(at) < idle)
-    }
-
-    /// When the last packet came.
-    pub fn last_packet(&self) -> Option<Instant> {
-        self.last
-    }
-
-    /// Packets since the start.
-    pub fn packets(&self) -> u64 {
-        self.packets
-    }
-
-    /// Bytes since the start.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
     }
 }
 
@@ -150,7 +131,6 @@ mod tests {
                 assert!((28.5..31.5).contains(&rates.frames), "{rates:?}");
             }
         }
-        assert_eq!((meter.packets(), meter.bytes()), (1500, 1_500_000));
     }
 
     #[test]

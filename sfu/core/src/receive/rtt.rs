@@ -6,7 +6,6 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RttEstimator {
     smoothed: Option<Duration>,
-    latest: Option<Duration>,
 }
 
 /// Assumed before there is a sample.
@@ -37,18 +36,12 @@ impl RttEstimator {
         if sample > MAX {
             return;
         }
-        self.latest = Some(sample);
         self.smoothed = Some(self.smoothed.map_or(sample, |s| (s * 3 + sample) / 4));
     }
 
     /// Smoothed; `None` before the first sample.
     pub fn smoothed(&self) -> Option<Duration> {
         self.smoothed
-    }
-
-    /// The last sample.
-    pub fn latest(&self) -> Option<Duration> {
-        self.latest
     }
 
     /// Smoothed, or 100 ms before the first sample.
@@ -73,7 +66,6 @@ mod tests {
         for _ in 0..20 {
             rtt.on_report(sent.wrapping_add(SECOND + SECOND / 16), sent, SECOND);
         }
-        assert_eq!(rtt.latest(), Some(Duration::from_micros(62_500)));
         let smoothed = rtt.smoothed().expect("samples came");
         assert!((62_500..63_000).contains(&smoothed.as_micros()), "{smoothed:?}");
     }
@@ -85,8 +77,8 @@ mod tests {
         rtt.on_report(5 * SECOND, 4 * SECOND, 2 * SECOND);
         rtt.on_report(50 * SECOND, SECOND, SECOND);
         rtt.on_report(0, u32::MAX / 2, u32::MAX);
-        assert_eq!(rtt.latest(), None);
+        assert_eq!(rtt.smoothed(), None);
         rtt.on_report(5 * SECOND, 4 * SECOND, SECOND + 100);
-        assert!(rtt.latest().is_some_and(|r| r < Duration::from_millis(1)), "on a local network");
+        assert!(rtt.smoothed().is_some_and(|r| r < Duration::from_millis(1)), "on a local network");
     }
 }

@@ -1,26 +1,22 @@
-//! What each subscriber's network carries, shared among their slots; and which layers are wanted of publishers.
+//! What each subscriber's network carries, shared among their slots.
 
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use crate::allocation::{Budget, Demand, Level, Patience, Rank, allocate};
+use crate::allocation::{Budget, Demand, Level, Rank, allocate};
 use crate::context::Context;
 use crate::control::{SlotReason, SlotSource};
+use crate::ids::ParticipantId;
 use crate::ladder::Levels;
 use crate::layer::SlotRef;
 use crate::media::{MediaKind, Source};
+use crate::participant::Participant;
 use crate::share::Change;
 use crate::timeline::{Decision, LayerReason};
 use crate::transport::Transport;
 
 use super::Room;
-
-/// For so long a subscriber may be short of a fifth before anything is taken from them.
-const SHORTAGE: Duration = Duration::from_secs(2);
-
-/// Somebody has to be the latest speaker for so long before another takes over what speakers are given.
-const SPEAKER_FOR: Duration = Duration::from_secs(3);
 
 /// Pictures vary in what they take: more than the best of them take on average is of use.
 const USEFUL_MARGIN: f64 = 1.3;
@@ -52,6 +48,23 @@ pub(super) struct Wanting {
     pub(super) waiting: bool,
 }
 
+/// What there is to share among a subscriber's slots, in bits per second.
+#[derive(Clone, Copy)]
+struct Supply {
+    /// What the network is estimated to carry; `None` where the client tells nothing about it.
+    estimate: Option<u64>,
+    /// What voices take, with their redundancy.
+    sound: u64,
+    /// What all would take at its best.
+    wanted: u64,
+    /// What is there for pictures.
+    pictures: Budget,
+    /// A queue waits before a slow line.
+    congested: bool,
+    /// Nothing comes back, so that the estimate means little.
+    blind: bool,
+}
+
 impl Room {
     /// Measures what all pictures of the room take.
     pub(super) fn refresh_ladders(&mut self, now: Instant) {
@@ -61,18 +74,6 @@ impl Room {
                 track.demand.begin();
             }
         }
-        self.follow_speaker(now);
-    }
-
-    /// Who speaks last keeps what speakers are given until somebody else has spoken for a while.
-    fn follow_speaker(&mut self, now: Instant) {
-        let latest = self.participants.iter().filter_map(|(_, p)| Some((p.spoke_at?, p.id))).max();
-        let Some((_, latest)) = latest else { return };
-        match self.speaker {
-            Some((id, _)) if id == latest => {}
-            Some((_, since)) if now.saturating_duration_since(since) < SPEAKER_FOR => {}
-            _ => self.speaker = Some((latest, now)),
-        }
     }
 
     /// Shares what a subscriber's network carries among their video slots.
@@ -80,76 +81,55 @@ impl Room {
         let now = ctx.now.instant;
         let mut wanting = self.wanting(index);
         let voices = self.sound_bits(now, index);
-        let best = wanting.iter().map(|w| w.best).sum::<u64>();
         let subscriber = &mut self.participants[index as usize];
-        let repairs = subscriber.repair_bits;
-        let bits = subscriber.transport.as_ref().and_then(Transport::estimate);
-        // A voice that is alone on its line may fill it.
-        let room = bits.filter(|_| !wanting.is_empty()).map_or(u64::MAX, |bits| bits / 2 / voices.max(1));
-        subscriber.redundancy.limit(room);
-        let sound = voices * (1 + u64::from(subscriber.redundancy.older()));
-        let Some(transport) = subscriber.transport.as_mut() else { return };
-        let useful = (best as f64 * USEFUL_MARGIN) as u64 + sound;
-        transport.estimator.set_wanted(now, useful);
-        let estimate = transport.estimate();
-        let congested = transport.estimator.queuing_delay() > CONGESTED;
-        let blind = transport.estimator.is_blind();
-        let proven = transport.estimator.proven();
-        let taken = sound + repairs;
-        let pictures = estimate.map_or(u64::MAX, |bits| bits.saturating_sub(taken));
-        let shown: u64 = wanting.iter().filter_map(|w| w.levels.get(w.shown?)).map(|l| l.bits).sum();
-        let patience = subscriber.patience(now, pictures, shown);
-        let mut ranks_changed = false;
-        for want in &wanting {
-            ranks_changed |= subscriber.slots[want.slot as usize].share.follow_rank(want.rank);
-        }
-        for want in &mut wanting {
-            let Some(slot) = subscriber.slots.get_mut(want.slot as usize) else { continue };
-            if ranks_changed {
-                slot.share.forgive();
-            }
-            let own = want.shown.and_then(|s| want.levels.get(s)).map_or(0, |l| l.bits);
-            let bits = pictures.saturating_sub(shown - own);
-            want.highest = slot.share.highest(now, &want.levels, bits);
-            want.waiting = slot.share.is_waiting(now, bits, &want.levels);
-        }
+        let Some(supply) = supply(subscriber, now, &wanting, voices) else { return };
+        let shown = wanting.iter().map(Wanting::shown_bits).sum();
+        let patience = subscriber.patience(now, supply.pictures.bits, shown);
+        let known = supply.pictures.bits.min(supply.pictures.proven);
+        recall(subscriber, now, &mut wanting, known.saturating_sub(shown));
         let demands: SmallVec<[Demand<'_>; 16]> = wanting.iter().map(Wanting::demand).collect();
         let mut given = std::mem::take(&mut self.given);
-        let budget = Budget { bits: pictures, proven: proven.saturating_sub(taken) };
-        let left = allocate(budget, patience, &demands, &mut given);
+        let left = allocate(supply.pictures, patience, &demands, &mut given);
         drop(demands);
-        if blind {
+        if supply.blind {
             self.keep_all(now, index, &wanting, &mut given);
         } else {
-            self.try_paused(now, index, &wanting, &mut given, congested);
+            self.try_paused(now, index, &wanting, &mut given, supply.congested);
         }
+        let allocated = self.give_all(ctx, index, &wanting, &given, left);
+        self.given = given;
         let offered = wanting.iter().filter_map(|w| w.levels.last()).map(|l| l.bits).sum::<u64>();
+        let subscriber = &mut self.participants[index as usize];
+        subscriber.wanted_bits = supply.wanted;
+        subscriber.offered_bits = offered + supply.sound;
+        subscriber.allocated_bits = allocated + supply.sound;
+        subscriber.shared_estimate = supply.estimate.unwrap_or(u64::MAX);
+        if let Some(estimate) = supply.estimate {
+            pace(subscriber, estimate, supply.congested);
+            subscriber.limit_repairs();
+            subscriber.note_estimate(ctx.now.unix_ms(), estimate);
+        }
+    }
+
+    /// Gives all slots their shares; `left` is over. Returns what the pictures take.
+    fn give_all(
+        &mut self,
+        ctx: &mut Context<'_>,
+        index: u32,
+        wanting: &[Wanting],
+        given: &[Option<usize>],
+        left: u64,
+    ) -> u64 {
         let mut allocated = 0;
-        for (want, given) in wanting.iter().zip(&given) {
+        for (want, given) in wanting.iter().zip(given) {
             let bits = given.and_then(|g| want.levels.get(g)).map_or(0, |l| l.bits);
             allocated += bits;
             self.wish_layers(index, want, *given, left.saturating_add(bits));
-            self.give(ctx, SlotRef { participant: index, slot: want.slot }, want, *given);
+            let at = SlotRef { participant: index, slot: want.slot };
+            self.give(ctx, at, want, *given);
+            self.starve(ctx, at, left.saturating_add(bits));
         }
-        self.given = given;
-        let subscriber = &mut self.participants[index as usize];
-        subscriber.wanted_bits = best + sound;
-        subscriber.offered_bits = offered + sound;
-        subscriber.shared_estimate = estimate.unwrap_or(u64::MAX);
-        subscriber.allocated_bits = allocated + sound;
-        let (wanted, allocated) = (subscriber.wanted_bits, subscriber.allocated_bits);
-        if let (Some(bits), Some(transport)) = (estimate, subscriber.transport.as_mut()) {
-            let ample = !congested && bits > allocated + allocated / 4;
-            let factor = match (transport.estimator.is_young(), ample) {
-                (true, _) => FIRST_PACING_FACTOR,
-                (false, true) => AMPLE_PACING_FACTOR,
-                (false, false) => PACING_FACTOR,
-            };
-            let pacing = (bits.max(allocated) as f64 * factor) as u64;
-            transport.set_pacing(Some(pacing.max(MIN_PACING)));
-            let lost = transport.estimator.loss();
-            subscriber.note_estimate(ctx.now.unix_ms(), bits, wanted, lost);
-        }
+        allocated
     }
 
     /// The video slots of a subscriber that have something to show, with what they can choose from.
@@ -161,16 +141,8 @@ impl Room {
                 continue;
             }
             let Some((at, track)) = slot.assigned.and_then(|t| Some((t, self.track(t)?))) else { continue };
-            let owner = &self.participants[at.participant as usize];
-            let rank = if subscriber.subscription.pinned.contains(&owner.id) {
-                Rank::Pinned
-            } else if track.source == Source::Screen {
-                Rank::Screen
-            } else if self.speaker.is_some_and(|(id, _)| id == owner.id) {
-                Rank::Speaker
-            } else {
-                Rank::Rest
-            };
+            let owner = self.participants[at.participant as usize].id;
+            let rank = self.rank_of(subscriber, owner, track.source);
             let mut levels = track.ladder.levels(slot.wanted_size);
             let decodable = slot.reason != Some(SlotReason::NoCommonCodec) && track.suits(&slot.codecs);
             if !decodable {
@@ -182,6 +154,19 @@ impl Room {
             wanting.push(Wanting { slot: i as u32, rank, levels, shown, highest, best, waiting: false });
         }
         wanting
+    }
+
+    /// How much a subscriber wants to see a track of `owner`.
+    fn rank_of(&self, subscriber: &Participant, owner: ParticipantId, source: Source) -> Rank {
+        if subscriber.subscription.pinned.contains(&owner) {
+            Rank::Pinned
+        } else if source == Source::Screen {
+            Rank::Screen
+        } else if self.speaker.is_some_and(|(id, _)| id == owner) {
+            Rank::Speaker
+        } else {
+            Rank::Rest
+        }
     }
 
     /// What the voices in a subscriber's slots take, without redundancy.
@@ -271,6 +256,30 @@ impl Room {
         }
     }
 
+    /// Sends no more of what takes far more than the `bits` per second that are there, while its slot waits for a key frame to show
+    /// less: it would only keep the queue full, behind which the key frame has to wait.
+    fn starve(&mut self, ctx: &mut Context<'_>, at: SlotRef, bits: u64) {
+        let takes = self.takes_until_key_frame(at);
+        let starved = takes.is_some_and(|takes| takes > bits.saturating_mul(2));
+        let slot = &mut self.participants[at.participant as usize].slots[at.slot as usize];
+        if std::mem::replace(&mut slot.starved, starved) || !starved {
+            return;
+        }
+        self.drop_waiting(at);
+        self.retarget(ctx, at);
+    }
+
+    /// What a slot's pictures take at least, in bits per second, while it waits for a key frame to show less than it does.
+    fn takes_until_key_frame(&self, at: SlotRef) -> Option<u64> {
+        let slot = &self.participants[at.participant as usize].slots[at.slot as usize];
+        let (current, level) = (slot.forwarder.current()?, slot.share.level()?);
+        let track = self.track(slot.assigned.filter(|assigned| assigned.id == current.id)?)?;
+        let spatial = slot.forwarder.sublayer().map_or(0, |(spatial, _)| spatial);
+        let less = level.layer < current.layer
+            || level.layer == current.layer && level.spatial < spatial && slot.forwarder.needs_key_frame();
+        track.ladder.least_of(current.layer, spatial).filter(|_| less)
+    }
+
     fn pause(&mut self, ctx: &mut Context<'_>, at: SlotRef) {
         self.detach(at);
         self.drop_waiting(at);
@@ -293,24 +302,65 @@ impl Wanting {
         let levels = if self.waiting { &[] } else { &self.levels[..] };
         Demand { rank: self.rank, levels, shown: self.shown, highest: self.highest }
     }
+
+    /// What it shows takes so many bits per second.
+    fn shown_bits(&self) -> u64 {
+        self.shown.and_then(|shown| self.levels.get(shown)).map_or(0, |level| level.bits)
+    }
 }
 
-impl crate::participant::Participant {
-    /// How much may be missing now: much, while something is missing since a moment only.
-    fn patience(&mut self, now: Instant, carried: u64, shown: u64) -> Patience {
-        if shown <= carried {
-            self.short_since = None;
-            return Patience::Much;
-        }
-        let since = *self.short_since.get_or_insert(now);
-        if now.saturating_duration_since(since) < SHORTAGE { Patience::Much } else { Patience::Little }
-    }
+/// What there is to share: what the network is estimated to carry, less what sound and repairs take of it.
+fn supply(subscriber: &mut Participant, now: Instant, wanting: &[Wanting], voices: u64) -> Option<Supply> {
+    let estimate = subscriber.transport.as_ref().and_then(Transport::estimate);
+    // A voice that is alone on its line may fill it.
+    let room = estimate.filter(|_| !wanting.is_empty()).map_or(u64::MAX, |bits| bits / 2 / voices.max(1));
+    subscriber.redundancy.limit(room);
+    let sound = voices * (1 + u64::from(subscriber.redundancy.older()));
+    let best = wanting.iter().map(|w| w.best).sum::<u64>();
+    let taken = sound + subscriber.repair_bits;
+    let estimator = &mut subscriber.transport.as_mut()?.estimator;
+    estimator.set_wanted(now, (best as f64 * USEFUL_MARGIN) as u64 + sound);
+    Some(Supply {
+        estimate,
+        sound,
+        wanted: best + sound,
+        pictures: Budget {
+            bits: estimate.map_or(u64::MAX, |bits| bits.saturating_sub(taken)),
+            proven: estimator.proven().saturating_sub(taken),
+        },
+        congested: estimator.queuing_delay() > CONGESTED,
+        blind: estimator.is_blind(),
+    })
+}
 
-    /// Notes an estimate that differs from the last one by more than a tenth.
-    fn note_estimate(&mut self, at_ms: u64, bits: u64, wanted: u64, lost: f32) {
-        if bits.abs_diff(self.noted_estimate) > self.noted_estimate / 10 {
-            self.noted_estimate = bits;
-            self.timeline.note(at_ms, Decision::Estimate { bits, wanted, lost });
-        }
+/// Recalls what each slot has learned by trying, where so many bits are free beside what all of them show. When people look
+/// at something else than before, what was learned is forgotten.
+fn recall(subscriber: &mut Participant, now: Instant, wanting: &mut [Wanting], free: u64) {
+    let mut ranks_changed = false;
+    for want in &*wanting {
+        ranks_changed |= subscriber.slots[want.slot as usize].share.follow_rank(want.rank);
     }
+    for want in wanting {
+        let share = &mut subscriber.slots[want.slot as usize].share;
+        if ranks_changed {
+            share.forgive();
+        }
+        let bits = free.saturating_add(want.shown_bits());
+        want.highest = share.highest(now, &want.levels, bits);
+        want.waiting = share.is_waiting(now, bits, &want.levels);
+    }
+}
+
+/// Paces what a subscriber is sent by what their network is estimated to carry, in bits per second.
+fn pace(subscriber: &mut Participant, estimate: u64, congested: bool) {
+    let allocated = subscriber.allocated_bits;
+    let Some(transport) = subscriber.transport.as_mut() else { return };
+    let ample = !congested && estimate > allocated + allocated / 4;
+    let factor = match (transport.estimator.is_young(), ample) {
+        (true, _) => FIRST_PACING_FACTOR,
+        (false, true) => AMPLE_PACING_FACTOR,
+        (false, false) => PACING_FACTOR,
+    };
+    let pacing = (estimate.max(allocated) as f64 * factor) as u64;
+    transport.set_pacing(Some(pacing.max(MIN_PACING)));
 }

@@ -54,8 +54,6 @@ impl Room {
                     transport.estimator.on_remb(ctx.now.instant, remb.bitrate);
                 }
             }
-            // Sources end by SDP, not by BYE.
-            _ => {}
         }
     }
 
@@ -167,11 +165,10 @@ impl Room {
         if !slot.key_frame_asks.allow(ctx.now.instant) {
             return ctx.drop_packet(&mut subscriber.drops, DropReason::KeyFrameLimit);
         }
-        let layers: [Option<LayerRef>; 2] = [slot.forwarder.current(), slot.forwarder.target()];
+        let current = slot.forwarder.current().filter(|_| !slot.starved);
+        let layers: [Option<LayerRef>; 2] = [current, slot.forwarder.target()];
         for layer in layers.into_iter().flatten() {
-            if let Some(layer) = self.layer_mut(layer) {
-                layer.key_frames.request(ctx.now.instant, KeyFrameReason::Receiver);
-            }
+            self.request_key_frame(ctx.now.instant, layer, KeyFrameReason::Receiver);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A room: its participants, and how a packet of one reaches the others.
 //!
-//! - `mod.rs`: members, datagrams in, fan-out
+//! - `mod.rs`: members, datagrams in
+//! - `fan_out.rs`: media packets out
 //! - `offer.rs`: session descriptions
 //! - `subscription.rs`: which slot shows what
 //! - `bandwidth.rs`: what each network carries, shared among slots
@@ -10,6 +11,7 @@
 
 mod bandwidth;
 mod demand;
+mod fan_out;
 mod feedback;
 mod offer;
 mod subscription;
@@ -24,6 +26,7 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 use smallvec::SmallVec;
 
+use crate::batch::Batch;
 use crate::context::Context;
 use crate::control::{Event, Subscription};
 use crate::data::relay::{DataOutput, DataRelay};
@@ -31,19 +34,21 @@ use crate::demux::Place;
 use crate::drops::DropReason;
 use crate::dtls::Certificate;
 use crate::forward::forwarder::LayerRef;
-use crate::forward::red::RedPayloads;
 use crate::ids::{ParticipantId, RoomId, TrackId};
-use crate::incoming::{Format, Incoming};
-use crate::layer::{Layer, SlotRef};
-use crate::media::{Codec, Source};
+use crate::layer::Layer;
+use crate::media::Source;
 use crate::participant::Participant;
 use crate::path::Path;
+use crate::pulse::BUSY_TICK;
 use crate::rtp::is_rtcp;
 use crate::sdp::negotiator::{LocalDescription, Negotiator};
 use crate::speakers::Speakers;
 use crate::stun::BindingRequest;
+use crate::timers::Timers;
 use crate::transport::{Transport, TransportEvent};
 use crate::uplink::Received;
+
+use tick::RETARGET_INTERVAL;
 
 /// What all rooms of an engine have in common.
 #[derive(Clone, Debug)]
@@ -54,6 +59,8 @@ pub struct RoomConfig {
     pub certificate: Arc<Certificate>,
     /// Whether DTLS 1.3 is offered.
     pub dtls13: bool,
+    /// Whether DTLS takes its randomness from the seed.
+    pub reproducible: bool,
     /// The largest data channel message, in bytes.
     pub max_message_size: usize,
     /// Server time counts from here.
@@ -62,12 +69,6 @@ pub struct RoomConfig {
 
 /// How often packets that wait for room in their network, and probes, are looked at.
 const PACE_INTERVAL: Duration = Duration::from_millis(5);
-/// While something happens in a room, timers are looked at this often.
-const BUSY_TICK: Duration = Duration::from_millis(10);
-/// In a quiet room, this often.
-const QUIET_TICK: Duration = Duration::from_millis(200);
-/// How long after the last input a room still counts as busy: longer than any repair takes.
-const BUSY_FOR: Duration = Duration::from_millis(1_500);
 
 /// A room.
 #[derive(Debug)]
@@ -84,7 +85,12 @@ pub struct Room {
     /// The strongest claims to audio slots, as assigned last.
     claims: Vec<ParticipantId>,
     rng: StdRng,
-    busy_until: Instant,
+    /// When each participant is looked at.
+    agenda: Timers,
+    /// Those whose turn it is; reused.
+    looking: Vec<u32>,
+    /// Those whose ICE has something to say.
+    ice_spoke: Vec<u32>,
     next_tick: Instant,
     assign_at: Option<Instant>,
     retarget_at: Instant,
@@ -98,8 +104,10 @@ pub struct Room {
     pace_at: Option<Instant>,
     /// Reused by the sharing of bandwidth.
     given: Vec<Option<usize>>,
-    /// Reused by the fan-out.
-    red: RedPayloads,
+    /// What came since the last flush.
+    batch: Batch,
+    /// Reused for what is sent of a voice from before its slot was given to it.
+    onset: Batch,
     /// Reused by the assignment.
     ranked: subscription::Ranking,
 }
@@ -107,14 +115,6 @@ pub struct Room {
 /// As many participants can be pinned, and as many slots wished for. More slots than this no session has.
 const MAX_PINNED: usize = 128;
 const MAX_WISHES: usize = 256;
-
-/// A slot that shows another source from this packet on.
-#[derive(Clone, Copy, Debug)]
-struct Switched {
-    slot: SlotRef,
-    timestamp: u32,
-    left: Option<LayerRef>,
-}
 
 impl Room {
     /// An empty room, at `index` of the engine's.
@@ -130,7 +130,9 @@ impl Room {
             speakers: Speakers::new(),
             claims: Vec::new(),
             rng,
-            busy_until: now,
+            agenda: Timers::default(),
+            looking: Vec::new(),
+            ice_spoke: Vec::new(),
             next_tick: now,
             assign_at: None,
             retarget_at: now,
@@ -140,7 +142,8 @@ impl Room {
             paced: Vec::new(),
             pace_at: None,
             given: Vec::new(),
-            red: RedPayloads::default(),
+            batch: Batch::default(),
+            onset: Batch::default(),
             ranked: subscription::Ranking::default(),
         }
     }
@@ -163,16 +166,17 @@ impl Room {
 
     /// Removes somebody, their tracks and all that showed them.
     pub fn remove(&mut self, ctx: &mut Context<'_>, index: u32) {
+        self.unsubscribe_all(index);
         let Some(participant) = self.participants.get_mut(index as usize) else { return };
         let gone = participant.reset_session();
         self.forget_tracks(ctx, index, &gone);
-        self.unsubscribe_all(index);
         let participant = self.participants.remove(index as usize);
+        self.agenda.set(index, None);
         self.index_by_participant.remove(&participant.id);
         self.relay.remove(participant.id);
         self.speakers.remove(participant.id);
         self.drain_data(ctx);
-        self.wake(ctx.now.instant);
+        self.tick_at(ctx.now.instant);
     }
 
     /// Says good-bye to everybody.
@@ -245,6 +249,12 @@ impl Room {
             transport.follow_path(ctx.now.instant);
         }
         self.drain_transport(ctx, index);
+        self.follow_timers(index);
+    }
+
+    /// The next participant whose ICE had something to say when something was due.
+    pub fn poll_ice_spoke(&mut self) -> Option<u32> {
+        self.ice_spoke.pop()
     }
 
     /// Takes a datagram that came on a path of the participant; STUN excepted.
@@ -252,13 +262,15 @@ impl Room {
         if !self.participants.contains(index as usize) {
             return;
         }
-        self.busy_until = ctx.now.instant + BUSY_FOR;
-        self.next_tick = self.next_tick.min(ctx.now.instant + BUSY_TICK);
         let result = if datagram.first().is_some_and(|b| (20..=63).contains(b)) {
+            self.fan_out(ctx, None);
+            self.hurry(ctx.now.instant, index);
             self.handle_dtls(ctx, index, datagram)
         } else if is_rtcp(datagram) {
+            self.look_if_awake(ctx.now.instant, index);
             self.handle_rtcp(ctx, index, path, datagram)
         } else {
+            self.hurry(ctx.now.instant, index);
             self.handle_rtp(ctx, index, path, datagram)
         };
         if let Err(reason) = result {
@@ -280,7 +292,7 @@ impl Room {
         }
         let id = self.participants[index as usize].tracks[received.track as usize].id;
         let from = LayerRef { participant: index, track: received.track, layer: received.layer, id };
-        self.fan_out(ctx, from, &received.incoming);
+        self.keep(ctx, from, &received.incoming);
         Ok(())
     }
 
@@ -293,78 +305,8 @@ impl Room {
             // A word has begun: every moment counts.
             participant.spoke_at = Some(now);
             self.assign_at = Some(now);
-            self.next_tick = self.next_tick.min(now);
+            self.tick_at(now);
         }
-    }
-
-    /// Gives a packet to every slot that shows its layer or waits for it.
-    fn fan_out(&mut self, ctx: &mut Context<'_>, from: LayerRef, incoming: &Incoming<'_>) {
-        let Some(layer) = self.layer_mut(from) else { return };
-        let subscribers = std::mem::take(&mut layer.subscribers);
-        let mut switched: SmallVec<[Switched; 4]> = SmallVec::new();
-        let mut undecodable = false;
-        let mut red = std::mem::take(&mut self.red);
-        red.clear();
-        for &slot in &subscribers {
-            let redundant = self.make_redundant(ctx.now.instant, slot, from, incoming, &mut red);
-            let subscriber = &mut self.participants[slot.participant as usize];
-            match subscriber.forward(&ctx.now, slot.slot, from, redundant.as_ref().unwrap_or(incoming)) {
-                Ok(output) => {
-                    if output.switched {
-                        switched.push(Switched { slot, timestamp: output.timestamp, left: output.left });
-                    }
-                    let Some(transport) = subscriber.transport.as_mut() else { continue };
-                    if transport.mark() {
-                        ctx.dirty.push(Place { room: self.index, participant: slot.participant });
-                    }
-                    if transport.mark_paced() {
-                        self.pacing.push(slot.participant);
-                        self.pace_at.get_or_insert(ctx.now.instant + PACE_INTERVAL);
-                    }
-                }
-                Err(reason) => {
-                    ctx.drop_packet(&mut subscriber.drops, reason);
-                    undecodable |= reason == DropReason::NoCommonCodec;
-                }
-            }
-        }
-        self.red = red;
-        if undecodable {
-            self.on_no_common_codec(ctx, from, &subscribers, incoming.format);
-        }
-        if let Some(layer) = self.layer_mut(from) {
-            layer.subscribers = subscribers;
-        }
-        for switch in switched {
-            self.on_switched(ctx, switch, from);
-        }
-    }
-
-    /// The packet in RED, when it is sound that comes without and the slot's subscriber needs it. Who has lost what a
-    /// repair or an overtaken packet brings late has no use for still older ones, so those stay as they are.
-    fn make_redundant<'a>(
-        &self,
-        now: Instant,
-        slot: SlotRef,
-        from: LayerRef,
-        incoming: &Incoming<'a>,
-        red: &'a mut RedPayloads,
-    ) -> Option<Incoming<'a>> {
-        if incoming.format.codec != Codec::Opus || incoming.format.red {
-            return None;
-        }
-        let older = self.participants.get(slot.participant as usize)?.redundancy_in(slot.slot);
-        if older == 0 {
-            return None;
-        }
-        let publisher = self.participants.get(from.participant as usize)?;
-        let layer = publisher.tracks.get(from.track as usize)?.layers.get(from.layer as usize)?;
-        if layer.history.highest() != Some(incoming.seq) {
-            return None;
-        }
-        let find = |back| layer.older(now, incoming.seq.checked_sub(back)?);
-        let payload = red.get(older, incoming.header.timestamp, incoming.payload, find)?;
-        Some(Incoming { payload, format: Format { red: true, ..incoming.format }, ..*incoming })
     }
 
     fn handle_dtls(&mut self, ctx: &mut Context<'_>, index: u32, datagram: &[u8]) -> Result<(), DropReason> {
@@ -372,6 +314,7 @@ impl Room {
         let transport = participant.transport.as_mut().ok_or(DropReason::DtlsUnexpected)?;
         let result = transport.handle_dtls(ctx.now.instant, datagram);
         self.drain_transport(ctx, index);
+        self.follow_timers(index);
         result
     }
 
@@ -450,8 +393,13 @@ impl Room {
             ctx.events.push_back(Event::Connection { participant: participant.id, state });
             self.assign_soon(ctx.now.instant);
             self.quality_at = ctx.now.instant;
-            self.retarget_at = ctx.now.instant;
-            self.wake(ctx.now.instant);
+            self.retarget_at = self.retarget_at.min(ctx.now.instant + RETARGET_INTERVAL);
+            self.tick_at(ctx.now.instant);
+            if self.transport_mut(index).is_some_and(|t| t.ready()) {
+                // What others send already shall be seen at once.
+                self.hurry(ctx.now.instant, index);
+                self.share_bandwidth(ctx, index);
+            }
         }
     }
 
@@ -480,9 +428,57 @@ impl Room {
         StdRng::from_seed(self.rng.random())
     }
 
-    /// Something happened that timers may have to follow.
-    fn wake(&mut self, now: Instant) {
-        self.busy_until = self.busy_until.max(now + BUSY_FOR);
-        self.next_tick = self.next_tick.min(now);
+    /// Something is due in the room no later than at this time.
+    fn tick_at(&mut self, at: Instant) {
+        self.next_tick = self.next_tick.min(at);
+    }
+
+    /// Something comes from a participant: they are looked at often for a while.
+    fn hurry(&mut self, now: Instant, index: u32) {
+        let Some(participant) = self.participants.get_mut(index as usize) else { return };
+        let was_awake = participant.pulse.is_awake(now);
+        participant.pulse.hurry(now);
+        self.look_at(index, now + BUSY_TICK);
+        if !was_awake {
+            self.share_again(now);
+        }
+    }
+
+    /// Something goes to a participant from now on, or is wanted of them.
+    fn wake(&mut self, now: Instant, index: u32) {
+        let Some(participant) = self.participants.get_mut(index as usize) else { return };
+        let was_awake = participant.pulse.is_awake(now);
+        participant.pulse.wake(now);
+        if !was_awake {
+            self.look_at(index, now + BUSY_TICK);
+            self.share_again(now);
+        }
+    }
+
+    /// What an awake participant tells may have to be followed soon.
+    fn look_if_awake(&mut self, now: Instant, index: u32) {
+        if self.participants.get(index as usize).is_some_and(|p| p.pulse.is_awake(now)) {
+            self.look_at(index, now + BUSY_TICK);
+        }
+    }
+
+    /// A participant is looked at no later than at this time.
+    fn look_at(&mut self, index: u32, at: Instant) {
+        self.agenda.bring_forward(index, at);
+        self.tick_at(at);
+    }
+
+    /// The timers of a participant's transport may have changed.
+    fn follow_timers(&mut self, index: u32) {
+        if let Some(at) = self.transport_mut(index).and_then(|t| t.poll_timeout()) {
+            self.look_at(index, at);
+        }
+    }
+
+    /// Bandwidth is shared, and quality judged, again from now on, if both had ceased because nothing happened.
+    fn share_again(&mut self, now: Instant) {
+        self.retarget_at = self.retarget_at.min(now + BUSY_TICK);
+        self.quality_at = self.quality_at.min(now + tick::QUALITY_INTERVAL);
+        self.tick_at(self.retarget_at);
     }
 }

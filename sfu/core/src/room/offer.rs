@@ -31,7 +31,8 @@ impl Room {
         ctx.events.push_back(Event::Answer { participant: id, request, result, new_session });
         self.tell_tracks(ctx, index);
         self.tell_slots(ctx, index);
-        self.wake(ctx.now.instant);
+        self.hurry(ctx.now.instant, index);
+        self.look_at(index, ctx.now.instant);
     }
 
     /// Does what an offer asks for, and says whether it began a new session.
@@ -47,13 +48,14 @@ impl Room {
         let fresh = self.participants[index as usize].transport.is_none();
         let new_session = negotiation.new_session || fresh;
         if new_session {
+            self.unsubscribe_all(index);
             let gone = self.participants[index as usize].reset_session();
             self.forget_tracks(ctx, index, &gone);
-            self.unsubscribe_all(index);
             self.relay.disconnect(self.participants[index as usize].id);
             let participant = &mut self.participants[index as usize];
             participant.told_state = None;
             let seed = participant.seed();
+            let seed = self.config.reproducible.then_some(seed);
             participant.transport = Some(Transport::new(
                 now,
                 &TransportConfig {

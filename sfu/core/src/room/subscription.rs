@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use rustc_hash::FxHashMap;
+
 use crate::assignment::{AudioSlot, TrackRef, VideoSlot, Want, assign_audio, assign_video};
+use crate::batch::Batch;
 use crate::context::Context;
 use crate::control::{Event, Show, SlotChange, SlotReason, SlotSource};
 use crate::forward::forwarder::LayerRef;
@@ -10,17 +13,23 @@ use crate::ids::{Mid, TrackId};
 use crate::incoming::Format;
 use crate::layer::SlotRef;
 use crate::media::{MediaKind, Source};
+use crate::participant::Participant;
 use crate::receive::key_frame::KeyFrameReason;
 use crate::sdp::{Negotiation, SectionUse};
 use crate::transport::Transport;
 
-use super::{Room, Switched};
+use super::Room;
+use super::fan_out::Switched;
+use super::tick::RETARGET_INTERVAL;
 
 /// The room's tracks in the order in which people want them.
 #[derive(Debug, Default)]
 pub(super) struct Ranking {
     video: Vec<TrackRef>,
     audio: Vec<TrackRef>,
+    /// Of the audio, what is heard now: who speaks, and the sound of screens.
+    audible: Vec<TrackRef>,
+    by_id: FxHashMap<TrackId, TrackRef>,
     /// Reused per subscriber.
     mine: Vec<TrackRef>,
     assigned: Vec<Option<TrackRef>>,
@@ -28,10 +37,16 @@ pub(super) struct Ranking {
 
 /// Joins, leaves and speakers come in bursts; one assignment serves them all.
 const ASSIGN_DELAY: Duration = Duration::from_millis(20);
+/// In a large room more of them: it takes about five microseconds for each participant, and shall not take a tenth of a
+/// processor while many join.
+const ASSIGN_DELAY_EACH: Duration = Duration::from_micros(100);
 
 /// How many packets of a new speaker from before the switch are sent, so that the start of the first word is heard:
 /// as many as it takes to notice that somebody speaks.
 const ONSET_PACKETS: u64 = 4;
+
+/// Where nothing flows, it is looked so often whether slots should show another layer.
+const QUIET_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A queue in which packets wait for longer is full.
 const FULL_QUEUE: Duration = Duration::from_millis(100);
@@ -39,15 +54,15 @@ const FULL_QUEUE: Duration = Duration::from_millis(100);
 impl Room {
     /// Assigns slots anew within a moment.
     pub(super) fn assign_soon(&mut self, now: Instant) {
-        let at = now + ASSIGN_DELAY;
+        let at = now + ASSIGN_DELAY.max(ASSIGN_DELAY_EACH * self.participants.len() as u32);
         self.assign_at = Some(self.assign_at.map_or(at, |a| a.min(at)));
-        self.next_tick = self.next_tick.min(at);
+        self.tick_at(at);
     }
 
     /// Assigns all slots of the room.
     pub(super) fn assign(&mut self, ctx: &mut Context<'_>) {
         let mut ranking = std::mem::take(&mut self.ranked);
-        self.rank(&mut ranking);
+        self.rank(ctx.now.instant, &mut ranking);
         for index in self.indices() {
             self.assign_video_of(ctx, index, &mut ranking);
             self.assign_audio_of(ctx, index, &mut ranking);
@@ -56,12 +71,14 @@ impl Room {
     }
 
     /// Ranks tracks: screens, then who speaks or spoke last, then who came last. Audio by who speaks.
-    fn rank(&self, ranking: &mut Ranking) {
+    fn rank(&self, now: Instant, ranking: &mut Ranking) {
         ranking.video.clear();
         ranking.audio.clear();
+        ranking.by_id.clear();
         for (i, participant) in self.participants.iter().filter(|(_, p)| p.is_reachable()) {
             for (t, track) in &participant.tracks {
                 let reference = TrackRef { participant: i as u32, track: t as u32, id: track.id };
+                ranking.by_id.insert(track.id, reference);
                 match track.kind {
                     MediaKind::Video if track.showable() => ranking.video.push(reference),
                     MediaKind::Audio if track.active => ranking.audio.push(reference),
@@ -81,34 +98,31 @@ impl Room {
             let score = self.speakers.score(participant.id);
             std::cmp::Reverse((track.source == Source::ScreenAudio, score, !track.muted, track.id))
         });
+        ranking.audible.clear();
+        ranking.audible.extend(ranking.audio.iter().filter(|t| {
+            let owner = &self.participants[t.participant as usize];
+            let source = owner.tracks.get(t.track as usize).map(|track| track.source);
+            source == Some(Source::ScreenAudio) || self.speakers.is_speaking(now, owner.id)
+        }));
     }
 
     fn assign_video_of(&mut self, ctx: &mut Context<'_>, index: u32, ranking: &mut Ranking) {
         let subscriber = &self.participants[index as usize];
-        ranking.mine.clear();
-        if subscriber.subscription.auto {
-            let pinned = &subscriber.subscription.pinned;
-            ranking.mine.extend(ranking.video.iter().filter(|t| t.participant != index));
-            if !pinned.is_empty() {
-                let rank = |t: &TrackRef| {
-                    let id = self.participants[t.participant as usize].id;
-                    pinned.iter().position(|p| *p == id).unwrap_or(usize::MAX)
-                };
-                ranking.mine.sort_by_key(rank);
-            }
-        }
+        self.rank_pictures_for(index, ranking);
         let active = |s: &crate::slot::Slot| s.kind == MediaKind::Video && s.active;
         let slots: Vec<(u32, VideoSlot)> = subscriber
             .slots
             .iter()
             .filter(|(_, s)| active(s))
-            .map(|(i, s)| (i as u32, VideoSlot { shows: s.assigned, want: self.want(index, s.show) }))
+            .map(|(i, s)| {
+                (i as u32, VideoSlot { shows: s.assigned, want: self.want(index, s.show, ranking) })
+            })
             .collect();
         let views: Vec<VideoSlot> = slots.iter().map(|(_, v)| *v).collect();
         assign_video(&views, &ranking.mine, &mut ranking.assigned);
         for ((slot, view), assigned) in slots.iter().zip(&ranking.assigned) {
             let reason = match view.want {
-                Want::Fixed(None) => self.why_not(index, *slot),
+                Want::Fixed(None) => self.why_not(index, *slot, ranking),
                 _ => SlotReason::Displaced,
             };
             self.set_assigned(ctx, SlotRef { participant: index, slot: *slot }, *assigned, reason);
@@ -116,22 +130,38 @@ impl Room {
         self.clear_inactive(ctx, index);
     }
 
-    fn want(&self, subscriber: u32, show: Show) -> Want {
+    /// The pictures that the server would show a subscriber, the most wanted first: as many as can matter. Looking
+    /// through all of them for everybody would make each assignment of a large room slow.
+    fn rank_pictures_for(&self, index: u32, ranking: &mut Ranking) {
+        let Ranking { video, mine, .. } = ranking;
+        mine.clear();
+        let subscriber = &self.participants[index as usize];
+        if !subscriber.subscription.auto {
+            return;
+        }
+        let pinned = &subscriber.subscription.pinned;
+        for (place, id) in pinned.iter().enumerate() {
+            if let Some(owner) = self.index_of(*id).filter(|owner| *owner != index)
+                && !pinned[..place].contains(id)
+            {
+                mine.extend(video.iter().filter(|t| t.participant == owner));
+            }
+        }
+        let is_pinned = |t: &TrackRef| pinned.contains(&self.participants[t.participant as usize].id);
+        let others = video.iter().filter(|t| t.participant != index && !is_pinned(t));
+        // Those that slots name are passed over, and there are no more of them than slots.
+        mine.extend(others.take(2 * subscriber.slots.len()));
+    }
+
+    fn want(&self, subscriber: u32, show: Show, ranking: &Ranking) -> Want {
         match show {
             Show::Auto => Want::Ranked,
             Show::Nothing => Want::Fixed(None),
             Show::Track(id) => {
-                let track = self.ranked_track(id).filter(|t| t.participant != subscriber);
+                let track = ranking.by_id.get(&id).copied().filter(|t| t.participant != subscriber);
                 Want::Fixed(track.filter(|t| self.track(*t).is_some_and(crate::track::Track::showable)))
             }
         }
-    }
-
-    fn ranked_track(&self, id: TrackId) -> Option<TrackRef> {
-        self.participants.iter().filter(|(_, p)| p.is_reachable()).find_map(|(p, participant)| {
-            let (t, _) = participant.tracks.iter().find(|(_, t)| t.id == id)?;
-            Some(TrackRef { participant: p as u32, track: t as u32, id })
-        })
     }
 
     pub(super) fn track(&self, at: TrackRef) -> Option<&crate::track::Track> {
@@ -145,20 +175,17 @@ impl Room {
     }
 
     /// Why a slot does not show the track that its client named.
-    fn why_not(&self, index: u32, slot: u32) -> SlotReason {
+    fn why_not(&self, index: u32, slot: u32, ranking: &Ranking) -> SlotReason {
         let slot = &self.participants[index as usize].slots[slot as usize];
         match slot.show {
-            Show::Track(id) if self.ranked_track(id).is_some() => SlotReason::Muted,
+            Show::Track(id) if ranking.by_id.contains_key(&id) => SlotReason::Muted,
             Show::Track(_) => SlotReason::Gone,
             _ => SlotReason::Displaced,
         }
     }
 
     fn assign_audio_of(&mut self, ctx: &mut Context<'_>, index: u32, ranking: &mut Ranking) {
-        let now = ctx.now.instant;
         let subscriber = &self.participants[index as usize];
-        ranking.mine.clear();
-        ranking.mine.extend(ranking.audio.iter().filter(|t| t.participant != index));
         let slots: Vec<(u32, AudioSlot)> = subscriber
             .slots
             .iter()
@@ -168,18 +195,18 @@ impl Room {
                 (i as u32, AudioSlot { shows: s.assigned, reserved })
             })
             .collect();
-        if ranking.mine.len() > slots.len() {
+        let Ranking { audio, audible, mine, .. } = ranking;
+        let others = |t: &&TrackRef| t.participant != index;
+        mine.clear();
+        mine.extend(audio.iter().filter(others).take(slots.len() + 1));
+        if mine.len() > slots.len() {
             // Who is silent keeps no slot busy that somebody may need: a word that begins in an idle slot is heard
             // from its start, one that begins behind another voice only from the switch on.
-            let speaks = |t: &TrackRef| {
-                let owner = &self.participants[t.participant as usize];
-                let source = owner.tracks.get(t.track as usize).map(|track| track.source);
-                source == Some(Source::ScreenAudio) || self.speakers.is_speaking(now, owner.id)
-            };
-            ranking.mine.retain(speaks);
+            mine.clear();
+            mine.extend(audible.iter().filter(others));
         }
         let views: Vec<AudioSlot> = slots.iter().map(|(_, v)| *v).collect();
-        assign_audio(&views, &ranking.mine, &mut ranking.assigned);
+        assign_audio(&views, mine, &mut ranking.assigned);
         for ((slot, _), assigned) in slots.iter().zip(&ranking.assigned) {
             let slot = SlotRef { participant: index, slot: *slot };
             self.set_assigned(ctx, slot, *assigned, SlotReason::Displaced);
@@ -255,15 +282,26 @@ impl Room {
     }
 
     /// Looks at all slots whether a better layer should be shown, and asks for the key frames that are waited for.
-    pub(super) fn retarget_all(&mut self, ctx: &mut Context<'_>) {
-        self.refresh_ladders(ctx.now.instant);
+    /// Returns how soon to look again: not at all while nobody is awake or wants a picture.
+    pub(super) fn retarget_all(&mut self, ctx: &mut Context<'_>) -> Option<Duration> {
+        let now = ctx.now.instant;
+        let mut again = None;
+        self.refresh_ladders(now);
         for index in self.indices() {
+            let participant = &self.participants[index as usize];
+            let awake = participant.pulse.is_awake(now);
+            if !awake && !participant.wants_pictures() {
+                continue;
+            }
+            let interval = if awake { RETARGET_INTERVAL } else { QUIET_INTERVAL };
+            again = Some(again.map_or(interval, |a: Duration| a.min(interval)));
             // Where nothing can be sent, no publisher must make key frames for it.
-            if self.transport_mut(index).is_some_and(|t| t.ready()) {
+            if participant.transport.as_ref().is_some_and(Transport::ready) {
                 self.share_bandwidth(ctx, index);
             }
         }
         self.tell_wanted_layers(ctx);
+        again
     }
 
     /// Lets a slot wait for the layer that it should show.
@@ -280,11 +318,8 @@ impl Room {
                 forwarder.set_target(None);
                 self.unlist(target, at);
             }
-            if waits
-                && !full
-                && let Some(layer) = self.layer_mut(chosen)
-            {
-                layer.key_frames.request(ctx.now.instant, KeyFrameReason::Switch);
+            if waits && !full {
+                self.request_key_frame(ctx.now.instant, chosen, KeyFrameReason::Switch);
             }
             return;
         }
@@ -293,7 +328,7 @@ impl Room {
             if let Some(target) = target {
                 self.unlist(target, at);
             }
-            self.list(chosen, at);
+            self.list(ctx.now.instant, chosen, at);
             if self.kind_of(at) == MediaKind::Audio {
                 self.replay_onset(ctx, chosen, at);
                 return;
@@ -305,13 +340,17 @@ impl Room {
         let undecodable = !suits || slot.reason == Some(SlotReason::NoCommonCodec);
         let ready = subscriber.transport.as_ref().is_some_and(Transport::ready);
         // A change of codec would bring its own key frame.
-        if ready
-            && !undecodable
-            && !full
-            && let Some(layer) = self.layer_mut(chosen)
-        {
-            layer.key_frames.request(ctx.now.instant, KeyFrameReason::Switch);
+        if ready && !undecodable && !full {
+            self.request_key_frame(ctx.now.instant, chosen, KeyFrameReason::Switch);
         }
+    }
+
+    /// Asks the publisher of a layer for a key frame, merged with what others ask for.
+    pub(super) fn request_key_frame(&mut self, now: Instant, at: LayerRef, reason: KeyFrameReason) {
+        let Some(layer) = self.layer_mut(at) else { return };
+        layer.key_frames.request(now, reason);
+        self.wake(now, at.participant);
+        self.look_at(at.participant, now);
     }
 
     /// Whether what was sent to a subscriber before waits for so long that no key frame must be asked for them.
@@ -340,36 +379,33 @@ impl Room {
         if participant.and_then(|p| p.tracks.get(from.track as usize)).is_none_or(|t| t.muted) {
             return;
         }
-        let Some(newest) = self.layer_mut(from).and_then(|l| l.history.highest()) else { return };
-        for seq in newest.saturating_sub(ONSET_PACKETS - 1)..=newest {
-            self.replay(ctx, from, at, seq);
+        let mut onset = std::mem::take(&mut self.onset);
+        self.keep_onset(ctx, from, &mut onset);
+        let mut switched = None;
+        self.forward_run(ctx, &mut onset, 0, at, |switch| switched = switched.or(Some(switch)));
+        self.mark(ctx, at.participant);
+        if let Some(switch) = switched {
+            self.on_switched(ctx, switch);
         }
+        onset.clear();
+        self.onset = onset;
     }
 
-    fn replay(&mut self, ctx: &mut Context<'_>, from: LayerRef, at: SlotRef, seq: u64) {
-        let pair = self.participants.get2_mut(from.participant as usize, at.participant as usize);
-        let Some((publisher, subscriber)) = pair else { return };
-        let Some(layer) =
-            publisher.tracks.get(from.track as usize).and_then(|t| t.layers.get(from.layer as usize))
-        else {
-            return;
-        };
-        let Some(incoming) = layer.stored(ctx.now.instant, seq, &publisher.extensions()) else { return };
-        match subscriber.forward(&ctx.now, at.slot, from, &incoming) {
-            Ok(output) => {
-                self.mark(ctx, at.participant);
-                if output.switched {
-                    let switch = Switched { slot: at, timestamp: output.timestamp, left: output.left };
-                    self.on_switched(ctx, switch, from);
-                }
+    fn keep_onset(&self, ctx: &Context<'_>, from: LayerRef, onset: &mut Batch) {
+        let Some(layer) = self.layer(from) else { return };
+        let ids =
+            self.participants.get(from.participant as usize).map(Participant::extensions).unwrap_or_default();
+        let Some(newest) = layer.history.highest() else { return };
+        for seq in newest.saturating_sub(ONSET_PACKETS - 1)..=newest {
+            if let Some(incoming) = layer.stored(ctx.now.instant, seq, &ids) {
+                onset.push(from, &incoming, false);
             }
-            Err(reason) => ctx.drop_packet(&mut subscriber.drops, reason),
         }
     }
 
     /// A packet of the slot's new source is on its way: this is what it shows now.
-    pub(super) fn on_switched(&mut self, ctx: &mut Context<'_>, switch: Switched, from: LayerRef) {
-        let at = switch.slot;
+    pub(super) fn on_switched(&mut self, ctx: &mut Context<'_>, switch: Switched) {
+        let (at, from) = (switch.slot, switch.source);
         if let Some(left) = switch.left.filter(|left| *left != from) {
             self.unlist(left, at);
         }
@@ -456,11 +492,13 @@ impl Room {
         ctx.events.push_back(Event::Slots { participant: participant.id, changes: vec![change] });
     }
 
-    fn list(&mut self, layer: LayerRef, slot: SlotRef) {
+    fn list(&mut self, now: Instant, layer: LayerRef, slot: SlotRef) {
+        // In order, so that the slots of one participant are served together.
         if let Some(layer) = self.layer_mut(layer)
-            && !layer.subscribers.contains(&slot)
+            && let Err(place) = layer.subscribers.binary_search(&slot)
         {
-            layer.subscribers.push(slot);
+            layer.subscribers.insert(place, slot);
+            self.wake(now, slot.participant);
         }
     }
 
@@ -492,12 +530,10 @@ impl Room {
 
     /// A participant's slots are in no layer's list any more.
     pub(super) fn unsubscribe_all(&mut self, index: u32) {
-        for (_, participant) in &mut self.participants {
-            for (_, track) in &mut participant.tracks {
-                for layer in &mut track.layers {
-                    layer.subscribers.retain(|s| s.participant != index);
-                }
-            }
+        let slots = self.participants.get(index as usize).map(|p| &p.slots);
+        let slots: Vec<u32> = slots.into_iter().flatten().map(|(i, _)| i as u32).collect();
+        for slot in slots {
+            self.detach(SlotRef { participant: index, slot });
         }
     }
 

@@ -2,22 +2,30 @@
 
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
+
 use crate::context::Context;
 use crate::control::{ConnectionState, Event};
 use crate::quality::{QualityInput, judge};
 use crate::timeline::Decision;
 use crate::transport::Transport;
 
-use super::{BUSY_TICK, PACE_INTERVAL, QUIET_TICK, Room};
+use super::{PACE_INTERVAL, Room};
 
 /// When to send sender and receiver reports: once a second, as browsers do for video.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// When to look whether slots should show another layer.
-const RETARGET_INTERVAL: Duration = Duration::from_millis(100);
+pub(super) const RETARGET_INTERVAL: Duration = Duration::from_millis(100);
 /// More audio slots than this nobody has.
 const MAX_CLAIMS: usize = 16;
+/// Somebody has to be the latest speaker for so long before another takes over what speakers are given.
+const SPEAKER_FOR: Duration = Duration::from_secs(3);
 /// When to judge the quality of connections.
-const QUALITY_INTERVAL: Duration = Duration::from_secs(2);
+pub(super) const QUALITY_INTERVAL: Duration = Duration::from_secs(2);
+/// Until something happens: as good as never.
+const SLEEP: Duration = Duration::from_hours(24);
+/// Participants whose time comes so soon are looked at together.
+const TOGETHER: Duration = Duration::from_millis(5);
 
 impl Room {
     /// Does what is due.
@@ -38,19 +46,20 @@ impl Room {
             self.assign(ctx);
         }
         if self.retarget_at <= now {
-            self.retarget_at = now + RETARGET_INTERVAL;
-            self.retarget_all(ctx);
+            self.retarget_at = now + SLEEP;
+            self.follow_speaker(now);
+            if let Some(again) = self.retarget_all(ctx) {
+                self.retarget_at = self.retarget_at.min(now + again);
+            }
             self.follow_claims(now);
         }
         self.tell_speakers(ctx);
         if self.quality_at <= now {
-            self.quality_at = now + QUALITY_INTERVAL;
-            self.tell_quality(ctx);
+            let again = self.tell_quality(ctx);
+            self.quality_at = now + if again { QUALITY_INTERVAL } else { SLEEP };
         }
         // Last, so that what was decided above goes out at once.
-        for index in self.indices() {
-            self.tick_participant(ctx, index);
-        }
+        self.look_at_those_due(ctx);
         self.next_tick = self.next_due(now);
     }
 
@@ -82,21 +91,51 @@ impl Room {
     }
 
     fn next_due(&self, now: Instant) -> Instant {
-        let pause = if now < self.busy_until { BUSY_TICK } else { QUIET_TICK };
-        let assign = self.assign_at.unwrap_or(now + pause);
-        let data = self.relay.poll_timeout().unwrap_or(now + pause);
+        let data = self.relay.poll_timeout();
+        let timers = [self.assign_at, data, self.speakers.poll_timeout(), self.agenda.next()];
+        let due = timers.into_iter().flatten().min().unwrap_or(now + SLEEP);
         // A timer that is overdue must not make the loop spin.
-        (now + pause).min(assign).min(data).max(now + Duration::from_millis(1))
+        due.min(self.retarget_at).min(self.quality_at).max(now + Duration::from_millis(1))
     }
 
+    fn look_at_those_due(&mut self, ctx: &mut Context<'_>) {
+        let mut looking = std::mem::take(&mut self.looking);
+        looking.clear();
+        looking.extend(std::iter::from_fn(|| self.agenda.poll(ctx.now.instant + TOGETHER)));
+        for &index in &looking {
+            self.tick_participant(ctx, index);
+        }
+        self.looking = looking;
+    }
+
+    /// Does what is due for a participant, and finds out when to look at them again.
     fn tick_participant(&mut self, ctx: &mut Context<'_>, index: u32) {
         let now = ctx.now.instant;
-        let participant = &mut self.participants[index as usize];
-        let Some(transport) = participant.transport.as_mut() else { return };
+        let Some(transport) = self.transport_mut(index) else { return };
         transport.handle_timeout(now);
-        transport.estimator.handle_timeout(now);
+        if transport.has_ice_events() {
+            self.ice_spoke.push(index);
+        }
         self.drain_transport(ctx, index);
         let participant = &mut self.participants[index as usize];
+        let watches = participant.slots.iter().any(|(_, s)| s.carries_pictures(now));
+        participant.pulse.on_look(now, participant.counters.packets_sent, watches);
+        if participant.pulse.is_awake(now) {
+            self.tend(ctx, index);
+        }
+        let participant = &self.participants[index as usize];
+        let timer = participant.transport.as_ref().and_then(Transport::poll_timeout);
+        let next = participant.pulse.next_look(now).into_iter().chain(timer).min();
+        self.agenda.set(index, next);
+    }
+
+    /// Does what is due while media comes from a participant or goes to them.
+    fn tend(&mut self, ctx: &mut Context<'_>, index: u32) {
+        let now = ctx.now.instant;
+        self.wake_subscribers(now, index);
+        let participant = &mut self.participants[index as usize];
+        let Some(transport) = participant.transport.as_mut() else { return };
+        transport.estimator.handle_timeout(now);
         participant.send_feedback(ctx);
         participant.send_probe(&ctx.now);
         if participant.reports_at <= now {
@@ -115,6 +154,21 @@ impl Room {
         }
     }
 
+    /// Those who show a layer that begins to flow are looked at from now on.
+    fn wake_subscribers(&mut self, now: Instant, index: u32) {
+        let mut woken: SmallVec<[u32; 16]> = SmallVec::new();
+        for (_, track) in &mut self.participants[index as usize].tracks {
+            for layer in &mut track.layers {
+                if layer.begins_to_flow(now) {
+                    woken.extend(layer.subscribers.iter().map(|s| s.participant));
+                }
+            }
+        }
+        for subscriber in woken {
+            self.wake(now, subscriber);
+        }
+    }
+
     /// Assigns anew when others have the strongest claims to audio slots, even if nobody began or ceased to speak.
     fn follow_claims(&mut self, now: Instant) {
         let ranked = self.speakers.ranked(now);
@@ -123,6 +177,17 @@ impl Room {
             self.claims.clear();
             self.claims.extend_from_slice(strongest);
             self.assign_soon(now);
+        }
+    }
+
+    /// Who speaks last keeps what speakers are given until somebody else has spoken for a while.
+    fn follow_speaker(&mut self, now: Instant) {
+        let latest = self.participants.iter().filter_map(|(_, p)| Some((p.spoke_at?, p.id))).max();
+        let Some((_, latest)) = latest else { return };
+        match self.speaker {
+            Some((id, _)) if id == latest => {}
+            Some((_, since)) if now.saturating_duration_since(since) < SPEAKER_FOR => {}
+            _ => self.speaker = Some((latest, now)),
         }
     }
 
@@ -141,8 +206,10 @@ impl Room {
         }
     }
 
-    fn tell_quality(&mut self, ctx: &mut Context<'_>) {
+    /// Returns whether to judge again: while somebody is awake, or has still to be told.
+    fn tell_quality(&mut self, ctx: &mut Context<'_>) -> bool {
         let mut changes = Vec::new();
+        let mut again = false;
         for (_, participant) in &mut self.participants {
             let Some(state) = participant.transport.as_ref().and_then(Transport::state) else { continue };
             let input = QualityInput {
@@ -156,9 +223,11 @@ impl Room {
                 participant.timeline.note(ctx.now.unix_ms(), Decision::Quality(quality));
                 changes.push((participant.id, quality));
             }
+            again |= participant.pulse.is_awake(ctx.now.instant) || !participant.quality.is_settled();
         }
         if !changes.is_empty() {
             ctx.events.push_back(Event::Quality { room: self.id, changes });
         }
+        again
     }
 }

@@ -1,7 +1,6 @@
 //! RTCP datagrams: parsed in place, and written.
 
 pub mod compound;
-pub mod extended;
 pub mod feedback;
 pub mod report;
 pub mod source;
@@ -9,24 +8,20 @@ pub mod transport_feedback;
 pub mod transport_feedback_builder;
 
 pub use compound::CompoundWriter;
-pub use extended::{DelaySinceReference, ExtendedReport};
 pub use feedback::{Fir, Nack, Remb};
 pub use report::{ReceiverReport, ReportBlock, SenderInfo, SenderReport};
-pub use source::Bye;
 pub use transport_feedback::TransportFeedback;
 pub use transport_feedback_builder::TransportFeedbackBuilder;
 
 use crate::drops::DropReason;
 use crate::ids::Ssrc;
 
-/// Packet types (RFC 3550 section 12.1, RFC 4585 section 6.1, RFC 3611 section 2).
+/// Packet types (RFC 3550 section 12.1, RFC 4585 section 6.1).
 const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
 const SOURCE_DESCRIPTION: u8 = 202;
-const BYE: u8 = 203;
 const TRANSPORT_LAYER_FEEDBACK: u8 = 205;
 const PAYLOAD_SPECIFIC_FEEDBACK: u8 = 206;
-const EXTENDED_REPORT: u8 = 207;
 /// Formats of feedback (RFC 4585 section 6.2 and 6.3, RFC 5104 section 4.3.1, draft-holmer-rmcat-transport-wide-cc).
 const FORMAT_NACK: u8 = 1;
 const FORMAT_TRANSPORT: u8 = 15;
@@ -43,8 +38,6 @@ pub enum Packet<'a> {
     SenderReport(SenderReport<'a>),
     /// What somebody has received.
     ReceiverReport(ReceiverReport<'a>),
-    /// Streams that end.
-    Bye(Bye<'a>),
     /// Packets that are missing.
     Nack(Nack<'a>),
     /// A picture cannot be decoded: a key frame is asked for (RFC 4585 section 6.3.1).
@@ -60,12 +53,10 @@ pub enum Packet<'a> {
     Remb(Remb<'a>),
     /// When packets have arrived.
     TransportFeedback(TransportFeedback<'a>),
-    /// Times, to measure the round trip from the receiving side.
-    ExtendedReport(ExtendedReport<'a>),
 }
 
 /// The packets of a decrypted datagram, which may be a compound (RFC 3550 section 6.1) or of reduced size (RFC 5506).
-/// Source descriptions, application packets and types that are not known are skipped. A packet whose content
+/// All other packets are skipped: source descriptions, farewells (sources end by SDP), extended reports. A packet whose content
 /// contradicts itself is an error between good ones; after one whose length does nothing more comes.
 pub fn parse(datagram: &[u8]) -> Packets<'_> {
     Packets { bytes: datagram }
@@ -127,7 +118,6 @@ impl<'a> Header<'a> {
         let packet = match (self.packet_type, count) {
             (SENDER_REPORT, _) => SenderReport::parse(count, body).map(Packet::SenderReport),
             (RECEIVER_REPORT, _) => ReceiverReport::parse(count, body).map(Packet::ReceiverReport),
-            (BYE, _) => Bye::parse(count, body).map(Packet::Bye),
             (TRANSPORT_LAYER_FEEDBACK, FORMAT_NACK) => Nack::parse(body).map(Packet::Nack),
             (TRANSPORT_LAYER_FEEDBACK, FORMAT_TRANSPORT) => {
                 TransportFeedback::parse(body).map(Packet::TransportFeedback)
@@ -140,7 +130,6 @@ impl<'a> Header<'a> {
             (PAYLOAD_SPECIFIC_FEEDBACK, FORMAT_APPLICATION) if Remb::is_named_in(body) => {
                 Remb::parse(body).map(Packet::Remb)
             }
-            (EXTENDED_REPORT, _) => ExtendedReport::parse(body).map(Packet::ExtendedReport),
             _ => return None,
         };
         Some(packet.ok_or(DropReason::RtcpMalformed))
@@ -220,12 +209,10 @@ mod tests {
         report::write_sender_report(&mut all, &SenderInfo::default(), &[block]);
         report::write_receiver_report(&mut all, Ssrc(1), &[block, block]);
         source::write_cname(&mut all, Ssrc(1), "veche");
-        source::write_bye(&mut all, &[Ssrc(1), Ssrc(2)]);
         let mut feedback = vec![];
         feedback::write_nack(&mut feedback, Ssrc(1), Ssrc(2), &[1, 2, 3, 90]);
         feedback::write_fir(&mut feedback, Ssrc(1), &[(Ssrc(2), 3)]);
         feedback::write_remb(&mut feedback, Ssrc(1), 1_000_000, &[Ssrc(2)]);
-        extended::write_reference_time(&mut feedback, Ssrc(1), 5);
         let mut transport = vec![];
         let arrivals: Vec<_> = (0..60u16).filter(|n| n % 7 != 3).map(|n| (n, i64::from(n) * 90)).collect();
         TransportFeedbackBuilder::new(Ssrc(1), Ssrc(2)).write(0, &arrivals, &mut transport);
@@ -234,14 +221,12 @@ mod tests {
                 let items = match packet {
                     Packet::SenderReport(report) => report.blocks().count(),
                     Packet::ReceiverReport(report) => report.blocks().count(),
-                    Packet::Bye(bye) => bye.ssrcs().count(),
                     Packet::Nack(nack) => nack.seqs().count() / 17,
                     Packet::Fir(fir) => fir.entries().count(),
                     Packet::Remb(remb) => remb.ssrcs().count(),
                     Packet::TransportFeedback(feedback) => {
                         feedback.statuses().filter(|(_, delta)| delta.is_some()).count()
                     }
-                    Packet::ExtendedReport(report) => report.delays().count(),
                     Packet::Pli { .. } => 0,
                 };
                 assert!(items <= datagram.len());

@@ -45,12 +45,6 @@ impl DecodeTargets {
         }
     }
 
-    /// Whether one may switch to any decode target with the frame.
-    pub fn any_switch(self) -> bool {
-        const HIGH_BITS: u64 = 0xaaaa_aaaa_aaaa_aaaa;
-        self.0 & !(self.0 << 1) & HIGH_BITS != 0
-    }
-
     /// The decode targets that the frame is part of, one bit each.
     pub fn present(self) -> u32 {
         even_bits(self.0 | self.0 >> 1)
@@ -105,30 +99,6 @@ impl References {
     }
 }
 
-/// How far back the previous frame of each chain is; 0 when the frame starts the chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Chains {
-    count: u8,
-    distances: [u8; MAX_DECODE_TARGETS],
-}
-
-impl Chains {
-    const NONE: Chains = Chains { count: 0, distances: [0; MAX_DECODE_TARGETS] };
-
-    /// The distance of frame numbers, chain by chain.
-    pub fn distances(&self) -> &[u8] {
-        &self.distances[..usize::from(self.count)]
-    }
-
-    fn read(reader: &mut BitReader<'_>, count: u8, bits: u32) -> Option<Self> {
-        let mut chains = Chains { count, ..Chains::NONE };
-        for distance in &mut chains.distances[..usize::from(count)] {
-            *distance = reader.bits(bits)? as u8;
-        }
-        Some(chains)
-    }
-}
-
 /// What is told of the frame that a packet belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameDependencies {
@@ -148,12 +118,6 @@ pub struct FrameDependencies {
     pub targets: DecodeTargets,
     /// What it refers to.
     pub references: References,
-    /// The previous frames of the chains.
-    pub chains: Chains,
-    /// The decode targets that the sender produces, one bit each, when the packet tells.
-    pub active_targets: Option<u32>,
-    /// The size that the frame is shown at, where the structure tells.
-    pub size: Option<(u16, u16)>,
 }
 
 impl FrameDependencies {
@@ -198,9 +162,6 @@ impl DependencyState {
             structure_attached: extended.structure.is_some(),
             targets: frame.targets,
             references: frame.references,
-            chains: frame.chains,
-            active_targets,
-            size: structure.sizes.and_then(|sizes| sizes.get(usize::from(frame.spatial_id)).copied()),
         };
         if extended.structure.is_some() {
             self.structure = extended.structure;
@@ -259,8 +220,7 @@ pub struct Structure {
     /// How many decode targets there are, 1 to 32.
     decode_targets: u8,
     templates: Vec<Template>,
-    /// Which chain protects each decode target.
-    protected_by: [u8; MAX_DECODE_TARGETS],
+    /// How many chains of frames there are; nothing else of them is kept.
     chains: u8,
     sizes: Option<[(u16, u16); MAX_SPATIAL_LAYERS]>,
     /// The layers of each decode target, worked out once: spatial in the high half, temporal in the low one.
@@ -274,7 +234,6 @@ struct Template {
     temporal_id: u8,
     targets: DecodeTargets,
     references: References,
-    chains: Chains,
 }
 
 impl Structure {
@@ -282,7 +241,6 @@ impl Structure {
         template_id_offset: 0,
         decode_targets: 0,
         templates: Vec::new(),
-        protected_by: [0; MAX_DECODE_TARGETS],
         chains: 0,
         sizes: None,
         target_layers: [0; MAX_DECODE_TARGETS],
@@ -310,18 +268,6 @@ impl Structure {
             layer = (layer.0.max(template.spatial_id), layer.1.max(template.temporal_id));
         }
         layer
-    }
-
-    /// How many chains there are.
-    pub fn chains(&self) -> usize {
-        usize::from(self.chains)
-    }
-
-    /// The chain that protects a decode target: as long as all frames of the chain arrive, the target can be decoded.
-    /// `None` when nothing does.
-    pub fn protecting_chain(&self, target: usize) -> Option<usize> {
-        let known = self.chains > 0 && target < self.decode_targets();
-        known.then(|| self.protected_by.get(target).map(|&chain| usize::from(chain)))?
     }
 
     /// How many spatial layers there are.
@@ -353,17 +299,13 @@ impl Structure {
             }
         }
         let chains = reader.non_symmetric(u32::from(decode_targets) + 1)? as u8;
-        let mut protected_by = [0; MAX_DECODE_TARGETS];
         if chains > 0 {
-            for chain in &mut protected_by[..usize::from(decode_targets)] {
-                *chain = reader.non_symmetric(u32::from(chains))? as u8;
+            for _ in 0..decode_targets {
+                reader.non_symmetric(u32::from(chains))?;
             }
-            for template in &mut templates {
-                template.chains = Chains::read(reader, chains, 4)?;
-            }
+            reader.skip(4 * u32::from(chains) * templates.len() as u32)?;
         }
-        let mut structure =
-            Self { template_id_offset, decode_targets, templates, protected_by, chains, ..Self::EMPTY };
+        let mut structure = Self { template_id_offset, decode_targets, templates, chains, ..Self::EMPTY };
         for target in 0..structure.decode_targets() {
             let (spatial, temporal) = structure.find_target_layer(target);
             structure.target_layers[target] = spatial << 4 | temporal;
@@ -395,7 +337,7 @@ impl Structure {
             frame.references = read_custom_references(reader)?;
         }
         if extended.custom_chains {
-            frame.chains = Chains::read(reader, self.chains, 8)?;
+            reader.skip(8 * u32::from(self.chains))?;
         }
         Some(frame)
     }
@@ -414,7 +356,6 @@ fn read_layers(reader: &mut BitReader<'_>) -> Option<Vec<Template>> {
             temporal_id,
             targets: DecodeTargets::default(),
             references: References::default(),
-            chains: Chains::NONE,
         });
         match reader.bits(2)? {
             0 => {}
@@ -440,131 +381,4 @@ fn read_custom_references(reader: &mut BitReader<'_>) -> Option<References> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rtp::mutation::{damaged, hex};
-
-    /// Packs bits written as text; blanks help the eye.
-    fn bits(text: &str) -> Vec<u8> {
-        let bits: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).map(|b| b - b'0').collect();
-        bits.chunks(8).map(|c| c.iter().enumerate().fold(0, |byte, (i, bit)| byte | bit << (7 - i))).collect()
-    }
-
-    /// Two spatial layers of two temporal layers each, as the specification's section A.10 builds such structures:
-    /// templates 62, 63 (layer 0/0), 0 (0/1), 1, 2 (1/0), 3 (1/1) for the decode targets 0/0, 0/1, 1/0, 1/1 with a
-    /// chain for each spatial layer. `frame` follows the structure.
-    fn with_structure(flags: &str, frame: &str) -> Vec<u8> {
-        let structure = "111110 00011 00 01 10 00 01 11 \
-             10101010 11111111 00010001 00001010 00001111 00000001 \
-             0  1 0011 0  1 0001 0  1 0000 0  1 0000 1 0011 0  1 0000 1 0001 0 \
-             10 0 0 1 1 \
-             0000 0000  0100 0100  0010 0010  0001 0001  0001 0001  0011 0001 \
-             1 0000000010011111 0000000001011001 0000000100111111 0000000010110011";
-        // A chain count of 2 out of 0..=4 takes two bits; a protecting chain out of 0..=1 one.
-        bits(&format!("1 1 111110 0000000000000111 {flags} {structure} {frame}"))
-    }
-
-    fn delta(template: u8, number: u16) -> Vec<u8> {
-        let [high, low] = number.to_be_bytes();
-        vec![0xc0 | template, high, low]
-    }
-
-    #[test]
-    fn a_key_frame_brings_the_structure_and_later_frames_use_it() {
-        let mut state = DependencyState::default();
-        let key = state.read(&with_structure("1 0 0 0 0", "")).unwrap();
-        assert!(key.starts_key_frame() && key.end_of_frame);
-        assert_eq!((key.frame_number, key.spatial_id, key.temporal_id), (7, 0, 0));
-        assert_eq!((key.active_targets, key.size), (Some(0b1111), Some((160, 90))));
-        assert_eq!(key.targets.get(3), DecodeTargetIndication::Switch);
-        assert_eq!(key.chains.distances(), [0, 0]);
-
-        let structure = state.structure().unwrap();
-        let layers: Vec<_> = (0..structure.decode_targets()).map(|t| structure.target_layer(t)).collect();
-        assert_eq!(layers, [(0, 0), (0, 1), (1, 0), (1, 1)]);
-        assert_eq!((structure.chains(), structure.spatial_layers()), (2, 2));
-        let chains: Vec<_> = (0..5).map(|t| structure.protecting_chain(t)).collect();
-        assert_eq!(chains, [Some(0), Some(0), Some(1), Some(1), None]);
-        assert_eq!(structure.largest(), Some((320, 180)));
-        assert_eq!(structure.size(2), None);
-
-        let upper = state.read(&delta(1, 8)).unwrap();
-        assert_eq!((upper.spatial_id, upper.temporal_id, upper.size), (1, 0, Some((320, 180))));
-        assert_eq!((upper.references.distances(), upper.active_targets), (&[1][..], None));
-        assert!(!upper.starts_key_frame() && !upper.structure_attached);
-        assert_eq!(upper.targets.get(0), DecodeTargetIndication::NotPresent);
-        assert_eq!(upper.targets.get(2), DecodeTargetIndication::Switch);
-        assert!(upper.targets.any_switch());
-
-        let last = state.read(&delta(3, 12)).unwrap();
-        assert_eq!((last.spatial_id, last.temporal_id), (1, 1));
-        assert_eq!((last.references.distances(), last.chains.distances()), (&[1, 2][..], &[3, 1][..]));
-        assert_eq!(last.targets.get(3), DecodeTargetIndication::Discardable);
-        assert!(!last.targets.any_switch() && !state.read(&delta(63, 9)).unwrap().targets.any_switch());
-        assert_eq!(state.read(&delta(4, 13)), None, "no such template");
-    }
-
-    #[test]
-    fn frames_can_differ_from_their_template() {
-        let mut state = DependencyState::default();
-        assert_eq!(state.read(&delta(1, 8)), None, "no structure yet");
-        state.read(&with_structure("1 0 0 0 0", "")).unwrap();
-        let custom = bits(
-            "0 1 000011 0000000000001001 0 1 1 1 1 0011 \
-             00 01 10 11  01 0010 10 00010000 11 000100000000 00  00000101 11111111",
-        );
-        let frame = state.read(&custom).unwrap();
-        assert!(!frame.start_of_frame && frame.end_of_frame);
-        assert_eq!((frame.active_targets, state.active_targets()), (Some(0b0011), 0b0011));
-        let targets: Vec<_> = (0..5).map(|t| frame.targets.get(t)).collect();
-        use DecodeTargetIndication::{Discardable, NotPresent, Required, Switch};
-        assert_eq!(targets, [NotPresent, Discardable, Switch, Required, NotPresent]);
-        assert_eq!(frame.references.distances(), [3, 17, 257]);
-        assert_eq!(frame.chains.distances(), [5, 255]);
-    }
-
-    #[test]
-    fn what_is_malformed_changes_nothing() {
-        let mut state = DependencyState::default();
-        let good = with_structure("1 1 0 0 0", "1000");
-        state.read(&good).unwrap();
-        let before = state.structure().cloned();
-        let mut cut = with_structure("1 0 0 0 1", "");
-        cut.truncate(cut.len() - 1);
-        assert_eq!(state.read(&cut), None);
-        let endless = bits(&format!("1 1 000000 0000000000000000 10000 000000 00000 {}", "00".repeat(80)));
-        assert_eq!(state.read(&endless), None, "more than 64 templates");
-        let many = bits(&format!("1 1 111110 0000000000000000 00010 {} 00", "01 0000".repeat(9)));
-        assert_eq!(state.read(&many), None, "nine references");
-        assert_eq!((state.structure().cloned(), state.active_targets()), (before, 0b1000));
-    }
-
-    #[test]
-    fn a_structure_with_references_in_its_first_frame_is_no_key_frame() {
-        let mut descriptor = with_structure("1 0 0 0 0", "");
-        descriptor[0] = 0xc0 | 63;
-        let frame = DependencyState::default().read(&descriptor).unwrap();
-        assert!(frame.structure_attached && !frame.starts_key_frame());
-    }
-
-    #[test]
-    fn damaged_descriptors_never_panic() {
-        let samples = [
-            with_structure("1 0 0 0 0", ""),
-            with_structure("1 1 1 1 1", "1111 00011011 00"),
-            hex("830102fc"),
-        ];
-        let samples: Vec<&[u8]> = samples.iter().map(|s| &s[..]).collect();
-        let mut state = DependencyState::default();
-        damaged(14, 20_000, &samples, |descriptor| {
-            if let Some(frame) = state.read(descriptor) {
-                assert!(frame.references.distances().len() <= MAX_REFERENCES);
-                let structure = state.structure().unwrap();
-                for target in 0..=MAX_DECODE_TARGETS {
-                    let _ = (frame.targets.get(target), structure.target_layer(target));
-                    let _ = structure.protecting_chain(target);
-                }
-            }
-        });
-    }
-}
+mod tests;

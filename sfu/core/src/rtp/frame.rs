@@ -33,17 +33,8 @@ pub struct FrameInfo {
     /// On the start of a key frame: the size of the pictures, of the highest spatial layer where there are several.
     /// Never 0.
     pub size: Option<(u16, u16)>,
-    /// The spatial layer, where the stream has any.
-    pub spatial_id: Option<u8>,
-    /// The temporal layer, where the stream has any.
-    pub temporal_id: Option<u8>,
-    /// One may begin to show this temporal layer with this frame, having shown the one below (VP8: Y, VP9: U; with a
-    /// dependency descriptor: the frame is a switch for some decode target).
-    pub switching_up: bool,
     /// What the frame is to the sub-layers of its stream; `None` where that cannot be read, and for audio.
     pub targets: Option<FrameTargets>,
-    /// The descriptor to rewrite.
-    pub vp8: Option<Vp8Descriptor>,
 }
 
 /// What a stream must remember from packet to packet. One for each received stream.
@@ -102,9 +93,8 @@ impl FrameInfo {
     /// starts no key frame either: that would have brought its structure.
     fn apply(&mut self, descriptor: &[u8], state: &mut DependencyState) {
         self.key_frame = false;
-        self.targets = None;
+        let gapless_ids = self.targets.take().is_some_and(|targets| targets.gapless_ids);
         let codec_size = self.size.take();
-        let gapless_ids = self.vp8.is_some();
         let Some(frame) = state.read(descriptor) else { return };
         self.targets = state
             .structure()
@@ -112,9 +102,6 @@ impl FrameInfo {
         self.start_of_frame = frame.start_of_frame;
         self.end_of_frame = frame.end_of_frame;
         self.key_frame = frame.starts_key_frame();
-        self.spatial_id = Some(frame.spatial_id);
-        self.temporal_id = Some(frame.temporal_id);
-        self.switching_up = frame.targets.any_switch();
         if self.key_frame {
             self.size = state.structure().and_then(Structure::largest).or(codec_size);
         }
@@ -128,10 +115,7 @@ fn read_vp8(payload: &[u8]) -> FrameInfo {
         start_of_frame: descriptor.starts_frame(),
         key_frame: size.is_some(),
         size,
-        temporal_id: descriptor.temporal_id,
-        switching_up: descriptor.layer_sync,
         targets: Some(FrameTargets::vp8(&descriptor, size.is_some())),
-        vp8: Some(descriptor),
         ..FrameInfo::default()
     }
 }
@@ -147,11 +131,7 @@ fn read_vp9(payload: &[u8], state: &mut FrameState) -> FrameInfo {
         end_of_frame: descriptor.frame_end,
         key_frame: descriptor.starts_key_frame(),
         size: descriptor.key_frame_size(payload),
-        spatial_id: descriptor.layer.map(|l| l.spatial_id),
-        temporal_id: descriptor.layer.map(|l| l.temporal_id),
-        switching_up: descriptor.layer.is_some_and(|l| l.switching_up),
         targets: Some(FrameTargets::vp9(&descriptor, spatial_layers)),
-        ..FrameInfo::default()
     }
 }
 
@@ -176,8 +156,6 @@ fn read_h265(payload: &[u8], state: &mut FrameState) -> FrameInfo {
         start_of_frame: packet.picture_start,
         key_frame,
         size: packet.size,
-        temporal_id: packet.temporal_id,
-        switching_up: packet.temporal_switch || packet.temporal_step,
         targets: Some(FrameTargets::h265(&packet, key_frame)),
         ..FrameInfo::default()
     }
@@ -189,8 +167,6 @@ fn read_av1(payload: &[u8]) -> FrameInfo {
         start_of_frame: packet.frame_start || packet.sequence_start,
         key_frame: packet.sequence_start,
         size: packet.size.filter(|_| packet.sequence_start),
-        spatial_id: packet.layer.map(|(_, spatial)| spatial),
-        temporal_id: packet.layer.map(|(temporal, _)| temporal),
         targets: Some(FrameTargets::av1(packet.layer, packet.sequence_start)),
         ..FrameInfo::default()
     }
@@ -229,11 +205,12 @@ mod tests {
     fn the_marks_of_codecs_are_seen_without_a_descriptor() {
         let mut state = FrameState::default();
         let vp8 = read(Codec::Vp8, VP8_KEY, None, &mut state);
-        assert!(vp8.key_frame && vp8.start_of_frame && !vp8.end_of_frame && vp8.vp8.is_some());
+        assert!(vp8.key_frame && vp8.start_of_frame && !vp8.end_of_frame);
+        assert!(vp8.targets.is_some_and(|targets| targets.gapless_ids));
         assert_eq!(vp8.size, Some((322, 182)));
         let vp9 = read(Codec::Vp9, "ac 9234 13 17 aabb", None, &mut state);
-        assert!(!vp9.key_frame && vp9.start_of_frame && vp9.end_of_frame && vp9.switching_up);
-        assert_eq!((vp9.spatial_id, vp9.temporal_id), (Some(1), Some(0)));
+        assert!(!vp9.key_frame && vp9.start_of_frame && vp9.end_of_frame);
+        assert!(vp9.targets.is_some_and(|targets| (targets.spatial, targets.temporal) == (1, 0)));
         let av1 = read(Codec::Av1, "18 08 000000043d06d4daf90040", None, &mut state);
         assert!(av1.key_frame && av1.start_of_frame);
         assert_eq!(av1.size, Some((322, 182)));
@@ -258,9 +235,10 @@ mod tests {
         let key = read(Codec::Av1, opaque, Some(KEY_DESCRIPTOR), &mut state);
         assert!(key.key_frame && key.start_of_frame && key.end_of_frame);
         assert_eq!(key.size, Some((320, 180)));
-        assert_eq!((key.spatial_id, key.temporal_id), (Some(0), Some(0)));
+        assert!(key.targets.is_some_and(|targets| (targets.spatial, targets.temporal) == (0, 0)));
         let delta = read(Codec::Vp8, VP8_KEY, Some(DELTA_DESCRIPTOR), &mut state);
-        assert!(!delta.key_frame && delta.start_of_frame && delta.vp8.is_some());
+        assert!(!delta.key_frame && delta.start_of_frame);
+        assert!(delta.targets.is_some_and(|targets| targets.gapless_ids), "it is VP8 all the same");
         assert_eq!(delta.size, None);
     }
 

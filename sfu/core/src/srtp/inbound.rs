@@ -60,11 +60,6 @@ impl InboundSrtp {
         }
     }
 
-    /// The profile.
-    pub fn profile(&self) -> SrtpProfile {
-        self.profile
-    }
-
     /// Authenticates and decrypts one RTP packet in place; `ssrc`, `seq` and `header_len` (with CSRCs and
     /// extensions) are those of its header. After an error its payload is of no use. A stream that is not accepted
     /// yet is taken to be in its first 2^16 packets, which is all that a receiver can know of it.

@@ -16,20 +16,6 @@ impl SrtpProfile {
     pub const ALL: [SrtpProfile; 3] =
         [SrtpProfile::AeadAes128Gcm, SrtpProfile::AeadAes256Gcm, SrtpProfile::Aes128CmHmacSha1_80];
 
-    /// Its number in the `use_srtp` extension (RFC 5764 section 4.1.2, RFC 7714 section 14.2).
-    pub const fn id(self) -> u16 {
-        match self {
-            SrtpProfile::Aes128CmHmacSha1_80 => 0x0001,
-            SrtpProfile::AeadAes128Gcm => 0x0007,
-            SrtpProfile::AeadAes256Gcm => 0x0008,
-        }
-    }
-
-    /// The profile of a number in the `use_srtp` extension.
-    pub fn from_id(id: u16) -> Option<Self> {
-        Self::ALL.into_iter().find(|profile| profile.id() == id)
-    }
-
     /// Bytes of a master key.
     pub const fn key_len(self) -> usize {
         match self {

@@ -2,13 +2,15 @@
 
 pub mod pacer;
 mod packet;
+pub mod padding;
 pub mod send_buffer;
+pub mod template;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::bandwidth::{Estimator, ProbeCluster, ProbeId, SentPacket};
+use crate::bandwidth::{Estimator, ProbeCluster, SentPacket};
 use crate::context::Now;
 use crate::control::{ConnectionState, FailReason};
 use crate::drops::DropReason;
@@ -23,7 +25,8 @@ use crate::srtp::{InboundSrtp, OutboundSrtp, SrtpKeys};
 use crate::stun::BindingRequest;
 use pacer::{Pacer, Urgency};
 use packet::{Stamp, write_packet};
-use send_buffer::SendBuffer;
+use send_buffer::{Lane, Plain, SendBuffer};
+use template::{Own, Template};
 
 /// What a new transport is made of.
 pub struct TransportConfig<'a> {
@@ -37,8 +40,8 @@ pub struct TransportConfig<'a> {
     pub fingerprint: Fingerprint,
     /// Whether DTLS 1.3 is offered.
     pub dtls13: bool,
-    /// Seeds the DTLS randomness.
-    pub seed: u64,
+    /// Makes the DTLS randomness reproducible.
+    pub seed: Option<u64>,
 }
 
 /// A burst that finds out what the network carries.
@@ -100,34 +103,51 @@ pub struct PassedExtensions<'a> {
     pub dependency_descriptor: Option<&'a [u8]>,
 }
 
+impl PassedExtensions<'_> {
+    /// The others, which are of a fixed length.
+    pub fn without_descriptor(self) -> PassedExtensions<'static> {
+        PassedExtensions {
+            audio_level: self.audio_level,
+            video_orientation: self.video_orientation,
+            playout_delay: self.playout_delay,
+            dependency_descriptor: None,
+        }
+    }
+}
+
 /// Everything between one client's network and its media.
+///
+/// What each packet touches comes first, so that it is found in few cache lines.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Transport {
+    /// The ids of header extensions that the client takes in its slots, the same in all of them.
+    pub writable_extensions: ExtensionIds,
+    next_transport_seq: u16,
+    failed: Option<FailReason>,
+    /// It is on the list of those who have something to send.
+    marked: bool,
+    /// It is on the list of those who wait for room, or send a probe.
+    paced: bool,
+    outbound: Option<OutboundSrtp>,
+    send: SendBuffer,
+    /// When what waits in the send buffer came there.
+    sends_at: Option<Now>,
+    pacer: Pacer,
     ice: IceAgent,
+    /// The probe that is being sent.
+    probe: Option<ActiveProbe>,
+    /// What the way to the client carries.
+    pub estimator: Estimator,
     dtls: DtlsSession,
     server_is_dtls_client: bool,
     inbound: Option<InboundSrtp>,
-    outbound: Option<OutboundSrtp>,
     /// The DTLS handshake is done.
     secured: bool,
-    failed: Option<FailReason>,
-    /// The ids of header extensions, the same in all sections.
+    /// The ids of all header extensions, the same in all sections.
     pub extensions: ExtensionIds,
-    /// Those of them that the client takes in its slots.
-    pub writable_extensions: ExtensionIds,
-    next_transport_seq: u16,
-    /// What the way to the client carries.
-    pub estimator: Estimator,
-    pacer: Pacer,
     /// The client's address that the estimate is about.
     estimated_for: Option<IpAddr>,
-    /// The probe that is being sent.
-    probe: Option<ActiveProbe>,
-    /// It is on the list of those who wait for room, or send a probe.
-    paced: bool,
-    send: SendBuffer,
-    /// It is on the list of those who have something to send.
-    marked: bool,
     /// DTLS packets from before there was a path.
     unsent: Vec<Vec<u8>>,
 }
@@ -159,6 +179,7 @@ impl Transport {
             probe: None,
             paced: false,
             send: SendBuffer::default(),
+            sends_at: None,
             marked: false,
             unsent: Vec::new(),
         }
@@ -183,6 +204,11 @@ impl Transport {
     /// What ICE has to say.
     pub fn poll_ice(&mut self) -> Option<IceEvent> {
         self.ice.poll_event()
+    }
+
+    /// Whether ICE has something to say.
+    pub fn has_ice_events(&self) -> bool {
+        self.ice.has_events()
     }
 
     /// The server-side user name fragments that are answered.
@@ -214,6 +240,17 @@ impl Transport {
         if self.failed.is_none() && self.dtls.poll_timeout().is_some_and(|at| at <= now) {
             self.dtls.handle_timeout(now);
         }
+    }
+
+    /// When [`Transport::handle_timeout`] wants to be called next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let dtls = self.dtls.poll_timeout().filter(|_| self.failed.is_none());
+        self.ice.poll_timeout().into_iter().chain(dtls).min()
+    }
+
+    /// Whether DTLS has still to be set up, with the costly cryptography that this takes.
+    pub fn is_handshaking(&self) -> bool {
+        !self.secured && self.failed.is_none()
     }
 
     /// What came out of DTLS; its packets go to the send buffer on the way.
@@ -315,8 +352,8 @@ impl Transport {
         Ok(len)
     }
 
-    /// Sends an RTP packet: writes it into the send buffer and seals it in place, or lets it wait where the network has no
-    /// room for it now. `rewrite` may change the payload before it is sealed. Returns its length.
+    /// Sends an RTP packet: writes it into the send buffer, where it is sealed in place at the end of the batch, or lets it
+    /// wait where the network has no room for it now. `rewrite` may change the payload. Returns how long it will be.
     pub fn send_rtp(
         &mut self,
         now: &Now,
@@ -329,23 +366,66 @@ impl Transport {
         }
         let ids = &self.writable_extensions;
         let roll_over = (packet.seq >> 16) as u32;
+        let write = |out: &mut Vec<u8>| write_packet(out, ids, packet, rewrite);
         if !self.pacer.has_room(now.instant, urgency) {
-            let write = |out: &mut Vec<u8>| write_packet(out, ids, packet, Stamp::default(), rewrite);
             return self.pacer.wait(urgency, roll_over, write);
         }
-        let Some(outbound) = self.outbound.as_mut() else { return Err(DropReason::NotConnected) };
-        let stamp = Stamp::new(now, self.next_transport_seq);
-        let written = self.send.write(|out, start| {
-            let header_len = write_packet(out, ids, packet, stamp, rewrite);
-            out.resize(out.len() + outbound.profile().rtp_overhead(), 0);
-            outbound.protect_rtp(roll_over, header_len, &mut out[start..])
+        let lane = if urgency == Urgency::Sound { Lane::Sound } else { Lane::Rest };
+        let probe = self.probe.as_ref().filter(|_| urgency == Urgency::Probe).map(|probe| probe.cluster.id);
+        let overhead = self.rtp_overhead();
+        let written = self.send.write_plain(lane, overhead, |out| {
+            let header_len = write(out) as u16;
+            Plain { header_len, roll_over, probe }
         })?;
-        let probe = self.probe.as_mut().filter(|_| urgency == Urgency::Probe).map(|probe| {
-            probe.sent += written;
-            probe.cluster.id
-        });
-        self.on_rtp_sent(now.instant, written, probe);
+        self.sends_at = Some(*now);
+        match self.probe.as_mut().filter(|_| probe.is_some()) {
+            Some(probe) => probe.sent += written,
+            // A probe shows what there is room for beside the pictures: it takes none of theirs.
+            None => self.pacer.on_sent(now.instant, written),
+        }
         Ok(written)
+    }
+
+    /// How many bytes there is room for now; `None` when what comes must wait. See [`Pacer::room`].
+    pub fn room(&self, now: Instant, urgency: Urgency) -> Option<usize> {
+        self.pacer.room(now, urgency)
+    }
+
+    /// Sends a copy of a packet that was written once for many, in `bytes`, at once. When all that comes together is sent,
+    /// [`Transport::on_copies_sent`] is to be called. Returns how long it will be.
+    #[inline]
+    pub fn send_copy(
+        &mut self,
+        urgency: Urgency,
+        template: &Template,
+        bytes: &[u8],
+        own: &Own<'_>,
+    ) -> Result<usize, DropReason> {
+        let lane = if urgency == Urgency::Sound { Lane::Sound } else { Lane::Rest };
+        let overhead = self.rtp_overhead();
+        self.send.write_plain(lane, overhead, |out| {
+            let header_len = template.copy(bytes, out, own) as u16;
+            Plain { header_len, roll_over: (own.output.seq >> 16) as u32, probe: None }
+        })
+    }
+
+    /// Lets such a copy wait for room in the network. Returns its length.
+    pub fn hold_copy(
+        &mut self,
+        template: &Template,
+        bytes: &[u8],
+        own: &Own<'_>,
+    ) -> Result<usize, DropReason> {
+        let roll_over = (own.output.seq >> 16) as u32;
+        self.pacer.wait(Urgency::Picture, roll_over, |out| template.copy(bytes, out, own))
+    }
+
+    /// So many bytes of copies were sent together.
+    pub fn on_copies_sent(&mut self, now: &Now, bytes: usize) {
+        if bytes > 0 {
+            self.sends_at = Some(*now);
+            self.pacer.on_sent(now.instant, bytes);
+        }
     }
 
     /// Sends what has waited long enough.
@@ -355,34 +435,52 @@ impl Transport {
             self.end_probe();
             return;
         }
-        while let Some(mut waiting) = self.pacer.poll(now.instant) {
-            let Some(outbound) = self.outbound.as_mut() else { return };
-            Stamp::new(now, self.next_transport_seq).renew(&self.writable_extensions, &mut waiting.bytes);
-            let written = self.send.write(|out, start| {
+        let overhead = self.rtp_overhead();
+        while let Some(waiting) = self.pacer.poll(now.instant) {
+            let written = self.send.write_plain(Lane::Rest, overhead, |out| {
                 out.extend_from_slice(&waiting.bytes);
-                out.resize(out.len() + outbound.profile().rtp_overhead(), 0);
-                outbound.protect_rtp(waiting.roll_over, waiting.header_len, &mut out[start..])
+                Plain { header_len: waiting.header_len as u16, roll_over: waiting.roll_over, probe: None }
             });
             self.pacer.recycle(waiting.bytes);
             // One that the full send buffer did not take is lost on the way, as far as its receiver can see.
             if let Ok(written) = written {
-                self.on_rtp_sent(now.instant, written, None);
+                self.sends_at = Some(*now);
+                self.pacer.on_sent(now.instant, written);
             }
         }
     }
 
-    fn on_rtp_sent(&mut self, now: Instant, bytes: usize, probe: Option<ProbeId>) {
-        // A probe shows what there is room for beside the pictures: it takes none of theirs.
-        if probe.is_none() {
-            self.pacer.on_sent(now, bytes);
+    /// Numbers and seals what waits in the send buffer, to be called at the end of a batch. Packets of nearly one size are
+    /// padded to one, where that saves a send.
+    pub fn seal(&mut self) -> Result<(), DropReason> {
+        let (Some(now), Some(outbound)) = (self.sends_at.take(), self.outbound.as_mut()) else {
+            return self.send.seal(false, 0, |_, _| Err(DropReason::SrtpNotReady)).map(drop);
+        };
+        // Trains are of UDP. Where pictures wait for room, padding would take it from them.
+        let pad = matches!(self.ice.selected(), Some(Path::Udp { .. })) && !self.pacer.is_waiting();
+        let ids = &self.writable_extensions;
+        let numbered = ids.id(Extension::TransportCc).is_some();
+        let (estimator, seq) = (&mut self.estimator, &mut self.next_transport_seq);
+        let padding = self.send.seal(pad, outbound.profile().rtp_overhead(), |plain, packet| {
+            Stamp::new(&now, *seq).write(ids, packet);
+            outbound.protect_rtp(plain.roll_over, plain.header_len.into(), packet)?;
+            if numbered {
+                let bytes = packet.len() as u16;
+                estimator.on_sent(now.instant, SentPacket { seq: *seq, bytes, probe: plain.probe });
+                *seq = seq.wrapping_add(1);
+            } else {
+                estimator.on_unnumbered(now.instant, packet.len());
+            }
+            Ok(())
+        })?;
+        if padding > 0 {
+            self.pacer.on_sent(now.instant, padding);
         }
-        if self.writable_extensions.id(Extension::TransportCc).is_some() {
-            self.estimator
-                .on_sent(now, SentPacket { seq: self.next_transport_seq, bytes: bytes as u16, probe });
-            self.next_transport_seq = self.next_transport_seq.wrapping_add(1);
-        } else {
-            self.estimator.on_unnumbered(now, bytes);
-        }
+        Ok(())
+    }
+
+    fn rtp_overhead(&self) -> usize {
+        self.outbound.as_ref().map_or(0, |outbound| outbound.profile().rtp_overhead())
     }
 
     /// What the way to the client carries, in bits per second; `None` where the client tells nothing about it.
@@ -475,7 +573,7 @@ impl Transport {
             return Err(DropReason::NotConnected);
         }
         let Some(outbound) = self.outbound.as_mut() else { return Err(DropReason::NotConnected) };
-        self.send.write(|out, start| {
+        self.send.write_sealed(|out, start| {
             out.extend_from_slice(packet);
             outbound.protect_rtcp(out, start)
         })?;
@@ -499,11 +597,25 @@ impl Transport {
         !self.send.is_empty()
     }
 
-    /// The packets that wait, where they go, and where each ends. To be followed by [`Transport::sent`].
-    pub fn output(&self) -> Option<(Path, &[u8], &[u32])> {
-        let path = self.ice.selected()?;
-        let (bytes, ends) = self.send.packets();
-        (!ends.is_empty()).then_some((path, bytes, ends))
+    /// The sealed packets, run by run: where they go, and where each ends. To be followed by [`Transport::sent`].
+    pub fn output(&self) -> impl Iterator<Item = (Path, &[u8], &[u32])> {
+        let path = self.ice.selected();
+        self.send.runs().filter_map(move |(bytes, ends)| Some((path?, bytes, ends)))
+    }
+
+    /// Borrows an empty send buffer, where nothing waits in its own: what is handed out at once needs none of its own, and one
+    /// that all share stays in the processor's cache. To be followed by [`Transport::give_back_buffer`] when it did.
+    pub fn borrow_buffer(&mut self, spare: &mut SendBuffer) -> bool {
+        let borrows = self.send.is_empty();
+        if borrows {
+            std::mem::swap(&mut self.send, spare);
+        }
+        borrows
+    }
+
+    /// Gives the send buffer back, which must be empty again.
+    pub fn give_back_buffer(&mut self, spare: &mut SendBuffer) {
+        std::mem::swap(&mut self.send, spare);
     }
 
     /// The packets are sent.
@@ -527,7 +639,7 @@ impl Transport {
         if self.ice.selected().is_none() {
             return Err(DropReason::NotConnected);
         }
-        self.send.write(|out, _| {
+        self.send.write_sealed(|out, _| {
             out.extend_from_slice(packet);
             Ok(())
         })?;

@@ -49,18 +49,21 @@ pub struct Waiting {
 }
 
 /// Decides when the packets of one transport leave.
+///
+/// What each packet touches comes first, so that it is found in few cache lines.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Pacer {
     /// How long one byte takes at the pacing rate; `None`: no limit.
     nanos_per_byte: Option<f64>,
     /// When a line of the pacing rate has carried all that was sent.
     free_at: Instant,
+    waiting_bytes: usize,
     repairs: VecDeque<Waiting>,
     pictures: VecDeque<Waiting>,
-    waiting_bytes: usize,
     spare: Vec<Vec<u8>>,
-    /// Something has waited since the last [`Pacer::trim`].
-    used: bool,
+    /// The most packets that waited together since the last [`Pacer::trim`].
+    most: usize,
 }
 
 impl Pacer {
@@ -73,7 +76,7 @@ impl Pacer {
             pictures: VecDeque::new(),
             waiting_bytes: 0,
             spare: Vec::new(),
-            used: false,
+            most: 0,
         }
     }
 
@@ -84,12 +87,23 @@ impl Pacer {
 
     /// Whether a packet may leave now. None overtakes another that is as urgent.
     pub fn has_room(&self, now: Instant, urgency: Urgency) -> bool {
+        self.room(now, urgency).is_some()
+    }
+
+    /// How many bytes there is room for now: of packets that come together, one may leave when no more than this have left
+    /// before it. `None` when it must wait.
+    pub fn room(&self, now: Instant, urgency: Urgency) -> Option<usize> {
         let waits = match urgency {
-            Urgency::Sound | Urgency::Probe => return true,
+            Urgency::Sound | Urgency::Probe => return Some(usize::MAX),
             Urgency::Repair => !self.repairs.is_empty(),
             Urgency::Picture => self.is_waiting(),
         };
-        !waits && self.may_send(now)
+        if waits {
+            return None;
+        }
+        let Some(nanos) = self.nanos_per_byte else { return Some(usize::MAX) };
+        let left = BURST.checked_sub(self.free_at.saturating_duration_since(now))?;
+        Some((left.as_nanos() as f64 / nanos) as usize)
     }
 
     /// So many bytes have left.
@@ -115,9 +129,9 @@ impl Pacer {
         let header_len = write(&mut bytes);
         let len = bytes.len();
         self.waiting_bytes += len;
-        self.used = true;
         let queue = if urgency == Urgency::Repair { &mut self.repairs } else { &mut self.pictures };
         queue.push_back(Waiting { bytes, header_len, roll_over });
+        self.most = self.most.max(self.repairs.len() + self.pictures.len());
         Ok(len)
     }
 
@@ -173,9 +187,11 @@ impl Pacer {
         self.waiting_bytes = 0;
     }
 
-    /// Gives back the memory of those who have not used it since the last call.
+    /// Gives back the memory that was not needed since the last call.
     pub fn trim(&mut self) {
-        if !std::mem::take(&mut self.used) && !self.is_waiting() {
+        let most = std::mem::take(&mut self.most);
+        self.spare.truncate(most.saturating_sub(self.repairs.len() + self.pictures.len()));
+        if most == 0 && !self.is_waiting() {
             self.spare = Vec::new();
             self.repairs = VecDeque::new();
             self.pictures = VecDeque::new();
@@ -245,6 +261,28 @@ mod tests {
     }
 
     #[test]
+    fn the_room_is_what_leaves_at_once() {
+        let now = Instant::now();
+        let mut pacer = Pacer::new(now);
+        assert_eq!(pacer.room(now, Urgency::Picture), Some(usize::MAX));
+        pacer.set_rate(Some(4_000_000));
+        for before in [0, 700, 2_400, 2_600, 9_000] {
+            let mut pacer = Pacer::new(now);
+            pacer.set_rate(Some(4_000_000));
+            pacer.on_sent(now, before);
+            let (room, mut left) = (pacer.room(now, Urgency::Picture), 0);
+            while pacer.has_room(now, Urgency::Picture) {
+                assert!(room.is_some_and(|room| left <= room), "{before}: {left} of {room:?}");
+                pacer.on_sent(now, 500);
+                left += 500;
+            }
+            assert!(room.is_none_or(|room| left > room), "{before}: {left} of {room:?}");
+        }
+        packet(&mut pacer, Urgency::Repair, 1);
+        assert_eq!(pacer.room(now, Urgency::Picture), None);
+    }
+
+    #[test]
     fn sound_never_waits_and_repairs_go_before_pictures() {
         let now = Instant::now();
         let mut pacer = Pacer::new(now);
@@ -269,6 +307,22 @@ mod tests {
         assert_eq!(pacer.delay(now), Duration::from_millis(15));
         pacer.clear();
         assert!(pacer.poll(now + Duration::from_secs(1)).is_none());
+    }
+
+    #[test]
+    fn spare_memory_is_what_was_needed_of_late() {
+        let now = Instant::now();
+        let mut pacer = Pacer::new(now);
+        pacer.set_rate(Some(1_000_000));
+        let mut burst = |pacer: &mut Pacer, packets: u8, second: u64| {
+            (0..packets).for_each(|n| packet(pacer, Urgency::Picture, n));
+            leave(pacer, now + Duration::from_secs(second), 900);
+            pacer.trim();
+            pacer.spare.len()
+        };
+        assert_eq!(burst(&mut pacer, 30, 1), 30);
+        assert_eq!(burst(&mut pacer, 4, 2), 4);
+        assert_eq!(burst(&mut pacer, 0, 3), 0);
     }
 
     #[test]

@@ -19,8 +19,8 @@ impl Stamp {
         Self { transport_seq: transport_seq.to_be_bytes(), send_time: now.abs_send_time() }
     }
 
-    /// Writes itself into a packet of [`write_packet`], which puts the two elements first.
-    pub(super) fn renew(self, ids: &ExtensionIds, packet: &mut [u8]) {
+    /// Writes itself into a packet of [`write_packet`], which leaves room for the two elements before all others.
+    pub(super) fn write(self, ids: &ExtensionIds, packet: &mut [u8]) {
         const ONE_BYTE_FORM: [u8; 2] = [0xbe, 0xde];
         let element_header = if packet.get(12..14) == Some(&ONE_BYTE_FORM) { 1 } else { 2 };
         let mut at = 16;
@@ -40,16 +40,15 @@ impl Stamp {
     }
 }
 
-/// Appends a whole packet without its tag. Returns the length of its header.
+/// Appends a whole packet without its tag and its [`Stamp`]. Returns the length of its header.
 pub(super) fn write_packet(
     out: &mut Vec<u8>,
     ids: &ExtensionIds,
     packet: &OutgoingRtp<'_>,
-    stamp: Stamp,
     rewrite: impl FnOnce(&mut [u8]),
 ) -> usize {
     let start = out.len();
-    let header_len = write_header(out, ids, packet, stamp);
+    let header_len = write_header(out, ids, packet);
     out.extend_from_slice(packet.prefix);
     let payload_start = out.len();
     if packet.payload.is_empty() && packet.prefix.is_empty() {
@@ -66,8 +65,9 @@ pub(super) fn write_packet(
 }
 
 /// Writes the RTP header with the extensions that the subscriber negotiated. Returns its length.
-fn write_header(out: &mut Vec<u8>, ids: &ExtensionIds, packet: &OutgoingRtp<'_>, stamp: Stamp) -> usize {
+fn write_header(out: &mut Vec<u8>, ids: &ExtensionIds, packet: &OutgoingRtp<'_>) -> usize {
     let passed = &packet.extensions;
+    let stamp = Stamp::default();
     let mut elements: SmallVec<[(u8, &[u8]); 6]> = SmallVec::new();
     let mut add = |extension, value| {
         if let (Some(id), Some(value)) = (ids.id(extension), value) {

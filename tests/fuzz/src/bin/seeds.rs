@@ -10,11 +10,10 @@ use veche_fuzz::stun_request::binding_request;
 use veche_sfu_core::data::dcep::{DcepMessage, Open, Reliability};
 use veche_sfu_core::data::frame::Frame;
 use veche_sfu_core::ids::{PayloadType, Ssrc};
-use veche_sfu_core::rtcp::extended::{write_delays, write_reference_time};
 use veche_sfu_core::rtcp::feedback::{write_fir, write_nack, write_pli, write_remb};
 use veche_sfu_core::rtcp::report::{write_receiver_report, write_sender_report};
-use veche_sfu_core::rtcp::source::{write_bye, write_cname};
-use veche_sfu_core::rtcp::{DelaySinceReference, ReportBlock, SenderInfo, TransportFeedbackBuilder};
+use veche_sfu_core::rtcp::source::write_cname;
+use veche_sfu_core::rtcp::{ReportBlock, SenderInfo, TransportFeedbackBuilder};
 use veche_sfu_core::rtp::writer::HeaderWriter;
 
 /// A VP8 payload: descriptor with picture id, TL0PICIDX and KEYIDX; a key frame of 320 x 180.
@@ -176,19 +175,11 @@ fn feedback(sender: u32, media: u32) -> Vec<u8> {
 }
 
 fn rtcp() -> Seeds {
-    let mut extended = Vec::new();
-    write_reference_time(&mut extended, Ssrc(1), 77 << 32);
-    let delay = DelaySinceReference { ssrc: Ssrc(2), last_reference: 5, delay: 6 };
-    write_delays(&mut extended, Ssrc(1), &[delay]);
-    let mut bye = Vec::new();
-    write_bye(&mut bye, &[Ssrc(1), Ssrc(2)]);
     vec![
         seed("rtcp/sender-report", sender_report(7)),
         seed("rtcp/receiver-report", receiver_report(1, 7)),
         seed("rtcp/feedback", feedback(1, 7)),
         seed("rtcp/transport-feedback", transport_feedback()),
-        seed("rtcp/extended", extended),
-        seed("rtcp/bye", bye),
     ]
 }
 

@@ -428,7 +428,7 @@ impl Client {
         if self.dtls.is_none()
             && let Some(remote) = &self.remote
         {
-            let seed = self.rng.random();
+            let seed = Some(self.rng.random());
             let dtls =
                 DtlsSession::new(&self.certificate, SetupRole::Active, remote.fingerprint, false, seed, now);
             self.dtls = Some(dtls);

@@ -116,6 +116,9 @@ const PATIENCE_AUDIO: Duration = Duration::from_millis(200);
 /// It is asked for again after so long; browsers wait for a round trip.
 const ASK_AGAIN: Duration = Duration::from_millis(60);
 const MAX_TRIES: u32 = 10;
+/// What was only overtaken comes within so long. A key picture behind what is missing for longer is shown, and what was
+/// before it left out: as in libwebrtc, whose frame buffer takes the first picture of which all references are there.
+const OVERTAKEN: Duration = Duration::from_millis(40);
 const MAX_GAP: u64 = 500;
 const MAX_FAULTS: usize = 20;
 /// Frames refer to none further back.
@@ -430,6 +433,7 @@ impl SlotReceiver {
     }
 
     fn give_up(&mut self, now: Instant) {
+        self.skip_to_key_picture(now);
         let patience = if self.kind == MediaKind::Audio { PATIENCE_AUDIO } else { PATIENCE_VIDEO };
         while let Some((&seq, missing)) = self.missing.first_key_value()
             && now >= missing.since + patience
@@ -441,6 +445,36 @@ impl SlotReceiver {
             self.next = self.next.max(seq + 1);
             self.deliver(now);
         }
+    }
+
+    fn skip_to_key_picture(&mut self, now: Instant) {
+        let late =
+            self.missing.first_key_value().is_some_and(|(_, missing)| now >= missing.since + OVERTAKEN);
+        if self.kind == MediaKind::Audio || !late {
+            return;
+        }
+        let Some(first) = self.pending.keys().copied().find(|seq| self.is_whole_key_picture(*seq)) else {
+            return;
+        };
+        let later = self.missing.split_off(&first);
+        self.given_up += self.missing.len() as u64;
+        self.missing = later;
+        self.pending = self.pending.split_off(&first);
+        self.partial.clear();
+        self.lose();
+        self.next = first;
+        self.deliver(now);
+    }
+
+    /// Whether a key picture begins with this packet, and all of it is there.
+    fn is_whole_key_picture(&self, first: u64) -> bool {
+        let begins = |p: &Pending| p.stamp.is_some_and(|s| s.key && s.spatial == 0 && s.index == 0);
+        if !self.pending.get(&first).is_some_and(begins) {
+            return false;
+        }
+        let rest =
+            self.pending.range(first..).zip(first..).map_while(|((seq, p), n)| (*seq == n).then_some(p));
+        rest.take_while(|p| p.timestamp == self.pending[&first].timestamp).any(|p| p.marker)
     }
 
     /// The share lost since the last report in 1/256, lost in all, and the highest number.

@@ -1,0 +1,76 @@
+//! What comes together reaches everybody as if it had come one by one.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use common::*;
+use veche_sfu_core::media::Codec;
+use veche_sfu_core::path::Path;
+use veche_sfu_core::rtp::{RtpHeader, is_rtcp};
+use veche_testkit::client::ClientConfig;
+use veche_testkit::media::{TrackConfig, Voice};
+use veche_testkit::world::World;
+
+/// Each stream to each address: number, timestamp, marker, payload type and length of its packets.
+type Streams = BTreeMap<(SocketAddr, u32), Vec<(u16, u32, bool, u8, usize)>>;
+
+#[test]
+fn a_batch_is_forwarded_like_its_packets() {
+    let single = streams(1);
+    let (slots, packets) = (single.len(), single.values().map(Vec::len).sum::<usize>());
+    assert!(slots >= 5 * 2 && packets > 1_000, "{slots} streams, {packets} packets");
+    for together in [2, 12, 500] {
+        assert_eq!(streams(together), single, "{together} at a time");
+    }
+}
+
+/// What goes out when so many packets of two publishers come before each flush.
+fn streams(together: usize) -> Streams {
+    let mut world = World::new(71);
+    let tracks = vec![TrackConfig::microphone(), TrackConfig::simulcast(Codec::Vp8)];
+    let publishers: Vec<_> = (0..2)
+        .map(|_| world.join(1, ClientConfig { tracks: tracks.clone(), ..ClientConfig::viewer() }))
+        .collect();
+    publishers.iter().for_each(|id| world.with_client(*id, |client, _| client.speak(Voice::SPEAKING)));
+    for _ in 0..4 {
+        world.join(1, ClientConfig::viewer());
+    }
+    world.run_for(seconds(4.0));
+    for &id in &publishers {
+        world.up(id).blackout = true;
+        world.record(id);
+    }
+    world.run_for(seconds(0.5));
+    let mut datagrams: Vec<(SocketAddr, Vec<u8>)> = Vec::new();
+    for &id in &publishers {
+        let address = world.address(id);
+        let media = world.take_record(id).into_iter().filter(|d| d[0] & 0xc0 == 0x80 && !is_rtcp(d));
+        datagrams.extend(media.map(|datagram| (address, datagram)));
+    }
+    let now = world.now;
+    let engine = world.engine_mut(0);
+    let mut streams = Streams::new();
+    let mut take = |to: SocketAddr, packet: &[u8]| {
+        if packet[0] & 0xc0 == 0x80 && !is_rtcp(packet) {
+            let RtpHeader { seq, timestamp, marker, payload_type, ssrc, .. } =
+                RtpHeader::parse(packet).unwrap();
+            let stream = streams.entry((to, ssrc.0)).or_default();
+            stream.push((seq, timestamp, marker, payload_type.0, packet.len()));
+        }
+    };
+    for batch in datagrams.chunks_mut(together) {
+        for (from, datagram) in batch {
+            engine.handle_datagram(now, Path::Udp { remote: *from, local: None }, datagram);
+        }
+        engine.flush(&mut |transmit| {
+            let mut start = 0;
+            for end in transmit.ends.iter().map(|end| *end as usize) {
+                take(transmit.path.remote(), &transmit.bytes[start..end]);
+                start = end;
+            }
+        });
+    }
+    streams
+}
