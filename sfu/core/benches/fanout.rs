@@ -281,8 +281,8 @@ fn cpu_time() -> Duration {
 /// What was used since then, without that of asking.
 fn since(began: Duration) -> Duration {
     let asked = cpu_time();
-    let asking = cpu_time() - asked;
-    (asked - began).saturating_sub(asking)
+    let asking = cpu_time().saturating_sub(asked);
+    asked.saturating_sub(began).saturating_sub(asking)
 }
 
 /// How many RTP packets there are in a train.

@@ -16,7 +16,7 @@ use veche_testkit::media::Voice;
 use veche_testkit::world::{ClientId, EngineTime, World};
 
 /// How long it is watched, in virtual time.
-const WATCHED: Duration = Duration::from_secs(60);
+const WATCHED: Duration = Duration::from_mins(1);
 
 /// People come so fast.
 const BETWEEN_JOINS: Duration = Duration::from_millis(2);

@@ -97,7 +97,9 @@ fn receive(name: &str, track: TrackConfig) {
             engine.flush(&mut |_| {});
             let before = allocations::count();
             let began = Instant::now();
-            batch.iter_mut().for_each(|datagram| give(engine, now, datagram));
+            for datagram in batch.iter_mut() {
+                give(engine, now, datagram);
+            }
             busy += began.elapsed();
             allocated += allocations::count() - before;
             while engine.poll_event().is_some() {}
@@ -162,7 +164,9 @@ fn repair(name: &str, track: TrackConfig) {
             let engine = world.engine_mut(0);
             let before = allocations::count();
             let began = Instant::now();
-            requests.iter_mut().for_each(|datagram| give(engine, now, datagram));
+            for datagram in &mut requests {
+                give(engine, now, datagram);
+            }
             engine.flush(&mut |transmit| sent += transmit.ends.len());
             busy += began.elapsed();
             allocations_of += allocations::count() - before;

@@ -462,7 +462,7 @@ mod tests {
         let mut batch = Batch::default();
         batch.push(layer(1), &incoming(7, OPUS, &[7]), true);
         batch.push(layer(1), &incoming(6, OPUS, &[6]), false);
-        let red = [0x80 | 111, 0, 0, 1, 111, 5, 8];
+        let red = [0xef, 0, 0, 1, 111, 5, 8];
         batch.push(layer(1), &incoming(8, Format { red: true, ..OPUS }, &red), true);
         let older = |seq: u64, back: u64| {
             let payload: &[u8] = if seq - back == 6 { &[6] } else { &[5] };

@@ -228,7 +228,7 @@ mod tests {
             |l| lost.push(l.room),
         );
         assert_eq!(sent, 2, "one of each");
-        assert_eq!(lanes.send(&mut Err, |l| lost.push(l.room)), 0);
+        assert_eq!(lanes.send(&mut |crossing| Err(crossing), |l| lost.push(l.room)), 0);
         assert_eq!(lost, [4]);
         assert!(matches!(lanes.news.front(), Some(BridgeMessage { news: News::Goodbye, .. })));
         lanes.close();

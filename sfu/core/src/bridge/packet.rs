@@ -129,13 +129,13 @@ mod tests {
     #[test]
     fn a_packet_arrives_with_the_header_of_its_media() {
         // As a repair has it: padding, marker, payload type 97, a number of its own.
-        let repair = [0xa0, 0x80 | 97, 0, 1, 0, 0, 0, 5, 0, 0, 0, 6, 0xab];
+        let repair = [0xa0, 0xe1, 0, 1, 0, 0, 0, 5, 0, 0, 0, 6, 0xab];
         let sent = BridgePacket { stream: STREAM, repaired: true, arrived: -5, packet: &repair };
         let mut bytes = Vec::new();
         sent.write(PayloadType(96), 0x1234, &mut bytes);
         let Some(Record::Packet(got)) = Record::parse(&bytes) else { panic!() };
         assert_eq!((got.stream, got.repaired, got.arrived), (STREAM, true, -5));
-        assert_eq!(got.packet, [0x80, 0x80 | 96, 0x12, 0x34, 0, 0, 0, 5, 0, 0, 0, 6, 0xab]);
+        assert_eq!(got.packet, [0x80, 0xe0, 0x12, 0x34, 0, 0, 0, 5, 0, 0, 0, 6, 0xab]);
     }
 
     #[test]

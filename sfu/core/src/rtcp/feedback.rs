@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(nacks.flatten().collect::<Vec<_>>(), seqs);
         let mut none = vec![];
         write_nack(&mut none, Ssrc(1), Ssrc(2), &[]);
-        assert_eq!(none, []);
+        assert!(none.is_empty());
         assert_eq!(parse(&hex("81cd 0002 00000001 00000002")).next(), Some(Err(DropReason::RtcpMalformed)));
     }
 

@@ -242,7 +242,7 @@ mod tests {
         let gap = [(1, 0), (9_000, 1), (9_001, 2)];
         assert_eq!(read(&write(&gap)), gap);
         assert_eq!(feedbacks(&write(&gap)).len(), 2);
-        assert_eq!(write(&[]), []);
+        assert!(write(&[]).is_empty());
     }
 
     #[test]

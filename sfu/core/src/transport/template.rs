@@ -189,7 +189,9 @@ mod tests {
             ),
         ] {
             let mut agreed = ExtensionIds::default();
-            ids.iter().for_each(|(extension, id)| agreed.set(*extension, *id));
+            for (extension, id) in ids {
+                agreed.set(*extension, *id);
+            }
             let output = output(offsets);
             let extensions = PassedExtensions {
                 audio_level: Some([0x85]),

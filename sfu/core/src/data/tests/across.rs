@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::data::across::WINDOW;
-use crate::data::relay::DataMessage;
-use crate::ids::WorkerId;
+use crate::data::relay::{DataMessage, DataRelay};
+use crate::ids::{ParticipantId, WorkerId};
 
 const FIRST: WorkerId = WorkerId(0);
 const SECOND_WORKER: WorkerId = WorkerId(1);
