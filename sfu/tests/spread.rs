@@ -53,7 +53,7 @@ impl Call {
         let number = self.seats.len() as u32 + 1;
         let address = socket.local_addr().unwrap();
         let config = ClientConfig::default();
-        let client = Client::new(number, config, address, self.start, Instant::now(), number.into());
+        let mut client = Client::new(number, config, address, self.start, Instant::now(), number.into());
         let participant = self.sfu.handle.create_participant(self.room);
         let (sdp, labels) = client.offer();
         let peer = format!("peer-{number}").into();
