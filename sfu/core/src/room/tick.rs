@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use crate::context::Context;
 use crate::control::{ConnectionState, Event};
+use crate::pulse::BUSY_TICK;
 use crate::quality::{QualityInput, judge};
 use crate::timeline::Decision;
 use crate::transport::Transport;
@@ -24,8 +25,6 @@ const SPEAKER_FOR: Duration = Duration::from_secs(3);
 pub(super) const QUALITY_INTERVAL: Duration = Duration::from_secs(2);
 /// Until something happens: as good as never.
 const SLEEP: Duration = Duration::from_hours(24);
-/// Participants whose time comes so soon are looked at together.
-const TOGETHER: Duration = Duration::from_millis(5);
 
 impl Room {
     /// Does what is due.
@@ -99,10 +98,12 @@ impl Room {
         due.min(self.retarget_at).min(self.quality_at).max(now + Duration::from_millis(1))
     }
 
+    /// Those whose time comes with the next look at somebody busy are looked at together: one after the other they would wake
+    /// the worker more often.
     fn look_at_those_due(&mut self, ctx: &mut Context<'_>) {
         let mut looking = std::mem::take(&mut self.looking);
         looking.clear();
-        looking.extend(std::iter::from_fn(|| self.agenda.poll(ctx.now.instant + TOGETHER)));
+        looking.extend(std::iter::from_fn(|| self.agenda.poll(ctx.now.instant + BUSY_TICK)));
         for &index in &looking {
             self.tick_participant(ctx, index);
         }
