@@ -4,7 +4,7 @@
 PROFILE := quick
 VECHE := target/$(PROFILE)/veche
 
-.PHONY: run build test test-rust test-web test-browsers test-interop fuzz lint licences format web networks bench release help
+.PHONY: run build test test-rust test-web test-browsers test-interop fuzz lint licences format web networks bench bench-compare load release help
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -15,6 +15,9 @@ run: build ## Build and start the server; prints the addresses to open
 build: ## Build the server
 	@scripts/need build
 	@cargo build --profile $(PROFILE) --package veche
+
+load: ## Put a running server under load: ARGS="--subscribers 50"
+	@cargo run --quiet --package veche-load --profile $(PROFILE) -- $(ARGS)
 
 release: ## Build the server for production
 	@scripts/need build
@@ -77,3 +80,8 @@ networks: ## Print the tables of docs/networks.md: congestion control by RFC 886
 
 bench: ## Time the fan-out beside the bare loop
 	cargo bench --package veche-sfu-core --bench fanout
+
+bench-compare: build ## Veche, Janus (from Debian) and the bare loop side by side; ARGS as in docs/speed.md
+	@scripts/need janus
+	@cargo build --profile $(PROFILE) --package veche-load
+	@target/$(PROFILE)/bench-compare $(ARGS)

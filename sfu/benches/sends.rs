@@ -14,8 +14,8 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
-use rustix::time::{ClockId, clock_gettime};
 use veche_sfu_core::srtp::{OutboundSrtp, SrtpKeys, SrtpProfile};
+use veche_testkit::cpu::measure;
 
 const DESTINATIONS: usize = 64;
 const ROUNDS: usize = 60;
@@ -136,18 +136,18 @@ fn send_table(destinations: &Destinations) {
         for _ in 0..ROUNDS {
             for (case, added) in [(0, 0), (1, 0), (2, 32), (3, 200)] {
                 let segment = size + added;
-                let began = cpu_time();
-                for &address in &destinations.addresses {
-                    if case == 0 {
-                        for packet in bytes[..size * count].chunks(size) {
-                            port.send(address, packet, None);
+                let ((), spent) = measure(|| {
+                    for &address in &destinations.addresses {
+                        if case == 0 {
+                            for packet in bytes[..size * count].chunks(size) {
+                                port.send(address, packet, None);
+                            }
+                        } else {
+                            port.send(address, &bytes[..segment * count], Some(segment));
                         }
-                    } else {
-                        port.send(address, &bytes[..segment * count], Some(segment));
                     }
-                }
-                let spent = (cpu_time() - began).as_nanos() as f64;
-                best[case] = best[case].min(spent / (DESTINATIONS * count) as f64);
+                });
+                best[case] = best[case].min(spent.as_nanos() as f64 / (DESTINATIONS * count) as f64);
                 destinations.empty();
             }
         }
@@ -167,12 +167,13 @@ fn seal_table() {
             for (case, added) in [(0, 0), (1, 32), (2, 200)] {
                 let mut packet = vec![0; size + added];
                 packet[0] = 0x80;
-                let began = cpu_time();
-                for seq in 0..1000_u16 {
-                    packet[2..4].copy_from_slice(&seq.to_be_bytes());
-                    srtp.protect_rtp(0, 12, &mut packet).expect("there is room for the tag");
-                }
-                best[case] = best[case].min((cpu_time() - began).as_nanos() as f64 / 1000.0);
+                let ((), spent) = measure(|| {
+                    for seq in 0..1000_u16 {
+                        packet[2..4].copy_from_slice(&seq.to_be_bytes());
+                        srtp.protect_rtp(0, 12, &mut packet).expect("there is room for the tag");
+                    }
+                });
+                best[case] = best[case].min(spent.as_nanos() as f64 / 1000.0);
             }
         }
         println!("{:<28} {:>10.0} {:>12.0} {:>16.0}", format!("{size} B"), best[0], best[1], best[2]);
@@ -190,7 +191,7 @@ fn receive_table() {
         ("32 x 2 KB", 2048, 32),
     ];
     let row = |name: &str, cells: [String; 5]| {
-        let cells: String = cells.iter().map(|cell| format!("{cell:>22}")).collect();
+        let cells = cells.map(|cell| format!("{cell:>22}")).concat();
         println!("{name:<28}{cells}");
     };
     println!();
@@ -211,18 +212,12 @@ fn receive_table() {
                 for _ in 0..FLOOD / train {
                     from.send(address, &bytes, (train > 1).then_some(size));
                 }
-                let began = cpu_time();
-                let received = to.receive(&mut memory, *stride, *batch);
-                let spent = (cpu_time() - began).as_nanos() as f64;
+                let (received, spent) = measure(|| to.receive(&mut memory, *stride, *batch));
                 // Buffers of 2 KB cut trains off.
                 assert!(received == FLOOD || *stride < size * train, "{received} of {FLOOD} packets came");
-                best[case] = best[case].min(spent / FLOOD as f64);
+                best[case] = best[case].min(spent.as_nanos() as f64 / FLOOD as f64);
             }
         }
         row(name, best.map(|nanos| format!("{nanos:.0}")));
     }
-}
-
-fn cpu_time() -> Duration {
-    clock_gettime(ClockId::ThreadCPUTime).try_into().expect("it is not negative")
 }

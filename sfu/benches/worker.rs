@@ -95,6 +95,7 @@ impl Room {
             bind: vec![localhost],
             first_port: 0,
             workers: 1,
+            spread_from: 0,
             external_addresses: Vec::new(),
             loopback: true,
             tcp: false,
@@ -125,7 +126,7 @@ impl Room {
         let number = self.clients.len() as u32 + 1;
         let seed = u64::from(number);
         let mut client = Client::new(number, config.clone(), address, self.start, Instant::now(), seed);
-        let participant = self.sfu.handle.create_participant();
+        let participant = self.sfu.handle.create_participant(room);
         let (sdp, labels) = client.offer();
         let peer = format!("peer-{number}").into();
         let request = RequestId(u64::from(number));
@@ -164,7 +165,7 @@ impl Room {
         let (cpu_before, began) = (worker_cpu(), Instant::now());
         self.run_for(MEASURED);
         let after = self.fresh_traffic();
-        let (cpu, elapsed) = (worker_cpu() - cpu_before, began.elapsed());
+        let (cpu, elapsed) = (worker_cpu().saturating_sub(cpu_before), began.elapsed());
         let sent = after.packets_out - before.packets_out;
         let trains = after.trains_out - before.trains_out;
         let sends = after.sends_out - before.sends_out;

@@ -59,7 +59,7 @@ impl SteadyQuality {
     }
 
     /// Whether the last judgement is what was told.
-    pub fn is_settled(&self) -> bool {
+    pub fn is_settled(self) -> bool {
         self.candidate == self.told
     }
 }

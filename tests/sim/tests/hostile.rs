@@ -50,6 +50,7 @@ fn forged(random: &mut StdRng, victim: &[Vec<u8>], kind: u32) -> Vec<u8> {
                 local_ufrag: "abcd",
                 password: "a password of twenty-two or more",
                 priority: 1,
+                controlled: false,
                 nominate: true,
             };
             request.write()

@@ -122,9 +122,9 @@ fn a_mobile_network_is_followed() {
             world.run_for(seconds(120.0));
             let (longest, all) = frozen(&world, eye, camera, from);
             let (lost, waited) = sound_gap(&world, eye, camera, from);
-            // Four to six fades, of up to a second each, down to 160 kbit/s. With seed 2, one follows another.
+            // Up to six fades of up to a second each, down to 160 kbit/s or less. With seed 2 one follows another.
             assert!(
-                longest < seconds(4.5) && all < seconds(10.0),
+                longest < seconds(3.0) && all < seconds(10.0),
                 "seed {seed}: still {longest:?}, in all {all:?}"
             );
             assert!(
@@ -180,27 +180,33 @@ fn a_shared_screen_comes_before_cameras() {
 /// Clients without transport-wide feedback: what they report of loss, and their own estimate, must do.
 #[test]
 fn clients_with_less_feedback_see_as_well() {
-    for feedback in [FeedbackUse::Reports, FeedbackUse::Estimate] {
-        let mut world = World::new(43);
+    for (feedback, seed) in [FeedbackUse::Reports, FeedbackUse::Estimate]
+        .into_iter()
+        .flat_map(|f| (1..5).map(move |seed| (f, seed)))
+    {
+        let mut world = World::new(seed);
         let camera = publish(&mut world, camera(Codec::Vp8));
         let eye = world.join(1, ClientConfig { video_slots: 1, feedback, ..ClientConfig::viewer() });
         let line = world.add_bottleneck(Capacity::constant(700 * KBIT), RFC_QUEUE);
         world.put_down_behind(eye, Some(line));
+        *world.down(eye) = some_link(seed);
         world.run_for(seconds(20.0));
         let slot = Mid::new("V0").expect("letters");
         let from = world.now;
         world.run_for(seconds(40.0));
         let (longest, all) = frozen(&world, eye, camera, from);
         let (lost, _) = sound_gap(&world, eye, camera, from);
-        // Without its own estimate nothing but loss tells that the queue is full: the picture goes up and down with it.
-        let most = if feedback == FeedbackUse::Reports { 20.0 } else { 4.0 };
+        // Without its own estimate nothing but loss tells that the queue is full: the picture goes up and down with it, and
+        // where packets come in step with the voice, half a second of it is lost before the first report says so.
+        let (most, unheard) =
+            if feedback == FeedbackUse::Reports { (20.0, millis(500)) } else { (4.0, millis(200)) };
         assert!(
             longest < seconds(3.5) && all < seconds(most),
-            "{feedback:?}: stood still {longest:?}, {all:?} in all"
+            "{feedback:?}, seed {seed}: stood still {longest:?}, {all:?} in all"
         );
-        assert!(lost < millis(200), "{feedback:?}: {lost:?} of the voice lost");
+        assert!(lost < unheard, "{feedback:?}, seed {seed}: {lost:?} of the voice lost");
         let reason = world.told(eye).slots.get(&slot).and_then(|s| s.reason);
-        assert_ne!(reason, Some(SlotReason::Bandwidth), "{feedback:?}");
+        assert_ne!(reason, Some(SlotReason::Bandwidth), "{feedback:?}, seed {seed}");
         assert_no_faults(&world, eye);
     }
 }

@@ -77,6 +77,8 @@ const IN_VAIN: f64 = 0.35;
 const MOST_HEAVY_CUTS: u32 = 4;
 /// A cut in vain is taken back only below this loss.
 const MOST_TAKEN_BACK: f64 = 0.12;
+/// After a cut for heavy loss so many packets in a row that all come are enough to see that it has helped.
+const HELPED: u32 = 30;
 /// Time to react to a cut, in which the sender may still finish a frame.
 const REACTION: Micros = 100_000;
 /// Of packets in the smoothed loss.
@@ -115,6 +117,9 @@ impl Loss {
                 return self.learn(window.loss());
             }
         }
+        // Few packets come after a deep cut: the usual window would take seconds, in which the rate must not grow.
+        let helped = self.long.packets >= HELPED && self.long.lost == 0;
+        self.trial = self.trial.filter(|before| *before < HEAVY || !helped);
         let window = self.long.take_complete(LONG)?;
         let loss = window.loss();
         let throughout = self.lossy_parts * 2 > self.parts;

@@ -25,6 +25,8 @@ pub(super) struct Prober {
     failures: u32,
     /// Until then the path may recover any moment, and clusters stay frequent.
     recovering_until: Micros,
+    /// The next cluster is the first one after a large drop: it does not wait until media leaves room for it.
+    eager: bool,
     /// Bytes that may be spent.
     allowance: f64,
     updated: Micros,
@@ -122,6 +124,7 @@ impl Prober {
             schedule: Schedule::Start(START),
             failures: 0,
             recovering_until: now + YOUNG,
+            eager: false,
             allowance: MAX_ALLOWANCE,
             updated: 0,
             packet: USUAL_PACKET,
@@ -219,6 +222,8 @@ impl Prober {
         if far {
             self.recovering_until = now + RECOVERY;
             self.schedule = Schedule::At(now + AFTER_DROP);
+            // The first drop of a new path is no fall: its capacity has been found.
+            self.eager = now > YOUNG;
         } else if let Schedule::At(at) = &mut self.schedule {
             *at = (*at).max(now + AFTER_CUT);
         }
@@ -240,7 +245,7 @@ impl Prober {
         if rate >= self.wanted || self.is_sending() {
             return None;
         }
-        let patience = if tried { PATIENCE } else { 0 };
+        let patience = if tried && !self.eager { PATIENCE } else { 0 };
         let (factor, next) = match self.schedule {
             Schedule::Start(&[factor, ref rest @ ..]) if !rest.is_empty() => (factor, Schedule::Start(rest)),
             Schedule::Start(&[factor, ..]) => (factor, Schedule::At(now + INTERVAL)),
@@ -257,6 +262,7 @@ impl Prober {
             return None;
         }
         self.allowance -= bytes;
+        self.eager = false;
         self.schedule = next;
         let id = ProbeId(self.next_id);
         self.next_id = self.next_id.wrapping_add(1);

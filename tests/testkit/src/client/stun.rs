@@ -4,7 +4,7 @@ use aws_lc_rs::hmac;
 
 const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 
-/// A binding request of a controlling client.
+/// A binding request of a client.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
     /// Found again in the answer.
@@ -17,6 +17,8 @@ pub struct Request<'a> {
     pub password: &'a str,
     /// Of the client's candidate.
     pub priority: u32,
+    /// The server is in control, as one that is not lite is when it has offered.
+    pub controlled: bool,
     /// Nominates the pair.
     pub nominate: bool,
 }
@@ -29,7 +31,7 @@ impl Request<'_> {
         out.extend_from_slice(&self.transaction);
         attribute(&mut out, 0x0006, format!("{}:{}", self.remote_ufrag, self.local_ufrag).as_bytes());
         attribute(&mut out, 0x0024, &self.priority.to_be_bytes());
-        attribute(&mut out, 0x802a, &[7; 8]);
+        attribute(&mut out, if self.controlled { 0x8029 } else { 0x802a }, &[7; 8]);
         if self.nominate {
             attribute(&mut out, 0x0025, &[]);
         }
@@ -85,6 +87,7 @@ mod tests {
             local_ufrag: "client",
             password: "a password of twenty-two or more",
             priority: 77,
+            controlled: false,
             nominate: true,
         };
         let datagram = request.write();
