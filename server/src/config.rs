@@ -90,6 +90,8 @@ pub(crate) struct MediaSettings {
     pub(crate) first_port: u16,
     /// How many workers; 0 for as many as cores.
     pub(crate) workers: usize,
+    /// A room of which so many are on one worker spreads over others; 0 for never.
+    pub(crate) spread_from: usize,
     /// Addresses announced to clients instead of the machine's own.
     pub(crate) external_addresses: Vec<IpAddr>,
     /// Announce loopback addresses too.
@@ -154,6 +156,7 @@ impl Default for MediaSettings {
             bind: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
             first_port: 40_000,
             workers: 0,
+            spread_from: 50,
             external_addresses: Vec::new(),
             loopback: true,
             tcp: true,
@@ -203,6 +206,7 @@ impl Config {
             bind: media.bind,
             first_port: media.first_port,
             workers: media.workers,
+            spread_from: media.spread_from,
             external_addresses: media.external_addresses,
             loopback: media.loopback,
             tcp: media.tcp,

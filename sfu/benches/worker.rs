@@ -95,6 +95,7 @@ impl Room {
             bind: vec![localhost],
             first_port: 0,
             workers: 1,
+            spread_from: 0,
             external_addresses: Vec::new(),
             loopback: true,
             tcp: false,
@@ -125,7 +126,7 @@ impl Room {
         let number = self.clients.len() as u32 + 1;
         let seed = u64::from(number);
         let mut client = Client::new(number, config.clone(), address, self.start, Instant::now(), seed);
-        let participant = self.sfu.handle.create_participant();
+        let participant = self.sfu.handle.create_participant(room);
         let (sdp, labels) = client.offer();
         let peer = format!("peer-{number}").into();
         let request = RequestId(u64::from(number));

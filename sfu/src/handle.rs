@@ -1,16 +1,18 @@
 //! What the control plane holds of the media plane.
 
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use veche_sfu_core::control::{Command, Event};
-use veche_sfu_core::ids::{ParticipantId, RoomId};
+use veche_sfu_core::ids::{ParticipantId, RequestId, RoomId};
 
 use crate::mailbox;
 use crate::metrics::{Shared, WorkerMetrics};
+use crate::placement::{WorkerView, place};
 
 /// How to start the media plane.
 #[derive(Clone, Debug)]
@@ -21,6 +23,9 @@ pub struct SfuConfig {
     pub first_port: u16,
     /// How many workers; 0 for as many as cores.
     pub workers: usize,
+    /// A room whose participants on a worker are so many spreads: who comes next goes to the worker with the least to do.
+    /// 0 for never.
+    pub spread_from: usize,
     /// Addresses announced to clients instead of those of the network interfaces (for servers behind NAT).
     pub external_addresses: Vec<IpAddr>,
     /// Announce loopback addresses too: for tests and for calls within one machine.
@@ -95,6 +100,9 @@ pub(crate) struct WorkerHandle {
 #[derive(Debug)]
 struct Plane {
     workers: Vec<WorkerHandle>,
+    spread_from: usize,
+    /// Who is in which room: they tell on how many workers it is.
+    members_by_room: Mutex<HashMap<RoomId, HashSet<ParticipantId>>>,
     next_room: AtomicU64,
     next_participant: AtomicU64,
     /// Disconnected when the last worker has ended; nothing is ever sent.
@@ -102,14 +110,25 @@ struct Plane {
 }
 
 impl Handle {
-    pub(crate) fn new(workers: Vec<WorkerHandle>, done: flume::Receiver<Infallible>) -> Self {
-        let (next_room, next_participant) = (AtomicU64::new(1), AtomicU64::new(1));
-        Self { plane: Arc::new(Plane { workers, next_room, next_participant, done }) }
+    pub(crate) fn new(
+        workers: Vec<WorkerHandle>,
+        spread_from: usize,
+        done: flume::Receiver<Infallible>,
+    ) -> Self {
+        let plane = Plane {
+            workers,
+            spread_from,
+            members_by_room: Mutex::default(),
+            next_room: AtomicU64::new(1),
+            next_participant: AtomicU64::new(1),
+            done,
+        };
+        Self { plane: Arc::new(plane) }
     }
 
-    /// A new room, on the worker with the least load. It lives in the engine from its first participant to its last.
+    /// A new room, whose first worker is the one with the least load. It lives from its first participant to its last.
     ///
-    /// The number tells the worker: it is the remainder of a division by the number of workers.
+    /// The number tells that worker: it is the remainder of a division by the number of workers.
     pub fn create_room(&self) -> RoomId {
         let workers = &self.plane.workers;
         let least = workers
@@ -119,24 +138,44 @@ impl Handle {
             .min();
         // When all are gone the number still is one, and commands to it say so.
         let index = least.map_or(0, |(_, index)| index);
-        workers[index].shared.on_room_created();
+        workers[index].shared.on_placed();
         let serial = self.plane.next_room.fetch_add(1, Ordering::Relaxed);
         RoomId(serial * workers.len() as u64 + index as u64)
     }
 
-    /// A new participant number.
-    pub fn create_participant(&self) -> ParticipantId {
-        ParticipantId(self.plane.next_participant.fetch_add(1, Ordering::Relaxed))
+    /// A new participant for a room: on its first worker or, when the room has outgrown that, on another.
+    ///
+    /// The number tells the worker, as that of a room does.
+    pub fn create_participant(&self, room: RoomId) -> ParticipantId {
+        let plane = &*self.plane;
+        let members = plane.members_on(room);
+        let views: Vec<WorkerView> = plane
+            .workers
+            .iter()
+            .zip(members)
+            .map(|(worker, members)| WorkerView { load: worker.shared.load(), members })
+            .collect();
+        let index = place(plane.worker_of(room.0), &views, plane.spread_from);
+        plane.workers[index].shared.on_placed();
+        let serial = plane.next_participant.fetch_add(1, Ordering::Relaxed);
+        ParticipantId(serial * plane.workers.len() as u64 + index as u64)
     }
 
-    /// Sends a command to the room's worker; waits while its queue is full.
+    /// Sends a command about a participant of the room to their worker, and one about the room to all that carry it;
+    /// waits while a queue is full.
     pub async fn command(&self, room: RoomId, command: Command) -> Result<(), CommandError> {
-        self.worker(room).mailbox.send(command).await
+        for (worker, command) in self.plane.route(room, command) {
+            self.plane.workers[worker].mailbox.send(command).await?;
+        }
+        Ok(())
     }
 
     /// The same without waiting.
     pub fn try_command(&self, room: RoomId, command: Command) -> Result<(), CommandError> {
-        self.worker(room).mailbox.try_send(command)
+        for (worker, command) in self.plane.route(room, command) {
+            self.plane.workers[worker].mailbox.try_send(command)?;
+        }
+        Ok(())
     }
 
     /// The counters of all workers, at most about a second old. Holds no worker up.
@@ -152,9 +191,61 @@ impl Handle {
         // Never a message, only the end.
         let _ = self.plane.done.recv_async().await;
     }
+}
 
-    fn worker(&self, room: RoomId) -> &WorkerHandle {
-        let workers = &self.plane.workers;
-        &workers[(room.0 % workers.len() as u64) as usize]
+impl Plane {
+    /// The worker that a room's or a participant's number tells.
+    fn worker_of(&self, number: u64) -> usize {
+        (number % self.workers.len() as u64) as usize
+    }
+
+    /// How many of a room are on each worker.
+    fn members_on(&self, room: RoomId) -> Vec<usize> {
+        let mut on_worker = vec![0; self.workers.len()];
+        let members = self.members_by_room.lock().unwrap_or_else(PoisonError::into_inner);
+        for member in members.get(&room).into_iter().flatten() {
+            on_worker[self.worker_of(member.0)] += 1;
+        }
+        on_worker
+    }
+
+    /// Which workers a command is for, and what each is told.
+    fn route(&self, room: RoomId, command: Command) -> Vec<(usize, Command)> {
+        let participant = match command {
+            Command::RoomStats { request, .. } => return self.route_stats(room, request),
+            Command::AddParticipant { participant, .. } => {
+                let mut rooms = self.members_by_room.lock().unwrap_or_else(PoisonError::into_inner);
+                rooms.entry(room).or_default().insert(participant);
+                participant
+            }
+            Command::RemoveParticipant { participant } => {
+                let mut rooms = self.members_by_room.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(members) = rooms.get_mut(&room) {
+                    members.remove(&participant);
+                    if members.is_empty() {
+                        rooms.remove(&room);
+                    }
+                }
+                participant
+            }
+            Command::Offer { participant, .. }
+            | Command::SetMuted { participant, .. }
+            | Command::Subscribe { participant, .. }
+            | Command::Timeline { participant, .. } => participant,
+        };
+        vec![(self.worker_of(participant.0), command)]
+    }
+
+    /// All who carry the room are asked; the first worker also when nobody is there, so that somebody answers.
+    fn route_stats(&self, room: RoomId, request: RequestId) -> Vec<(usize, Command)> {
+        let home = self.worker_of(room.0);
+        let members = self.members_on(room);
+        let carry = |index: &usize| members[*index] > 0 && !self.workers[*index].shared.is_gone();
+        let mut asked: Vec<usize> = (0..members.len()).filter(carry).collect();
+        if asked.is_empty() {
+            asked.push(home);
+        }
+        let engines = asked.len();
+        asked.into_iter().map(|index| (index, Command::RoomStats { room, request, engines })).collect()
     }
 }

@@ -1,5 +1,6 @@
 //! The media plane's shell: worker threads, batched UDP, ICE-TCP. It does what the core decides.
 
+mod bridge;
 mod certificate;
 mod frames;
 pub mod handle;
@@ -7,6 +8,7 @@ mod hold;
 mod interfaces;
 mod mailbox;
 pub mod metrics;
+mod placement;
 mod poller;
 mod ports;
 mod refusals;

@@ -37,6 +37,17 @@ pub(crate) struct Receiver {
     bell: Arc<Bell>,
 }
 
+/// Wakes a worker.
+#[derive(Clone, Debug)]
+pub(crate) struct Ringer(Arc<Bell>);
+
+impl Ringer {
+    /// The worker wakes, and finds what there is to do.
+    pub(crate) fn ring(&self) {
+        self.0.ring();
+    }
+}
+
 #[derive(Debug)]
 struct Bell {
     eventfd: OwnedFd,
@@ -59,6 +70,11 @@ impl Sender {
         })?;
         self.bell.ring();
         Ok(())
+    }
+
+    /// What wakes the worker.
+    pub(crate) fn ringer(&self) -> Ringer {
+        Ringer(self.bell.clone())
     }
 
     /// Asks the worker to stop. Never waits for room.
@@ -122,7 +138,7 @@ mod tests {
     use crate::poller::{Interest, Poller, Ready, Token};
 
     fn command(number: u64) -> Command {
-        Command::RoomStats { room: RoomId(1), request: RequestId(number) }
+        Command::RoomStats { room: RoomId(1), request: RequestId(number), engines: 1 }
     }
 
     #[test]

@@ -52,8 +52,8 @@ pub(crate) struct Shared {
     metrics: Mutex<WorkerMetrics>,
     /// Packets a second, in and out, and participants, on one scale. See [`PACKETS_PER_PARTICIPANT`].
     load: AtomicU64,
-    /// Rooms created since `load` was measured: their participants are yet to come.
-    fresh_rooms: AtomicU64,
+    /// Rooms created, and participants placed, since `load` was measured: their packets are yet to come.
+    fresh: AtomicU64,
     gone: AtomicBool,
 }
 
@@ -75,12 +75,13 @@ impl Shared {
 
     /// How much the worker has to do; `None` when it is gone.
     pub(crate) fn load(&self) -> Option<u64> {
-        let fresh = self.fresh_rooms.load(Ordering::Relaxed) * PACKETS_PER_PARTICIPANT;
+        let fresh = self.fresh.load(Ordering::Relaxed) * PACKETS_PER_PARTICIPANT;
         (!self.is_gone()).then(|| self.load.load(Ordering::Relaxed) + fresh)
     }
 
-    pub(crate) fn on_room_created(&self) {
-        self.fresh_rooms.fetch_add(1, Ordering::Relaxed);
+    /// A room was created here, or a participant placed.
+    pub(crate) fn on_placed(&self) {
+        self.fresh.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes the worker's numbers; `packets_per_second` since the last time. Tells nothing while somebody reads.
@@ -89,7 +90,7 @@ impl Shared {
             metrics(&mut shared);
             let participants = shared.participants as u64 * PACKETS_PER_PARTICIPANT;
             self.load.store(packets_per_second + participants, Ordering::Relaxed);
-            self.fresh_rooms.store(0, Ordering::Relaxed);
+            self.fresh.store(0, Ordering::Relaxed);
         }
     }
 
@@ -108,11 +109,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rooms_count_as_load_until_it_is_measured_again() {
+    fn what_was_placed_counts_as_load_until_it_is_measured_again() {
         let shared = Shared::default();
         assert_eq!(shared.load(), Some(0));
-        shared.on_room_created();
-        shared.on_room_created();
+        shared.on_placed();
+        shared.on_placed();
         assert_eq!(shared.load(), Some(2 * PACKETS_PER_PARTICIPANT));
         shared.publish(30, |metrics| metrics.participants = 1);
         assert_eq!(shared.load(), Some(30 + PACKETS_PER_PARTICIPANT));

@@ -13,11 +13,13 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use veche_sfu_core::control::Event;
 use veche_sfu_core::dtls::Certificate;
 use veche_sfu_core::engine::EngineConfig;
+use veche_sfu_core::ids::WorkerId;
 
+use crate::bridge::{Bridges, bridges};
 use crate::certificate::load_or_make;
 use crate::handle::{Handle, Sfu, SfuConfig, StartError, WorkerFailure, WorkerHandle};
 use crate::interfaces::{announced_addresses, candidates};
-use crate::mailbox::mailbox;
+use crate::mailbox::{self, Ringer, mailbox};
 use crate::metrics::Shared;
 use crate::poller::Poller;
 use crate::ports::{bind_port, usable_addresses};
@@ -37,19 +39,22 @@ const NTP_UNIX_OFFSET: u64 = 2_208_988_800;
 pub fn start(config: SfuConfig) -> Result<Sfu, StartError> {
     let count = worker_count(&config);
     check_port_range(config.first_port, count)?;
+    let spread_from = config.spread_from;
     let (event_sender, events) = flume::bounded(EVENT_CAPACITY);
     let preparation = Preparation::new(config, event_sender)?;
     let mut prepared = Vec::with_capacity(count);
     let mut workers = Vec::with_capacity(count);
-    for index in 0..count {
-        let (parts, worker) = preparation.prepare(index)?;
+    let mailboxes = (0..count).map(|_| mailbox()).collect::<io::Result<Vec<_>>>().map_err(no_resources)?;
+    let ringers: Vec<Ringer> = mailboxes.iter().map(|(sender, _)| sender.ringer()).collect();
+    for ((index, mailbox), bridges) in mailboxes.into_iter().enumerate().zip(bridges(&ringers)) {
+        let (parts, worker) = preparation.prepare(index, mailbox, bridges)?;
         prepared.push(parts);
         workers.push(worker);
     }
 
     let (failure_sender, failures) = flume::bounded(count);
     let (done_sender, done) = flume::bounded(0);
-    let handle = Handle::new(workers, done);
+    let handle = Handle::new(workers, spread_from, done);
     let cores = allowed_cores().filter(|cores| cores.len() == count);
     for (index, parts) in prepared.into_iter().enumerate() {
         let core = cores.as_ref().map(|cores| cores[index]);
@@ -102,7 +107,12 @@ impl Preparation {
     }
 
     /// Binds a worker's port and readies all that it runs on.
-    fn prepare(&self, index: usize) -> Result<(Parts, WorkerHandle), StartError> {
+    fn prepare(
+        &self,
+        index: usize,
+        (sender, receiver): (mailbox::Sender, mailbox::Receiver),
+        bridges: Bridges,
+    ) -> Result<(Parts, WorkerHandle), StartError> {
         let first = self.config.first_port;
         let wanted = if first == 0 { 0 } else { first + index as u16 };
         let port = bind_port(&self.bound, wanted, self.config.tcp)?;
@@ -117,12 +127,13 @@ impl Preparation {
             max_message_size: self.config.max_data_message,
         };
         let shared = Arc::new(Shared::new(index, port.number));
-        let (sender, receiver) = mailbox().map_err(no_resources)?;
         let parts = Parts {
             poller: Poller::new().map_err(no_resources)?,
             udp: UdpPort::new(port.udp).map_err(no_resources)?,
             tcp: TcpPort::new(port.listeners, MAX_CONNECTIONS),
             mailbox: receiver,
+            worker: WorkerId(index as u16),
+            bridges,
             engine,
             events: self.events.clone(),
             shared: shared.clone(),

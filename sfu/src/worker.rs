@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use veche_sfu_core::control::{Command, Event};
 use veche_sfu_core::engine::{Engine, EngineConfig};
+use veche_sfu_core::ids::WorkerId;
 use veche_sfu_core::path::Path;
 
+use crate::bridge::{Bridges, Taken};
 use crate::hold::Hold;
 use crate::mailbox;
 use crate::metrics::{Shared, Traffic};
@@ -25,12 +27,16 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// How soon to try again to hand out events that found the queue full.
 const EVENTS_RETRY: Duration = Duration::from_millis(10);
 
-/// Everything of one media thread. It shares nothing with other workers but the queue of events.
+/// How soon to try again to tell another worker what found the way full: it is about to read.
+const NEWS_RETRY: Duration = Duration::from_millis(1);
+
+/// Everything of one media thread. It shares nothing with other workers but queues.
 pub(crate) struct Worker {
     poller: Poller,
     udp: UdpPort,
     tcp: TcpPort,
     mailbox: mailbox::Receiver,
+    bridges: Bridges,
     engine: Engine,
     events: flume::Sender<Event>,
     /// An event that found the queue full. Those after it stay in the engine.
@@ -42,6 +48,10 @@ pub(crate) struct Worker {
     now: Instant,
     /// Whether the mailbox holds more than the last turn took.
     commands_left: bool,
+    /// Whether another worker has sent more than the last turn took.
+    records_left: bool,
+    /// Whether news wait for room on their way to another worker.
+    news_wait: bool,
     next_housekeeping: Instant,
     /// Packets in and out at the last housekeeping.
     packets_before: u64,
@@ -54,6 +64,8 @@ pub(crate) struct Parts {
     pub(crate) udp: UdpPort,
     pub(crate) tcp: TcpPort,
     pub(crate) mailbox: mailbox::Receiver,
+    pub(crate) worker: WorkerId,
+    pub(crate) bridges: Bridges,
     pub(crate) engine: EngineConfig,
     pub(crate) events: flume::Sender<Event>,
     pub(crate) shared: Arc<Shared>,
@@ -71,13 +83,15 @@ impl Parts {
 impl Worker {
     pub(crate) fn new(parts: Parts) -> Self {
         let now = Instant::now();
-        let Parts { poller, udp, tcp, mailbox, engine, events, shared } = parts;
+        let Parts { poller, udp, tcp, mailbox, worker, bridges, engine, events, shared } = parts;
+        let workers = bridges.ways.len() as u16;
         Self {
             poller,
             udp,
             tcp,
             mailbox,
-            engine: Engine::new(engine, now),
+            bridges,
+            engine: Engine::new(engine, now).among(worker, workers),
             events,
             held: None,
             shared,
@@ -85,6 +99,8 @@ impl Worker {
             hold: Hold::new(now),
             now,
             commands_left: false,
+            records_left: false,
+            news_wait: false,
             next_housekeeping: now + HOUSEKEEPING,
             packets_before: 0,
         }
@@ -104,11 +120,14 @@ impl Worker {
             self.receive_tcp(&ready);
             // 4. Commands of the control plane.
             self.take_commands(&ready);
-            // 5. What is due.
+            // 5. What other workers tell and send. After the commands, since those silence the bell.
+            self.cross_in();
+            // 6. What is due.
             self.handle_timeouts();
-            // 6. Everything that the above has made is sent, in trains.
+            // 7. Everything that the above has made is sent, in trains, and handed to other workers.
             self.flush();
-            // 7. Events to the control plane.
+            self.cross_out();
+            // 8. Events to the control plane.
             self.hand_out_events();
         }
         self.close();
@@ -119,7 +138,7 @@ impl Worker {
     fn patience(&mut self) -> Duration {
         let now = Instant::now();
         self.hold.on_turn(self.now, now);
-        if self.commands_left {
+        if self.commands_left || self.records_left {
             return Duration::ZERO;
         }
         let mut due = self.next_housekeeping;
@@ -128,6 +147,9 @@ impl Worker {
         }
         if self.held.is_some() {
             due = due.min(self.now + EVENTS_RETRY);
+        }
+        if self.news_wait {
+            due = due.min(self.now + NEWS_RETRY);
         }
         due.saturating_duration_since(now)
     }
@@ -175,6 +197,31 @@ impl Worker {
                 !(is_offer && self.engine.is_spent())
             });
             self.commands_left = !taken_all;
+        }
+    }
+
+    fn cross_in(&mut self) {
+        self.records_left = false;
+        for (index, way) in self.bridges.ways.iter_mut().enumerate() {
+            let Some(way) = way else { continue };
+            let from = WorkerId(index as u16);
+            match way.inn.take(|crossing| self.engine.handle_crossing(self.now, from, crossing)) {
+                Taken::All => {}
+                Taken::Some => self.records_left = true,
+                Taken::Gone => self.engine.handle_worker_gone(self.now, from),
+            }
+        }
+    }
+
+    fn cross_out(&mut self) {
+        self.news_wait = false;
+        for (index, way) in self.bridges.ways.iter_mut().enumerate() {
+            let Some(way) = way else { continue };
+            let to = WorkerId(index as u16);
+            if self.engine.flush_bridge(self.now, to, &mut |crossing| way.out.carry(crossing)) {
+                way.out.ring();
+            }
+            self.news_wait |= self.engine.has_news(to);
         }
     }
 

@@ -15,6 +15,7 @@ fn config(workers: usize) -> SfuConfig {
         bind: vec![LOCALHOST],
         first_port: 0,
         workers,
+        spread_from: 50,
         external_addresses: Vec::new(),
         loopback: true,
         tcp: true,
@@ -88,7 +89,7 @@ async fn frames_over_tcp_reach_the_engine() {
 async fn who_has_stopped_takes_no_commands() {
     let Sfu { handle, .. } = start(config(1)).unwrap();
     let room = handle.create_room();
-    let command = || Command::RemoveParticipant { participant: handle.create_participant() };
+    let command = || Command::RemoveParticipant { participant: handle.create_participant(room) };
     handle.command(room, command()).await.unwrap();
     handle.try_command(room, command()).unwrap();
     handle.stop().await;

@@ -51,6 +51,8 @@ struct Registry {
     room_by_media_id: HashMap<RoomId, Arc<Room>>,
     room_by_participant: HashMap<ParticipantId, Arc<Room>>,
     stats_by_request: Questions<ParticipantStats>,
+    /// What some of the engines that carry a room have answered already, and how many they are.
+    partial_stats: HashMap<RequestId, (Vec<ParticipantStats>, usize)>,
     timeline_by_request: Questions<Entry>,
 }
 
@@ -66,7 +68,9 @@ struct Waiting<'a, T> {
 
 impl<T> Drop for Waiting<'_, T> {
     fn drop(&mut self) {
-        (self.questions)(&mut self.registry.lock()).remove(&self.request);
+        let mut registry = self.registry.lock();
+        (self.questions)(&mut registry).remove(&self.request);
+        registry.partial_stats.remove(&self.request);
     }
 }
 
@@ -233,7 +237,7 @@ impl Hub {
     /// list of who is there is worth having without them.
     pub async fn stats(&self, room: &Room, deadline: Instant) -> Vec<ParticipantStats> {
         let request = self.next_request();
-        let command = Command::RoomStats { room: room.media_id, request };
+        let command = Command::RoomStats { room: room.media_id, request, engines: 1 };
         self.ask(room, request, command, |registry| &mut registry.stats_by_request, deadline)
             .await
             .unwrap_or_default()
@@ -328,11 +332,25 @@ impl Hub {
                 // Who asked may have given up.
                 let _ = sender.map(|sender| sender.send(entries));
             }
-            Event::Stats { request, participants } => {
-                let sender = self.registry.lock().stats_by_request.remove(&request);
-                // Who asked may have given up.
-                let _ = sender.map(|sender| sender.send(participants));
+            Event::Stats { request, participants, engines } => {
+                self.on_stats(request, participants, engines);
             }
+        }
+    }
+
+    /// A room may be spread over several engines: the answer is whole when all of them have answered.
+    fn on_stats(&self, request: RequestId, mut participants: Vec<ParticipantStats>, engines: usize) {
+        let mut registry = self.registry.lock();
+        if !registry.stats_by_request.contains_key(&request) {
+            // Who asked has given up.
+            return;
+        }
+        let (mut whole, answers) = registry.partial_stats.remove(&request).unwrap_or_default();
+        whole.append(&mut participants);
+        if answers + 1 < engines {
+            registry.partial_stats.insert(request, (whole, answers + 1));
+        } else if let Some(sender) = registry.stats_by_request.remove(&request) {
+            let _ = sender.send(whole);
         }
     }
 
@@ -391,7 +409,7 @@ impl Hub {
             let peer_id = peer_id.expect("the registry's lock keeps a participant that its token found");
             return Ok((Seat { room, participant, peer_id, connection }, outbox, true));
         }
-        let participant = self.media.create_participant();
+        let participant = self.media.create_participant(room.media_id);
         let joined = room.lock().join(participant, entrance);
         match joined {
             Ok(peer_id) => {

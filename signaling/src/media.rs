@@ -39,9 +39,9 @@ impl Media {
         }
     }
 
-    pub(crate) fn create_participant(&self) -> ParticipantId {
+    pub(crate) fn create_participant(&self, room: RoomId) -> ParticipantId {
         match &self.0 {
-            Way::Sfu(handle) => handle.create_participant(),
+            Way::Sfu(handle) => handle.create_participant(room),
             Way::Queue { last_id, .. } => ParticipantId(last_id.fetch_add(1, Ordering::Relaxed) + 1),
         }
     }

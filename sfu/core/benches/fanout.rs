@@ -204,6 +204,7 @@ fn memory(scenario: &mut Scenario) -> i64 {
         epoch: now,
         epoch_ntp: 0,
         dtls13: false,
+        reproducible: true,
         max_message_size: 0,
     };
     let other = Engine::new(config, now);

@@ -167,8 +167,8 @@ fn repair(name: &str, track: TrackConfig) {
             busy += began.elapsed();
             allocations_of += allocations::count() - before;
         }
-        // The first frames find no slot that is ready.
-        if sent >= round.len() * 8 {
+        // The first frames find no slot that is ready, and what may be repaired grows with what was sent.
+        if sent >= round.len() * 3 {
             best = best.min(busy.as_nanos() as f64 / sent as f64);
             allocated = allocations_of as f64 / sent as f64;
         }

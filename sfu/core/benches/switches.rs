@@ -22,7 +22,7 @@ fn main() {
     );
     println!("{:<44} {:>12} {:>12} {:>12} {:>14} {:>12}", "", "us each", "us each", "us each", "", "after");
     let mut storm = Storm::new(vec![TrackConfig::camera(Codec::Vp8)], 2);
-    for to in [1, 0, 1] {
+    for to in [0, 1] {
         let track = Show::Track(storm.world.track(storm.publishers[to], MediaKind::Video));
         let source = storm.world.source(storm.publishers[to]);
         storm.switch("another camera, 500 subscribers", track, (640, 360), |w, id| {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use crate::bridge::lanes::Bridges;
 use crate::control::Event;
 use crate::demux::Place;
 use crate::drops::{DropCounts, DropReason};
@@ -52,6 +53,8 @@ pub struct Context<'a> {
     pub events: &'a mut VecDeque<Event>,
     /// The transports that have something to send.
     pub dirty: &'a mut Vec<Place>,
+    /// What goes to other workers.
+    pub bridges: &'a mut Bridges,
     /// The rooms that have kept packets for the end of the batch.
     pub waiting: &'a mut Vec<u32>,
     /// A send buffer for who is served and sent to at once.

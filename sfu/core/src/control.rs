@@ -68,6 +68,8 @@ pub enum Command {
         room: RoomId,
         /// Returned in the event.
         request: RequestId,
+        /// How many engines are asked, since a room may be spread over several. Returned in the event.
+        engines: usize,
     },
 }
 
@@ -213,8 +215,10 @@ pub enum Event {
     Stats {
         /// The number of the question.
         request: RequestId,
-        /// Everybody in the room.
+        /// Everybody in the room who is on this engine.
         participants: Vec<ParticipantStats>,
+        /// How many engines were asked: each answers for its own.
+        engines: usize,
     },
 }
 

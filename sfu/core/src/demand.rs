@@ -31,6 +31,26 @@ impl LayerDemand {
         self.wanted |= 1_u8.checked_shl(u32::from(layer)).unwrap_or(0);
     }
 
+    /// Somebody elsewhere wants these layers, one bit each.
+    pub fn want_all(&mut self, layers: u8) {
+        self.wanted |= layers;
+    }
+
+    /// What is wanted since [`LayerDemand::begin`], one bit for each layer.
+    pub fn wanted(&self) -> u8 {
+        self.wanted
+    }
+
+    /// What the publisher was told to send, one bit for each layer.
+    pub fn told_layers(&self) -> u8 {
+        self.told
+    }
+
+    /// The publisher was told elsewhere to send these layers, one bit each.
+    pub fn set_told(&mut self, layers: u8) {
+        self.told = layers;
+    }
+
     /// Whether the publisher was told to send this layer.
     pub fn told(&self, layer: u8) -> bool {
         self.told & 1_u8.checked_shl(u32::from(layer)).unwrap_or(0) != 0

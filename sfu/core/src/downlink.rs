@@ -235,12 +235,11 @@ impl<'a> Way<'a> {
         let followed = before.and_then(|(before, went)| {
             self.slot.forwarder.forward_next((&batch.get(before)?.input, &went), &kept.input)
         });
-        let output = match followed {
-            Some(output) => output,
-            None => {
-                let late = self.slot.starved || self.is_late(now);
-                self.slot.forwarder.forward(from, &kept.input, late)?
-            }
+        let output = if let Some(output) = followed {
+            output
+        } else {
+            let late = self.slot.starved || self.is_late(now);
+            self.slot.forwarder.forward(from, &kept.input, late)?
         };
         // The older packets of a segment's first would stand where the slot had another voice.
         let redundant = format.red.and_then(|red| {

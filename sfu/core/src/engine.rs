@@ -10,6 +10,9 @@ use rand::{RngExt, SeedableRng};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
+use crate::bridge::lanes::{Bridges, Lost};
+use crate::bridge::packet::Record;
+use crate::bridge::{BridgeMessage, Crossing};
 use crate::context::{Context, Now};
 use crate::control::{Command, Event};
 use crate::demux::{Demux, Place, Protocol};
@@ -17,7 +20,7 @@ use crate::drops::{DropCounts, DropReason};
 use crate::dtls::Certificate;
 use crate::handshakes::HandshakeQueue;
 use crate::ice::IceEvent;
-use crate::ids::{ParticipantId, RoomId};
+use crate::ids::{ParticipantId, RoomId, TrackNumbers, WorkerId};
 use crate::path::Path;
 use crate::room::{Room, RoomConfig};
 use crate::rtcp::CompoundWriter;
@@ -79,7 +82,8 @@ pub struct Engine {
     rooms: Slab<Room>,
     room_by_id: HashMap<RoomId, u32>,
     place_by_participant: FxHashMap<ParticipantId, Place>,
-    next_track: u64,
+    numbers: TrackNumbers,
+    bridges: Bridges,
     /// When each room wants to be called.
     timers: Timers,
     /// Packets of handshakes for which there was no time.
@@ -137,7 +141,8 @@ impl Engine {
             rooms: Slab::new(),
             room_by_id: HashMap::default(),
             place_by_participant: FxHashMap::default(),
-            next_track: 0,
+            numbers: TrackNumbers::new(WorkerId(0), 1),
+            bridges: Bridges::new(WorkerId(0), 1),
             timers: Timers::default(),
             handshakes: HandshakeQueue::default(),
             work_left: WORK_PER_TURN,
@@ -155,6 +160,15 @@ impl Engine {
         }
     }
 
+    /// Makes it the engine of one of several workers, which carry rooms together: what one gives to
+    /// [`Engine::flush_bridge`] has to be handed to the others. To be said before anything else.
+    #[must_use]
+    pub fn among(mut self, worker: WorkerId, workers: u16) -> Self {
+        self.numbers = TrackNumbers::new(worker, workers);
+        self.bridges = Bridges::new(worker, workers);
+        self
+    }
+
     /// Takes a command of the control plane.
     pub fn handle_command(&mut self, now: Instant, command: Command) {
         match command {
@@ -164,11 +178,11 @@ impl Engine {
                 self.work_left = self.work_left.saturating_sub(1);
                 // The offer may replace the transport: its names and paths go first, and come back if it stays.
                 self.unmap(participant);
-                let mut next_track = self.next_track;
+                let mut numbers = std::mem::take(&mut self.numbers);
                 self.with_participant(now, participant, |room, ctx, index| {
-                    room.handle_offer(ctx, index, request, &sdp, &labels, &mut next_track);
+                    room.handle_offer(ctx, index, request, &sdp, &labels, &mut numbers);
                 });
-                self.next_track = next_track;
+                self.numbers = numbers;
                 self.map(participant);
             }
             Command::SetMuted { participant, track, muted } => {
@@ -190,11 +204,10 @@ impl Engine {
                 });
                 self.events.push_back(Event::Timeline { request, entries: entries.unwrap_or_default() });
             }
-            Command::RoomStats { room, request } => {
+            Command::RoomStats { room, request, engines } => {
                 let room = self.room_by_id.get(&room).and_then(|r| self.rooms.get(*r as usize));
-                let participants =
-                    room.map(|r| r.participants.iter().map(|(_, p)| p.stats()).collect()).unwrap_or_default();
-                self.events.push_back(Event::Stats { request, participants });
+                let participants = room.map(Room::stats).unwrap_or_default();
+                self.events.push_back(Event::Stats { request, participants, engines });
             }
         }
     }
@@ -282,6 +295,73 @@ impl Engine {
         self.work_left = WORK_PER_TURN;
     }
 
+    /// Takes what another worker tells or sends.
+    pub fn handle_crossing(&mut self, now: Instant, from: WorkerId, crossing: Crossing<'_>) {
+        match crossing {
+            Crossing::News(message) => self.handle_news(now, from, message),
+            Crossing::Record(record) => self.handle_record(now, from, record),
+        }
+    }
+
+    fn handle_news(&mut self, now: Instant, from: WorkerId, message: BridgeMessage) {
+        let Some(&room) = self.room_by_id.get(&message.room) else { return };
+        self.with_room(now, room, |room, ctx| room.handle_news(ctx, from, message.news));
+    }
+
+    fn handle_record(&mut self, now: Instant, from: WorkerId, record: &[u8]) {
+        let record = Record::parse(record);
+        let track = record.map(|r| match r {
+            Record::Packet(packet) => packet.stream.track,
+            Record::Report(report) => report.stream.track,
+        });
+        let place = track.and_then(|track| self.bridges.place(track));
+        let (Some(record), Some(place)) = (record, place) else {
+            return self.drops.count(DropReason::BridgeStale);
+        };
+        self.waiting_since = now;
+        self.lend_room(now, place.room, |room, ctx| room.handle_record(ctx, from, place, &record));
+    }
+
+    /// Another worker is gone, and all who were there.
+    pub fn handle_worker_gone(&mut self, now: Instant, worker: WorkerId) {
+        if let Some(lanes) = self.bridges.lanes(worker) {
+            lanes.close();
+        }
+        let rooms: Vec<u32> = self.rooms.iter().map(|(i, _)| i as u32).collect();
+        for room in rooms {
+            self.with_room(now, room, |room, ctx| room.forget_worker(ctx, worker));
+        }
+    }
+
+    /// Hands out what is for another worker; `carry` gives back what it has no room for. News then wait for the next time,
+    /// records are dropped. Returns whether anything went. To be called after each batch of inputs.
+    pub fn flush_bridge(
+        &mut self,
+        now: Instant,
+        worker: WorkerId,
+        carry: &mut dyn FnMut(Crossing<'_>) -> Result<(), Crossing<'_>>,
+    ) -> bool {
+        let Some(lanes) = self.bridges.lanes(worker).filter(|lanes| !lanes.is_empty()) else { return false };
+        let mut lost: Option<Lost> = None;
+        let (rooms, timers, drops) = (&mut self.rooms, &mut self.timers, &mut self.drops);
+        let sent = lanes.send(carry, |next| {
+            drops.count(DropReason::BridgeFull);
+            // Records of one layer come in runs.
+            let same = lost.is_some_and(|l| l.room == next.room && l.layer == next.layer);
+            if !same && let Some(room) = rooms.get_mut(next.room as usize) {
+                room.on_bridge_full(now, next.layer);
+                timers.set(next.room, Some(room.next_tick()));
+            }
+            lost = Some(next);
+        });
+        sent > 0
+    }
+
+    /// Whether news wait for another worker that had no room for them.
+    pub fn has_news(&mut self, worker: WorkerId) -> bool {
+        self.bridges.lanes(worker).is_some_and(|lanes| !lanes.is_empty())
+    }
+
     /// All packets dropped so far, by reason.
     pub fn drops(&self) -> &DropCounts {
         &self.drops
@@ -295,6 +375,11 @@ impl Engine {
     /// How many ICE user name fragments lead to somebody.
     pub fn ufrags(&self) -> usize {
         self.demux.ufrags()
+    }
+
+    /// How many tracks of people on other workers are known here.
+    pub fn mirrored_tracks(&self) -> usize {
+        self.bridges.tracks()
     }
 
     /// How many network paths lead to somebody.
@@ -322,11 +407,12 @@ impl Engine {
             let rng = StdRng::from_seed(self.rng.random());
             entry.insert(Room::new(room, index, self.room_config.clone(), rng, now));
             self.room_by_id.insert(room, index);
+            self.with_room(now, index, |room, ctx| room.open_bridges(ctx));
             index
         };
         let mut place = Place { room: index, participant: 0 };
         self.with_room(now, index, |room, ctx| {
-            place.participant = room.add(ctx.now.instant, participant, peer);
+            place.participant = room.add(ctx, participant, peer);
         });
         self.place_by_participant.insert(participant, place);
     }
@@ -335,7 +421,8 @@ impl Engine {
         self.unmap(participant);
         let Some(place) = self.place_by_participant.remove(&participant) else { return };
         self.with_room(now, place.room, |room, ctx| room.remove(ctx, place.participant));
-        if self.rooms[place.room as usize].participants.is_empty() {
+        if self.rooms[place.room as usize].is_deserted() {
+            self.with_room(now, place.room, Room::close_bridges);
             let room = self.rooms.remove(place.room as usize);
             self.room_by_id.remove(&room.id);
             self.timers.set(place.room, None);
@@ -494,6 +581,7 @@ impl Engine {
             now: Now::new(now, self.epoch, self.epoch_ntp),
             events: &mut self.events,
             dirty: &mut self.dirty,
+            bridges: &mut self.bridges,
             waiting: &mut self.waiting,
             spare: &mut self.spare,
             drops: &mut self.drops,

@@ -33,8 +33,12 @@ number_id!(
     ParticipantId(u64)
 );
 number_id!(
-    /// A published track, unique within one engine; the engine chooses it and never reuses it.
+    /// A published track, unique in the process; the engine chooses it and never reuses it.
     TrackId(u64)
+);
+number_id!(
+    /// A worker of the process, counted from 0.
+    WorkerId(u16)
 );
 number_id!(
     /// A question of the control plane; its answer carries the same number.
@@ -48,6 +52,32 @@ number_id!(
     /// An RTP payload type, 0..=127 (RFC 3550 section 5.1).
     PayloadType(u8)
 );
+
+/// The numbers of an engine's tracks: other engines give others.
+#[derive(Debug)]
+pub struct TrackNumbers {
+    last: u64,
+    step: u64,
+}
+
+impl Default for TrackNumbers {
+    fn default() -> Self {
+        Self::new(WorkerId(0), 1)
+    }
+}
+
+impl TrackNumbers {
+    /// Those of one of so many workers.
+    pub fn new(worker: WorkerId, workers: u16) -> Self {
+        Self { last: u64::from(worker.0), step: u64::from(workers.max(1)) }
+    }
+
+    /// Takes the next one.
+    pub fn take(&mut self) -> TrackId {
+        self.last += self.step;
+        TrackId(self.last)
+    }
+}
 
 macro_rules! token_id {
     ($(#[$doc:meta])* $name:ident, $inline:literal, $max:literal) => {

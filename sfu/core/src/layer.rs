@@ -12,6 +12,7 @@ use crate::forward::red::{self, Older};
 use crate::ids::{Rid, Ssrc};
 use crate::incoming::{Format, Incoming, StoredMeta};
 use crate::media::{ExtensionIds, MediaKind};
+use crate::mirror::{Takers, Told};
 use crate::receive::history::{History, HistoryLimits};
 use crate::receive::key_frame::{KeyFrameReason, KeyFrameRequests};
 use crate::receive::loss::{Arrival, LossDetector};
@@ -73,6 +74,10 @@ pub struct Layer {
     pub size: Option<(u16, u16)>,
     /// The slots that show it or wait for it, in order.
     pub subscribers: Vec<SlotRef>,
+    /// The other workers that take it.
+    pub takers: Takers,
+    /// What its home tells, when that is another worker.
+    pub told: Option<Box<Told>>,
 }
 
 impl Layer {
@@ -101,6 +106,8 @@ impl Layer {
             sublayers: None,
             size: None,
             subscribers: Vec::new(),
+            takers: Takers::default(),
+            told: None,
         }
     }
 
@@ -128,6 +135,7 @@ impl Layer {
         self.clock = MediaClock::new(self.clock_rate);
         self.frame_state = FrameState::default();
         self.sublayers = None;
+        self.takers.report = None;
     }
 
     /// Whether packets come that did not when this was asked last.
@@ -138,6 +146,9 @@ impl Layer {
 
     /// What sub-layers there are and what they cost, from the lowest to the highest. A stream without any has one.
     pub fn sublayers(&self, now: Instant) -> SmallVec<[SubLayerView; 9]> {
+        if let Some(told) = self.told.as_ref().filter(|told| !told.sublayers.is_empty()) {
+            return SmallVec::from_slice(&told.sublayers);
+        }
         if let Some(rates) = &self.sublayers {
             let size = |spatial| self.frame_state.spatial_size(spatial).or(self.size);
             return rates.views(now, FLOWING_WITHIN, size);

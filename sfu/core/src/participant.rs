@@ -11,8 +11,9 @@ use crate::allocation::Patience;
 use crate::control::{ConnectionState, ParticipantStats, SectionLabels, Subscription};
 use crate::drops::DropCounts;
 use crate::forward::redundancy::Redundancy;
-use crate::ids::{Mid, ParticipantId, Ssrc, TrackId};
+use crate::ids::{Mid, ParticipantId, Ssrc, TrackId, TrackNumbers};
 use crate::media::{ExtensionIds, MediaKind, Source};
+use crate::mirror::Mirror;
 use crate::pulse::Pulse;
 use crate::quality::SteadyQuality;
 use crate::receive::media_clock::NtpClock;
@@ -144,6 +145,8 @@ pub struct Participant {
     pub noted_repairs: u64,
     /// The padding of which slot finds out what their network carries.
     pub probe_slot: Option<u32>,
+    /// Set when they are at home on another worker: then there is no transport and there are no slots.
+    pub mirror: Option<Box<Mirror>>,
     epoch: Instant,
     rng: StdRng,
 }
@@ -219,6 +222,7 @@ impl Participant {
             noted_estimate: 0,
             noted_repairs: 0,
             probe_slot: None,
+            mirror: None,
             epoch,
             rng,
         }
@@ -231,6 +235,9 @@ impl Participant {
 
     /// The ids of header extensions on their transport.
     pub fn extensions(&self) -> ExtensionIds {
+        if let Some(mirror) = &self.mirror {
+            return mirror.extensions;
+        }
         self.transport.as_ref().map(|t| t.extensions).unwrap_or_default()
     }
 
@@ -257,6 +264,9 @@ impl Participant {
 
     /// Whether their media can be expected to come: not when consent has expired or DTLS has failed.
     pub fn is_reachable(&self) -> bool {
+        if let Some(mirror) = &self.mirror {
+            return mirror.reachable;
+        }
         let state = self.transport.as_ref().and_then(Transport::state);
         !matches!(state, Some(ConnectionState::Expired | ConnectionState::Failed(_)))
     }
@@ -291,13 +301,13 @@ impl Participant {
         gone
     }
 
-    /// Takes over the sections that offer and answer agreed on. `next_track` numbers new tracks.
+    /// Takes over the sections that offer and answer agreed on.
     pub fn apply_sections(
         &mut self,
         now: Instant,
         negotiation: &Negotiation,
         labels: &SectionLabels,
-        next_track: &mut u64,
+        numbers: &mut TrackNumbers,
     ) -> SectionChanges {
         let mut changes = SectionChanges::default();
         let mut data = None;
@@ -306,7 +316,7 @@ impl Participant {
             match &section.usage {
                 SectionUse::Stopped => {}
                 SectionUse::Published(published) => {
-                    self.apply_published(now, &section.mid, published, labels, next_track);
+                    self.apply_published(now, &section.mid, published, labels, numbers);
                 }
                 SectionUse::Slot(slot) => self.apply_slot(&section.mid, slot),
                 SectionUse::Data(section) => data = Some(*section),
@@ -355,7 +365,7 @@ impl Participant {
         mid: &Mid,
         section: &PublishedSection,
         labels: &SectionLabels,
-        next_track: &mut u64,
+        numbers: &mut TrackNumbers,
     ) {
         let label = labels.published.iter().find(|l| l.mid == *mid);
         let known = self.tracks.iter().find(|(_, t)| t.mid == *mid).map(|(i, _)| i);
@@ -370,8 +380,7 @@ impl Participant {
         } else {
             let source = label.map_or(default_source(section.kind), |l| l.source);
             let muted = label.is_some_and(|l| l.muted);
-            *next_track += 1;
-            self.tracks.insert(Track::new(TrackId(*next_track), mid.clone(), section, source, muted, now))
+            self.tracks.insert(Track::new(numbers.take(), mid.clone(), section, source, muted, now))
         };
         self.forget_replaced_streams(index as u32);
         for (i, layer) in self.tracks[index].layers.iter().enumerate() {

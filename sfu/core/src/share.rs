@@ -204,9 +204,8 @@ impl Share {
 
     fn on_lowered(&mut self, now: Instant, from: Level) {
         self.lowered_at = Some(now);
-        // Where it was lowered before and not raised since, this is the rest of the same fall.
-        let Some(raised_at) = self.raised_at.take() else { return };
-        let mistake = now.saturating_duration_since(raised_at) < MISTAKE_WITHIN;
+        let mistake =
+            self.raised_at.take().is_some_and(|at| now.saturating_duration_since(at) < MISTAKE_WITHIN);
         self.bar = mistake.then(|| {
             let length = self.bar.map_or(FIRST_BAR, |bar| (bar.length * 2).min(LONGEST_BAR));
             Bar { level: from, until: now + length, length }

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use crate::control::TrackInfo;
 use crate::demand::LayerDemand;
-use crate::ids::{Mid, PayloadType, Rid, TrackId};
+use crate::ids::{Mid, PayloadType, Rid, TrackId, WorkerId};
 use crate::incoming::Format;
 use crate::ladder::Ladder;
 use crate::layer::Layer;
 use crate::media::{Codecs, MediaKind, NegotiatedCodec, Source};
-use crate::sdp::PublishedSection;
+use crate::sdp::{PublishedLayer, PublishedSection};
 
 /// A published track.
 #[derive(Debug)]
@@ -36,6 +36,10 @@ pub struct Track {
     pub ladder: Ladder,
     /// Which layers anybody wants.
     pub demand: LayerDemand,
+    /// The layers that people on other workers want, one bit each. A mirror has its own here, as told to its home.
+    pub wanted_elsewhere: SmallVec<[(WorkerId, u8); 2]>,
+    /// The layers that its publisher is asked for, as other workers were told.
+    pub asked_as_told: u8,
 }
 
 /// What the payload type of a received packet means.
@@ -69,6 +73,8 @@ impl Track {
             layers: SmallVec::new(),
             ladder: Ladder::default(),
             demand: LayerDemand::default(),
+            wanted_elsewhere: SmallVec::new(),
+            asked_as_told: u8::MAX,
         };
         track.add_layers(section, now);
         track
@@ -115,6 +121,17 @@ impl Track {
                 None
             }
         })
+    }
+
+    /// What was agreed on, without SSRCs: those matter at its home only.
+    pub fn section(&self) -> PublishedSection {
+        let layer = |layer: &Layer| PublishedLayer { rid: layer.rid.clone(), ..PublishedLayer::default() };
+        PublishedSection {
+            kind: self.kind,
+            active: self.active,
+            codecs: self.codecs.clone(),
+            layers: self.layers.iter().map(layer).collect(),
+        }
     }
 
     /// Whether its publisher agreed to send packets again.

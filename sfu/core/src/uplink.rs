@@ -28,6 +28,8 @@ pub struct Received<'a> {
     pub incoming: Incoming<'a>,
     /// RFC 6464: whether it has voice, and the level below full scale.
     pub level: Option<(bool, u8)>,
+    /// It came as a repair.
+    pub repaired: bool,
 }
 
 impl Participant {
@@ -91,7 +93,7 @@ impl Participant {
         if track.muted {
             return Err(DropReason::InactiveTrack);
         }
-        Ok(Received { track: stream.track, layer: stream.layer, incoming, level })
+        Ok(Received { track: stream.track, layer: stream.layer, incoming, level, repaired })
     }
 
     /// Finds out which negotiated stream a new SSRC is, by mid and rid, or by a payload type that only one section
@@ -151,7 +153,8 @@ impl Participant {
                     self.counters.nacks_sent += ctx.missing.len() as u64;
                     ctx.rtcp.add(|out| rtcp::feedback::write_nack(out, sender, ssrc, ctx.missing));
                 }
-                if layer.subscribers.is_empty() || muted {
+                let shown = !layer.subscribers.is_empty() || !layer.takers.workers.is_empty();
+                if !shown || muted {
                     layer.key_frames.cancel();
                 } else if layer.key_frames.poll(now) {
                     self.counters.key_frames_requested += 1;

@@ -149,7 +149,7 @@ async fn connections_have_the_counters_of_the_media_plane() {
     let media = async {
         let Command::RoomStats { request, .. } = server.command().await else { panic!() };
         let participants = vec![stats(participant)];
-        server.event(Event::Stats { request, participants }).await;
+        server.event(Event::Stats { request, participants, engines: 1 }).await;
     };
     let (answer, ()) = tokio::join!(server.request("GET", "/realtime/webrtc/connections", None), media);
     assert_eq!(answer.body["total"], 1);
@@ -164,6 +164,27 @@ async fn connections_have_the_counters_of_the_media_plane() {
         ("probe_bytes", 30_000),
     ] {
         assert_eq!(connection["media"][counter], bits, "{counter}");
+    }
+}
+
+#[tokio::test]
+async fn the_counters_of_a_room_on_two_engines_are_one_answer() {
+    let server = Server::start(Settings::default()).await;
+    let (_anna, _) = server.join("room_id=tea&peer_id=anna").await;
+    let Command::AddParticipant { participant: anna, .. } = server.command().await else { panic!() };
+    let (_boris, _) = server.join("room_id=tea&peer_id=boris").await;
+    let Command::AddParticipant { participant: boris, .. } = server.command().await else { panic!() };
+    let media = async {
+        let Command::RoomStats { request, .. } = server.command().await else { panic!() };
+        for participant in [boris, anna] {
+            let participants = vec![stats(participant)];
+            server.event(Event::Stats { request, participants, engines: 2 }).await;
+        }
+    };
+    let (answer, ()) = tokio::join!(server.request("GET", "/realtime/webrtc/connections", None), media);
+    assert_eq!(answer.body["total"], 2);
+    for connection in answer.body["connections"].as_array().unwrap() {
+        assert_eq!(connection["media"]["packets_received"], 5, "{connection}");
     }
 }
 

@@ -173,7 +173,7 @@ impl Call {
                 let subscription = Subscription { auto: b & 1 == 1, pinned, wishes: vec![wish] };
                 Command::Subscribe { participant, subscription }
             }
-            2 => Command::RoomStats { room: RoomId(a.into()), request: RequestId(7) },
+            2 => Command::RoomStats { room: RoomId(a.into()), request: RequestId(7), engines: 1 },
             3 => Command::RemoveParticipant { participant },
             _ => {
                 let peer = format!("peer{}", participant.0).into();

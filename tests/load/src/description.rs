@@ -31,7 +31,6 @@ pub struct MediaSection {
     /// `audio`, `video` or another.
     pub media: String,
     /// The protocol of the `m=` line, which an answer repeats.
-    #[allow(dead_code, reason = "for servers that offer")]
     pub protocol: String,
     /// Of `a=mid`.
     pub mid: String,

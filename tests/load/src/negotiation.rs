@@ -199,7 +199,6 @@ impl Negotiation {
     }
 
     /// Answers the server's offer: takes everything that it sends and is understood. Nothing is published this way.
-    #[allow(dead_code, reason = "for servers that offer")]
     pub fn answer(&mut self, offer: &str) -> Result<String> {
         let offer = Description::parse(offer);
         let (role, setup) = match offer.setup.as_str() {

@@ -85,7 +85,7 @@ pub fn write_voice(len: usize, nanos: u64, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use veche_sfu_core::media::Codec;
-    use veche_sfu_core::rtp::{FrameInfo, FrameState, RtpHeader};
+    use veche_sfu_core::rtp::{FrameInfo, FrameState, RtpHeader, Vp8Descriptor};
 
     use super::*;
 
@@ -107,7 +107,7 @@ mod tests {
                 assert_eq!(info.start_of_frame, index == 0);
                 assert_eq!(info.key_frame, index == 0 && (frame == 0 || frame == 3), "{frame}");
                 assert_eq!(info.size.is_some(), info.key_frame);
-                ids.push(info.vp8.unwrap().picture_id.unwrap().value);
+                ids.push(Vp8Descriptor::parse(&payload).unwrap().picture_id.unwrap().value);
             }
         }
         assert_eq!(ids, [0x7fff, 0x7fff, 0, 0, 1, 1, 2, 2]);

@@ -51,8 +51,7 @@ impl Transport {
         now: Instant,
     ) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let dtls =
-            DtlsSession::new(certificate, agreement.role, agreement.fingerprint, false, rng.random(), now);
+        let dtls = DtlsSession::new(certificate, agreement.role, agreement.fingerprint, false, None, now);
         Self {
             key: IntegrityKey::new(&local.pwd),
             local,

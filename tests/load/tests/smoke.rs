@@ -26,6 +26,7 @@ impl Server {
             bind: vec![Ipv4Addr::LOCALHOST.into()],
             first_port: 0,
             workers: 1,
+            spread_from: 0,
             external_addresses: Vec::new(),
             loopback: true,
             tcp: false,

@@ -36,3 +36,21 @@ fn forwarding_allocates_nothing() {
         assert_eq!(allocations, 0, "{codec:?}: {allocations} allocations for {sent} forwarded packets");
     }
 }
+
+#[test]
+fn crossing_to_another_engine_allocates_nothing() {
+    let mut world = World::with_engines(71, 2);
+    let tracks = vec![TrackConfig::microphone(), TrackConfig::simulcast(Codec::Vp8)];
+    let speaker = world.join_at(1, 1, ClientConfig { tracks, ..ClientConfig::viewer() });
+    world.with_client(speaker, |c, _| c.speak(Voice::SPEAKING));
+    let viewers: Vec<_> = (0..8).map(|_| world.join_at(1, 0, ClientConfig::viewer())).collect();
+    world.run_for(seconds(8.0));
+    let before = world.media_path;
+    world.run_for(seconds(2.0));
+    let after = world.media_path;
+    let (received, sent) = (after.received - before.received, after.sent - before.sent);
+    assert!(received > 800 && sent >= 8 * 390, "{received} received by both, {sent} sent");
+    let source = world.source(speaker);
+    assert!(world.client(viewers[0]).slot_of(MediaKind::Video, source).is_some());
+    assert_eq!(after.allocations - before.allocations, 0, "{received} received by both, {sent} sent");
+}

@@ -9,18 +9,19 @@ use common::*;
 use veche_sfu_core::media::Codec;
 use veche_sfu_core::path::Path;
 use veche_sfu_core::rtp::{RtpHeader, is_rtcp};
-use veche_testkit::client::ClientConfig;
+use veche_testkit::client::{ClientConfig, FeedbackUse};
 use veche_testkit::media::{TrackConfig, Voice};
 use veche_testkit::world::World;
 
-/// Each stream to each address: number, timestamp, marker, payload type and length of its packets.
-type Streams = BTreeMap<(SocketAddr, u32), Vec<(u16, u32, bool, u8, usize)>>;
+/// Each stream to each address: number, timestamp, marker and payload type of its packets. Their lengths differ, since those
+/// that leave together are padded to one.
+type Streams = BTreeMap<(SocketAddr, u32), Vec<(u16, u32, bool, u8)>>;
 
 #[test]
 fn a_batch_is_forwarded_like_its_packets() {
     let single = streams(1);
     let (slots, packets) = (single.len(), single.values().map(Vec::len).sum::<usize>());
-    assert!(slots >= 5 * 2 && packets > 1_000, "{slots} streams, {packets} packets");
+    assert!(slots >= 5 * 2 && packets > 500, "{slots} streams, {packets} packets");
     for together in [2, 12, 500] {
         assert_eq!(streams(together), single, "{together} at a time");
     }
@@ -29,13 +30,16 @@ fn a_batch_is_forwarded_like_its_packets() {
 /// What goes out when so many packets of two publishers come before each flush.
 fn streams(together: usize) -> Streams {
     let mut world = World::new(71);
+    // Nobody tells what their networks carry, so nothing waits for room in them.
+    let viewer = || ClientConfig { feedback: FeedbackUse::Reports, ..ClientConfig::viewer() };
     let tracks = vec![TrackConfig::microphone(), TrackConfig::simulcast(Codec::Vp8)];
-    let publishers: Vec<_> = (0..2)
-        .map(|_| world.join(1, ClientConfig { tracks: tracks.clone(), ..ClientConfig::viewer() }))
-        .collect();
-    publishers.iter().for_each(|id| world.with_client(*id, |client, _| client.speak(Voice::SPEAKING)));
+    let publishers: Vec<_> =
+        (0..2).map(|_| world.join(1, ClientConfig { tracks: tracks.clone(), ..viewer() })).collect();
+    for id in &publishers {
+        world.with_client(*id, |client, _| client.speak(Voice::SPEAKING));
+    }
     for _ in 0..4 {
-        world.join(1, ClientConfig::viewer());
+        world.join(1, viewer());
     }
     world.run_for(seconds(4.0));
     for &id in &publishers {
@@ -57,7 +61,7 @@ fn streams(together: usize) -> Streams {
             let RtpHeader { seq, timestamp, marker, payload_type, ssrc, .. } =
                 RtpHeader::parse(packet).unwrap();
             let stream = streams.entry((to, ssrc.0)).or_default();
-            stream.push((seq, timestamp, marker, payload_type.0, packet.len()));
+            stream.push((seq, timestamp, marker, payload_type.0));
         }
     };
     for batch in datagrams.chunks_mut(together) {

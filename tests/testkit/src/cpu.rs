@@ -18,7 +18,7 @@ pub fn measure<T>(call: impl FnOnce() -> T) -> (T, Duration) {
 fn measure_raw<T>(call: impl FnOnce() -> T) -> (T, Duration) {
     let began = thread_time();
     let result = call();
-    (result, thread_time() - began)
+    (result, thread_time().saturating_sub(began))
 }
 
 /// The time that this thread has had on a processor.

@@ -1,6 +1,7 @@
 //! A world in virtual time: engines, clients and the links between them, driven event by event. The same seed gives
 //! the same world.
 
+mod bridge;
 mod due;
 mod network;
 mod spent;
@@ -18,7 +19,7 @@ use rand::{RngExt, SeedableRng};
 use veche_sfu_core::control::{Command, Event, ParticipantStats, Speaker, Subscription};
 use veche_sfu_core::drops::DropReason;
 use veche_sfu_core::engine::{Candidate, Engine, EngineConfig};
-use veche_sfu_core::ids::{ParticipantId, RequestId, RoomId, TrackId};
+use veche_sfu_core::ids::{ParticipantId, RequestId, RoomId, TrackId, WorkerId};
 use veche_sfu_core::media::MediaKind;
 use veche_sfu_core::path::Path;
 use veche_sfu_core::rtp::is_rtcp;
@@ -28,6 +29,7 @@ use crate::allocations;
 use crate::client::{Client, ClientConfig, certificate};
 use crate::network::LinkConfig;
 
+pub use bridge::Carried;
 use due::{Due, What};
 pub use network::BottleneckId;
 use network::{Other, Shared, Way};
@@ -57,6 +59,7 @@ pub struct World {
     rng: StdRng,
     flushed: Flushed,
     engines: Vec<Engine>,
+    bridge: bridge::Bridge,
     turns: Option<Turns>,
     seats: Vec<Seat>,
     bottlenecks: Vec<Shared>,
@@ -117,16 +120,16 @@ impl World {
         Self::build(seed, 1, false)
     }
 
-    /// A world with several engines; room `n` is on engine `n` modulo their number.
-    pub fn with_engines(seed: u64, engines: usize) -> Self {
-        Self::build(seed, engines, true)
+    /// A world with several engines, as on one machine; room `n` begins on engine `n` modulo their number.
+    pub fn with_engines(seed: u64, count: usize) -> Self {
+        Self::build(seed, count, true)
     }
 
-    fn build(seed: u64, engines: usize, reproducible: bool) -> Self {
+    fn build(seed: u64, count: usize, reproducible: bool) -> Self {
         let now = Instant::now();
         let mut rng = StdRng::seed_from_u64(seed);
         let server_certificate = Arc::new(certificate());
-        let engines = (0..engines).map(|index| {
+        let engines = (0..count).map(|index| {
             let config = EngineConfig {
                 candidates: vec![Candidate { address: engine_address(index), tcp: false }],
                 certificate: server_certificate.clone(),
@@ -137,7 +140,7 @@ impl World {
                 reproducible,
                 max_message_size: 262_144,
             };
-            Engine::new(config, now)
+            Engine::new(config, now).among(WorkerId(index as u16), count as u16)
         });
         let engines = engines.collect();
         Self {
@@ -150,6 +153,7 @@ impl World {
             flushed: Flushed::default(),
             rng,
             engines,
+            bridge: bridge::Bridge::default(),
             turns: None,
             seats: Vec::new(),
             bottlenecks: Vec::new(),
@@ -168,10 +172,14 @@ impl World {
 
     /// Adds a client, who offers at once. The source of its frames is its number plus 1, and 1000 for each reload.
     pub fn join(&mut self, room: u64, config: ClientConfig) -> ClientId {
+        self.join_at(room, room as usize % self.engines.len(), config)
+    }
+
+    /// The same at an engine of choice.
+    pub fn join_at(&mut self, room: u64, engine: usize, config: ClientConfig) -> ClientId {
         let seat = self.seats.len();
         let participant = ParticipantId(seat as u64 + 1);
         let room = RoomId(room);
-        let engine = room.0 as usize % self.engines.len();
         let client = self.new_client(seat as u32 + 1, config);
         let up = Way::new(StdRng::from_seed(self.rng.random()));
         let down = Way::new(StdRng::from_seed(self.rng.random()));
@@ -390,7 +398,7 @@ impl World {
         let request = RequestId(self.next_request);
         let (participant, engine, room) =
             (self.seats[id.0].participant, self.seats[id.0].engine, self.seats[id.0].room);
-        self.command_engine(engine, Command::RoomStats { room, request });
+        self.command_engine(engine, Command::RoomStats { room, request, engines: 1 });
         let stats = self.stats.remove(&request).expect("the engine answers at once");
         stats.into_iter().find(|s| s.participant == participant).expect("the participant is in its room")
     }
@@ -479,6 +487,8 @@ impl World {
                 self.drain_client(seat);
             }
             What::Link { seat, up } => self.look_at_link(seat, up),
+            What::News { from, to, message } => self.take_news(from, to, message),
+            What::Records { from, to, records } => self.take_records(from, to, &records),
             What::Bottleneck { index } => self.look_at_bottleneck(index),
             What::Other { index } => self.wake_other(index),
             What::ToOther { index, end, packet } => self.give_other(index, end, packet),
@@ -511,8 +521,9 @@ impl World {
         });
     }
 
-    /// Puts what was flushed on the links, and takes the events.
+    /// Puts what was flushed on the links and bridges, and takes the events.
     fn deliver(&mut self, engine: usize) {
+        self.cross_bridges(engine);
         let mut flushed = std::mem::take(&mut self.flushed);
         let mut start = 0;
         for (to, end) in flushed.packets.drain(..) {

@@ -3,6 +3,8 @@
 //! A message goes from a client's channel to the channels of the same label of the others, or of the one named
 //! ([`crate::data::frame`]). What it can hold up is bounded per participant: [`MAX_QUEUED`] towards them, a receive
 //! window from them, and one message of theirs that waits for a slow receiver.
+//!
+//! Members on other workers take part in it: what is for them goes across a bridge (`across.rs`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -10,12 +12,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::control::{DataCloseReason, Event};
+use crate::data::across::Across;
 #[cfg(doc)]
 use crate::data::association::MAX_QUEUED;
 use crate::data::association::{Association, AssociationOutput, Refusal};
 use crate::data::frame::{Frame, MAX_OVERHEAD};
 use crate::drops::DropReason;
-use crate::ids::ParticipantId;
+use crate::ids::{ParticipantId, WorkerId};
 use crate::sdp::DataSection;
 
 /// How long a message to one participant waits for room in their queue.
@@ -43,32 +46,65 @@ pub enum DataOutput {
         /// Why.
         reason: DropReason,
     },
+    /// A message for members on another worker.
+    Across {
+        /// Which.
+        worker: WorkerId,
+        /// The message.
+        message: Box<DataMessage>,
+    },
+    /// A message of a member on another worker has found its receivers.
+    Taken {
+        /// Where the member is.
+        worker: WorkerId,
+        /// The member.
+        sender: ParticipantId,
+        /// What it cost of their window.
+        bytes: usize,
+    },
 }
 
-/// The relay of one room.
+/// A message on its way between workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataMessage {
+    /// Who sends it.
+    pub sender: ParticipantId,
+    /// For whom; `None` for all over there.
+    pub receiver: Option<ParticipantId>,
+    /// In the channels of this label.
+    pub label: Arc<str>,
+    /// A frame with the sender's name.
+    pub message: Vec<u8>,
+}
+
+/// The relay of one room, or of its shard.
 pub struct DataRelay {
     max_message_size: usize,
-    now: Instant,
-    members: BTreeMap<ParticipantId, Member>,
+    pub(super) now: Instant,
+    pub(super) members: BTreeMap<ParticipantId, Member>,
     participants_by_peer: BTreeMap<Arc<str>, ParticipantId>,
     /// Members that have something to do, each once, in the order of their turns.
     ready: VecDeque<ParticipantId>,
     timers: BTreeSet<(Instant, ParticipantId)>,
-    outputs: VecDeque<DataOutput>,
+    pub(super) outputs: VecDeque<DataOutput>,
+    /// How many members are on which other worker.
+    pub(super) elsewhere: BTreeMap<WorkerId, usize>,
 }
 
-struct Member {
-    peer: Arc<str>,
-    association: Option<Association>,
+pub(super) struct Member {
+    pub(super) peer: Arc<str>,
+    pub(super) association: Option<Association>,
     /// A message of this member that waits for its receiver; until then, no other is read.
-    held: Option<Held>,
+    pub(super) held: Option<Held>,
     /// The members whose held messages wait for this one, in the order of their arrival.
     waiting: VecDeque<ParticipantId>,
     is_ready: bool,
     timer: Option<Instant>,
+    /// What is on its way to and from other workers.
+    pub(super) across: Across,
 }
 
-struct Held {
+pub(super) struct Held {
     receiver: ParticipantId,
     label: Arc<str>,
     message: Vec<u8>,
@@ -87,11 +123,16 @@ impl DataRelay {
             ready: VecDeque::new(),
             timers: BTreeSet::new(),
             outputs: VecDeque::new(),
+            elsewhere: BTreeMap::new(),
         }
     }
 
     /// Adds a participant, known to others by the name `peer` (at most [`crate::data::frame::MAX_PEER`] bytes).
     pub fn add(&mut self, participant: ParticipantId, peer: Arc<str>) {
+        self.insert(participant, peer, Across::default());
+    }
+
+    pub(super) fn insert(&mut self, participant: ParticipantId, peer: Arc<str>, across: Across) {
         self.remove(participant);
         self.participants_by_peer.insert(peer.clone(), participant);
         let member = Member {
@@ -101,6 +142,7 @@ impl DataRelay {
             waiting: VecDeque::new(),
             is_ready: false,
             timer: None,
+            across,
         };
         self.members.insert(participant, member);
     }
@@ -115,10 +157,11 @@ impl DataRelay {
         if let Some(timer) = member.timer {
             self.timers.remove(&(timer, participant));
         }
-        if let Some(receiver) = member.held.and_then(|held| self.members.get_mut(&held.receiver)) {
+        if let Some(receiver) = member.held.as_ref().and_then(|held| self.members.get_mut(&held.receiver)) {
             receiver.waiting.retain(|&sender| sender != participant);
         }
         self.ready.retain(|&ready| ready != participant);
+        self.leave_worker(member.across.home);
     }
 
     /// A participant's DTLS session is up and SCTP was negotiated in it: a fresh association, without channels.
@@ -208,6 +251,7 @@ impl DataRelay {
                 break;
             }
         }
+        self.take_across(participant, TURN);
         self.release_waiting(participant);
         self.reschedule(participant);
     }
@@ -247,15 +291,19 @@ impl DataRelay {
         let message = Frame { peer: &member.peer, ..frame }.write();
         if frame.peer.is_empty() {
             self.relay_to_all(sender, &label, &message);
+            self.send_to_all_across(sender, &label, &message);
         } else if let Some(&receiver) = self.participants_by_peer.get(frame.peer) {
-            self.relay_to_one(sender, receiver, label, message);
+            match self.members.get(&receiver).and_then(|member| member.across.home) {
+                Some(worker) => self.send_across(sender, worker, Some(receiver), label, message),
+                None => self.relay_to_one(sender, receiver, label, message),
+            }
         } else {
             self.count(sender, DropReason::DataNoReceiver);
         }
     }
 
     /// A receiver that is slow loses the message or, where it must not, the channel; nobody waits for it.
-    fn relay_to_all(&mut self, sender: ParticipantId, label: &str, message: &[u8]) {
+    pub(super) fn relay_to_all(&mut self, sender: ParticipantId, label: &str, message: &[u8]) {
         let mut receivers = Vec::new();
         for (&participant, member) in &mut self.members {
             let Some(association) = member.association.as_mut().filter(|_| participant != sender) else {
@@ -267,7 +315,7 @@ impl DataRelay {
             }
             receivers.push(participant);
         }
-        if receivers.is_empty() {
+        if receivers.is_empty() && self.elsewhere.is_empty() {
             self.count(sender, DropReason::DataNoReceiver);
         }
         for participant in receivers {
@@ -276,7 +324,7 @@ impl DataRelay {
     }
 
     /// When the receiver is slow, the message waits, and the sender with it.
-    fn relay_to_one(
+    pub(super) fn relay_to_one(
         &mut self,
         sender: ParticipantId,
         receiver: ParticipantId,
@@ -350,8 +398,10 @@ impl DataRelay {
         self.resume(sender);
     }
 
-    fn resume(&mut self, sender: ParticipantId) {
-        if let Some(association) = self.members.get_mut(&sender).and_then(|m| m.association.as_mut()) {
+    pub(super) fn resume(&mut self, sender: ParticipantId) {
+        if let Some(member) = self.members.get_mut(&sender).filter(|member| member.may_be_read())
+            && let Some(association) = &mut member.association
+        {
             association.resume_reading();
         }
         self.make_ready(sender);
@@ -361,7 +411,8 @@ impl DataRelay {
     fn replace_association(&mut self, participant: ParticipantId, association: Option<Association>) {
         let Some(member) = self.members.get_mut(&participant) else { return };
         member.association = association;
-        if let Some(association) = member.association.as_mut().filter(|_| member.held.is_some()) {
+        let may_be_read = member.may_be_read();
+        if let Some(association) = member.association.as_mut().filter(|_| !may_be_read) {
             association.stop_reading();
         }
         self.release_waiting(participant);
@@ -369,7 +420,7 @@ impl DataRelay {
         self.reschedule(participant);
     }
 
-    fn make_ready(&mut self, participant: ParticipantId) {
+    pub(super) fn make_ready(&mut self, participant: ParticipantId) {
         if let Some(member) = self.members.get_mut(&participant).filter(|member| !member.is_ready) {
             member.is_ready = true;
             self.ready.push_back(participant);

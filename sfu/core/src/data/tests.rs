@@ -1,5 +1,6 @@
 //! Stories of the relay, with dcsctp sockets as the clients, in virtual time over a seeded network.
 
+mod across;
 mod client;
 mod room;
 

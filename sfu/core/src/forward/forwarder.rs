@@ -583,6 +583,7 @@ mod tests {
             let (frame, last) = (n / 5, n % 5 == 4);
             let mut input = packet(100 + n, 3_000 * frame as u32, 33 * frame as i64, n == 0).input();
             (input.marker, input.end_of_frame) = (last, last);
+            input.picture = packet(frame, 0, 0, false).picture;
             let next = before.and_then(|(came, went)| quick.forward_next((&came, &went), &input));
             followed += usize::from(next.is_some());
             let output = next.map_or_else(|| quick.forward(source, &input, false), Ok).unwrap();

@@ -46,6 +46,9 @@ impl Room {
                 continue;
             }
             for (_, track) in participant.tracks.iter_mut().filter(|(_, t)| t.kind == MediaKind::Video) {
+                for (_, layers) in &track.wanted_elsewhere {
+                    track.demand.want_all(*layers);
+                }
                 if !track.demand.update(now, track.layers.len(), UNWANTED_FOR) {
                     continue;
                 }

@@ -83,11 +83,15 @@ impl Room {
     fn take_sender_report(&mut self, ctx: &mut Context<'_>, index: u32, info: &SenderInfo) {
         let participant = &mut self.participants[index as usize];
         let Some(stream) = participant.streams.get(&info.ssrc).filter(|s| !s.repairs) else { return };
-        let track = participant.tracks.get_mut(stream.track as usize);
-        let Some(layer) = track.and_then(|t| t.layers.get_mut(stream.layer as usize)) else { return };
+        let stream = *stream;
+        let Some(track) = participant.tracks.get_mut(stream.track as usize) else { return };
+        let id = track.id;
+        let Some(layer) = track.layers.get_mut(stream.layer as usize) else { return };
         layer.statistics.on_sender_report(ctx.now.instant, info.ntp);
         let ntp_clock = &mut participant.ntp_clock;
         layer.clock.on_sender_report(ntp_clock, ctx.now.nanos, info.ntp, info.rtp_timestamp);
+        let from = LayerRef { participant: index, track: stream.track, layer: stream.layer, id };
+        self.carry_report(ctx, from, info);
     }
 
     fn take_report_blocks(

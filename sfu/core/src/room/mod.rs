@@ -8,11 +8,15 @@
 //! - `demand.rs`: which layers are wanted of publishers
 //! - `feedback.rs`: RTCP from participants
 //! - `tick.rs`: what is due
+//! - `bridge.rs`: what other workers that carry the room are told
+//! - `mirrors.rs`: people who are on those
 
 mod bandwidth;
+mod bridge;
 mod demand;
 mod fan_out;
 mod feedback;
+mod mirrors;
 mod offer;
 mod subscription;
 mod tick;
@@ -27,8 +31,9 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::batch::Batch;
+use crate::bridge::News;
 use crate::context::Context;
-use crate::control::{Event, Subscription};
+use crate::control::{Event, ParticipantStats, Subscription};
 use crate::data::relay::{DataOutput, DataRelay};
 use crate::demux::Place;
 use crate::drops::DropReason;
@@ -102,6 +107,8 @@ pub struct Room {
     /// Its other half, reused.
     paced: Vec<u32>,
     pace_at: Option<Instant>,
+    /// Who else carries the room.
+    carriers: bridge::Carriers,
     /// Reused by the sharing of bandwidth.
     given: Vec<Option<usize>>,
     /// What came since the last flush.
@@ -141,6 +148,7 @@ impl Room {
             pacing: Vec::new(),
             paced: Vec::new(),
             pace_at: None,
+            carriers: bridge::Carriers::default(),
             given: Vec::new(),
             batch: Batch::default(),
             onset: Batch::default(),
@@ -153,11 +161,21 @@ impl Room {
         self.pace_at.map_or(self.next_tick, |at| at.min(self.next_tick))
     }
 
+    /// Counters of everybody who is on this worker.
+    pub fn stats(&self) -> Vec<ParticipantStats> {
+        self.participants.iter().filter(|(_, p)| p.mirror.is_none()).map(|(_, p)| p.stats()).collect()
+    }
+
     /// Adds somebody. Returns their index.
-    pub fn add(&mut self, now: Instant, id: ParticipantId, peer: Arc<str>) -> u32 {
+    pub fn add(&mut self, ctx: &mut Context<'_>, id: ParticipantId, peer: Arc<str>) -> u32 {
+        self.carry(ctx, &News::Joined { participant: id, peer: peer.clone() });
+        self.relay.add(id, peer);
+        self.insert(ctx.now.instant, id)
+    }
+
+    fn insert(&mut self, now: Instant, id: ParticipantId) -> u32 {
         let negotiator = Negotiator::new(self.config.local.clone(), self.fork_rng());
         let rng = self.fork_rng();
-        self.relay.add(id, peer);
         let participant = Participant::new(id, negotiator, rng, now, self.config.epoch);
         let index = self.participants.insert(participant) as u32;
         self.index_by_participant.insert(id, index);
@@ -173,6 +191,7 @@ impl Room {
         let participant = self.participants.remove(index as usize);
         self.agenda.set(index, None);
         self.index_by_participant.remove(&participant.id);
+        self.carry(ctx, &News::Left { participant: participant.id });
         self.relay.remove(participant.id);
         self.speakers.remove(participant.id);
         self.drain_data(ctx);
@@ -192,7 +211,8 @@ impl Room {
     /// Mutes or unmutes a track.
     pub fn set_muted(&mut self, ctx: &mut Context<'_>, index: u32, id: TrackId, muted: bool) {
         let Some(participant) = self.participants.get_mut(index as usize) else { return };
-        let Some((_, track)) = participant.tracks.iter_mut().find(|(_, t)| t.id == id) else { return };
+        let found = participant.tracks.iter_mut().find(|(_, t)| t.id == id);
+        let Some((track_index, track)) = found else { return };
         if track.muted == muted {
             return;
         }
@@ -201,7 +221,9 @@ impl Room {
         if muted && track.source == Source::Microphone {
             self.speakers.remove(participant.id);
         }
+        let track = track_index as u32;
         ctx.events.push_back(event);
+        self.carry_track(ctx, index, track);
         self.assign_soon(ctx.now.instant);
     }
 
@@ -287,13 +309,19 @@ impl Room {
     ) -> Result<(), DropReason> {
         let participant = &mut self.participants[index as usize];
         let received = participant.receive_rtp(&ctx.now, path, datagram)?;
+        self.take_received(ctx, index, &received);
+        Ok(())
+    }
+
+    /// A packet of somebody here, or of a mirror, was taken: everybody gets it.
+    fn take_received(&mut self, ctx: &mut Context<'_>, index: u32, received: &Received<'_>) {
         if let Some((voice, level)) = received.level {
-            self.hear(ctx.now.instant, index, &received, voice, level);
+            self.hear(ctx.now.instant, index, received, voice, level);
         }
         let id = self.participants[index as usize].tracks[received.track as usize].id;
         let from = LayerRef { participant: index, track: received.track, layer: received.layer, id };
+        self.carry_packet(ctx, from, received);
         self.keep(ctx, from, &received.incoming);
-        Ok(())
     }
 
     fn hear(&mut self, now: Instant, index: u32, received: &Received<'_>, voice: bool, level: u8) {
@@ -358,10 +386,17 @@ impl Room {
                     self.send_data(ctx, index, &bytes);
                 }
                 DataOutput::Event(event) => ctx.events.push_back(event),
-                DataOutput::Dropped { participant, reason } => {
-                    if let Some(index) = self.index_of(participant) {
+                DataOutput::Dropped { participant, reason } => match self.index_of(participant) {
+                    Some(index) => {
                         ctx.drop_packet(&mut self.participants[index as usize].drops, reason);
                     }
+                    None => ctx.drops.count(reason),
+                },
+                DataOutput::Across { worker, message } => {
+                    ctx.bridges.tell(worker, self.id, News::Data(message));
+                }
+                DataOutput::Taken { worker, sender, bytes } => {
+                    ctx.bridges.tell(worker, self.id, News::DataTaken { sender, bytes });
                 }
             }
         }
@@ -390,7 +425,9 @@ impl Room {
         }
         participant.told_state = state;
         if let Some(state) = state {
-            ctx.events.push_back(Event::Connection { participant: participant.id, state });
+            let (participant, reachable) = (participant.id, participant.is_reachable());
+            ctx.events.push_back(Event::Connection { participant, state });
+            self.carry(ctx, &News::Reachable { participant, reachable });
             self.assign_soon(ctx.now.instant);
             self.quality_at = ctx.now.instant;
             self.retarget_at = self.retarget_at.min(ctx.now.instant + RETARGET_INTERVAL);

@@ -1,15 +1,16 @@
 //! Session descriptions: an offer comes in, the participant's tracks and slots follow it.
 
+use crate::bridge::News;
 use crate::context::Context;
 use crate::control::{Event, SectionLabels};
-use crate::ids::{RequestId, TrackId};
+use crate::ids::{RequestId, TrackId, TrackNumbers};
 use crate::sdp::Negotiation;
 use crate::transport::{Transport, TransportConfig};
 
 use super::Room;
 
 impl Room {
-    /// Answers an offer. `next_track` numbers new tracks.
+    /// Answers an offer.
     pub fn handle_offer(
         &mut self,
         ctx: &mut Context<'_>,
@@ -17,13 +18,13 @@ impl Room {
         request: RequestId,
         sdp: &str,
         labels: &SectionLabels,
-        next_track: &mut u64,
+        numbers: &mut TrackNumbers,
     ) {
         let Some(participant) = self.participants.get_mut(index as usize) else { return };
         let id = participant.id;
         let (result, new_session) = match participant.negotiator.answer(sdp, labels) {
             Ok(negotiation) => {
-                let new_session = self.apply(ctx, index, &negotiation, labels, next_track);
+                let new_session = self.apply(ctx, index, &negotiation, labels, numbers);
                 (Ok(negotiation.answer), new_session)
             }
             Err(error) => (Err(error), false),
@@ -42,7 +43,7 @@ impl Room {
         index: u32,
         negotiation: &Negotiation,
         labels: &SectionLabels,
-        next_track: &mut u64,
+        numbers: &mut TrackNumbers,
     ) -> bool {
         let now = ctx.now.instant;
         let fresh = self.participants[index as usize].transport.is_none();
@@ -72,7 +73,7 @@ impl Room {
         {
             transport.restart_ice(&negotiation.ice_local);
         }
-        self.apply_sections(ctx, index, negotiation, labels, next_track);
+        self.apply_sections(ctx, index, negotiation, labels, numbers);
         new_session
     }
 
@@ -82,12 +83,12 @@ impl Room {
         index: u32,
         negotiation: &Negotiation,
         labels: &SectionLabels,
-        next_track: &mut u64,
+        numbers: &mut TrackNumbers,
     ) {
         // Slots that this offer ends must leave the lists of their layers first.
         self.unsubscribe_ended(index, negotiation);
         let participant = &mut self.participants[index as usize];
-        let changes = participant.apply_sections(ctx.now.instant, negotiation, labels, next_track);
+        let changes = participant.apply_sections(ctx.now.instant, negotiation, labels, numbers);
         self.forget_tracks(ctx, index, &changes.gone);
         if changes.data {
             self.connect_data(ctx, index);
@@ -96,11 +97,12 @@ impl Room {
         self.subscribe(ctx, index, subscription);
     }
 
-    /// Tells the control plane which tracks there are; it keeps what it knows already.
+    /// Tells the control plane, and other workers, which tracks there are; they keep what they know already.
     fn tell_tracks(&mut self, ctx: &mut Context<'_>, index: u32) {
         let participant = &self.participants[index as usize];
-        for (_, track) in &participant.tracks {
+        for (t, track) in &participant.tracks {
             ctx.events.push_back(Event::Track { participant: participant.id, track: track.info() });
+            self.carry_track(ctx, index, t as u32);
         }
     }
 
@@ -112,6 +114,7 @@ impl Room {
         let id = self.participants[index as usize].id;
         for (_, track) in gone {
             ctx.events.push_back(Event::TrackGone { participant: id, track: *track });
+            self.carry(ctx, &News::TrackGone { participant: id, track: *track });
             self.clear_slots_of(ctx, *track);
         }
         self.assign_soon(ctx.now.instant);

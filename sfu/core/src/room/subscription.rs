@@ -64,6 +64,9 @@ impl Room {
         let mut ranking = std::mem::take(&mut self.ranked);
         self.rank(ctx.now.instant, &mut ranking);
         for index in self.indices() {
+            if self.participants[index as usize].slots.is_empty() {
+                continue;
+            }
             self.assign_video_of(ctx, index, &mut ranking);
             self.assign_audio_of(ctx, index, &mut ranking);
         }
@@ -287,6 +290,7 @@ impl Room {
         let now = ctx.now.instant;
         let mut again = None;
         self.refresh_ladders(now);
+        self.carry_views(ctx);
         for index in self.indices() {
             let participant = &self.participants[index as usize];
             let awake = participant.pulse.is_awake(now);
@@ -301,6 +305,7 @@ impl Room {
             }
         }
         self.tell_wanted_layers(ctx);
+        self.tell_homes(ctx);
         again
     }
 
@@ -498,11 +503,13 @@ impl Room {
             && let Err(place) = layer.subscribers.binary_search(&slot)
         {
             layer.subscribers.insert(place, slot);
+            self.carriers.subscribers_changed = true;
             self.wake(now, slot.participant);
         }
     }
 
     fn unlist(&mut self, layer: LayerRef, slot: SlotRef) {
+        self.carriers.subscribers_changed = true;
         if let Some(layer) = self.layer_mut(layer) {
             layer.subscribers.retain(|s| *s != slot);
         }
@@ -530,6 +537,7 @@ impl Room {
 
     /// A participant's slots are in no layer's list any more.
     pub(super) fn unsubscribe_all(&mut self, index: u32) {
+        self.carriers.subscribers_changed = true;
         let slots = self.participants.get(index as usize).map(|p| &p.slots);
         let slots: Vec<u32> = slots.into_iter().flatten().map(|(i, _)| i as u32).collect();
         for slot in slots {

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use crate::context::Context;
 use crate::control::{ConnectionState, Event};
+use crate::pulse::BUSY_TICK;
 use crate::quality::{QualityInput, judge};
 use crate::timeline::Decision;
 use crate::transport::Transport;
@@ -24,8 +25,6 @@ const SPEAKER_FOR: Duration = Duration::from_secs(3);
 pub(super) const QUALITY_INTERVAL: Duration = Duration::from_secs(2);
 /// Until something happens: as good as never.
 const SLEEP: Duration = Duration::from_hours(24);
-/// Participants whose time comes so soon are looked at together.
-const TOGETHER: Duration = Duration::from_millis(5);
 
 impl Room {
     /// Does what is due.
@@ -59,6 +58,7 @@ impl Room {
             self.quality_at = now + if again { QUALITY_INTERVAL } else { SLEEP };
         }
         // Last, so that what was decided above goes out at once.
+        self.take_layers(ctx);
         self.look_at_those_due(ctx);
         self.next_tick = self.next_due(now);
     }
@@ -98,10 +98,12 @@ impl Room {
         due.min(self.retarget_at).min(self.quality_at).max(now + Duration::from_millis(1))
     }
 
+    /// Those whose time comes with the next look at somebody busy are looked at together: one after the other they would wake
+    /// the worker more often.
     fn look_at_those_due(&mut self, ctx: &mut Context<'_>) {
         let mut looking = std::mem::take(&mut self.looking);
         looking.clear();
-        looking.extend(std::iter::from_fn(|| self.agenda.poll(ctx.now.instant + TOGETHER)));
+        looking.extend(std::iter::from_fn(|| self.agenda.poll(ctx.now.instant + BUSY_TICK)));
         for &index in &looking {
             self.tick_participant(ctx, index);
         }
@@ -111,6 +113,9 @@ impl Room {
     /// Does what is due for a participant, and finds out when to look at them again.
     fn tick_participant(&mut self, ctx: &mut Context<'_>, index: u32) {
         let now = ctx.now.instant;
+        if self.participants.get(index as usize).is_some_and(|p| p.mirror.is_some()) {
+            return self.tick_mirror(ctx, index);
+        }
         let Some(transport) = self.transport_mut(index) else { return };
         transport.handle_timeout(now);
         if transport.has_ice_events() {
@@ -155,7 +160,7 @@ impl Room {
     }
 
     /// Those who show a layer that begins to flow are looked at from now on.
-    fn wake_subscribers(&mut self, now: Instant, index: u32) {
+    pub(super) fn wake_subscribers(&mut self, now: Instant, index: u32) {
         let mut woken: SmallVec<[u32; 16]> = SmallVec::new();
         for (_, track) in &mut self.participants[index as usize].tracks {
             for layer in &mut track.layers {
@@ -201,7 +206,9 @@ impl Room {
                     p.spoke_at = Some(now);
                 }
             }
-            ctx.events.push_back(Event::Speakers { room: self.id, speakers });
+            if ctx.bridges.speaks_for(self.id, self.carriers.workers()) {
+                ctx.events.push_back(Event::Speakers { room: self.id, speakers });
+            }
             self.assign_soon(now);
         }
     }

@@ -314,7 +314,7 @@ mod tests {
         let now = Instant::now();
         let mut pacer = Pacer::new(now);
         pacer.set_rate(Some(1_000_000));
-        let mut burst = |pacer: &mut Pacer, packets: u8, second: u64| {
+        let burst = |pacer: &mut Pacer, packets: u8, second: u64| {
             (0..packets).for_each(|n| packet(pacer, Urgency::Picture, n));
             leave(pacer, now + Duration::from_secs(second), 900);
             pacer.trim();

@@ -1,6 +1,7 @@
 //! A WebRTC client without sockets, in virtual time: it offers, connects, sends media that says what it is, and checks
 //! everything that it receives.
 
+mod data;
 mod feedback;
 mod receiver;
 mod red;
@@ -27,6 +28,8 @@ use veche_sfu_core::sdp::{Fingerprint, IceCredentials, SetupRole};
 use veche_sfu_core::srtp::{InboundSrtp, OutboundSrtp, SrtpKeys};
 
 use crate::media::{TrackConfig, Voice};
+use data::Data;
+pub use data::DataReceived;
 pub use receiver::{Frame, SenderClock, SlotReceiver};
 use sdp::extension_ids;
 pub use sender::Sender;
@@ -138,6 +141,8 @@ pub struct Client {
     remote: Option<Remote>,
     paths: Vec<LocalPath>,
     dtls: Option<DtlsSession>,
+    /// SCTP, once a channel was opened.
+    data: Option<Data>,
     inbound: Option<InboundSrtp>,
     outbound: Option<OutboundSrtp>,
     ids: ExtensionIds,
@@ -200,6 +205,7 @@ impl Client {
             remote: None,
             paths: Vec::new(),
             dtls: None,
+            data: None,
             inbound: None,
             outbound: None,
             ids: extension_ids(),
@@ -248,6 +254,12 @@ impl Client {
             }
             self.drain_dtls(now);
         }
+        if self.data.as_ref().and_then(Data::poll_timeout).is_some_and(|at| at <= now) {
+            if let Some(data) = &mut self.data {
+                data.handle_timeout(now);
+            }
+            self.drain_data();
+        }
         if self.outbound.is_none() {
             for sender in &mut self.senders {
                 sender.next_at = sender.next_at.max(now);
@@ -277,7 +289,8 @@ impl Client {
         self.remote.as_ref()?;
         let checks = self.paths.iter().map(|path| path.check_at);
         let dtls = self.dtls.as_ref().and_then(DtlsSession::poll_timeout);
-        let mut at = checks.chain(dtls).min();
+        let data = self.data.as_ref().and_then(Data::poll_timeout);
+        let mut at = checks.chain(dtls).chain(data).min();
         if self.outbound.is_some() {
             let senders = self.senders.iter().filter(|s| s.active && s.wanted).map(|s| s.next_at);
             let waits = self.slots.iter().any(SlotReceiver::waits);
@@ -448,11 +461,16 @@ impl Client {
                     self.outbound = Some(OutboundSrtp::new(&keys.outbound));
                     self.secured_at = Some(now);
                 }
-                DtlsOutput::Data(_) => {}
+                DtlsOutput::Data(packet) => {
+                    if let Some(data) = &mut self.data {
+                        data.handle_packet(now, &packet);
+                    }
+                }
                 DtlsOutput::Closed => self.failed = Some(FailReason::Closed),
                 DtlsOutput::Failed(reason) => self.failed = Some(reason),
             }
         }
+        self.drain_data();
     }
 
     fn handle_rtp(&mut self, now: Instant, datagram: &mut [u8]) {

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use veche_sfu_core::bridge::BridgeMessage;
+
 use crate::congestion::{End, Packet};
 
 /// What happens at a moment. Simultaneous things happen in the order in which they were planned.
@@ -23,6 +25,10 @@ pub(super) enum What {
     Wake { seat: usize },
     /// Something arrives on a link, or leaves its queue.
     Link { seat: usize, up: bool },
+    /// What one engine tells another arrives.
+    News { from: usize, to: usize, message: BridgeMessage },
+    /// What one engine sends another arrives.
+    Records { from: usize, to: usize, records: Vec<Vec<u8>> },
     /// Something leaves a shared bottleneck.
     Bottleneck { index: usize },
     /// What else uses a bottleneck wants to do something.

@@ -38,6 +38,7 @@ pub struct Spent {
 
 impl EngineTime {
     /// What was spent since `before`; the longest calls are those of all times.
+    #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         Self {
             commands: self.commands.since(&before.commands),
@@ -69,7 +70,11 @@ impl EngineTime {
 
 impl Spent {
     fn since(&self, before: &Self) -> Self {
-        Self { calls: self.calls - before.calls, total: self.total - before.total, longest: self.longest }
+        Self {
+            calls: self.calls - before.calls,
+            total: self.total.saturating_sub(before.total),
+            longest: self.longest,
+        }
     }
 
     /// Calls, and adds what it took.

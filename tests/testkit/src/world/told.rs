@@ -40,7 +40,7 @@ impl World {
                     self.drain_client(seat);
                 }
             }
-            Event::Stats { request, participants } => {
+            Event::Stats { request, participants, .. } => {
                 self.stats.insert(*request, participants.clone());
             }
             Event::Speakers { room, speakers } => {

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use veche_sfu_core::engine::Engine;
 use veche_sfu_core::path::Path;
 use veche_sfu_core::rtp::is_rtcp;
 
@@ -57,7 +58,7 @@ impl World {
 
     /// When engines have something to do next.
     pub(super) fn next_turn(&self) -> Option<Instant> {
-        let timer = self.engines.iter().filter_map(|engine| engine.poll_timeout()).min();
+        let timer = self.engines.iter().filter_map(Engine::poll_timeout).min();
         match &self.turns {
             None => timer,
             Some(turns) if !turns.inbox.is_empty() => Some(turns.next_at),

@@ -21,6 +21,8 @@ use crate::sdp::DataSection;
 /// The relay and its clients, on links with a delay of 20 ms.
 pub(super) struct Room {
     pub(super) relay: DataRelay,
+    /// Another worker's: every other client is there.
+    pub(super) away: Option<DataRelay>,
     pub(super) clients: Vec<Client>,
     pub(super) start: Instant,
     pub(super) now: Instant,
@@ -39,9 +41,14 @@ pub(super) struct Room {
 
 impl Room {
     pub(super) fn new(seed: u64, names: &[&str]) -> Self {
+        Self::with_relays(seed, names, false)
+    }
+
+    pub(super) fn with_relays(seed: u64, names: &[&str], spread: bool) -> Self {
         let now = start();
         let mut room = Self {
             relay: DataRelay::new(MAX_MESSAGE, now),
+            away: spread.then(|| DataRelay::new(MAX_MESSAGE, now)),
             clients: vec![],
             start: now,
             now,
@@ -57,7 +64,8 @@ impl Room {
             recorded: vec![],
         };
         for (client, &name) in names.iter().enumerate() {
-            room.relay.add(id(client), name.into());
+            room.relay_of(client).add(id(client), name.into());
+            room.introduce(client, name);
             room.clients.push(Client::new(now));
             room.connect(client);
         }
@@ -68,7 +76,8 @@ impl Room {
         self.link.retain(|_, packet| packet.0 != client);
         self.clients[client] = Client::new(self.now);
         let section = DataSection { remote_port: SCTP_PORT, max_message_size: MAX_MESSAGE };
-        self.relay.connect(self.now, id(client), section);
+        let now = self.now;
+        self.relay_of(client).connect(now, id(client), section);
         self.clients[client].socket.connect();
     }
 
@@ -107,7 +116,7 @@ impl Room {
             self.collect();
             let link = self.link.first_key_value().map(|(key, _)| key.0);
             let clients = self.clients.iter().filter_map(Client::poll_timeout);
-            let next = clients.chain(self.relay.poll_timeout()).chain(link).min();
+            let next = clients.chain(self.relays().filter_map(DataRelay::poll_timeout)).chain(link).min();
             let Some(next) = next.filter(|&next| next <= end) else { break };
             self.steps += 1;
             self.now = self.now.max(next);
@@ -116,11 +125,15 @@ impl Room {
                 if down {
                     self.clients[client].handle_packet(self.now, &packet);
                 } else {
-                    self.relay.handle_packet(self.now, id(client), &packet);
+                    let now = self.now;
+                    self.relay_of(client).handle_packet(now, id(client), &packet);
                 }
                 continue;
             }
             self.relay.handle_timeout(self.now);
+            if let Some(away) = &mut self.away {
+                away.handle_timeout(self.now);
+            }
             for client in &mut self.clients {
                 client.advance(self.now);
             }
@@ -129,7 +142,7 @@ impl Room {
     }
 
     pub(super) fn collect(&mut self) {
-        while let Some(output) = self.relay.poll_output() {
+        while let Some((here, output)) = self.poll_output() {
             match output {
                 DataOutput::Packet { participant, bytes } => {
                     self.transmit(participant.0 as usize - 1, true, bytes);
@@ -141,6 +154,8 @@ impl Room {
                 DataOutput::Dropped { participant, reason } => {
                     self.drops.entry(participant).or_default().count(reason);
                 }
+                DataOutput::Across { worker, message } => self.cross(here, worker, *message),
+                DataOutput::Taken { worker, sender, bytes } => self.acknowledge(here, worker, sender, bytes),
             }
         }
         for client in 0..self.clients.len() {
