@@ -1,23 +1,21 @@
 //! The highest load that a server carries: a search over the number of subscribers.
 
-/// Where the search begins.
-const FIRST: usize = 50;
-
 /// How close it comes: the answer is at most this part below the truth.
 const PRECISION: f64 = 0.1;
 
-/// Finds the largest number of subscribers, up to `most`, that `carries` is true of: doubles until it fails, then halves
-/// the way between. `None` when it fails at the first. What was found lasts as the second of the pair.
+/// Finds the largest number of subscribers, from `first` to `most`, that a server carries: doubles until it does not, then
+/// halves the way between. With the number comes what `carries` found there; `None` when it fails at the first.
 ///
 /// # Errors
 /// Those of `carries`.
 pub fn search<T, E>(
+    first: usize,
     most: usize,
     mut carries: impl FnMut(usize) -> Result<Option<T>, E>,
 ) -> Result<Option<(usize, T)>, E> {
     let mut best = None;
     let mut good = 0;
-    let mut next = FIRST.min(most);
+    let mut next = first.min(most);
     let mut bad = None;
     loop {
         match carries(next)? {
@@ -44,7 +42,7 @@ mod tests {
 
     fn found(limit: usize, most: usize) -> (Option<usize>, usize) {
         let mut runs = 0;
-        let best = search(most, |n| {
+        let best = search(50, most, |n| {
             runs += 1;
             Ok::<_, Infallible>((n <= limit).then_some(()))
         });

@@ -34,8 +34,9 @@ const CARRIED_LOSS: f64 = 0.000_1;
 /// conversation (ITU-T G.114 wants 150 ms for the whole way).
 const CARRIED_DELAY: f64 = 100.0;
 
-/// The search for the limit ends here.
-const MOST_SUBSCRIBERS: usize = 4_000;
+/// Where the search for the limit begins and ends; that of several workers begins at what one carries easily.
+const SUBSCRIBERS: (usize, usize) = (50, 4_000);
+const SUBSCRIBERS_OF_WORKERS: (usize, usize) = (400, 4_000);
 
 /// How long the bare loop runs.
 const BARE_TIME: Duration = Duration::from_secs(2);
@@ -176,7 +177,7 @@ fn compare_limits(bench: &Bench) {
     );
     let mut table = limits_table();
     for kind in SERVERS {
-        table.row(limit_row(bench, kind, 1));
+        table.row(limit_row(bench, kind, 1, SUBSCRIBERS));
     }
     println!("{}", table.print());
 }
@@ -191,7 +192,7 @@ fn compare_workers(bench: &Bench) {
     let mut table = limits_table();
     for rooms in [1, 2] {
         for workers in [1, 2] {
-            table.row(limit_row(&bench, Kind::Veche { workers }, rooms));
+            table.row(limit_row(&bench, Kind::Veche { workers }, rooms, SUBSCRIBERS_OF_WORKERS));
         }
     }
     println!("{}", table.print());
@@ -210,13 +211,13 @@ fn limits_table() -> Table {
     ])
 }
 
-fn limit_row(bench: &Bench, kind: Kind, rooms: usize) -> Vec<String> {
+fn limit_row(bench: &Bench, kind: Kind, rooms: usize, (first, most): (usize, usize)) -> Vec<String> {
     let carries = |subscribers: usize| {
         let scenario = Scenario { rooms, ..Scenario::video(subscribers / rooms) };
         let measured = attempt(bench, kind, scenario, "limit");
         Ok::<_, std::convert::Infallible>(measured.filter(Measured::carried))
     };
-    let Ok(found) = limit::search(MOST_SUBSCRIBERS, carries);
+    let Ok(found) = limit::search(first, most, carries);
     let mut cells = vec![kind.to_string(), rooms.to_string()];
     match found {
         Some((subscribers, m)) => cells.extend([
