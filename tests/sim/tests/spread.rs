@@ -208,8 +208,11 @@ fn what_is_lost_near_a_subscriber_is_repaired_by_their_own_engine() {
     let from = world.now;
     world.run_for(seconds(10.0));
     let slot = world.client(eye).slot("V0");
-    assert!(slot.frames_since(from).count() > 290, "{}", slot.frames_since(from).count());
-    assert!(slot.repaired > 15, "{}", slot.repaired);
+    // A lossy line may be given every other picture only, but none that it was given is missing.
+    let gap = slot.longest_gap(from, world.now);
+    assert!(slot.frames_since(from).count() > 150 && gap < millis(300), "{gap:?}");
+    assert_eq!(slot.given_up, 0);
+    assert!(slot.repaired > 5, "{}", slot.repaired);
     let asked: u64 = world.client(ann).senders.iter().map(|s| s.nacked).sum();
     assert_eq!(asked, 0, "nothing is missing at home");
     assert_no_faults(&world, eye);
