@@ -23,7 +23,8 @@ const PLENTY: u64 = 2;
 /// The last picture of somebody is held for so long when nothing fits any more: most networks that fade are soon back, and
 /// a picture that is sent shows that at once.
 const HOLD: Duration = Duration::from_secs(2);
-/// Something new that does not fit is not called paused before so long: the estimate of a new network rises quickly.
+/// Something new that does not fit is not called paused, nor a level that was too much for it barred, before so long: the
+/// estimate of a new network rises quickly.
 const FRESH: Duration = Duration::from_secs(2);
 /// How long a trial goes on without proof that it fits.
 const TRIAL: Duration = Duration::from_secs(5);
@@ -171,7 +172,12 @@ impl Share {
             Some(before) if before.is_same(&level) => return Change::None,
             Some(before) => {
                 if levels.iter().any(|l| l.is_same(&before)) && level.bits < before.bits {
-                    self.on_lowered(now, before);
+                    if self.has_just_begun(now) {
+                        // Neither the network nor what the levels take was known; that is no mistake.
+                        (self.lowered_at, self.raised_at) = (Some(now), None);
+                    } else {
+                        self.on_lowered(now, before);
+                    }
                 } else if level.bits > before.bits {
                     self.raised_at = Some(now);
                 }
@@ -179,6 +185,10 @@ impl Share {
             None => (self.raised_at, self.begun_at) = (Some(now), Some(now)),
         }
         Change::Level
+    }
+
+    fn has_just_begun(&self, now: Instant) -> bool {
+        self.begun_at.is_some_and(|at| now.saturating_duration_since(at) < FRESH)
     }
 
     fn pause(&mut self, now: Instant) -> Change {
@@ -309,6 +319,19 @@ mod tests {
         assert!(tried.begin_trial(start, false));
         assert_eq!(tried.give(start, Some(0), &levels), Change::Level);
         assert!(tried.is_on_trial(after(start, 4), false) && !tried.is_on_trial(after(start, 5), false));
+    }
+
+    #[test]
+    fn what_a_new_network_does_not_carry_at_once_is_not_barred() {
+        let (start, levels) = (Instant::now(), levels());
+        let mut share = Share::default();
+        share.give(start, Some(1), &levels);
+        share.give(start + Duration::from_millis(300), Some(0), &levels);
+        assert_eq!(share.highest(after(start, 1), &levels, 0), 0, "not at once");
+        assert_eq!(share.highest(after(start, 2), &levels, 0), 3);
+        share.give(after(start, 2), Some(1), &levels);
+        share.give(after(start, 4), Some(0), &levels);
+        assert_eq!(share.highest(after(start, 9), &levels, 0), 0, "the second time it is");
     }
 
     #[test]
