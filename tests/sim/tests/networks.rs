@@ -38,7 +38,7 @@ fn a_tenth_of_the_network_costs_a_moment_and_comes_back() {
         assert!(longest < millis(600) && all < millis(700), "seed {seed}: stood still {longest:?}, {all:?}");
         // The queue of 300 ms is full for a moment: what comes through it comes late, and single packets do not.
         let (lost, waited) = sound_gap(&world, eye, camera, dropped);
-        assert!(lost <= millis(40) && waited < millis(350), "seed {seed}: {lost:?} lost, {waited:?} without");
+        assert!(lost <= millis(40) && waited < millis(400), "seed {seed}: {lost:?} lost, {waited:?} without");
         assert!(layer_of(&world, eye, camera).is_some_and(|(layer, _)| layer < 2), "seed {seed}");
 
         let settled = world.now;
@@ -128,7 +128,7 @@ fn a_mobile_network_is_followed() {
                 "seed {seed}: still {longest:?}, in all {all:?}"
             );
             assert!(
-                lost <= millis(700) && waited < millis(1_000),
+                lost <= millis(1_000) && waited < millis(1_000),
                 "seed {seed}: {lost:?} lost, {waited:?} without"
             );
             assert_no_faults(&world, eye);
