@@ -27,8 +27,13 @@ const CONGESTED: Duration = Duration::from_millis(150);
 /// Pictures leave at up to so many times what the network is estimated to carry: key frames are larger than others.
 const PACING_FACTOR: f64 = 1.5;
 
-/// Where the network carries clearly more than is given: usual frames leave whole, and only key frames are spread.
-const AMPLE_PACING_FACTOR: f64 = 4.0;
+/// Where the network carries clearly more than is given: usual frames leave whole, and only key frames are spread. With 30
+/// frames a second and an estimate of half as much again as they take, which is what probes look for, that is a burst of
+/// [`BURST`](crate::transport::pacer::BURST) at five times the estimate.
+const AMPLE_PACING_FACTOR: f64 = 5.0;
+
+/// The same where only losses tell what the network carries, which bursts must not make.
+const LOOSE_PACING_FACTOR: f64 = 4.0;
 
 /// Before anything bad is known of a new network: the first pictures shall come soon.
 const FIRST_PACING_FACTOR: f64 = 6.0;
@@ -358,7 +363,8 @@ fn pace(subscriber: &mut Participant, estimate: u64, congested: bool) {
     let ample = !congested && estimate > allocated + allocated / 4;
     let factor = match (transport.estimator.is_young(), ample) {
         (true, _) => FIRST_PACING_FACTOR,
-        (false, true) => AMPLE_PACING_FACTOR,
+        (false, true) if transport.estimator.has_feedback() => AMPLE_PACING_FACTOR,
+        (false, true) => LOOSE_PACING_FACTOR,
         (false, false) => PACING_FACTOR,
     };
     let pacing = (estimate.max(allocated) as f64 * factor) as u64;
