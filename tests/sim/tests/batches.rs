@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use common::*;
+use veche_sfu_core::control::{Show, SlotWish, Subscription};
 use veche_sfu_core::engine::Engine;
-use veche_sfu_core::media::Codec;
+use veche_sfu_core::media::{Codec, MediaKind};
 use veche_sfu_core::path::Path;
 use veche_sfu_core::rtp::{RtpHeader, is_rtcp};
-use veche_testkit::client::ClientConfig;
+use veche_testkit::client::{ClientConfig, slot_mid};
 use veche_testkit::media::{TrackConfig, Voice};
 use veche_testkit::world::World;
 
@@ -20,16 +21,25 @@ type Streams = BTreeMap<(SocketAddr, u32), Vec<(u16, u32, bool, u8)>>;
 
 #[test]
 fn a_batch_is_forwarded_like_its_packets() {
-    let single = streams(1);
+    let single = streams(1, false);
     let (slots, packets) = (single.len(), single.values().map(Vec::len).sum::<usize>());
     assert!(slots >= 5 * 2 && packets > 500, "{slots} streams, {packets} packets");
     for together in [2, 12, 64, 500] {
-        assert_eq!(streams(together), single, "{together} at a time");
+        assert_eq!(streams(together, false), single, "{together} at a time");
+    }
+}
+
+/// Frames of the layer that a slot leaves lie before and behind the key frame of the one that it waits for.
+#[test]
+fn a_switch_of_layers_in_a_batch_is_as_if_its_packets_came_one_by_one() {
+    let single = streams(1, true);
+    for together in [2, 12, 64, 500] {
+        assert_eq!(streams(together, true), single, "{together} at a time");
     }
 }
 
 /// What goes out when so many packets of two publishers come before each flush.
-fn streams(together: usize) -> Streams {
+fn streams(together: usize, switch: bool) -> Streams {
     let mut world = World::new(71);
     let viewer = ClientConfig::viewer;
     let tracks = vec![TrackConfig::microphone(), TrackConfig::simulcast(Codec::Vp8)];
@@ -38,13 +48,21 @@ fn streams(together: usize) -> Streams {
     for id in &publishers {
         world.with_client(*id, |client, _| client.speak(Voice::SPEAKING));
     }
-    for _ in 0..4 {
-        world.join(1, viewer());
-    }
+    let eyes: Vec<_> = (0..4).map(|_| world.join(1, viewer())).collect();
     world.run_for(seconds(6.0));
     for &id in &publishers {
         world.up(id).blackout = true;
         world.record(id);
+    }
+    if switch {
+        for &eye in &eyes {
+            let wish = |slot| {
+                let mid = slot_mid(MediaKind::Video, slot);
+                SlotWish { mid, show: Show::Auto, width: 160, height: 90 }
+            };
+            let wishes = (0..3).map(wish);
+            world.subscribe(eye, Subscription { auto: true, wishes: wishes.collect(), ..Default::default() });
+        }
     }
     world.run_for(seconds(0.3));
     let mut datagrams: Vec<(SocketAddr, Vec<u8>)> = Vec::new();
