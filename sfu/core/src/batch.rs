@@ -114,6 +114,11 @@ impl Batch {
         self.bytes.len() >= MAX_BYTES || self.packets.len() >= MAX_PACKETS || self.runs.len() >= MAX_RUNS
     }
 
+    /// Whether packets of other layers were kept.
+    pub fn has_others(&self, than: LayerRef) -> bool {
+        self.runs.iter().any(|run| run.from != than)
+    }
+
     /// Keeps a packet. `newest`: none of its layer came before it that was sent after it.
     pub fn push(&mut self, from: LayerRef, incoming: &Incoming<'_>, newest: bool) {
         let index = self.packets.len() as u32;
@@ -394,6 +399,7 @@ mod tests {
             packets.map(|index| batch.get(index).expect("it was kept").input.seq).collect::<Vec<_>>()
         };
         assert_eq!((batch.len(), run(&batch, 0), run(&batch, 1)), (2, vec![10, 11, 12], vec![500, 501]));
+        assert!(batch.has_others(layer(1)) && batch.has_others(layer(3)));
         batch.run(0).expect("the first layer").subscribers = slots(&[2, 5, 6, 6]);
         batch.run(1).expect("the second layer").subscribers = slots(&[1, 5]);
         let mut served = Vec::new();
@@ -407,6 +413,7 @@ mod tests {
         assert_eq!(served, [(1, 1), (2, 0), (5, 0), (5, 1), (6, 0), (6, 0)]);
         batch.clear();
         assert!(batch.is_empty() && batch.next_participant().is_none());
+        assert!(!batch.has_others(layer(1)));
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub struct Incoming<'a> {
 
 impl<'a> Incoming<'a> {
     /// Whether a decoder can begin with it, and with what it is part of.
-    fn starts_key_frame(&self) -> bool {
+    pub fn starts_key_frame(&self) -> bool {
         let begins = |t: &FrameTargets| t.key && t.switch & t.present != 0;
         self.frame.key_frame && self.frame.start_of_frame && self.frame.targets.as_ref().is_none_or(begins)
     }

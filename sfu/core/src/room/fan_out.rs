@@ -27,7 +27,9 @@ pub(super) struct Switched {
 impl Room {
     /// Keeps a packet until the receive batch ends.
     pub(super) fn keep(&mut self, ctx: &mut Context<'_>, from: LayerRef, incoming: &Incoming<'_>) {
-        if self.batch.is_full() {
+        // With a key frame slots leave what they showed: its packets of before go out before, and those behind it not at all.
+        let switches = incoming.starts_key_frame() && self.batch.has_others(from);
+        if self.batch.is_full() || switches {
             self.fan_out(ctx, None);
         }
         let Some(layer) = self.layer(from).filter(|layer| !layer.subscribers.is_empty()) else { return };

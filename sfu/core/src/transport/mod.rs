@@ -531,6 +531,10 @@ impl Transport {
     pub fn set_extensions(&mut self, received: ExtensionIds, written: ExtensionIds) {
         if self.writable_extensions != written {
             self.pacer.clear();
+            // What leaves with this batch gets its number and time where those of before have their places.
+            if self.seal().is_err() {
+                self.send.clear();
+            }
         }
         self.extensions = received;
         self.writable_extensions = written;

@@ -42,7 +42,7 @@ struct Run {
     sizes: Vec<Size>,
     /// How to seal each; `None`: it is sealed.
     plain: Vec<Option<Plain>>,
-    /// Where each ends, once all are sealed.
+    /// Where each ends that is sealed.
     ends: Vec<u32>,
 }
 
@@ -84,7 +84,8 @@ impl SendBuffer {
     }
 
     /// Pads where it is worth it (`pad`), and seals what waits in the clear, with `overhead` bytes each, in the order in which it
-    /// leaves. Returns how many bytes of padding there are. A packet that `seal` refuses is lost, and all behind it.
+    /// leaves. Returns how many bytes of padding that took. A packet that `seal` refuses is lost, and all behind it. What was
+    /// sealed before is left alone.
     pub fn seal(
         &mut self,
         pad: bool,
@@ -180,18 +181,23 @@ impl Run {
         overhead: usize,
         mut seal: impl FnMut(&Plain, &mut [u8]) -> Result<(), DropReason>,
     ) -> Result<usize, DropReason> {
-        let padding = if pad && self.sizes.len() > 1 { padding::join(&mut self.sizes) } else { 0 };
+        // What was sealed before stays as it is: sealing it again would undo that.
+        let sealed = self.ends.len();
+        let fresh = self.sizes.get_mut(sealed..).unwrap_or_default();
+        let padding = if pad && fresh.len() > 1 { padding::join(fresh) } else { 0 };
         if padding > 0 {
             self.spread(padding, overhead);
         }
-        self.ends.clear();
-        let mut start = 0;
-        for (size, plain) in self.sizes.iter().zip(&self.plain) {
+        let mut start = self.ends.last().map_or(0, |end| *end as usize);
+        for (size, plain) in self.sizes.iter().zip(&self.plain).skip(sealed) {
             let end = start + usize::from(size.padded());
             if let Some(plain) = plain
                 && let Err(reason) = seal(plain, &mut self.bytes[start..end])
             {
+                let sealed = self.ends.len();
                 self.bytes.truncate(start);
+                self.sizes.truncate(sealed);
+                self.plain.truncate(sealed);
                 return Err(reason);
             }
             self.ends.push(end as u32);
@@ -363,6 +369,38 @@ mod tests {
         };
         assert_eq!(buffer.seal(true, TAG, refuse), Err(DropReason::SrtpKeyExhausted));
         assert_eq!(packets(&buffer).len(), 1);
+        plain(&mut buffer, Lane::Rest, 50, 1);
+        assert_eq!(buffer.seal(true, TAG, refuse), Ok(0));
+        assert_eq!(packets(&buffer).len(), 2);
+    }
+
+    #[test]
+    fn nothing_is_sealed_twice() {
+        let mut buffer = SendBuffer::default();
+        let mut seals: Vec<u32> = Vec::new();
+        let mut seal = |buffer: &mut SendBuffer| {
+            buffer.seal(true, TAG, |plain, packet| {
+                seals.push(plain.roll_over);
+                // Like the key stream of a cipher, it would undo itself.
+                packet.iter_mut().for_each(|byte| *byte ^= 0x5a);
+                Ok(())
+            })
+        };
+        (1..=2).for_each(|name| plain(&mut buffer, Lane::Rest, 98 + usize::from(name), name));
+        plain(&mut buffer, Lane::Sound, 60, 3);
+        assert_eq!(seal(&mut buffer), Ok(1));
+        let before = packets(&buffer);
+        assert_eq!(seal(&mut buffer), Ok(0));
+        assert_eq!(packets(&buffer), before);
+        for name in [4, 5] {
+            plain(&mut buffer, Lane::Rest, 105 + usize::from(name), name);
+        }
+        sealed(&mut buffer, 30);
+        assert_eq!(seal(&mut buffer), Ok(1));
+        let after = packets(&buffer);
+        assert_eq!(after[..3], before);
+        assert_eq!(after.iter().map(Vec::len).collect::<Vec<_>>(), [60, 100, 100, 110, 110, 30]);
+        assert_eq!(seals, [3, 1, 2, 4, 5]);
     }
 
     #[test]
