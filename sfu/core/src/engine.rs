@@ -443,7 +443,7 @@ impl Engine {
         datagram: &mut [u8],
     ) -> Result<(), DropReason> {
         if self.work_left == 0 || !self.handshakes.is_empty() {
-            return self.handshakes.push(now, path, datagram);
+            return self.handshakes.push(now, path, place, datagram);
         }
         self.work_left -= 1;
         self.give(now, path, place, datagram);
