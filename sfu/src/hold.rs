@@ -58,9 +58,10 @@ impl Hold {
         self.share >= LOADED
     }
 
-    /// How long to wait for more, when something was found to have come at `woken`.
-    pub(crate) fn time(&self, woken: Instant) -> Duration {
-        if !self.is_on() {
+    /// How long to wait for more, when something was found to have come at `woken`. `left`: the last turn has left something for
+    /// this one. Not at all then: a few are taken in each turn, and a flood of them would take a wait for every few.
+    pub(crate) fn time(&self, woken: Instant, left: bool) -> Duration {
+        if left || !self.is_on() {
             return Duration::ZERO;
         }
         let hold = LONGEST.mul_f64((self.share / BUSY).min(1.0));
@@ -95,14 +96,14 @@ mod tests {
     fn who_has_little_to_do_waits_for_nothing() {
         let (hold, now) = loaded(micros(15));
         assert!(!hold.is_on());
-        assert_eq!(hold.time(now), Duration::ZERO);
+        assert_eq!(hold.time(now, false), Duration::ZERO);
     }
 
     #[test]
     fn the_wait_grows_with_the_load_up_to_its_limit() {
         let of = |work| {
             let (hold, now) = loaded(micros(work));
-            hold.time(now)
+            hold.time(now, false)
         };
         assert!((micros(390)..micros(410)).contains(&of(100)), "{:?}", of(100));
         assert_eq!(of(300), LONGEST);
@@ -113,11 +114,17 @@ mod tests {
     fn what_came_during_a_turn_has_waited_already() {
         let (mut hold, now) = loaded(micros(400));
         hold.on_turn(now, now + micros(400));
-        assert_eq!(hold.time(now + micros(405)), micros(595));
-        assert_eq!(hold.time(now + micros(500)), LONGEST, "the worker slept before it came");
+        assert_eq!(hold.time(now + micros(405), false), micros(595));
+        assert_eq!(hold.time(now + micros(500), false), LONGEST, "the worker slept before it came");
         // A turn that takes longer than the wait leaves nothing to wait for: a full worker never sleeps.
         hold.on_turn(now, now + micros(1200));
-        assert_eq!(hold.time(now + micros(1201)), Duration::ZERO);
+        assert_eq!(hold.time(now + micros(1201), false), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_the_last_turn_has_left_is_not_held_up() {
+        let (hold, now) = loaded(micros(900));
+        assert_eq!([false, true].map(|left| hold.time(now, left)), [LONGEST, Duration::ZERO]);
     }
 
     #[test]

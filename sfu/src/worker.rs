@@ -158,7 +158,8 @@ impl Worker {
     fn hold(&self, ready: &Ready) {
         let received = ready.tokens().any(|token| matches!(token, Token::Udp(_)));
         if received && self.hold.is_on() && !self.udp.is_flooded() {
-            let time = self.hold.time(Instant::now());
+            let left = self.commands_left || self.records_left || self.engine.has_handshakes();
+            let time = self.hold.time(Instant::now(), left);
             if !time.is_zero() {
                 std::thread::sleep(time);
             }

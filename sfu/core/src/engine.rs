@@ -234,8 +234,14 @@ impl Engine {
     }
 
     /// Whether as many joins were worked on as shall be before the next [`Engine::flush`]. Offers that come now had better wait.
+    /// While packets of handshakes wait, half of the work is theirs: who offers again and again must not keep others from joining.
     pub fn is_spent(&self) -> bool {
-        self.work_left == 0
+        self.work_left <= if self.has_handshakes() { WORK_PER_TURN / 2 } else { 0 }
+    }
+
+    /// Whether packets of handshakes wait, for which there was no time yet.
+    pub fn has_handshakes(&self) -> bool {
+        !self.handshakes.is_empty()
     }
 
     /// A TCP connection is gone: its path is dead.
@@ -443,7 +449,7 @@ impl Engine {
         datagram: &mut [u8],
     ) -> Result<(), DropReason> {
         if self.work_left == 0 || !self.handshakes.is_empty() {
-            return self.handshakes.push(now, path, datagram);
+            return self.handshakes.push(now, path, place, datagram);
         }
         self.work_left -= 1;
         self.give(now, path, place, datagram);

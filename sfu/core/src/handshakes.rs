@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use crate::demux::Place;
 use crate::drops::DropReason;
 use crate::path::Path;
 
@@ -17,14 +18,16 @@ pub struct HandshakeQueue {
 #[derive(Debug)]
 struct Waiting {
     path: Path,
+    /// Whose path it was.
+    from: Place,
     since: Instant,
     datagram: Vec<u8>,
 }
 
 /// How many packets may wait in all. What finds no place is lost, as on the network: its sender repeats it.
 const MAX_WAITING: usize = 1_024;
-/// How many on one path: the largest flight of a client with its certificate, repeated once.
-const MAX_WAITING_ON_PATH: usize = 8;
+/// How many of one participant, who may have many paths: the largest flight of a client with its certificate, repeated once.
+const MAX_WAITING_OF_ONE: usize = 8;
 /// So many buffers are kept after a rush.
 const MAX_SPARE: usize = 32;
 
@@ -39,16 +42,16 @@ impl HandshakeQueue {
         self.waiting.front().map(|first| first.since)
     }
 
-    /// Lets a packet wait.
-    pub fn push(&mut self, now: Instant, path: Path, datagram: &[u8]) -> Result<(), DropReason> {
-        let on_path = || self.waiting.iter().filter(|waiting| waiting.path == path).count();
-        if self.waiting.len() >= MAX_WAITING || on_path() >= MAX_WAITING_ON_PATH {
+    /// Lets a packet wait, which came on this path of a participant.
+    pub fn push(&mut self, now: Instant, path: Path, from: Place, datagram: &[u8]) -> Result<(), DropReason> {
+        let theirs = || self.waiting.iter().filter(|waiting| waiting.from == from).count();
+        if self.waiting.len() >= MAX_WAITING || theirs() >= MAX_WAITING_OF_ONE {
             return Err(DropReason::HandshakeLimit);
         }
         let mut copy = self.spare.pop().unwrap_or_default();
         copy.clear();
         copy.extend_from_slice(datagram);
-        self.waiting.push_back(Waiting { path, since: now, datagram: copy });
+        self.waiting.push_back(Waiting { path, from, since: now, datagram: copy });
         Ok(())
     }
 
@@ -75,23 +78,30 @@ mod tests {
         Path::Udp { remote: ([192, 0, 2, 1], port).into(), local: None }
     }
 
+    fn of(participant: u32) -> Place {
+        Place { room: 0, participant }
+    }
+
     #[test]
-    fn packets_come_out_in_order_and_are_bounded_per_path_and_in_all() {
+    fn packets_come_out_in_order_and_are_bounded_per_participant_and_in_all() {
         let now = Instant::now();
         let mut queue = HandshakeQueue::default();
-        for n in 0..MAX_WAITING_ON_PATH {
-            assert_eq!(queue.push(now, path(1), &[n as u8; 3]), Ok(()));
+        for n in 0..MAX_WAITING_OF_ONE {
+            assert_eq!(queue.push(now, path(n as u16), of(1), &[n as u8; 3]), Ok(()));
         }
-        assert_eq!(queue.push(now, path(1), &[9]), Err(DropReason::HandshakeLimit));
-        for port in 2..2_000 {
-            let _ = queue.push(now, path(port), &[0]);
+        // Another path gives them no more room.
+        for port in [0, 99] {
+            assert_eq!(queue.push(now, path(port), of(1), &[9]), Err(DropReason::HandshakeLimit));
+        }
+        for participant in 2..2_000 {
+            let _ = queue.push(now, path(100), of(participant), &[0]);
         }
         assert_eq!(queue.waiting.len(), MAX_WAITING);
-        for n in 0..MAX_WAITING_ON_PATH {
+        for n in 0..MAX_WAITING_OF_ONE {
             let (from, datagram) = queue.pop().expect("it waits");
-            assert_eq!((from, &datagram[..]), (path(1), &[n as u8; 3][..]));
+            assert_eq!((from, &datagram[..]), (path(n as u16), &[n as u8; 3][..]));
             queue.recycle(datagram);
         }
-        assert_eq!(queue.push(now, path(1), &[9]), Ok(()), "there is room again");
+        assert_eq!(queue.push(now, path(1), of(1), &[9]), Ok(()), "there is room again");
     }
 }

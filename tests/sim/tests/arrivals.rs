@@ -3,8 +3,9 @@
 mod common;
 
 use common::*;
-use veche_sfu_core::control::ConnectionState;
+use veche_sfu_core::control::{Command, ConnectionState, SectionLabels};
 use veche_sfu_core::drops::DropReason;
+use veche_sfu_core::ids::RequestId;
 use veche_sfu_core::media::MediaKind;
 use veche_testkit::client::ClientConfig;
 use veche_testkit::media::{TrackConfig, Voice};
@@ -73,7 +74,7 @@ fn a_flood_of_handshake_packets_is_bounded() {
             world.send_to_engine(0, address, hello.clone());
         }
         world.run_for(millis(1));
-        assert!(world.drops(DropReason::HandshakeLimit) >= 80, "one path takes all the room");
+        assert!(world.drops(DropReason::HandshakeLimit) >= 80, "one participant takes all the room");
     }
     for id in &viewers {
         world.down(*id).blackout = false;
@@ -81,6 +82,24 @@ fn a_flood_of_handshake_packets_is_bounded() {
     let connected =
         |w: &World| viewers.iter().all(|id| w.told(*id).connection == Some(ConnectionState::Connected));
     assert!(world.run_until(seconds(8.0), connected).is_some(), "a flood stops handshakes for good");
+}
+
+#[test]
+fn who_offers_again_and_again_leaves_time_for_handshakes() {
+    let mut world = World::new(74);
+    world.take_turns(millis(1));
+    let crowd: Vec<ClientId> = (0..50).map(|_| world.join(1, viewer())).collect();
+    world.run_until(seconds(1.0), |w| w.engine(0).has_handshakes()).expect("they come at once");
+    let (participant, now) = (world.participant(crowd[0]), world.now);
+    let engine = world.engine_mut(0);
+    let mut offers = 0;
+    while !engine.is_spent() && offers < 10 {
+        let (request, labels) = (RequestId(10_000 + offers), SectionLabels::default());
+        engine.handle_command(now, Command::Offer { participant, request, sdp: String::new(), labels });
+        offers += 1;
+    }
+    assert_eq!(offers, WORK_PER_TURN as u64 / 2);
+    assert!(engine.poll_timeout().is_some_and(|at| at <= now), "there is no time for those who wait");
 }
 
 #[test]

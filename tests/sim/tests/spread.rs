@@ -356,6 +356,25 @@ fn data_channel_messages_reach_people_on_other_engines() {
 }
 
 #[test]
+fn a_message_from_another_engine_that_is_lost_is_sent_again_soon_however_quiet_the_room_is() {
+    let mut world = World::with_engines(75, 2);
+    let quiet = || ClientConfig { tracks: Vec::new(), ..viewer() };
+    let (ann, ben) = (world.join_at(ROOM, HOME, quiet()), world.join_at(ROOM, AWAY, quiet()));
+    world.run_for(seconds(1.0));
+    for id in [ann, ben] {
+        world.with_client(id, |c, now| c.open_channel(now, "chat"));
+    }
+    world.run_for(seconds(12.3));
+    world.down(ben).blackout = true;
+    world.with_client(ann, |c, now| c.send_data(now, "chat", "", b"lost once"));
+    world.run_for(millis(300));
+    world.down(ben).blackout = false;
+    let came = |w: &World| w.client(ben).data_received().len() == 1;
+    let took = world.run_until(seconds(20.0), came).expect("it is sent again");
+    assert!(took < millis(500), "{took:?}");
+}
+
+#[test]
 fn who_leaves_is_gone_on_all_engines() {
     let mut world = World::with_engines(70, 2);
     let ann = world.join_at(ROOM, HOME, ClientConfig::default());

@@ -134,7 +134,9 @@ impl DataRelay {
 
     pub(super) fn insert(&mut self, participant: ParticipantId, peer: Arc<str>, across: Across) {
         self.remove(participant);
-        self.participants_by_peer.insert(peer.clone(), participant);
+        // Of two of one name, who came last has the larger number; news of them from two workers may come in any order.
+        let named = self.participants_by_peer.entry(peer.clone()).or_insert(participant);
+        *named = participant.max(*named);
         let member = Member {
             peer,
             association: None,

@@ -377,7 +377,7 @@ impl Room {
         }
     }
 
-    /// Sends what the relay has to send.
+    /// Sends what the relay has to send, and follows its timers.
     fn drain_data(&mut self, ctx: &mut Context<'_>) {
         while let Some(output) = self.relay.poll_output() {
             match output {
@@ -399,6 +399,10 @@ impl Room {
                     ctx.bridges.tell(worker, self.id, News::DataTaken { sender, bytes });
                 }
             }
+        }
+        // What came over a bridge wakes nobody else who would look when this is due.
+        if let Some(at) = self.relay.poll_timeout() {
+            self.tick_at(at);
         }
     }
 

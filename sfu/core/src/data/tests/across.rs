@@ -130,6 +130,19 @@ fn a_sender_that_goes_leaves_nothing_behind_elsewhere() {
     assert!(room.closed.is_empty());
 }
 
+#[test]
+fn who_came_last_bears_the_name_even_if_those_before_are_heard_of_later() {
+    let mut room = spread(36, &["ann", "al", "cy", "bob"]);
+    room.open_all("chat", true, RELIABLE);
+    // Who was bob before, on a third worker, has left long since; but of that one hears only now.
+    room.relay.remove_elsewhere(id(1), SECOND_WORKER);
+    room.relay.add_elsewhere(id(1), "bob".into(), WorkerId(2));
+    room.relay.remove_elsewhere(id(1), WorkerId(2));
+    room.send(0, "chat", 0, "bob", b"for bob");
+    room.run(SECOND);
+    assert_eq!(room.clients[3].received, [received("chat", 0, "ann", b"for bob")]);
+}
+
 impl Room {
     /// Where a client is.
     pub(super) fn relay_of(&mut self, client: usize) -> &mut DataRelay {
