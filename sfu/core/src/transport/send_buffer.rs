@@ -382,7 +382,9 @@ mod tests {
             buffer.seal(true, TAG, |plain, packet| {
                 seals.push(plain.roll_over);
                 // Like the key stream of a cipher, it would undo itself.
-                packet.iter_mut().for_each(|byte| *byte ^= 0x5a);
+                for byte in packet {
+                    *byte ^= 0x5a;
+                }
                 Ok(())
             })
         };
