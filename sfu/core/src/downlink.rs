@@ -104,28 +104,30 @@ impl Participant {
         let transport = self.transport.as_mut().ok_or(DropReason::NotConnected)?;
         let format = slot.outgoing_format(stored.format).ok_or(DropReason::NoCommonCodec)?;
         let payload_type = format.rtx.ok_or(DropReason::HistoryMiss)?;
+        // Repairs are of Opus, not of RED.
+        let payload = if sent.padding { &[] } else { stored.primary() };
+        if transport.pacing_delay(now.instant) > MAX_REPAIR_WAIT {
+            // It would come when nobody waits for it any more, and hold up what is new.
+            return Err(DropReason::RepairLimit);
+        }
+        let budget = self.repair_budget.checked_sub(payload.len()).ok_or(DropReason::RepairLimit)?;
         let mut descriptor = [0; MAX_DESCRIPTOR];
         let packet = OutgoingRtp {
             payload_type,
             marker: sent.marker || stored.header.marker && !sent.padding,
+            // Only what is sent takes a number: a long run of refusals must not leave the receiver's roll-over behind.
             seq: slot.repairs.take_seq(),
             timestamp: stored.header.timestamp.wrapping_add(sent.timestamp_offset),
             ssrc: slot.rtx_ssrc,
             extensions: continue_descriptor(stored.passed, &stored.picture, sent.offsets, &mut descriptor),
             prefix: &seq.to_be_bytes(),
-            // Repairs are of Opus, not of RED.
-            payload: if sent.padding { &[] } else { stored.primary() },
+            payload,
             padding: 0,
         };
-        if transport.pacing_delay(now.instant) > MAX_REPAIR_WAIT {
-            // It would come when nobody waits for it any more, and hold up what is new.
-            return Err(DropReason::RepairLimit);
-        }
-        let budget = self.repair_budget.checked_sub(packet.payload.len()).ok_or(DropReason::RepairLimit)?;
         transport
             .send_rtp(now, Urgency::Repair, &packet, |copy| sent.offsets.apply(&stored.picture, copy))?;
         self.repair_budget = budget;
-        self.repaired_bytes += packet.payload.len();
+        self.repaired_bytes += payload.len();
         self.counters.repairs_sent += 1;
         Ok(())
     }
