@@ -380,6 +380,10 @@ impl Room {
 
     /// Sends the last packets of a voice from before its slot was given to it.
     fn replay_onset(&mut self, ctx: &mut Context<'_>, from: LayerRef, at: SlotRef) {
+        // What waits in the batch is in the history too, and nothing may be sealed twice under one number.
+        if !self.batch.is_empty() {
+            return;
+        }
         let participant = self.participants.get(from.participant as usize);
         if participant.and_then(|p| p.tracks.get(from.track as usize)).is_none_or(|t| t.muted) {
             return;
