@@ -11,7 +11,7 @@
 //! its time goes: `perf record -g -- target/…/worker-… voices`, then `perf report --comm media-0`.
 
 use std::io::IoSliceMut;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
@@ -90,20 +90,7 @@ struct Seat {
 
 impl Room {
     fn start(publisher: &ClientConfig, publishers: usize, viewer: &ClientConfig, viewers: usize) -> Self {
-        let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let sfu = start(SfuConfig {
-            bind: vec![localhost],
-            first_port: 0,
-            workers: 1,
-            spread_from: 0,
-            external_addresses: Vec::new(),
-            loopback: true,
-            tcp: false,
-            certificate_file: None,
-            dtls13: false,
-            max_data_message: 65_536,
-        })
-        .expect("the media plane starts");
+        let sfu = start(SfuConfig::on_loopback(1)).expect("the media plane starts");
         let room = sfu.handle.create_room();
         let start = Instant::now();
         let mut this = Self { sfu, clients: Vec::new(), start, buffer: vec![0; BATCH_SIZE << 16] };

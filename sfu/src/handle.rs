@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,6 +38,25 @@ pub struct SfuConfig {
     pub dtls13: bool,
     /// The largest data channel message, in bytes.
     pub max_data_message: usize,
+}
+
+impl SfuConfig {
+    /// A media plane that only this machine reaches, over UDP on ports that the system chooses, with a certificate of its own:
+    /// for tests and trials. Its rooms do not spread.
+    pub fn on_loopback(workers: usize) -> Self {
+        Self {
+            bind: vec![Ipv4Addr::LOCALHOST.into()],
+            first_port: 0,
+            workers,
+            spread_from: 0,
+            external_addresses: Vec::new(),
+            loopback: true,
+            tcp: false,
+            certificate_file: None,
+            dtls13: false,
+            max_data_message: 65_536,
+        }
+    }
 }
 
 /// A running media plane: the handle for commands, and where its events come out.

@@ -30,18 +30,7 @@ struct Seat {
 impl Call {
     /// Two workers; a room with two people on one of them spreads.
     fn new() -> Self {
-        let config = SfuConfig {
-            bind: vec![LOCALHOST],
-            first_port: 0,
-            workers: 2,
-            spread_from: 2,
-            external_addresses: Vec::new(),
-            loopback: true,
-            tcp: false,
-            certificate_file: None,
-            dtls13: false,
-            max_data_message: 65_536,
-        };
+        let config = SfuConfig { spread_from: 2, ..SfuConfig::on_loopback(2) };
         let sfu = start(config).unwrap();
         let room = sfu.handle.create_room();
         Self { sfu, room, seats: Vec::new(), start: Instant::now(), stats: BTreeMap::new() }

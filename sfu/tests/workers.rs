@@ -11,18 +11,7 @@ use veche_sfu_core::drops::DropReason;
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn config(workers: usize) -> SfuConfig {
-    SfuConfig {
-        bind: vec![LOCALHOST],
-        first_port: 0,
-        workers,
-        spread_from: 50,
-        external_addresses: Vec::new(),
-        loopback: true,
-        tcp: true,
-        certificate_file: None,
-        dtls13: false,
-        max_data_message: 65_536,
-    }
+    SfuConfig { spread_from: 50, tcp: true, ..SfuConfig::on_loopback(workers) }
 }
 
 /// Waits on what a worker tells once a second.

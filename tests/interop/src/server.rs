@@ -20,16 +20,9 @@ impl Server {
     pub async fn start() -> Self {
         let settings = Settings::default();
         let config = SfuConfig {
-            bind: vec![Ipv4Addr::LOCALHOST.into()],
-            first_port: 0,
-            workers: 1,
-            spread_from: 0,
-            external_addresses: Vec::new(),
-            loopback: true,
             tcp: true,
-            certificate_file: None,
-            dtls13: false,
             max_data_message: settings.max_data_message_bytes as usize,
+            ..SfuConfig::on_loopback(1)
         };
         let sfu = veche_sfu::start(config).expect("the media plane starts");
         let (signaling, _) = Signaling::start(settings, Media::from(sfu.handle.clone()), sfu.events.clone());

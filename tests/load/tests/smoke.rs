@@ -23,16 +23,8 @@ impl Server {
         let runtime = Runtime::new().unwrap();
         let settings = Settings::default();
         let config = SfuConfig {
-            bind: vec![Ipv4Addr::LOCALHOST.into()],
-            first_port: 0,
-            workers: 1,
-            spread_from: 0,
-            external_addresses: Vec::new(),
-            loopback: true,
-            tcp: false,
-            certificate_file: None,
-            dtls13: false,
             max_data_message: settings.max_data_message_bytes as usize,
+            ..SfuConfig::on_loopback(1)
         };
         let sfu = veche_sfu::start(config).unwrap();
         let address = runtime.block_on(async {
