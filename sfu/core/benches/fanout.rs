@@ -213,7 +213,7 @@ fn memory(scenario: &mut Scenario) -> i64 {
     before - allocations::bytes_in_use()
 }
 
-/// Counted by its name (scripts/instructions), as is [`report`].
+/// Counted by its name (scripts/instructions), as are [`run_timers`] and [`report`].
 #[inline(never)]
 fn run_engine(
     scenario: &mut Scenario,
@@ -238,13 +238,8 @@ fn run_engine(
             }
             usize::from(media(&transmit))
         };
-        let began = cpu_time();
-        while engine.poll_timeout().is_some_and(|at| at <= *now) {
-            engine.handle_timeout(*now);
-        }
         let mut late = 0;
-        engine.flush(&mut |transmit| late += count(transmit));
-        timers += since(began);
+        timers += run_timers(engine, *now, &mut |transmit| late += count(transmit));
         let before = allocations::count();
         let began = cpu_time();
         for (from, datagram) in batch.iter_mut() {
@@ -272,6 +267,17 @@ fn run_engine(
         feedback: per_packet(feedback),
         allocations: allocated as f64 / sent as f64,
     }
+}
+
+/// Does what is due. Returns how long it took.
+#[inline(never)]
+fn run_timers(engine: &mut Engine, now: Instant, send: &mut dyn FnMut(Transmit<'_>)) -> Duration {
+    let began = cpu_time();
+    while engine.poll_timeout().is_some_and(|at| at <= now) {
+        engine.handle_timeout(now);
+    }
+    engine.flush(send);
+    since(began)
 }
 
 /// What this thread has used of a processor.
