@@ -213,7 +213,7 @@ fn memory(scenario: &mut Scenario) -> i64 {
     before - allocations::bytes_in_use()
 }
 
-/// Counted by its name (scripts/instructions), as are [`run_timers`] and [`report`].
+/// Counted by its name (scripts/instructions).
 #[inline(never)]
 fn run_engine(
     scenario: &mut Scenario,
@@ -238,8 +238,13 @@ fn run_engine(
             }
             usize::from(media(&transmit))
         };
+        let began = cpu_time();
+        while engine.poll_timeout().is_some_and(|at| at <= *now) {
+            engine.handle_timeout(*now);
+        }
         let mut late = 0;
-        timers += run_timers(engine, *now, &mut |transmit| late += count(transmit));
+        engine.flush(&mut |transmit| late += count(transmit));
+        timers += since(began);
         let before = allocations::count();
         let began = cpu_time();
         for (from, datagram) in batch.iter_mut() {
@@ -269,17 +274,6 @@ fn run_engine(
     }
 }
 
-/// Does what is due. Returns how long it took.
-#[inline(never)]
-fn run_timers(engine: &mut Engine, now: Instant, send: &mut dyn FnMut(Transmit<'_>)) -> Duration {
-    let began = cpu_time();
-    while engine.poll_timeout().is_some_and(|at| at <= now) {
-        engine.handle_timeout(now);
-    }
-    engine.flush(send);
-    since(began)
-}
-
 /// What this thread has used of a processor.
 fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
@@ -301,7 +295,6 @@ fn media(transmit: &Transmit<'_>) -> u16 {
 }
 
 /// All subscribers tell that everything has come. Returns how long it took to read.
-#[inline(never)]
 fn report(world: &mut World, viewers: &mut [Viewer], now: Instant) -> Duration {
     let mut datagrams = Vec::new();
     for viewer in viewers {
