@@ -306,7 +306,7 @@ mod tests {
             &mut |crossing| {
                 match crossing {
                     Crossing::News(BridgeMessage::News { room, news }) => {
-                        told.push(format!("{room} {news:?}"))
+                        told.push(format!("{room} {news:?}"));
                     }
                     Crossing::News(BridgeMessage::Anew) => told.push("anew".to_owned()),
                     Crossing::Record(_) => {}
