@@ -1,7 +1,7 @@
 """Clients of the Veche realtime server.
 
-`WSClient` speaks over a WebSocket, `SSEClient` hears over server-sent events, `RealtimeAPI` asks over HTTP. What is sent
-is a `BinaryMessage`, a `ChannelMessage` or anything that JSON has; what is received are dictionaries.
+`WSClient` speaks over a WebSocket, `SSEClient` hears over server-sent events, `RealtimeAPI` asks over HTTP. What is
+sent is a `BinaryMessage`, a `ChannelMessage` or anything that JSON has; what is received are dictionaries.
 """
 
 from .api import RealtimeAPI

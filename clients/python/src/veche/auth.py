@@ -110,7 +110,9 @@ class WSAuthenticator:
             return None
         if not welcome.get("authenticated"):
             return None
-        return {name: value for name, value in welcome.items() if name not in ("type", "message", "timestamp", "session")}
+        return {
+            name: value for name, value in welcome.items() if name not in ("type", "message", "timestamp", "session")
+        }
 
 
 def websocket_url(url: str) -> str:

@@ -1,4 +1,4 @@
-"""Binary WebSocket frames: bytes with a small header, instead of base64 in JSON. PROTOCOL.md of the server has the layout."""
+"""Binary WebSocket frames: bytes with a small header, instead of base64 in JSON, as the server's PROTOCOL.md says."""
 
 from __future__ import annotations
 

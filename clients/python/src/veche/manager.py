@@ -53,7 +53,9 @@ class ConnectionManager:
         elif settings.VECHE_API_KEY:
             headers["X-API-Key"] = settings.VECHE_API_KEY
         try:
-            response = httpx.get(f"{settings.VECHE_URL.rstrip('/')}/realtime/connections", headers=headers, timeout=10.0)
+            response = httpx.get(
+                f"{settings.VECHE_URL.rstrip('/')}/realtime/connections", headers=headers, timeout=10.0
+            )
         except httpx.TransportError as error:
             raise ConnectionLost("unreachable", f"{settings.VECHE_URL} cannot be reached: {error!r}") from error
         raise_for_error(response)

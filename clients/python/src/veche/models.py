@@ -30,8 +30,8 @@ class BinaryMessage(Message):
     type: Literal["binary"] = "binary"
     #: The bytes in base64 (RFC 4648, section 4, with padding).
     binary_data: str
-    content_type: str = Field(DEFAULT_CONTENT_TYPE, min_length=1, max_length=255)
-    filename: str | None = Field(None, max_length=255)
+    content_type: str = Field(default=DEFAULT_CONTENT_TYPE, min_length=1, max_length=255)
+    filename: str | None = Field(default=None, max_length=255)
     #: The receiver: at most one of these; none of them is everybody else who is connected.
     channel: str | None = None
     user_id: str | None = None

@@ -23,7 +23,7 @@ class WebRTCRoom(Message):
 
     room_id: str = Field(min_length=1)
     name: str | None = None
-    max_participants: int | None = Field(None, ge=1)
+    max_participants: int | None = Field(default=None, ge=1)
 
     async def create(self, api: RealtimeAPI | None = None) -> WebRTCRoom:
         """Makes the room at the server and returns it as the server has it."""

@@ -79,6 +79,14 @@ class Inbox:
         self._error = error
         self._changed.set()
 
+    def close(self) -> None:
+        """Ends iterations now, whatever waits; `run` may be over."""
+        self._over = True
+        for queue in self._iterations:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(None)
+
     async def run(self) -> None:
         """Gives everything out until the end."""
         while True:
