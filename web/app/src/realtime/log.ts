@@ -37,6 +37,8 @@ let nextId = 1;
 export function addFrame(frame: Frame): void {
   const message = frame.message as Record<string, unknown> | null;
   const isObject = typeof message === 'object' && message !== null && !ArrayBuffer.isView(message);
+  // The page's own measuring would fill the list; what is sent by hand has no id.
+  if (isObject && message.id !== undefined && (message.type === 'ping' || message.type === 'pong')) return;
   const kind = frame.event ?? (isObject ? String(message.type ?? message.action ?? 'JSON') : ArrayBuffer.isView(message) ? 'binary' : 'text');
   const now = counts.value;
   batch(() => {

@@ -14,6 +14,8 @@ const FINAL_CODES = [4400, 4401, 4403, 4404];
 const AUTHENTICATION_CODES = [4001, 4002, 4003];
 /** How often we look after the connection where the server does not say how often it does. */
 const HEARTBEAT_MS = 30_000;
+/** Marks the pings of the heartbeat; requests count from 1. */
+const HEARTBEAT_ID = 0;
 /** How long the answer to a ping, or the welcome, may take. */
 const SILENCE_MS = 10_000;
 const REQUEST_MS = 15_000;
@@ -263,7 +265,7 @@ export class Connection {
     clearInterval(this.#heartbeat);
     this.#heartbeat = setInterval(() => {
       if (!this.#ready) return;
-      this.socket.send({ type: 'ping' });
+      this.socket.send({ type: 'ping', id: HEARTBEAT_ID });
       this.#expectSomething();
     }, every);
   }
@@ -294,7 +296,7 @@ export class Connection {
       // Shown to those who watch; nothing that we could act on.
     }
     // Our own heartbeat is not worth a look.
-    if (message?.type === 'pong' && message.id === undefined) return;
+    if (message?.type === 'pong' && message.id === HEARTBEAT_ID) return;
     this.#tell.frame({ direction: 'in', door: 'websocket', message: message ?? text, size: byteLength(text) });
     if (typeof message?.type === 'string') this.#handle(message);
   }

@@ -3,7 +3,10 @@
 import type { Reconnecting } from './socket';
 
 /** The names of the events that the server sends. */
-const EVENTS = ['connected', 'message', 'notification', 'binary_data', 'file', 'presence', 'broadcast', 'direct', 'webrtc_signal', 'disconnect'];
+const EVENTS = [
+  'connected', 'subscribed', 'unsubscribed', 'refused', 'disconnect',
+  'message', 'notification', 'binary_data', 'file', 'presence', 'broadcast', 'direct', 'webrtc_signal',
+];
 
 export interface StreamOptions {
   reconnectInterval: number;

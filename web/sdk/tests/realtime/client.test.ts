@@ -171,7 +171,7 @@ describe('coming back', () => {
     const socket = await connected();
     await vi.advanceTimersByTimeAsync(30_000);
     expect(socket.of('ping')).toHaveLength(1);
-    socket.say({ type: 'pong' });
+    socket.answer('ping', { type: 'pong' });
     await vi.advanceTimersByTimeAsync(29_000);
     expect(FakeSocket.all).toHaveLength(1);
     await vi.advanceTimersByTimeAsync(13_000);
