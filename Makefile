@@ -31,7 +31,7 @@ test-rust: ## The core in virtual time, the shell, signaling, server: everything
 	@cargo test --quiet --workspace --profile $(PROFILE) --doc
 
 test-web: web/node_modules ## The SDK and the app: types, lints, tests
-	@cd web && npm run --silent check && npm run --silent lint && npm run --silent test
+	@cd web && npm run --silent check && npm run --silent lint && npm run --silent test && npm pack --silent --dry-run --workspace sdk >/dev/null
 
 test-python: build ## The Python package against a real server: lints, types, tests
 	@scripts/need python

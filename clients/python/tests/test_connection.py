@@ -182,6 +182,32 @@ async def test_requests_wait_for_the_connection_but_not_for_ever(fake: FakeServe
             await client.send_text("x")
 
 
+async def test_what_was_dropped_because_it_came_too_fast_is_sent_again(
+    fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("veche.clients.connection.PAUSE", 0.01)
+    seen = 0
+
+    async def limit(server: FakeServer, connection: ServerConnection, request: dict[str, Any]) -> None:
+        nonlocal seen
+        seen += 1
+        if seen in (2, 3):
+            return  # One word for a row of them, as the server does it.
+        if seen == 4:
+            await connection.send(json.dumps({"type": "error", "error": {"code": "rate_limited", "message": "slower"}}))
+            return
+        await server.answer(request, connection)
+
+    fake.answers["channel_message"] = limit
+    heard = Heard()
+    async with client_of(fake) as client:
+        client.on_message(heard)
+        await asyncio.gather(*(client.publish("c", n) for n in range(6)))
+        await client.ping()
+    assert sorted(message["data"] for message in fake.history) == list(range(6))
+    assert not heard.of("published")
+
+
 async def test_a_refusal_is_an_exception_with_a_code(fake: FakeServer) -> None:
     async def refuse(server: FakeServer, connection: ServerConnection, request: dict[str, Any]) -> None:
         error = {"code": "bad_channel", "message": "not a name"}

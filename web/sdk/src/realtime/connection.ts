@@ -19,6 +19,8 @@ const HEARTBEAT_ID = 0;
 /** How long the answer to a ping, or the welcome, may take. */
 const SILENCE_MS = 10_000;
 const REQUEST_MS = 15_000;
+/** How long we are quiet after the server has dropped messages because they came too fast. */
+const PAUSE_MS = 1_000;
 
 /** What went over the wire, for those who want to watch. */
 export interface Frame {
@@ -154,7 +156,7 @@ export class Connection {
         await this.whenReady();
         if (late) throw new RealtimeError('timeout', 'too late');
         try {
-          return await this.#exchange(make, subscription);
+          return await this.#exchangePatiently(make, subscription);
         } catch (error) {
           if ((error as RealtimeError).code !== 'cut') throw error;
         }
@@ -166,6 +168,17 @@ export class Connection {
       return await Promise.race([answered, timeout]);
     } finally {
       clearTimeout(timer);
+    }
+  }
+
+  async #exchangePatiently(make: (id: number) => object, subscription?: Subscription): Promise<RealtimeMessage> {
+    for (;;) {
+      try {
+        return await this.#exchange(make, subscription);
+      } catch (error) {
+        if ((error as RealtimeError).code !== 'too_fast') throw error;
+        await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+      }
     }
   }
 
@@ -221,7 +234,7 @@ export class Connection {
   async #resubscribe(subscription: Subscription): Promise<void> {
     const { channel, position } = subscription;
     try {
-      const answer = (await this.#exchange(() => subscription.request(), subscription)) as Subscribed;
+      const answer = (await this.#exchangePatiently(() => subscription.request(), subscription)) as Subscribed;
       if (position) this.#tell.resubscribed(answer);
     } catch (error) {
       const { code, message } = error as RealtimeError;
@@ -235,9 +248,7 @@ export class Connection {
     this.#generation += 1;
     this.#ready = false;
     this.#rest();
-    const pending = [...this.#pending.values()];
-    this.#pending.clear();
-    for (const { reject } of pending) reject(new RealtimeError('cut', 'the connection was lost'));
+    this.#failPending(new RealtimeError('cut', 'the connection was lost'));
     this.#tell.close(code, reason);
     // The same credentials would be refused again, and others are asked for once.
     const refused = AUTHENTICATION_CODES.includes(code);
@@ -248,15 +259,21 @@ export class Connection {
     this.#refused = refused;
   }
 
+  #failPending(error: RealtimeError): void {
+    const pending = [...this.#pending.values()];
+    this.#pending.clear();
+    for (const { reject } of pending) reject(error);
+  }
+
   #end(code: number, reason: string): void {
     if (this.#over) return;
     const { code: name, message } = this.#lastError ?? { code: `closed_${code}`, message: reason || 'the connection is closed' };
     this.#over = new RealtimeError(name, message, code);
     this.#ready = false;
     this.#rest();
-    for (const { reject } of [...this.#waiting, ...this.#pending.values()]) reject(this.#over);
+    this.#failPending(this.#over);
+    for (const { reject } of this.#waiting) reject(this.#over);
     this.#waiting.clear();
-    this.#pending.clear();
     this.#tell.end(this.#over);
   }
 
@@ -321,8 +338,10 @@ export class Connection {
       this.#answer(message, pending);
       return;
     }
+    // The answer to something that was asked again since.
+    if (typeof id === 'number' && id < this.#nextId) return;
     if (type === 'disconnect') this.#comeBack = message.reconnect !== false;
-    if (type === 'error') this.#lastError = errorOf(message);
+    if (type === 'error') this.#handleError(errorOf(message));
     if (type === 'unsubscribed' && channel) this.subscriptions.delete(channel);
     const subscription = channel === undefined ? undefined : this.subscriptions.get(channel);
     if (subscription && message.offset !== undefined) subscription.onMessage(message);
@@ -331,6 +350,12 @@ export class Connection {
     if (type === 'authenticated' && this.#identifies && this.welcome) {
       void this.#handleWelcome({ ...this.welcome, user_id: message.user_id as string | null, authenticated: true });
     }
+  }
+
+  #handleError(error: { code: string; message: string }): void {
+    this.#lastError = error;
+    // Which requests were dropped is not said: all that wait are sent again, which does no harm.
+    if (error.code === 'rate_limited') this.#failPending(new RealtimeError('too_fast', error.message));
   }
 
   #answer(message: RealtimeMessage, { resolve, reject, subscription }: Pending): void {

@@ -92,6 +92,22 @@ describe('requests', () => {
     await expect(client.whenReady()).rejects.toMatchObject({ status: 4403 });
   });
 
+  it('that were dropped because they came too fast are sent again after a pause', async () => {
+    const socket = await connected();
+    const sent = client.publish('c', 'x');
+    await settle();
+    const [first] = socket.of('channel_message');
+    socket.say({ type: 'error', error: { code: 'rate_limited', message: 'slower' } });
+    await vi.advanceTimersByTimeAsync(1000);
+    const heard = vi.fn();
+    client.on('message', heard);
+    socket.say({ type: 'published', id: first?.id, message_id: 'late' });
+    socket.answer('channel_message', { type: 'published', message_id: 'm' });
+    expect((await sent).message_id).toBe('m');
+    expect(socket.of('channel_message')[1]?.idempotency_key).toBe(first?.idempotency_key);
+    expect(heard).not.toHaveBeenCalled();
+  });
+
   it('need a connection that was asked for', async () => {
     make();
     await expect(client.ping()).rejects.toMatchObject({ code: 'not_connected' });

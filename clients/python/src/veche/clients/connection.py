@@ -4,7 +4,6 @@ and answers requests."""
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
@@ -29,12 +28,18 @@ AUTHENTICATION_CODES = frozenset({4001, 4002, 4003})
 AUTHENTICATION_STATUSES = frozenset({401})
 #: After these statuses of the handshake the server may take us a moment later.
 PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+#: How long we are quiet after the server has dropped messages because they came too fast, in seconds.
+PAUSE = 1.0
 #: After these codes coming back is of no use at all.
 FINAL_CODES = frozenset({4400, 4403, 4404})
 
 
 class _Cut(Exception):
     """The connection went away while an answer was waited for."""
+
+
+class _TooFast(Exception):
+    """The server has dropped messages because there were too many; perhaps this one."""
 
 
 class Connection:
@@ -75,7 +80,7 @@ class Connection:
         self._first: asyncio.Future[None] | None = None
         self._over: VecheError | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._ids = itertools.count(1)
+        self._newest_id = 0
         self._pending: dict[str, tuple[asyncio.Future[Message], Subscription | None]] = {}
         self._subscriptions: dict[str, Subscription] = {}
         self._seen = Seen()
@@ -290,7 +295,7 @@ class Connection:
     async def _resubscribe(self, socket: ClientConnection, subscription: Subscription) -> None:
         had_position = subscription.epoch is not None
         try:
-            answer = await self._ask(socket, subscription.request(), subscription)
+            answer = await self._ask_patiently(socket, subscription.request(), subscription)
         except RequestError as error:
             log.warning("the channel %r is not given back: %s", subscription.channel, error)
             if self._subscriptions.get(subscription.channel) is subscription:
@@ -307,11 +312,14 @@ class Connection:
         self._socket = None
         if self._over is None:
             self._ready.clear()
+        self._fail_pending(_Cut())
+        self._inbox.put_event("close", {"code": socket.close_code, "reason": socket.close_reason})
+
+    def _fail_pending(self, error: Exception) -> None:
         for future, _ in self._pending.values():
             if not future.done():
-                future.set_exception(_Cut())
+                future.set_exception(error)
         self._pending.clear()
-        self._inbox.put_event("close", {"code": socket.close_code, "reason": socket.close_reason})
 
     def _why_closed(self, socket: ClientConnection) -> VecheError:
         return self._lost(socket.close_code or 1006, socket.close_reason or "")
@@ -337,9 +345,13 @@ class Connection:
         if not isinstance(message, dict):
             return
         self._note(message)
-        if (pending := self._pending.get(str(message.get("id")))) is not None and "id" in message:
-            self._answer(message, *pending)
-            return
+        if (identity := message.get("id")) is not None:
+            if (pending := self._pending.get(str(identity))) is not None:
+                self._answer(message, *pending)
+                return
+            if isinstance(identity, int) and identity <= self._newest_id:
+                # The answer to something that was asked again since.
+                return
         channel = message.get("channel")
         is_new = self._seen.is_new(message.get("message_id"))
         if is_new:
@@ -355,6 +367,8 @@ class Connection:
         kind = message.get("type")
         if kind == "error":
             self._last_error = message
+            if "id" not in message and (message.get("error") or {}).get("code") == "rate_limited":
+                self._fail_pending(_TooFast())
         elif kind == "disconnect":
             self._last_words = message
 
@@ -375,7 +389,7 @@ class Connection:
                 while True:
                     socket = await self._when_ready()
                     try:
-                        return await self._ask(socket, message, subscription)
+                        return await self._ask_patiently(socket, message, subscription)
                     except (_Cut, ConnectionClosed):
                         # Until the reader has noticed as well, the old connection would be taken for a good one.
                         await asyncio.sleep(0)
@@ -383,8 +397,18 @@ class Connection:
             kind = message.get("type")
             raise RequestTimeout("timeout", f"no answer to {kind!r} within {self._request_timeout} s") from error
 
+    async def _ask_patiently(
+        self, socket: ClientConnection, message: Message, subscription: Subscription | None
+    ) -> Message:
+        while True:
+            try:
+                return await self._ask(socket, message, subscription)
+            except _TooFast:
+                await asyncio.sleep(PAUSE)
+
     async def _ask(self, socket: ClientConnection, message: Message, subscription: Subscription | None) -> Message:
-        identity = next(self._ids)
+        self._newest_id += 1
+        identity = self._newest_id
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._pending[str(identity)] = (future, subscription)
         try:
