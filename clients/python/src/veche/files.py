@@ -9,7 +9,6 @@ import io
 import mimetypes
 import os
 import secrets
-import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -37,6 +36,9 @@ PIECE = 4 * 1024 * 1024
 #: So many times in a row may a piece, or a download, fail before it is given up.
 ATTEMPTS = 6
 BLOCK = 64 * 1024
+#: With these statuses another attempt may succeed: 409 is an offset that the server does not have, which is put right
+#: by asking for it; 423 a piece that the server has not finished with.
+PASSING = frozenset({408, 409, 423, 429, 502, 503, 504})
 TUS = {"Tus-Resumable": "1.0.0"}
 
 
@@ -79,7 +81,6 @@ async def _upload_whole(
     on_progress: Progress | None,
 ) -> Published:
     start = source.tell()
-    key = {"Idempotency-Key": uuid.uuid4().hex}
     backoff = Backoff(first=0.5, attempts=ATTEMPTS - 1)
     while True:
         source.seek(start)
@@ -88,7 +89,6 @@ async def _upload_whole(
             response = await api.send_request(
                 "POST",
                 "/realtime/binary/upload",
-                headers=key,
                 retry=False,
                 data={name: value for name, value in fields.items() if value is not None},
                 files={"file": (filename, watched, content_type)},
@@ -96,6 +96,9 @@ async def _upload_whole(
             )
             return Published.model_validate(response.json())
         except (ConnectionLost, RequestError) as error:
+            if isinstance(error, ConnectionLost) and watched.tell() == size:
+                # All of it has left: the server may have announced it, and would do so again.
+                raise
             await _wait_or_raise(backoff, error)
 
 
@@ -109,17 +112,20 @@ async def _upload_in_pieces(
     created = await api.send_request(
         "POST",
         "/realtime/files/uploads",
-        headers={**TUS, "Upload-Length": str(size), "Upload-Metadata": metadata, "Idempotency-Key": uuid.uuid4().hex},
+        headers={**TUS, "Upload-Length": str(size), "Upload-Metadata": metadata},
     )
     # The place may be told as a path or as a whole address; behind a proxy only its path is sure to be ours.
     place = urlsplit(created.headers["location"]).path
     if api.base_url.endswith(prefix := urlsplit(api.base_url).path) and prefix:
         place = place.removeprefix(prefix)
-    done = 0
-    response = created
+    done, is_sure = 0, True
     backoff = Backoff(first=0.5, attempts=ATTEMPTS - 1)
-    while done < size:
+    while done < size or not is_sure:
         try:
+            if not is_sure:
+                head = await api.send_request("HEAD", place, headers=TUS)
+                done, is_sure = int(head.headers["upload-offset"]), True
+                continue
             source.seek(start + done)
             piece = source.read(min(PIECE, size - done))
             response = await api.send_request(
@@ -134,13 +140,8 @@ async def _upload_in_pieces(
             backoff.reset()
         except (ConnectionLost, RequestError) as error:
             await _wait_or_raise(backoff, error)
-            head = await api.send_request("HEAD", place, headers=TUS)
-            done = int(head.headers["upload-offset"])
-            if done == size:
-                raise VecheError(
-                    "answer_lost", "the file is complete, but the connection broke before its answer came"
-                ) from error
-    return Published.model_validate(response.json() if response.content else {})
+            is_sure = False
+    return Published.model_validate({"file_id": place.rsplit("/", 1)[-1], "size": size})
 
 
 async def _blocks(piece: bytes, before: int, size: int, on_progress: Progress | None) -> AsyncIterator[bytes]:
@@ -279,9 +280,7 @@ class _Watched(io.RawIOBase):
 
 
 async def _wait_or_raise(backoff: Backoff, error: VecheError) -> None:
-    passing = not isinstance(error, RequestError) or error.status in (429, 502, 503, 504)
-    # A tus offset that the server does not have is put right by asking for it.
-    passing = passing or error.code == "upload_offset_mismatch"
+    passing = not isinstance(error, RequestError) or error.status in PASSING
     wait = backoff.next() if passing else None
     if wait is None:
         raise error

@@ -127,8 +127,10 @@ class Published(Answer):
     offset: int | None = None
     #: How many connections it was given to, where the server tells.
     recipients: int | None = None
-    #: Of a WebSocket upload that became a file.
+    #: Of an upload, and of bytes that became a file.
     file: dict[str, Any] | None = None
+    #: Of an upload in pieces.
+    file_id: str | None = None
 
 
 class Subscribed(Answer):

@@ -93,25 +93,30 @@ export class Http {
     });
     // Behind a proxy only the path of the place is sure to be ours.
     const place = new URL(created.headers.get('location') ?? '', this.url('/')).pathname;
-    let [done, failures, last] = [0, 0, created];
-    while (done < file.size) {
-      const from = done;
+    let [done, failures, isSure] = [0, 0, true];
+    while (done < file.size || !isSure) {
       try {
+        if (!isSure) {
+          done = Number((await this.#send('HEAD', place, TUS)).headers.get('upload-offset'));
+          isSure = true;
+          continue;
+        }
+        const from = done;
         const piece = file.slice(from, from + PIECE);
         const headers = { ...TUS, 'Upload-Offset': String(from), 'Content-Type': 'application/offset+octet-stream' };
-        last = await this.#send('PATCH', place, headers, piece, {
+        const answer = await this.#send('PATCH', place, headers, piece, {
           ...options,
           onProgress: options.onProgress && ((sent) => options.onProgress?.(Math.min(from + sent, file.size), file.size)),
         });
-        done = Number(last.headers.get('upload-offset'));
+        done = Number(answer.headers.get('upload-offset'));
         failures = 0;
       } catch (error) {
         if (options.signal?.aborted || ++failures >= ATTEMPTS || !mayPass(error)) throw error;
         await new Promise((resolve) => setTimeout(resolve, 500 * 1.5 ** failures * Math.random()));
-        done = Number((await this.#send('HEAD', place, TUS)).headers.get('upload-offset'));
+        isSure = false;
       }
     }
-    return (last.text ? JSON.parse(last.text) : {}) as Published;
+    return { file_id: place.split('/').at(-1) };
   }
 
   async #send(
@@ -192,7 +197,8 @@ function problem(status: number, text: string): RealtimeError {
 
 function mayPass(error: unknown): boolean {
   if (!(error instanceof RealtimeError)) return false;
-  return error.code === 'unreachable' || error.code === 'upload_offset_mismatch' || [429, 502, 503, 504].includes(error.status ?? 0);
+  // 409: an offset that the server does not have, put right by asking; 423: a piece that it has not finished with.
+  return error.code === 'unreachable' || [408, 409, 423, 429, 502, 503, 504].includes(error.status ?? 0);
 }
 
 function textToBase64(text: string): string {

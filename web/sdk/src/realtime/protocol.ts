@@ -119,6 +119,8 @@ export interface Published {
   offset?: number;
   recipients?: number;
   file?: FileInfo;
+  /** Of an upload in pieces. */
+  file_id?: string;
   [field: string]: Json;
 }
 
