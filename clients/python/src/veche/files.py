@@ -186,7 +186,7 @@ async def _download_into(
         if done and tag:
             headers |= {"Range": f"bytes={done}-", "If-Range": tag}
         try:
-            async with api._client.stream("GET", api.url(place), headers=headers, follow_redirects=True) as response:
+            async with api._client.stream("GET", api.url(place), headers=headers) as response:
                 if response.status_code == 401 and api.credentials.can_refresh and not refreshed:
                     refreshed = True
                     await api.credentials.refresh(api.credentials.token)
@@ -203,7 +203,7 @@ async def _download_into(
                 tag = response.headers.get("etag")
                 length = response.headers.get("content-length")
                 total = done + int(length) if length else None
-                async for block in response.aiter_bytes(BLOCK):
+                async for block in response.aiter_bytes():
                     sink.write(block)
                     digest.update(block)
                     done += len(block)

@@ -127,6 +127,9 @@ class SSEClient:
                     self.reconnections += 1
                 assert self._stream is not None, "opened above"
                 async for received in self._stream.aiter_sse():
+                    if not received.data:
+                        # A `retry` alone is no event.
+                        continue
                     event = _to_event(received.event, received.data, received.id, received.retry)
                     is_new = self._seen.is_new(event.data.get("message_id") if isinstance(event.data, dict) else None)
                     self._backoff.reset()
