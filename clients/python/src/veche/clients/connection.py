@@ -392,7 +392,7 @@ class Connection:
                         return await self._ask_patiently(socket, message, subscription)
                     except (_Cut, ConnectionClosed):
                         # Until the reader has noticed as well, the old connection would be taken for a good one.
-                        await asyncio.sleep(0)
+                        await asyncio.sleep(0.01)
         except TimeoutError as error:
             kind = message.get("type")
             raise RequestTimeout("timeout", f"no answer to {kind!r} within {self._request_timeout} s") from error
