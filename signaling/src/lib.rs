@@ -4,7 +4,6 @@
 //! `connection` carries one client's WebSocket, and `events` turns what the media plane reports into messages.
 
 mod connection;
-pub mod error;
 mod events;
 mod http;
 pub mod hub;
@@ -12,9 +11,7 @@ pub mod inbound;
 pub mod link;
 pub mod media;
 mod name;
-mod origin;
 pub mod protocol;
-mod rate;
 pub mod room;
 pub mod settings;
 mod token;
@@ -23,10 +20,11 @@ use std::sync::Arc;
 
 use veche_sfu_core::control::Event;
 
-pub use error::{Error, ErrorKind};
 pub use http::disabled_router;
 pub use media::Media;
 pub use settings::Settings;
+pub use veche_doors::error::{self, Error, ErrorKind};
+use veche_doors::{origin, rate};
 
 use hub::Hub;
 
