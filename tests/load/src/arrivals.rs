@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::time::Instant;
 
 use crate::generator::PeerId;
-use crate::histogram::Histogram;
 use crate::report::{Quantiles, Report};
+use veche_load::histogram::Histogram;
 
 /// All connections of a run.
 #[derive(Debug)]

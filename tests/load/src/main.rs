@@ -6,14 +6,12 @@ mod clock;
 mod description;
 mod expect;
 mod generator;
-mod histogram;
 mod janus;
 #[cfg(test)]
 mod loopback;
 mod measure;
 mod negotiation;
 mod peer;
-mod process;
 mod publisher;
 mod recording;
 mod report;

@@ -1,6 +1,6 @@
 //! What is counted.
 
-use crate::histogram::Histogram;
+use veche_load::histogram::Histogram;
 
 /// What the clients of one thread have seen in some time.
 #[derive(Clone, Debug, Default)]

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::histogram::Histogram;
 use crate::measure::Counters;
-use crate::process::Usage;
 use crate::units::{show_duration, show_number};
+use veche_load::histogram::Histogram;
+use veche_load::process::Usage;
 
 /// What a run has shown.
 #[derive(Clone, Debug, Default, Serialize)]

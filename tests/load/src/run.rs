@@ -22,11 +22,11 @@ use crate::generator::{Command, Event, Generator, PeerId};
 use crate::measure::{Counters, SubscriberSummary};
 use crate::negotiation::{Feedback, Negotiation, Slots};
 use crate::peer::PeerSetup;
-use crate::process::Usage;
 use crate::report::{ProcessReport, Report, SecondReport};
 use crate::scenario::{Person, Scenario};
 use crate::send_times::SendTimes;
 use crate::target::{Member, Target, Told};
+use veche_load::process::Usage;
 
 /// How to run a scenario.
 #[derive(Clone, Debug)]

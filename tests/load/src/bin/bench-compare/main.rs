@@ -1,11 +1,15 @@
-//! `bench-compare`: Veche, Janus and the bare loop side by side, in one run on one machine.
+//! `bench-compare`: Veche beside its peers, in one run on one machine: calls with Janus and the bare loop, channels with
+//! Nchan.
 //!
 //! Each server is started for each of its measurements and runs on cores of its own, the load tool on others. Rounds go
 //! through all servers in turn, so that whatever else the machine does meets all of them. docs/speed.md has its tables.
 
 mod bare_loop;
+mod channels;
 mod cores;
+mod frames;
 mod limit;
+mod listeners;
 mod machine;
 mod measure;
 mod scenario;
@@ -57,7 +61,7 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "1")]
     load_cores: Vec<usize>,
     /// What to print.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Scenarios, Part::Limits, Part::Workers])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Scenarios, Part::Limits, Part::Workers, Part::Channels])]
     parts: Vec<Part>,
     /// Only the scenarios whose name has this: "1x50 video".
     #[arg(long)]
@@ -75,6 +79,8 @@ enum Part {
     Limits,
     /// What a second worker brings.
     Workers,
+    /// What messages to many subscribers of a channel cost.
+    Channels,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -97,6 +103,7 @@ fn main() -> anyhow::Result<()> {
             Part::Scenarios => compare_scenarios(&bench, &arguments)?,
             Part::Limits => compare_limits(&bench),
             Part::Workers => compare_workers(&bench),
+            Part::Channels => channels::compare(&bench, arguments.rounds),
         }
     }
     Ok(())

@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Where Debian's package has the plugins of Janus, below the folder of the architecture.
 const JANUS_LIBRARIES: &str = "/usr/lib";
 
+/// Where Debian's package has Nchan.
+const NCHAN_MODULE: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
+
 /// A server and how it is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -32,6 +35,8 @@ pub enum Kind {
         /// Threads for media.
         event_loops: Option<usize>,
     },
+    /// A module of nginx, with one worker, which is all that one core can use. It has channels only.
+    Nchan,
 }
 
 impl Kind {
@@ -40,6 +45,7 @@ impl Kind {
         match self {
             Kind::Veche { .. } => "veche",
             Kind::Janus { .. } => "janus",
+            Kind::Nchan => "none",
         }
     }
 }
@@ -52,6 +58,7 @@ impl fmt::Display for Kind {
             Kind::Janus { event_loops: Some(1) } => f.write_str("Janus, 1 event loop"),
             Kind::Janus { event_loops: Some(loops) } => write!(f, "Janus, {loops} event loops"),
             Kind::Janus { event_loops: None } => f.write_str("Janus, defaults"),
+            Kind::Nchan => f.write_str("Nchan, 1 worker"),
         }
     }
 }
@@ -86,6 +93,13 @@ impl Server {
                 write_janus_config(&folder, address, event_loops)?;
                 command.args(["janus", "--disable-colors", "--configs-folder"]).arg(&folder);
             }
+            Kind::Nchan => {
+                let config = folder.join("nginx.conf");
+                fs::write(&config, nchan_config(address, &folder)?)?;
+                command.arg("nginx").arg("-p").arg(&folder).arg("-c").arg(config);
+                // Said before the configuration is read; Debian's own folder is not to be written to.
+                command.arg("-e").arg(folder.join("error.log"));
+            }
         }
         let log = File::create(folder.join("log"))?;
         // `taskset` becomes the server: it has its process id.
@@ -105,10 +119,15 @@ impl Server {
         self.child.id()
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Where the load tool finds its signaling.
     pub fn url(&self) -> String {
         match self.kind {
-            Kind::Veche { .. } => format!("http://{}", self.address),
+            Kind::Veche { .. } | Kind::Nchan => format!("http://{}", self.address),
             Kind::Janus { .. } => format!("ws://{}", self.address),
         }
     }
@@ -152,6 +171,25 @@ fn veche_config(address: SocketAddr, folder: &Path, workers: usize) -> String {
          [log]\nfilter = \"warn\"\n",
         data = folder.join("data").display(),
     )
+}
+
+/// One process with one event loop. Of a channel it keeps what Veche keeps by default: 1,000 messages for five minutes.
+fn nchan_config(address: SocketAddr, folder: &Path) -> anyhow::Result<String> {
+    if !Path::new(NCHAN_MODULE).exists() {
+        bail!("{NCHAN_MODULE} is missing: install the packages nginx-light and libnginx-mod-nchan");
+    }
+    Ok(format!(
+        "load_module {NCHAN_MODULE};\ndaemon off;\nmaster_process off;\nworker_rlimit_nofile 65536;\n\
+         pid {folder}/pid;\nerror_log {folder}/error.log;\nevents {{\n\tworker_connections 32768;\n}}\n\
+         http {{\n\taccess_log off;\n\tclient_body_temp_path {folder}/bodies;\n\tproxy_temp_path {folder}/proxy;\n\
+         \tfastcgi_temp_path {folder}/fastcgi;\n\tuwsgi_temp_path {folder}/uwsgi;\n\tscgi_temp_path {folder}/scgi;\n\
+         \tserver {{\n\t\tlisten {address} backlog=4096;\n\t\tkeepalive_requests 1000000;\n\
+         \t\tlocation = /pub {{\n\t\t\tnchan_publisher;\n\t\t\tnchan_channel_id $arg_id;\n\
+         \t\t\tnchan_message_buffer_length 1000;\n\t\t\tnchan_message_timeout 5m;\n\t\t}}\n\
+         \t\tlocation = /sub {{\n\t\t\tnchan_subscriber websocket;\n\t\t\tnchan_channel_id $arg_id;\n\
+         \t\t\tnchan_subscriber_first_message newest;\n\t\t\tnchan_websocket_ping_interval 30;\n\t\t}}\n\t}}\n}}\n",
+        folder = folder.display(),
+    ))
 }
 
 /// Video room and WebSocket only; ICE-lite, as a server with an address of its own has it (and as Veche is); little is
