@@ -31,10 +31,10 @@ use utoipa_axum::routes;
 use yawc::DeflatePool;
 
 use crate::error::{Error, ErrorKind};
-use crate::hub::Hub;
 use crate::origin;
 use crate::protocol::ErrorBody;
 use crate::rate::AddressBuckets;
+use crate::rooms::Rooms;
 use crate::settings::Settings;
 
 /// Compressors that wait for their next message, shared by all connections.
@@ -43,7 +43,7 @@ const POOLED_COMPRESSORS: usize = 32;
 /// What all handlers share.
 #[derive(Clone)]
 pub(crate) struct Api {
-    hub: Arc<Hub>,
+    rooms: Arc<Rooms>,
     deflate: DeflatePool,
     started_at: Instant,
     document: Arc<OpenApiDocument>,
@@ -67,14 +67,14 @@ pub(crate) struct ErrorAnswer {
 struct Description;
 
 /// The routes below `/realtime`, and `/health`.
-pub(crate) fn router(hub: Arc<Hub>) -> Router {
+pub(crate) fn router(rooms: Arc<Rooms>) -> Router {
     let (routes, mut document) = routes().split_for_parts();
     env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
-    let cors = cors(&hub.settings);
-    let body_limit = DefaultBodyLimit::max(hub.settings.max_message_bytes as usize);
-    let limiter = limiter(&hub.settings);
+    let cors = cors(&rooms.settings);
+    let body_limit = DefaultBodyLimit::max(rooms.settings.max_message_bytes as usize);
+    let limiter = limiter(&rooms.settings);
     let deflate = DeflatePool::new(POOLED_COMPRESSORS);
-    let api = Api { hub, deflate, started_at: Instant::now(), document: Arc::new(document) };
+    let api = Api { rooms, deflate, started_at: Instant::now(), document: Arc::new(document) };
     let mut router = routes
         .route("/realtime", any(not_found))
         .route("/realtime/{*path}", any(not_found))
@@ -164,9 +164,9 @@ impl IntoResponse for Error {
     }
 }
 
-impl FromRef<Api> for Arc<Hub> {
+impl FromRef<Api> for Arc<Rooms> {
     fn from_ref(api: &Api) -> Self {
-        api.hub.clone()
+        api.rooms.clone()
     }
 }
 

@@ -11,8 +11,8 @@ use super::extract::Query;
 use super::{Api, ErrorAnswer};
 use crate::connection;
 use crate::error::{Error, ErrorKind};
-use crate::hub::JoinRequest;
 use crate::origin;
+use crate::rooms::JoinRequest;
 
 /// Who connects, and where to.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -47,11 +47,11 @@ pub(crate) async fn connect(
     let not_a_websocket =
         || Error::new(ErrorKind::BadRequest, "this address is for WebSockets: connect to ws://…");
     let upgrade = upgrade.map_err(|_| not_a_websocket())?;
-    let permit = api.hub.admit()?;
+    let permit = api.rooms.admit()?;
     let (response, upgrade) =
         upgrade.upgrade(connection::websocket_options(api.deflate.clone())).map_err(|_| not_a_websocket())?;
     // Browsers hide the answer to a failed handshake from the page, so refusals are told over the open WebSocket.
-    let request = if origin::is_allowed(&headers, &api.hub.settings.allowed_origins) {
+    let request = if origin::is_allowed(&headers, &api.rooms.settings.allowed_origins) {
         query.map(|Query(query)| JoinRequest {
             room_id: query.room_id,
             name: query.name,
@@ -62,6 +62,6 @@ pub(crate) async fn connect(
         let message = "pages of this origin may not connect; add it to signaling.allowed_origins";
         Err(Error::new(ErrorKind::ForbiddenOrigin, message))
     };
-    tokio::spawn(connection::run(api.hub, upgrade, request, permit));
+    tokio::spawn(connection::run(api.rooms, upgrade, request, permit));
     Ok(response.into_response())
 }
