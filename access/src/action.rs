@@ -14,11 +14,11 @@ use utoipa::ToSchema;
 pub enum Action {
     /// Being in a room.
     Join,
-    /// Sending a voice, or the sound of a screen.
+    /// Sending a voice.
     PublishAudio,
     /// Sending the picture of a camera.
     PublishVideo,
-    /// Sharing a screen or window.
+    /// Sharing a screen or window, and its sound.
     PublishScreen,
     /// Sending over data channels.
     PublishData,
