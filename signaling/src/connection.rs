@@ -6,41 +6,20 @@ use std::time::{Duration, Instant};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use veche_doors::websocket::{CLOSE_WAIT, MAX_CLOSE_REASON};
 use yawc::close::CloseCode;
-use yawc::{DeflatePool, Frame, HttpStream, OpCode, Options, UpgradeFut, WebSocket};
+use yawc::{Frame, HttpStream, OpCode, UpgradeFut, WebSocket};
 
 use crate::error::{Error, ErrorKind};
 use crate::inbound;
 use crate::link::{Close, Outbox, Outgoing, encode};
+use crate::protocol::ServerMessage;
 use crate::rate::{TokenBucket, Verdict};
 use crate::rooms::{JoinRequest, Rooms, Seat};
 use crate::settings::Settings;
 
-/// How long a client may take to answer a close.
-const CLOSE_WAIT: Duration = Duration::from_secs(2);
-
-/// The longest close reason, in bytes (RFC 6455 section 5.5).
-const MAX_CLOSE_REASON: usize = 123;
-
-/// Messages below this many bytes are not worth compressing.
-const COMPRESSION_THRESHOLD: usize = 1024;
-
 type Sink = futures_util::stream::SplitSink<WebSocket<HttpStream>, Frame>;
 type Stream = futures_util::stream::SplitStream<WebSocket<HttpStream>>;
-
-/// How WebSockets are spoken here. Compression keeps no state between messages, so that an idle client costs none.
-pub(crate) fn websocket_options(pool: DeflatePool) -> Options {
-    let hard_limit = Settings::MAX_MESSAGE_BYTES as usize + 1;
-    Options::default()
-        .with_limits(hard_limit, hard_limit)
-        .with_low_latency_compression()
-        .server_no_context_takeover()
-        .client_no_context_takeover()
-        .with_compression_threshold(COMPRESSION_THRESHOLD)
-        .with_deflate_pool(pool)
-        .with_fragment_timeout(Duration::from_secs(30))
-        .with_no_delay()
-}
 
 /// Runs one connection; `request` is an error where the client cannot join, which it is told.
 pub(crate) async fn run(
@@ -177,7 +156,7 @@ async fn finish(sink: &mut Sink, stream: &mut Stream, outbox: Option<&mut Outbox
         }
         let reason = error.as_ref().map_or("left", |error| error.kind.code());
         if let Some(error) = error.clone() {
-            sink.feed(Frame::text(encode(&error.into_message(None)))).await.ok()?;
+            sink.feed(Frame::text(encode(&ServerMessage::error(error, None)))).await.ok()?;
         }
         debug_assert!(reason.len() <= MAX_CLOSE_REASON);
         sink.send(Frame::close(CloseCode::from(code), reason)).await.ok()?;
@@ -192,7 +171,7 @@ async fn finish(sink: &mut Sink, stream: &mut Stream, outbox: Option<&mut Outbox
 fn reject(seat: &Seat, error: Error, id: Option<u64>) {
     tracing::debug!(room = &*seat.room.room_id, peer = &*seat.peer_id, %error, "message rejected");
     if let Some(room) = seat.lock() {
-        room.tell(seat.participant, &error.into_message(id));
+        room.tell(seat.participant, &ServerMessage::error(error, id));
     }
 }
 

@@ -4,16 +4,13 @@
 //! `connection` carries one client's WebSocket, and `events` turns what the media plane reports into messages.
 
 mod connection;
-pub mod error;
 mod events;
 mod http;
 pub mod inbound;
 pub mod link;
 pub mod media;
 mod name;
-mod origin;
 pub mod protocol;
-mod rate;
 pub mod room;
 pub mod rooms;
 pub mod settings;
@@ -23,10 +20,11 @@ use std::sync::Arc;
 
 use veche_sfu_core::control::Event;
 
-pub use error::{Error, ErrorKind};
 pub use http::disabled_router;
 pub use media::Media;
 pub use settings::Settings;
+pub use veche_doors::error::{self, Error, ErrorKind};
+use veche_doors::{origin, rate};
 
 use rooms::Rooms;
 

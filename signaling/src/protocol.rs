@@ -7,6 +7,8 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 use utoipa::ToSchema;
+use veche_doors::Error;
+pub use veche_doors::ErrorBody;
 
 /// What a client sends to the server.
 #[derive(Clone, Debug, PartialEq, Deserialize, TS)]
@@ -478,15 +480,6 @@ pub enum LeaveReason {
     ServerStopping,
 }
 
-/// What is wrong, and what to change. Also the body of every HTTP error.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, TS, ToSchema)]
-pub struct ErrorBody {
-    /// For programs, such as `room_full`.
-    pub code: String,
-    /// For people.
-    pub message: String,
-}
-
 /// A message between two peers, relayed unchanged but for `from_peer_id`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
 pub struct PeerMessage {
@@ -502,6 +495,13 @@ pub struct PeerMessage {
     #[serde(flatten)]
     #[ts(skip)]
     pub rest: serde_json::Map<String, serde_json::Value>,
+}
+
+impl ServerMessage {
+    /// An error for a client; `id` is that of the message it is about.
+    pub fn error(error: Error, id: Option<u64>) -> Self {
+        Self::Error { error: error.into_body(), id }
+    }
 }
 
 impl ClientMessage {

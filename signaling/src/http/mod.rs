@@ -4,41 +4,31 @@
 //! bodies that are no JSON.
 
 mod connections;
-mod extract;
 mod health;
 mod rooms;
 mod signal;
 mod timeline;
 mod websocket;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRef, Request, State};
-use axum::http::{HeaderValue, Method, Uri, header};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::extract::{DefaultBodyLimit, FromRef, State};
 use axum::routing::{any, get};
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
 use parking_lot::Mutex;
-use serde::Serialize;
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as OpenApiDocument;
-use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use yawc::DeflatePool;
+use veche_doors::http::{Limiter, cors, limit, method_not_allowed, not_found};
+use veche_doors::websocket::{DeflatePool, deflate_pool};
+use veche_doors::{ErrorAnswer, extract};
 
 use crate::error::{Error, ErrorKind};
-use crate::origin;
-use crate::protocol::ErrorBody;
 use crate::rate::AddressBuckets;
 use crate::rooms::Rooms;
 use crate::settings::Settings;
-
-/// Compressors that wait for their next message, shared by all connections.
-const POOLED_COMPRESSORS: usize = 32;
 
 /// What all handlers share.
 #[derive(Clone)]
@@ -47,16 +37,6 @@ pub(crate) struct Api {
     deflate: DeflatePool,
     started_at: Instant,
     document: Arc<OpenApiDocument>,
-}
-
-/// What each client address may still ask.
-type Limiter = Arc<Mutex<AddressBuckets>>;
-
-/// The body of every error.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ErrorAnswer {
-    /// What is wrong.
-    error: ErrorBody,
 }
 
 #[derive(OpenApi)]
@@ -70,10 +50,10 @@ struct Description;
 pub(crate) fn router(rooms: Arc<Rooms>) -> Router {
     let (routes, mut document) = routes().split_for_parts();
     env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
-    let cors = cors(&rooms.settings);
+    let cors = cors(rooms.settings.allowed_origins.clone());
     let body_limit = DefaultBodyLimit::max(rooms.settings.max_message_bytes as usize);
     let limiter = limiter(&rooms.settings);
-    let deflate = DeflatePool::new(POOLED_COMPRESSORS);
+    let deflate = deflate_pool();
     let api = Api { rooms, deflate, started_at: Instant::now(), document: Arc::new(document) };
     let mut router = routes
         .route("/realtime", any(not_found))
@@ -118,50 +98,10 @@ async fn openapi(State(document): State<Arc<OpenApiDocument>>) -> Json<OpenApiDo
     Json(OpenApiDocument::clone(&document))
 }
 
-async fn not_found(uri: Uri) -> Error {
-    let path: String = uri.path().chars().take(200).collect();
-    Error::new(
-        ErrorKind::NotFound,
-        format!("nothing is at {path}; /realtime/openapi.json lists what there is"),
-    )
-}
-
-async fn method_not_allowed(method: Method) -> Error {
-    let message = format!("{method} is not for this address; the header `Allow` names what is");
-    Error::new(ErrorKind::MethodNotAllowed, message)
-}
-
 fn limiter(settings: &Settings) -> Option<Limiter> {
     let Settings { requests_per_second, request_burst, .. } = *settings;
     let buckets = || Arc::new(Mutex::new(AddressBuckets::new(requests_per_second, request_burst)));
     (requests_per_second > 0).then(buckets)
-}
-
-/// Answers 429 to an address that asks too often. The address is known where the server is started with
-/// `into_make_service_with_connect_info`.
-async fn limit(State(limiter): State<Limiter>, request: Request, next: Next) -> Response {
-    let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-    if address.is_some_and(|address| !limiter.lock().take(address, Instant::now())) {
-        let message = "too many requests from this address; try again in some seconds";
-        return Error::new(ErrorKind::RateLimited, message).into_response();
-    }
-    next.run(request).await
-}
-
-fn cors(settings: &Settings) -> CorsLayer {
-    let allowed = settings.allowed_origins.clone();
-    let is_allowed = move |origin: &HeaderValue, _: &_| origin::is_listed(origin, &allowed);
-    CorsLayer::new()
-        .allow_origin(AllowOrigin::predicate(is_allowed))
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
-        .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
-        .expose_headers([header::LOCATION])
-}
-
-impl IntoResponse for Error {
-    fn into_response(self) -> Response {
-        (self.kind.status(), Json(ErrorAnswer { error: self.into_body() })).into_response()
-    }
 }
 
 impl FromRef<Api> for Arc<Rooms> {

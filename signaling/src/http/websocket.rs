@@ -5,6 +5,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
+use veche_doors::websocket;
 use yawc::IncomingUpgrade;
 
 use super::extract::Query;
@@ -13,6 +14,7 @@ use crate::connection;
 use crate::error::{Error, ErrorKind};
 use crate::origin;
 use crate::rooms::JoinRequest;
+use crate::settings::Settings;
 
 /// Who connects, and where to.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -48,8 +50,9 @@ pub(crate) async fn connect(
         || Error::new(ErrorKind::BadRequest, "this address is for WebSockets: connect to ws://…");
     let upgrade = upgrade.map_err(|_| not_a_websocket())?;
     let permit = api.rooms.admit()?;
+    let hard_limit = Settings::MAX_MESSAGE_BYTES as usize + 1;
     let (response, upgrade) =
-        upgrade.upgrade(connection::websocket_options(api.deflate.clone())).map_err(|_| not_a_websocket())?;
+        upgrade.upgrade(websocket::options(hard_limit, api.deflate.clone())).map_err(|_| not_a_websocket())?;
     // Browsers hide the answer to a failed handshake from the page, so refusals are told over the open WebSocket.
     let request = if origin::is_allowed(&headers, &api.rooms.settings.allowed_origins) {
         query.map(|Query(query)| JoinRequest {

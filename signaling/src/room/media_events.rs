@@ -37,7 +37,9 @@ impl RoomState {
         };
         let message = match result {
             Ok(sdp) => ServerMessage::Answer { sdp, id: offer.id },
-            Err(error) => Error::new(ErrorKind::OfferInvalid, error.to_string()).into_message(offer.id),
+            Err(error) => {
+                ServerMessage::error(Error::new(ErrorKind::OfferInvalid, error.to_string()), offer.id)
+            }
         };
         self.tell(id, &message);
     }

@@ -1,9 +1,12 @@
 //! What can go wrong between a client and the server, with the three faces each of it has: the `code` of an error
 //! message, the status of an HTTP answer, and the code that closes a WebSocket.
 
+use axum::Json;
 use axum::http::StatusCode;
-
-use crate::protocol::{ErrorBody, ServerMessage};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use ts_rs::TS;
+use utoipa::ToSchema;
 
 macro_rules! error_kinds {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal, $close:literal;)+) => {
@@ -12,7 +15,7 @@ macro_rules! error_kinds {
         pub enum ErrorKind { $($(#[$doc])* $name),+ }
 
         impl ErrorKind {
-            /// All of them, in the order of PROTOCOL.md.
+            /// All of them.
             pub const ALL: &'static [ErrorKind] = &[$(ErrorKind::$name),+];
 
             /// The `code` for programs.
@@ -37,7 +40,7 @@ macro_rules! error_kinds {
 error_kinds! {
     /// A parameter or field that is missing or wrong.
     BadRequest = "bad_request", 400, 4400;
-    /// Not JSON, or JSON that is not what its `signal_type` needs.
+    /// Not JSON, or JSON that is not what its `type` or `signal_type` needs.
     BadMessage = "bad_message", 400, 4400;
     /// A `signal_type` that the server does not know, without a `target_peer_id`.
     UnknownSignalType = "unknown_signal_type", 400, 4400;
@@ -45,6 +48,24 @@ error_kinds! {
     WrongRoom = "wrong_room", 400, 4400;
     /// An SDP offer that cannot be used; the session stays as it was.
     OfferInvalid = "offer_invalid", 400, 4400;
+    /// Text that is no JSON, of a connection that uses actions.
+    BadJson = "bad_json", 400, 4400;
+    /// Not the name of a channel.
+    BadChannel = "bad_channel", 400, 4400;
+    /// Credentials are needed, and there are none.
+    AuthenticationRequired = "authentication_required", 401, 4001;
+    /// The token is wrong.
+    InvalidToken = "invalid_token", 401, 4002;
+    /// The token was right, until it expired.
+    TokenExpired = "token_expired", 401, 4002;
+    /// The API key is unknown or revoked.
+    InvalidApiKey = "invalid_api_key", 401, 4002;
+    /// The credentials did not come in time.
+    AuthenticationTimeout = "authentication_timeout", 408, 4003;
+    /// What checks credentials cannot be reached.
+    AuthenticationUnavailable = "authentication_unavailable", 503, 1013;
+    /// The credentials do not grant this.
+    Forbidden = "forbidden", 403, 4403;
     /// A page of an origin that is not allowed.
     ForbiddenOrigin = "forbidden_origin", 403, 4403;
     /// No such room.
@@ -55,6 +76,18 @@ error_kinds! {
     PeerNotConnected = "peer_not_connected", 409, 4404;
     /// The peer reads more slowly than it is sent to.
     PeerBusy = "peer_busy", 409, 4429;
+    /// Nobody of this user, or no such connection, is connected.
+    RecipientNotFound = "recipient_not_found", 404, 4404;
+    /// No such channel.
+    ChannelNotFound = "channel_not_found", 404, 4404;
+    /// The connection subscribes to as many channels as it may.
+    TooManyChannels = "too_many_channels", 409, 4429;
+    /// The same idempotency key came with another request.
+    IdempotencyConflict = "idempotency_conflict", 409, 4409;
+    /// The client reads more slowly than it is sent to.
+    SlowConsumer = "slow_consumer", 409, 4290;
+    /// A type of content that is not allowed.
+    TypeNotAllowed = "type_not_allowed", 415, 4415;
     /// No such track, or not the client's own.
     TrackNotFound = "track_not_found", 404, 4404;
     /// No such address.
@@ -83,6 +116,10 @@ error_kinds! {
     TooManyConnections = "too_many_connections", 503, 4429;
     /// Switched off by configuration.
     WebrtcDisabled = "webrtc_disabled", 503, 1001;
+    /// This door is switched off by configuration.
+    DoorDisabled = "door_disabled", 503, 1001;
+    /// What shall be kept could not be.
+    StorageUnavailable = "storage_unavailable", 503, 1001;
     /// The media plane did not answer in time.
     MediaUnavailable = "media_unavailable", 503, 1001;
     /// The server stops.
@@ -105,14 +142,31 @@ impl Error {
         Self { kind, message: message.into() }
     }
 
-    /// The message for a client; `id` is that of the message it is about.
-    pub fn into_message(self, id: Option<u64>) -> ServerMessage {
-        ServerMessage::Error { error: self.into_body(), id }
-    }
-
-    /// The body of an HTTP answer.
+    /// The body of an HTTP answer, and part of an error message.
     pub fn into_body(self) -> ErrorBody {
         ErrorBody { code: self.kind.code().to_owned(), message: self.message }
+    }
+}
+
+/// What is wrong, and what to change. Also the body of every HTTP error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, TS, ToSchema)]
+pub struct ErrorBody {
+    /// For programs, such as `room_full`.
+    pub code: String,
+    /// For people.
+    pub message: String,
+}
+
+/// The body of every HTTP error.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErrorAnswer {
+    /// What is wrong.
+    pub error: ErrorBody,
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        (self.kind.status(), Json(ErrorAnswer { error: self.into_body() })).into_response()
     }
 }
 
@@ -120,15 +174,28 @@ impl Error {
 mod tests {
     use super::*;
 
+    /// The row of a kind in a document's table of errors; a dash stands for a face that the document's doors never show.
+    fn is_documented(kind: ErrorKind, document: &str) -> bool {
+        let row = document.lines().find(|line| line.starts_with(&format!("| `{}` |", kind.code())));
+        row.is_some_and(|row| {
+            let cells: Vec<_> = row.split('|').map(str::trim).collect();
+            let [_, _, status, close, ..] = cells[..] else { return false };
+            let agree = |cell: &str, value: u16| cell == "–" || cell == value.to_string();
+            agree(status, kind.status().as_u16()) && agree(close, kind.close_code())
+        })
+    }
+
     #[test]
     fn every_kind_has_its_own_code_a_valid_status_and_a_sendable_close_code_and_is_documented() {
-        let protocol = include_str!("../PROTOCOL.md");
+        let documents =
+            [include_str!("../../signaling/PROTOCOL.md"), include_str!("../../messaging/PROTOCOL.md")];
         let mut codes = std::collections::HashSet::new();
         for kind in ErrorKind::ALL {
             assert!(codes.insert(kind.code()), "{} is there twice", kind.code());
             assert!(kind.status().is_client_error() || kind.status().is_server_error());
-            assert!(matches!(kind.close_code(), 1001 | 4400..=4499));
-            assert!(protocol.contains(&format!("`{}`", kind.code())), "PROTOCOL.md lacks {}", kind.code());
+            assert!(matches!(kind.close_code(), 1001 | 1013 | 4001..=4003 | 4290 | 4400..=4499));
+            let documented = documents.iter().any(|document| is_documented(*kind, document));
+            assert!(documented, "the tables of PROTOCOL.md lack {}, or say something else of it", kind.code());
         }
     }
 }

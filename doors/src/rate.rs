@@ -1,15 +1,16 @@
-//! Token buckets: for the messages of one connection, and for the requests of each client address.
+//! Token buckets: for the messages of one connection, and for what each client address and each user asks.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-/// Addresses whose requests are counted at once.
-const MAX_ADDRESSES: usize = 10_000;
+/// Clients whose requests are counted at once.
+const MAX_CLIENTS: usize = 10_000;
 
 /// What to do with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// Take it.
     Take,
     /// Drop it. `tell`: the first of a row, say so to the client.
@@ -23,7 +24,7 @@ pub(crate) enum Verdict {
 
 /// The messages that one connection may still send.
 #[derive(Clone, Debug)]
-pub(crate) struct TokenBucket {
+pub struct TokenBucket {
     per_second: f64,
     burst: f64,
     tokens: f64,
@@ -34,7 +35,7 @@ pub(crate) struct TokenBucket {
 
 impl TokenBucket {
     /// A full bucket.
-    pub(crate) fn new(per_second: u32, burst: u32, now: Instant) -> Self {
+    pub fn new(per_second: u32, burst: u32, now: Instant) -> Self {
         let burst = f64::from(burst);
         Self { per_second: f64::from(per_second), burst, tokens: burst, filled_at: now, dropped: 0 }
     }
@@ -46,7 +47,7 @@ impl TokenBucket {
     }
 
     /// Decides about one message. As many dropped messages as the burst is large, in one row, are too many.
-    pub(crate) fn handle_message(&mut self, now: Instant) -> Verdict {
+    pub fn handle_message(&mut self, now: Instant) -> Verdict {
         let elapsed = now.saturating_duration_since(self.filled_at).min(Duration::from_hours(1));
         self.tokens = (self.tokens + elapsed.as_secs_f64() * self.per_second).min(self.burst);
         self.filled_at = now;
@@ -65,32 +66,47 @@ impl TokenBucket {
     }
 }
 
-/// The requests that each client address may still make.
+/// What each client may still ask; a client is whatever `K` names.
 #[derive(Debug)]
-pub(crate) struct AddressBuckets {
+pub struct ClientBuckets<K> {
     per_second: u32,
     burst: u32,
-    buckets: HashMap<IpAddr, TokenBucket>,
+    buckets: HashMap<K, TokenBucket>,
 }
 
-impl AddressBuckets {
+impl<K: Eq + Hash> ClientBuckets<K> {
     /// Nobody has asked yet.
-    pub(crate) fn new(per_second: u32, burst: u32) -> Self {
+    pub fn new(per_second: u32, burst: u32) -> Self {
         Self { per_second, burst, buckets: HashMap::new() }
     }
 
-    /// Whether a request of this address may pass. When too many addresses ask at once all are forgotten: a flood from
+    /// Whether a request of this client may pass. When too many clients ask at once all are forgotten: a flood from
     /// everywhere is not stopped by counting, and must not lock out the others.
-    pub(crate) fn take(&mut self, address: IpAddr, now: Instant) -> bool {
-        let address = subscriber(address);
-        if self.buckets.len() >= MAX_ADDRESSES && !self.buckets.contains_key(&address) {
+    pub fn take(&mut self, client: K, now: Instant) -> bool {
+        if self.buckets.len() >= MAX_CLIENTS && !self.buckets.contains_key(&client) {
             self.buckets.retain(|_, bucket| !bucket.is_full(now));
-            if self.buckets.len() >= MAX_ADDRESSES {
+            if self.buckets.len() >= MAX_CLIENTS {
                 self.buckets.clear();
             }
         }
         let new = || TokenBucket::new(self.per_second, self.burst, now);
-        self.buckets.entry(address).or_insert_with(new).handle_message(now) == Verdict::Take
+        self.buckets.entry(client).or_insert_with(new).handle_message(now) == Verdict::Take
+    }
+}
+
+/// The requests that each client address may still make.
+#[derive(Debug)]
+pub struct AddressBuckets(ClientBuckets<IpAddr>);
+
+impl AddressBuckets {
+    /// Nobody has asked yet.
+    pub fn new(per_second: u32, burst: u32) -> Self {
+        Self(ClientBuckets::new(per_second, burst))
+    }
+
+    /// Whether a request of this address may pass.
+    pub fn take(&mut self, address: IpAddr, now: Instant) -> bool {
+        self.0.take(subscriber(address), now)
     }
 }
 
@@ -118,9 +134,9 @@ mod tests {
         assert_eq!([take("2001:db8::1", start), take("2001:db8::2", start)], [true, true]);
         assert!(!take("2001:db8::3", start));
         assert!(take("2001:db8:0:1::3", start));
-        for index in 0..3 * MAX_ADDRESSES as u32 {
+        for index in 0..3 * MAX_CLIENTS as u32 {
             assert!(buckets.take(IpAddr::from(index.to_be_bytes()), start));
-            assert!(buckets.buckets.len() <= MAX_ADDRESSES);
+            assert!(buckets.0.buckets.len() <= MAX_CLIENTS);
         }
     }
 

@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 
 /// Whether a request may come from where it says it comes from. Programs that are no browsers send no `Origin`, and
 /// may.
-pub(crate) fn is_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
+pub fn is_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
     match headers.get(header::ORIGIN) {
         None => true,
         Some(origin) => is_listed(origin, allowed) || is_same_host(origin, headers.get(header::HOST)),
@@ -12,13 +12,13 @@ pub(crate) fn is_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
 }
 
 /// Whether an origin is among the configured ones.
-pub(crate) fn is_listed(origin: &HeaderValue, allowed: &[String]) -> bool {
+pub fn is_listed(origin: &HeaderValue, allowed: &[String]) -> bool {
     let is = |listed: &String| listed == "*" || origin.as_bytes().eq_ignore_ascii_case(listed.as_bytes());
     allowed.iter().any(is)
 }
 
 /// Whether a text is an origin (RFC 6454 section 6.2) of a web page.
-pub(crate) fn is_origin(text: &str) -> bool {
+pub fn is_origin(text: &str) -> bool {
     authority(text)
         .is_some_and(|authority| !authority.is_empty() && !authority.contains(['/', '?', '#', '@']))
 }
