@@ -1,0 +1,368 @@
+//! The database: where it is, how it is opened, and who may write.
+//!
+//! SQLite and PostgreSQL are driven by the same statements. One connection writes, others read. What is acknowledged is on
+//! the disk: SQLite works with a write-ahead log that is synchronised at every commit (`synchronous = FULL`; with `NORMAL`
+//! a power cut could take the last commits back), PostgreSQL with `synchronous_commit`. That a commit waits for the disk
+//! costs little, because everything that waits meanwhile goes into the next one (`writer.rs`).
+
+use std::fmt;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _, Row as _, Transaction};
+use tokio::sync::watch;
+
+use crate::counters::{Counters, Counts};
+use crate::error::StorageError;
+use crate::schema;
+use crate::settings::StorageSettings;
+use crate::writer::{self, Queue};
+
+/// The file in the data folder, where nothing else is named.
+const DEFAULT_FILE: &str = "veche.db";
+
+/// Connections that read. SQLite has a thread for each.
+const READERS: u32 = 4;
+
+/// How long a statement waits for a connection, for instance while PostgreSQL restarts.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a starting server waits for one that is stopping.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it looks.
+const LOCK_POLL: Duration = Duration::from_millis(50);
+
+/// How often what is too old is removed.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The advisory lock of PostgreSQL that a server holds: "veche" in ASCII.
+const POSTGRES_LOCK: i64 = 0x76_65_63_68_65;
+
+/// A transaction on either database.
+pub(crate) type Work = Transaction<'static, Any>;
+
+/// What outlives the process. Cheap to clone; all clones are one.
+///
+/// Not for a runtime with paused time: the database answers in real time, and waiting for it would time out at once.
+#[derive(Clone)]
+pub struct Database {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) queue: Queue,
+}
+
+/// What the writer's task and all clones share.
+pub(crate) struct Shared {
+    pub(crate) settings: StorageSettings,
+    pub(crate) counts: Counts,
+    /// The sequence of the newest committed event.
+    pub(crate) newest: watch::Sender<i64>,
+    kind: Kind,
+    readers: AnyPool,
+    /// One connection, so that writers take turns.
+    writer: AnyPool,
+    /// Held as long as a server works with this database.
+    lock: parking_lot::Mutex<Option<Lock>>,
+}
+
+/// Which database it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+/// Where the database is.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    Sqlite(PathBuf),
+    Postgres(String),
+}
+
+/// Keeps a second server away.
+enum Lock {
+    File { _file: File },
+    Connection { _connection: Box<AnyConnection> },
+}
+
+impl Database {
+    /// Opens the database of a server, makes or updates its tables, and starts the task that writes on this runtime.
+    pub async fn open(settings: &StorageSettings, data_dir: &Path) -> Result<Self, StorageError> {
+        Self::open_with(settings, data_dir, true).await
+    }
+
+    /// The same for a command that runs beside a server, like `veche keys`: it takes no lock and prunes nothing.
+    pub async fn open_beside(settings: &StorageSettings, data_dir: &Path) -> Result<Self, StorageError> {
+        Self::open_with(settings, data_dir, false).await
+    }
+
+    async fn open_with(settings: &StorageSettings, data_dir: &Path, is_server: bool) -> Result<Self, StorageError> {
+        sqlx::any::install_default_drivers();
+        let place = match settings.url.as_str() {
+            "" => Place::Sqlite(data_dir.join(DEFAULT_FILE)),
+            url => Place::parse(url)?,
+        };
+        let options = place.prepare()?;
+        let lock = if is_server { Some(place.lock(&options).await?) } else { None };
+        let kind = place.kind();
+        let shared = Arc::new(Shared {
+            settings: settings.clone(),
+            counts: Counts::default(),
+            newest: watch::Sender::new(0),
+            kind,
+            readers: pool(kind, READERS, kind.reader_set_up()).connect_lazy_with(options.clone()),
+            writer: pool(kind, 1, kind.writer_set_up()).connect_lazy_with(options),
+            lock: parking_lot::Mutex::new(lock),
+        });
+        schema::migrate(&shared).await?;
+        shared.newest.send_replace(crate::events::newest_sequence(&shared).await?);
+        let queue = writer::start(Arc::clone(&shared));
+        let database = Self { shared, queue };
+        if is_server {
+            tokio::spawn(prune_regularly(Arc::downgrade(&database.shared)));
+        }
+        Ok(database)
+    }
+
+    /// Writes what waits and closes the database. Everything else is [`StorageError::Closed`] from now on.
+    pub async fn close(&self) {
+        self.queue.close().await;
+        self.shared.readers.close().await;
+        self.shared.writer.close().await;
+        self.shared.lock.lock().take();
+    }
+
+    /// Asks the database for something small.
+    pub async fn check(&self) -> Result<(), StorageError> {
+        sqlx::query("SELECT CAST(1 AS BIGINT)").fetch_one(self.shared.readers()).await?;
+        Ok(())
+    }
+
+    /// What has been done so far.
+    pub fn counters(&self) -> Counters {
+        self.shared.counts.read(self.queue.waiting())
+    }
+
+    /// Waits until everything that was queued before is committed, or was lost because the database failed.
+    pub async fn flush(&self) -> Result<(), StorageError> {
+        self.queue.flush().await
+    }
+
+    /// Removes what is too old at `now`, or too much. A server's database does so by itself every minute.
+    pub async fn prune(&self, now: i64) -> Result<(), StorageError> {
+        self.shared.prune(now).await
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("kind", &self.shared.kind).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(crate) fn readers(&self) -> &AnyPool {
+        &self.readers
+    }
+
+    /// Removes what is too old at `now`, or too much.
+    pub(crate) async fn prune(&self, now: i64) -> Result<(), StorageError> {
+        crate::kept::prune(self, now).await?;
+        crate::events::prune(self, now).await
+    }
+
+    /// A transaction that may write. Others wait until it ends; SQLite is told at once, so that what it has read stays
+    /// true until it writes.
+    pub(crate) async fn work(&self) -> Result<Work, sqlx::Error> {
+        match self.kind {
+            Kind::Sqlite => self.writer.begin_with("BEGIN IMMEDIATE").await,
+            Kind::Postgres => self.writer.begin().await,
+        }
+    }
+
+    /// A transaction that reads one state of the database, whatever is written meanwhile.
+    pub(crate) async fn view(&self) -> Result<Work, sqlx::Error> {
+        match self.kind {
+            Kind::Sqlite => self.readers.begin().await,
+            Kind::Postgres => self.readers.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await,
+        }
+    }
+}
+
+impl Kind {
+    /// What a connection that writes is told first.
+    fn writer_set_up(self) -> &'static str {
+        match self {
+            Self::Sqlite => {
+                "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+                 PRAGMA journal_size_limit = 67108864"
+            }
+            // Stronger settings of the operator (waiting for replicas) stay as they are.
+            Self::Postgres => {
+                "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+            }
+        }
+    }
+
+    /// What a connection that reads is told first.
+    fn reader_set_up(self) -> &'static str {
+        match self {
+            Self::Sqlite => "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON",
+            Self::Postgres => "SET default_transaction_read_only = on",
+        }
+    }
+}
+
+impl Place {
+    /// Understands `sqlite:PATH` and `postgres://…`.
+    pub(crate) fn parse(url: &str) -> Result<Self, StorageError> {
+        let scheme = url.split(':').next().unwrap_or_default();
+        match scheme {
+            "sqlite" => {
+                let path = url.trim_start_matches("sqlite:");
+                let path = path.strip_prefix("//").unwrap_or(path);
+                if path.is_empty() || path == ":memory:" || path.contains('\0') {
+                    return Err(StorageError::BadUrl(format!("'{url}' names no file; for example sqlite:data/veche.db")));
+                }
+                Ok(Self::Sqlite(PathBuf::from(path)))
+            }
+            "postgres" | "postgresql" if url.parse::<AnyConnectOptions>().is_ok() => Ok(Self::Postgres(url.to_owned())),
+            // The rest of the address may hold a password.
+            _ => Err(StorageError::BadUrl(format!(
+                "'{scheme}:…' is no database; for example sqlite:data/veche.db or postgres://user:password@localhost/veche"
+            ))),
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Sqlite(_) => Kind::Sqlite,
+            Self::Postgres(_) => Kind::Postgres,
+        }
+    }
+
+    /// Makes SQLite's file and its folder, and the options to connect with.
+    fn prepare(&self) -> Result<AnyConnectOptions, StorageError> {
+        let url = match self {
+            Self::Postgres(url) => url.clone(),
+            Self::Sqlite(path) => {
+                let failed = |error: std::io::Error| StorageError::Failed(format!("{}: {error}", path.display()));
+                let path = std::path::absolute(path).map_err(failed)?;
+                if let Some(folder) = path.parent() {
+                    std::fs::create_dir_all(folder).map_err(failed)?;
+                }
+                create_private(&path).map_err(failed)?;
+                let text = path.to_str().ok_or_else(|| {
+                    StorageError::BadUrl(format!("{}: a database needs a path that is UTF-8", path.display()))
+                })?;
+                format!("sqlite://{}", escape_path(text))
+            }
+        };
+        url.parse().map_err(|error: sqlx::Error| StorageError::BadUrl(error.to_string()))
+    }
+
+    /// Waits for a server that is stopping; one that goes on is an error.
+    async fn lock(&self, options: &AnyConnectOptions) -> Result<Lock, StorageError> {
+        let deadline = tokio::time::Instant::now() + LOCK_PATIENCE;
+        loop {
+            if let Some(lock) = self.try_lock(options).await? {
+                return Ok(lock);
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Err(StorageError::InUse(self.to_string()));
+            }
+            tokio::time::sleep(LOCK_POLL).await;
+        }
+    }
+
+    async fn try_lock(&self, options: &AnyConnectOptions) -> Result<Option<Lock>, StorageError> {
+        match self {
+            Self::Sqlite(path) => {
+                let path = path.with_added_extension("lock");
+                let failed = |error: std::io::Error| StorageError::Failed(format!("{}: {error}", path.display()));
+                let file = create_private(&path).map_err(failed)?;
+                match file.try_lock() {
+                    Ok(()) => Ok(Some(Lock::File { _file: file })),
+                    Err(TryLockError::WouldBlock) => Ok(None),
+                    Err(TryLockError::Error(error)) => Err(failed(error)),
+                }
+            }
+            Self::Postgres(_) => {
+                let mut connection = AnyConnection::connect_with(options).await?;
+                // When the network is cut, the lock of a server that is gone ends after half a minute.
+                sqlx::raw_sql("SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3")
+                    .execute(&mut connection)
+                    .await?;
+                let taken = sqlx::query("SELECT pg_try_advisory_lock($1)").bind(POSTGRES_LOCK);
+                let taken: bool = taken.fetch_one(&mut connection).await?.try_get(0)?;
+                Ok(taken.then(|| Lock::Connection { _connection: Box::new(connection) }))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "the database {}", path.display()),
+            // Without its address, which may hold a password.
+            Self::Postgres(_) => f.write_str("the PostgreSQL database"),
+        }
+    }
+}
+
+fn pool(kind: Kind, connections: u32, set_up: &'static str) -> AnyPoolOptions {
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        // A server may have restarted; a file does not.
+        .test_before_acquire(kind == Kind::Postgres)
+        .after_connect(move |connection, _| {
+            Box::pin(async move { connection.execute(sqlx::raw_sql(set_up)).await.map(drop) })
+        })
+}
+
+/// Opens a file that only this user may read, or makes it; messages and hashes of keys are nobody else's.
+fn create_private(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// A path as it stands in an address.
+fn escape_path(path: &str) -> String {
+    path.replace('%', "%25").replace('?', "%3F").replace('#', "%23").replace(' ', "%20")
+}
+
+/// Prunes as long as somebody has the database open.
+async fn prune_regularly(shared: Weak<Shared>) {
+    let first = tokio::time::Instant::now() + PRUNE_INTERVAL;
+    let mut interval = tokio::time::interval_at(first, PRUNE_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let Some(shared) = shared.upgrade() else { return };
+        match shared.prune(now()).await {
+            Ok(()) => {}
+            Err(StorageError::Closed) => return,
+            Err(error) => tracing::warn!(%error, "Old messages and events cannot be removed from storage"),
+        }
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now() -> i64 {
+    let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
+}
