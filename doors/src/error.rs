@@ -23,6 +23,11 @@ macro_rules! error_kinds {
                 match self { $(ErrorKind::$name => $code),+ }
             }
 
+            /// The kind of this code.
+            pub fn from_code(code: &str) -> Option<Self> {
+                match code { $($code => Some(ErrorKind::$name),)+ _ => None }
+            }
+
             /// The status of an HTTP answer.
             pub fn status(self) -> StatusCode {
                 let status: u16 = match self { $(ErrorKind::$name => $status),+ };
@@ -78,16 +83,38 @@ error_kinds! {
     PeerBusy = "peer_busy", 409, 4429;
     /// Nobody of this user, or no such connection, is connected.
     RecipientNotFound = "recipient_not_found", 404, 4404;
-    /// No such channel.
-    ChannelNotFound = "channel_not_found", 404, 4404;
+    /// Filters that are out of bounds.
+    BadFilters = "bad_filters", 400, 4400;
     /// The connection subscribes to as many channels as it may.
-    TooManyChannels = "too_many_channels", 409, 4429;
-    /// The same idempotency key came with another request.
+    TooManySubscriptions = "too_many_subscriptions", 409, 4429;
+    /// There are as many channels as there may be.
+    TooManyChannels = "too_many_channels", 503, 4424;
+    /// An idempotency key that is empty or too long.
+    BadIdempotencyKey = "bad_idempotency_key", 400, 4400;
+    /// The same idempotency key came with another message.
     IdempotencyConflict = "idempotency_conflict", 409, 4409;
     /// The client reads more slowly than it is sent to.
     SlowConsumer = "slow_consumer", 409, 4290;
+    /// The server has removed the client.
+    Removed = "removed", 403, 4403;
+    /// A file larger than allowed.
+    FileTooLarge = "file_too_large", 413, 4413;
     /// A type of content that is not allowed.
     TypeNotAllowed = "type_not_allowed", 415, 4415;
+    /// Content that is not what it is said to be.
+    TypeMismatch = "type_mismatch", 415, 4415;
+    /// The files of a user, of a channel, or all of them take as much as they may.
+    QuotaExceeded = "quota_exceeded", 507, 4429;
+    /// No such file.
+    FileNotFound = "file_not_found", 404, 4404;
+    /// Binary data is switched off by configuration.
+    FilesDisabled = "files_disabled", 503, 1001;
+    /// As many unfinished uploads as there may be.
+    TooManyUploads = "too_many_uploads", 429, 4429;
+    /// No such upload.
+    UploadNotFound = "upload_not_found", 404, 4404;
+    /// An upload goes on elsewhere than it was left.
+    UploadOffsetMismatch = "upload_offset_mismatch", 409, 4409;
     /// No such track, or not the client's own.
     TrackNotFound = "track_not_found", 404, 4404;
     /// No such address.
@@ -118,7 +145,9 @@ error_kinds! {
     WebrtcDisabled = "webrtc_disabled", 503, 1001;
     /// This door is switched off by configuration.
     DoorDisabled = "door_disabled", 503, 1001;
-    /// What shall be kept could not be.
+    /// Storage is behind.
+    StorageBusy = "storage_busy", 503, 1013;
+    /// What shall be kept, or is asked for, is out of reach.
     StorageUnavailable = "storage_unavailable", 503, 1001;
     /// The media plane did not answer in time.
     MediaUnavailable = "media_unavailable", 503, 1001;
@@ -195,7 +224,11 @@ mod tests {
             assert!(kind.status().is_client_error() || kind.status().is_server_error());
             assert!(matches!(kind.close_code(), 1001 | 1013 | 4001..=4003 | 4290 | 4400..=4499));
             let documented = documents.iter().any(|document| is_documented(*kind, document));
-            assert!(documented, "the tables of PROTOCOL.md lack {}, or say something else of it", kind.code());
+            assert!(
+                documented,
+                "the tables of PROTOCOL.md lack {}, or say something else of it",
+                kind.code()
+            );
         }
     }
 }

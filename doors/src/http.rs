@@ -53,6 +53,7 @@ pub fn cors(allowed_origins: Vec<String>) -> CorsLayer {
 }
 
 /// The answer where nothing is.
+#[expect(clippy::unused_async, reason = "handlers are asynchronous")]
 pub async fn not_found(uri: Uri) -> Error {
     let path: String = uri.path().chars().take(200).collect();
     Error::new(
@@ -62,6 +63,7 @@ pub async fn not_found(uri: Uri) -> Error {
 }
 
 /// The answer to a method that an address does not take.
+#[expect(clippy::unused_async, reason = "handlers are asynchronous")]
 pub async fn method_not_allowed(method: Method) -> Error {
     let message = format!("{method} is not for this address; the header `Allow` names what is");
     Error::new(ErrorKind::MethodNotAllowed, message)

@@ -4,6 +4,7 @@
 pub mod error;
 pub mod extract;
 pub mod http;
+pub mod name;
 pub mod origin;
 pub mod rate;
 pub mod websocket;

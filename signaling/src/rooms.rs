@@ -360,7 +360,7 @@ impl Rooms {
 
     /// A name for people: without what cannot be seen; `None` when nothing remains.
     pub(crate) fn check_name(&self, name: &str) -> Result<Option<String>, Error> {
-        let clean = crate::name::clean(name);
+        let clean = veche_doors::name::clean(name);
         let max = self.settings.max_name_chars;
         if clean.chars().count() > max {
             return Err(Error::new(

@@ -51,8 +51,9 @@ pub(crate) async fn connect(
     let upgrade = upgrade.map_err(|_| not_a_websocket())?;
     let permit = api.rooms.admit()?;
     let hard_limit = Settings::MAX_MESSAGE_BYTES as usize + 1;
-    let (response, upgrade) =
-        upgrade.upgrade(websocket::options(hard_limit, api.deflate.clone())).map_err(|_| not_a_websocket())?;
+    let (response, upgrade) = upgrade
+        .upgrade(websocket::options(hard_limit, api.deflate.clone()))
+        .map_err(|_| not_a_websocket())?;
     // Browsers hide the answer to a failed handshake from the page, so refusals are told over the open WebSocket.
     let request = if origin::is_allowed(&headers, &api.rooms.settings.allowed_origins) {
         query.map(|Query(query)| JoinRequest {
