@@ -147,6 +147,7 @@ async fn announce(shared: Arc<Shared>, announcement: Announcement) -> Result<Pub
         }
     };
     let PublishedAnswer { message_id, epoch, offset, recipients, .. } = PublishedAnswer::new(None, &outcome);
+    let message_id = message_id.map(|id| id.to_string()).unwrap_or_default();
     Ok(Published { message_id, epoch: epoch.map(|epoch| epoch.to_string()), offset, recipients })
 }
 

@@ -28,7 +28,9 @@ use veche_doors::rate::ClientBuckets;
 use veche_doors::websocket::{DeflatePool, deflate_pool};
 use veche_doors::{Error, ErrorKind};
 use veche_files::Files;
-use veche_hub::{Disconnect, Door, Hub, HubSettings, Outbox, Signal, Timestamp, Who};
+use veche_hub::{
+    Body, ChannelName, Disconnect, Door, Hub, HubSettings, Outbox, Publication, Signal, Timestamp, Who,
+};
 use veche_storage::{Database, NewEvent};
 
 pub use counters::Counters;
@@ -44,8 +46,8 @@ const STOP_WAIT: Duration = Duration::from_secs(5);
 /// How often the hub is asked to look at the time, at least.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Passes a signal to a peer of a call's room.
-pub type PeerRelay = Arc<dyn Fn(&Signal, &Identity) -> Result<(), Error> + Send + Sync>;
+/// Passes a signal to a peer of a call's room, from somebody whose connection has this name.
+pub type PeerRelay = Arc<dyn Fn(&Signal, &str) -> Result<(), Error> + Send + Sync>;
 
 /// What the doors lead to.
 pub struct Parts {
@@ -205,6 +207,21 @@ impl Messaging {
     /// Passes signals to peers of calls from now on. Only the first counts.
     pub fn set_peers(&self, relay: PeerRelay) {
         let _ = self.shared.peers.set(relay);
+    }
+
+    /// Tells the subscribers of a call's room what happened in it, as data of the channel `room:<id>`, and notes it in the
+    /// log.
+    pub fn note_room(&self, room_id: &str, event: &str, data: serde_json::Value) {
+        let now = self.now();
+        let mut told = serde_json::json!({ "event": event, "room_id": room_id });
+        if let (Some(told), Some(data)) = (told.as_object_mut(), data.as_object()) {
+            told.extend(data.clone());
+        }
+        self.record(NewEvent::new(event, now.0 as i64).room(room_id).data(data));
+        let Ok(channel) = ChannelName::new(&format!("room:{room_id}")) else { return };
+        let Ok(told) = serde_json::value::to_raw_value(&told) else { return };
+        // A server that stops, or is full of channels, tells nobody.
+        let _ = self.shared.hub.publish(Publication::new(channel, Body::Data(told)), now);
     }
 
     /// Notes an event in the log, where there is one.

@@ -293,7 +293,11 @@ impl Session {
             Error::new(ErrorKind::RecipientNotFound, message)
         };
         let relay = self.shared.peers().ok_or_else(nobody)?;
-        relay(&signal, &self.identity)
+        relay(&signal, &self.connection.id().to_string())?;
+        if id.is_some() {
+            self.answer(&ServerMessage::Published(PublishedAnswer::relayed(id)));
+        }
+        Ok(())
     }
 
     fn may_send(&self, to: &Recipient) -> Result<(), Error> {

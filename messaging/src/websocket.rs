@@ -1,5 +1,6 @@
 //! The WebSocket door, from the upgrade to the close.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -326,14 +327,16 @@ async fn read(session: &mut Session, stream: &mut Stream, binary: &AtomicBool) -
 
 /// Writes what waits for the client, many items at once, and pings it.
 async fn write(shared: &Shared, sink: &mut Sink, outbox: &mut Outbox, binary: &AtomicBool) -> Close {
-    let heartbeat = Duration::from_secs(u64::from(shared.settings.websocket_heartbeat_seconds));
+    let period = Duration::from_secs(u64::from(shared.settings.websocket_heartbeat_seconds));
+    let mut heartbeat = pin!(sleep(period));
     loop {
         let mut items = Vec::new();
         tokio::select! {
             more = outbox.drain(&mut items, WRITE_BYTES) => if !more {
                 return Close::Gone;
             },
-            () = sleep(heartbeat) => {
+            () = &mut heartbeat => {
+                heartbeat.as_mut().reset(tokio::time::Instant::now() + period);
                 if sink.send(Frame::ping("")).await.is_err() {
                     return Close::Gone;
                 }

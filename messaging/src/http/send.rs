@@ -255,6 +255,7 @@ pub(super) async fn dispatch(
     };
     let PublishedAnswer { message_id, channel, epoch, offset, recipients, repeated, .. } =
         PublishedAnswer::new(None, &outcome);
+    let message_id = message_id.map(|id| id.to_string()).unwrap_or_default();
     Ok(Json(SentAnswer {
         status: "sent",
         message_id,

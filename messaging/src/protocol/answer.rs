@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use veche_doors::{Error, ErrorBody, ErrorKind};
 use veche_hub::{
-    ChannelName, ConnectionId, Disconnect, Epoch, Form, History, Json, Message, Position, PresenceEntry,
+    ChannelName, ConnectionId, Disconnect, Epoch, Form, History, Json, Message, MessageId, Position, PresenceEntry,
     PresenceList, Published, Subscribed, Tag, Timestamp,
 };
 
@@ -165,8 +165,9 @@ pub struct PublishedAnswer {
     /// The `id` of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<Json>,
-    /// The message's own name.
-    pub message_id: String,
+    /// The message's own name; a signal passed to a peer of a call has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<MessageId>,
     /// In which channel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<ChannelName>,
@@ -278,12 +279,25 @@ impl PublishedAnswer {
     pub(crate) fn in_channel(id: Tag, channel: ChannelName, published: &Published) -> Self {
         Self {
             id: json(id),
-            message_id: published.message_id.to_string(),
+            message_id: Some(published.message_id),
             channel: Some(channel),
             epoch: Some(published.position.epoch),
             offset: Some(published.position.offset),
             recipients: published.recipients,
             repeated: published.repeated,
+        }
+    }
+
+    /// A signal that was passed to a peer of a call.
+    pub(crate) fn relayed(id: Tag) -> Self {
+        Self {
+            id: json(id),
+            message_id: None,
+            channel: None,
+            epoch: None,
+            offset: None,
+            recipients: 1,
+            repeated: false,
         }
     }
 
@@ -293,7 +307,7 @@ impl PublishedAnswer {
             Outcome::Published(channel, published) => Self::in_channel(id, channel.clone(), published),
             Outcome::Sent(sent) => Self {
                 id: json(id),
-                message_id: sent.message_id.to_string(),
+                message_id: Some(sent.message_id),
                 channel: None,
                 epoch: None,
                 offset: None,

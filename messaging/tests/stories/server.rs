@@ -237,7 +237,7 @@ impl Client {
     /// The next message.
     pub(crate) async fn receive(&mut self) -> Value {
         let frame = self.frame().await;
-        assert_eq!(frame.opcode(), OpCode::Text, "{frame:?}");
+        assert_eq!(frame.opcode(), OpCode::Text);
         serde_json::from_slice(frame.payload()).unwrap()
     }
 
