@@ -11,6 +11,8 @@ pub mod time;
 mod data;
 mod dtls;
 pub mod engine;
+mod frame;
+mod messaging;
 mod rtcp;
 mod rtp;
 mod sdp;
@@ -28,10 +30,12 @@ mod frames;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("data", data::run),
     ("dtls", dtls::run),
     ("engine", engine::run),
+    ("frame", frame::run),
+    ("messaging", messaging::run),
     ("rtcp", rtcp::run),
     ("rtp", rtp::run),
     ("sdp", sdp::run),
