@@ -11,11 +11,11 @@ use yawc::close::CloseCode;
 use yawc::{Frame, HttpStream, OpCode, UpgradeFut, WebSocket};
 
 use crate::error::{Error, ErrorKind};
-use crate::hub::{Hub, JoinRequest, Seat};
 use crate::inbound;
 use crate::link::{Close, Outbox, Outgoing, encode};
 use crate::protocol::ServerMessage;
 use crate::rate::{TokenBucket, Verdict};
+use crate::rooms::{JoinRequest, Rooms, Seat};
 use crate::settings::Settings;
 
 type Sink = futures_util::stream::SplitSink<WebSocket<HttpStream>, Frame>;
@@ -23,7 +23,7 @@ type Stream = futures_util::stream::SplitStream<WebSocket<HttpStream>>;
 
 /// Runs one connection; `request` is an error where the client cannot join, which it is told.
 pub(crate) async fn run(
-    hub: Arc<Hub>,
+    rooms: Arc<Rooms>,
     upgrade: UpgradeFut,
     request: Result<JoinRequest, Error>,
     _permit: OwnedSemaphorePermit,
@@ -31,14 +31,14 @@ pub(crate) async fn run(
     let Ok(websocket) = upgrade.await else { return };
     let (mut sink, mut stream) = websocket.split();
     let joined = match request {
-        Ok(request) => hub.join(&request).await,
+        Ok(request) => rooms.join(&request).await,
         Err(error) => Err(error),
     };
     match joined {
         Ok((seat, mut outbox)) => {
-            let close = converse(&hub, &seat, &mut sink, &mut stream, &mut outbox).await;
+            let close = converse(&rooms, &seat, &mut sink, &mut stream, &mut outbox).await;
             tracing::debug!(room = &*seat.room.room_id, peer = &*seat.peer_id, ?close, "connection ends");
-            hub.disconnect(seat);
+            rooms.disconnect(seat);
             match close {
                 Some(close) => finish(&mut sink, &mut stream, Some(&mut outbox), close).await,
                 // The answer to the client's close still waits in the sink.
@@ -51,7 +51,7 @@ pub(crate) async fn run(
 
 /// Carries messages both ways until one side ends it; `None` when there is nobody to say goodbye to.
 async fn converse(
-    hub: &Hub,
+    rooms: &Rooms,
     seat: &Seat,
     sink: &mut Sink,
     stream: &mut Stream,
@@ -59,8 +59,8 @@ async fn converse(
 ) -> Option<Close> {
     let overflow = outbox.overflow();
     tokio::select! {
-        close = read(hub, seat, stream) => close,
-        close = write(&hub.settings, sink, outbox) => close,
+        close = read(rooms, seat, stream) => close,
+        close = write(&rooms.settings, sink, outbox) => close,
         () = overflow => {
             tracing::info!(room = &*seat.room.room_id, peer = &*seat.peer_id, "reads too slowly: cut");
             None
@@ -68,8 +68,8 @@ async fn converse(
     }
 }
 
-async fn read(hub: &Hub, seat: &Seat, stream: &mut Stream) -> Option<Close> {
-    let settings = &hub.settings;
+async fn read(rooms: &Rooms, seat: &Seat, stream: &mut Stream) -> Option<Close> {
+    let settings = &rooms.settings;
     let idle = Duration::from_secs(u64::from(settings.idle_seconds));
     let mut bucket = TokenBucket::new(settings.messages_per_second, settings.message_burst, Instant::now());
     let mut confirmed = false;
@@ -110,7 +110,7 @@ async fn read(hub: &Hub, seat: &Seat, stream: &mut Stream) -> Option<Close> {
             reject(seat, Error::new(ErrorKind::BadMessage, "not UTF-8"), None);
             continue;
         };
-        if let Err((error, id)) = inbound::handle_text(hub, seat, text).await {
+        if let Err((error, id)) = inbound::handle_text(rooms, seat, text).await {
             reject(seat, error, id);
         }
     }

@@ -32,7 +32,7 @@ const STOP_WAIT: Duration = Duration::from_secs(2);
 
 /// All rooms.
 #[derive(Debug)]
-pub struct Hub {
+pub struct Rooms {
     pub(crate) settings: Settings,
     pub(crate) media: Media,
     welcome: Welcome,
@@ -85,7 +85,7 @@ pub struct Counts {
     pub connections: usize,
 }
 
-impl Hub {
+impl Rooms {
     /// No rooms yet.
     pub fn new(settings: Settings, media: Media) -> Self {
         let urls = settings.stun_servers.clone();
@@ -149,10 +149,10 @@ impl Hub {
         if !seat.room.lock().disconnect(seat.participant, seat.connection) {
             return;
         }
-        let hub = self.clone();
+        let rooms = self.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_secs(u64::from(hub.settings.resume_seconds))).await;
-            hub.remove_if(&seat, LeaveReason::TimedOut, RoomState::is_away);
+            tokio::time::sleep(Duration::from_secs(u64::from(rooms.settings.resume_seconds))).await;
+            rooms.remove_if(&seat, LeaveReason::TimedOut, RoomState::is_away);
         });
     }
 
@@ -219,7 +219,7 @@ impl Hub {
     }
 
     /// All rooms, ordered by name.
-    pub fn rooms(&self) -> Vec<Arc<Room>> {
+    pub fn all(&self) -> Vec<Arc<Room>> {
         self.registry.lock().rooms.values().cloned().collect()
     }
 
