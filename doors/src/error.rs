@@ -97,32 +97,32 @@ error_kinds! {
     SlowConsumer = "slow_consumer", 409, 4290;
     /// The server has removed the client.
     Removed = "removed", 403, 4403;
+    /// A file larger than allowed.
+    FileTooLarge = "file_too_large", 413, 4413;
     /// A type of content that is not allowed.
     TypeNotAllowed = "type_not_allowed", 415, 4415;
-    /// A file that is not what it is said to be.
+    /// Content that is not what it is said to be.
     TypeMismatch = "type_mismatch", 415, 4415;
-    /// A body that is compressed, or of a type that the address does not take.
-    UnsupportedEncoding = "unsupported_encoding", 415, 4415;
-    /// A larger file than allowed.
-    FileTooLarge = "file_too_large", 413, 4413;
-    /// The files of a user, a room or all would take more than they may.
+    /// The files of a user, of a channel, or all of them take as much as they may.
     QuotaExceeded = "quota_exceeded", 413, 4413;
-    /// No such file (any more).
+    /// No such file.
     FileNotFound = "file_not_found", 404, 4404;
-    /// No such unfinished upload (any more).
+    /// Binary data is switched off by configuration.
+    FilesDisabled = "files_disabled", 503, 1001;
+    /// As many unfinished uploads as there may be.
+    TooManyUploads = "too_many_uploads", 429, 4429;
+    /// No such upload.
     UploadNotFound = "upload_not_found", 404, 4404;
-    /// The upload is at another offset.
-    UploadOffset = "upload_offset_mismatch", 409, 4409;
+    /// An upload goes on elsewhere than it was left.
+    UploadOffsetMismatch = "upload_offset_mismatch", 409, 4409;
     /// Another version of the protocol of resumable uploads.
     UploadVersion = "upload_version", 412, 4400;
     /// Another request works on the upload.
     UploadBusy = "upload_busy", 423, 4409;
-    /// There are as many uploads at once as there may be.
-    TooManyUploads = "too_many_uploads", 429, 4429;
+    /// A body that is compressed, or of a type that the address does not take.
+    UnsupportedEncoding = "unsupported_encoding", 415, 4415;
     /// A part of a file that is not there.
     RangeNotSatisfiable = "range_not_satisfiable", 416, 4400;
-    /// Files are switched off by configuration.
-    FilesDisabled = "files_disabled", 503, 1001;
     /// No such track, or not the client's own.
     TrackNotFound = "track_not_found", 404, 4404;
     /// No such address.

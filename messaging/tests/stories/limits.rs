@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use veche_hub::HubSettings;
 use veche_messaging::Settings;
+use yawc::OpCode;
 
 use crate::server::{PATIENCE, Server, Setup};
 
@@ -59,7 +60,7 @@ async fn what_is_far_too_large_ends_the_connection() {
     assert_eq!(client.closed().await.0, 4413);
     let (mut client, _) = server.join("").await;
     client.send_text(&"x".repeat(100_000)).await;
-    while client.any_frame().await.is_some_and(|frame| frame.close_code().is_none()) {}
+    while client.any_frame().await.is_some_and(|frame| frame.opcode() != OpCode::Close) {}
 }
 
 #[tokio::test]
@@ -80,10 +81,10 @@ async fn who_sends_too_much_is_told_once_and_then_sent_away() {
 #[tokio::test]
 async fn an_address_may_ask_only_so_often() {
     let server = with(Settings { requests_per_second: 1, request_burst: 3, ..Settings::default() }).await;
-    for _ in 0..3 {
-        assert_eq!(server.get("/realtime/health").await.status, 200);
-    }
-    assert_eq!(server.get("/realtime/health").await.code(), (429, "rate_limited"));
+    // However slow the machine is, some of so many come within a second.
+    let answers = futures_util::future::join_all((0..50).map(|_| server.get("/realtime/health"))).await;
+    assert_eq!(answers[0].status, 200);
+    assert!(answers.iter().any(|answer| answer.code() == (429, "rate_limited")));
 }
 
 #[tokio::test]

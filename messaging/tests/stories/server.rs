@@ -272,7 +272,8 @@ impl Client {
     pub(crate) async fn closed(&mut self) -> (u16, String) {
         loop {
             let frame = self.any_frame().await.expect("a close comes first");
-            if let Some(code) = frame.close_code() {
+            if frame.opcode() == OpCode::Close {
+                let code = frame.close_code().expect("the server says why");
                 let reason = frame.close_reason().unwrap().unwrap_or_default().to_owned();
                 return (code.into(), reason);
             }
