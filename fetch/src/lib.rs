@@ -73,7 +73,9 @@ pub enum FetchError {
     #[error("no answer within {} ms", .0.as_millis())]
     TimedOut(Duration),
     /// HTTPS cannot be checked on this machine.
-    #[error("HTTPS cannot be checked without root certificates ({0}); install ca-certificates, or set SSL_CERT_FILE")]
+    #[error(
+        "HTTPS cannot be checked without root certificates ({0}); install ca-certificates, or set SSL_CERT_FILE"
+    )]
     NoRoots(String),
     /// Connecting, TLS or HTTP failed.
     #[error("{0}")]
@@ -113,8 +115,11 @@ impl Client {
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
         tcp.set_nodelay(true);
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
         let inner = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
@@ -129,7 +134,12 @@ impl Client {
     }
 
     /// Sends `body` to `url`, with these header fields besides.
-    pub async fn post(&self, url: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Response, FetchError> {
+    pub async fn post(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<Response, FetchError> {
         self.send(Method::POST, url, headers, body).await
     }
 
@@ -191,7 +201,9 @@ pub fn check_url(url: &str) -> Result<Uri, FetchError> {
     let bad = || FetchError::BadUrl(url.to_owned());
     let uri: Uri = url.parse().map_err(|_| bad())?;
     let known = matches!(uri.scheme_str(), Some("http" | "https"));
-    let host = uri.authority().is_some_and(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'));
+    let host = uri
+        .authority()
+        .is_some_and(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'));
     if known && host { Ok(uri) } else { Err(bad()) }
 }
 

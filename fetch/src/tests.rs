@@ -11,7 +11,8 @@ use super::*;
 async fn a_post_arrives_with_its_headers_and_body() {
     let (url, asked) = serve("HTTP/1.1 201 Created\r\nX-A: b\r\nContent-Length: 2\r\n\r\nok").await;
     let client = Client::new(Limits::default()).unwrap();
-    let answer = client.post(&format!("{url}/hook?x=1"), &[("x-mine", "7")], Bytes::from("hello")).await.unwrap();
+    let answer =
+        client.post(&format!("{url}/hook?x=1"), &[("x-mine", "7")], Bytes::from("hello")).await.unwrap();
     assert_eq!((answer.status, answer.is_success(), answer.body.as_ref()), (201, true, b"ok".as_ref()));
     assert_eq!(answer.headers["x-a"], "b");
     let asked = asked.await.unwrap();
@@ -21,7 +22,8 @@ async fn a_post_arrives_with_its_headers_and_body() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let (url, _) = serve("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n").await;
+    let (url, _) =
+        serve("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n").await;
     let answer = Client::new(Limits::default()).unwrap().get(&url, &[]).await.unwrap();
     assert_eq!((answer.status, answer.is_success()), (302, false));
 }
@@ -54,7 +56,8 @@ async fn a_closed_port_is_named_with_its_cause() {
 #[tokio::test]
 async fn addresses_that_are_none_are_refused() {
     let client = Client::new(Limits::default()).unwrap();
-    for url in ["", "/path", "ftp://example.org/", "example.org", "https://", "http://user:secret@127.0.0.1/"] {
+    for url in ["", "/path", "ftp://example.org/", "example.org", "https://", "http://user:secret@127.0.0.1/"]
+    {
         let error = client.get(url, &[]).await.unwrap_err();
         assert_eq!(error, FetchError::BadUrl(url.to_owned()));
     }

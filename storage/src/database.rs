@@ -99,7 +99,11 @@ impl Database {
         Self::open_with(settings, data_dir, false).await
     }
 
-    async fn open_with(settings: &StorageSettings, data_dir: &Path, is_server: bool) -> Result<Self, StorageError> {
+    async fn open_with(
+        settings: &StorageSettings,
+        data_dir: &Path,
+        is_server: bool,
+    ) -> Result<Self, StorageError> {
         sqlx::any::install_default_drivers();
         let place = match settings.url.as_str() {
             "" => Place::Sqlite(data_dir.join(DEFAULT_FILE)),
@@ -191,7 +195,9 @@ impl Shared {
     pub(crate) async fn view(&self) -> Result<Work, sqlx::Error> {
         match self.kind {
             Kind::Sqlite => self.readers.begin().await,
-            Kind::Postgres => self.readers.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await,
+            Kind::Postgres => {
+                self.readers.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
+            }
         }
     }
 }
@@ -229,11 +235,15 @@ impl Place {
                 let path = url.trim_start_matches("sqlite:");
                 let path = path.strip_prefix("//").unwrap_or(path);
                 if path.is_empty() || path == ":memory:" || path.contains('\0') {
-                    return Err(StorageError::BadUrl(format!("'{url}' names no file; for example sqlite:data/veche.db")));
+                    return Err(StorageError::BadUrl(format!(
+                        "'{url}' names no file; for example sqlite:data/veche.db"
+                    )));
                 }
                 Ok(Self::Sqlite(PathBuf::from(path)))
             }
-            "postgres" | "postgresql" if url.parse::<AnyConnectOptions>().is_ok() => Ok(Self::Postgres(url.to_owned())),
+            "postgres" | "postgresql" if url.parse::<AnyConnectOptions>().is_ok() => {
+                Ok(Self::Postgres(url.to_owned()))
+            }
             // The rest of the address may hold a password.
             _ => Err(StorageError::BadUrl(format!(
                 "'{scheme}:…' is no database; for example sqlite:data/veche.db or postgres://user:password@localhost/veche"
@@ -253,7 +263,8 @@ impl Place {
         let url = match self {
             Self::Postgres(url) => url.clone(),
             Self::Sqlite(path) => {
-                let failed = |error: std::io::Error| StorageError::Failed(format!("{}: {error}", path.display()));
+                let failed =
+                    |error: std::io::Error| StorageError::Failed(format!("{}: {error}", path.display()));
                 let path = std::path::absolute(path).map_err(failed)?;
                 if let Some(folder) = path.parent() {
                     std::fs::create_dir_all(folder).map_err(failed)?;
@@ -286,7 +297,8 @@ impl Place {
         match self {
             Self::Sqlite(path) => {
                 let path = path.with_added_extension("lock");
-                let failed = |error: std::io::Error| StorageError::Failed(format!("{}: {error}", path.display()));
+                let failed =
+                    |error: std::io::Error| StorageError::Failed(format!("{}: {error}", path.display()));
                 let file = create_private(&path).map_err(failed)?;
                 match file.try_lock() {
                     Ok(()) => Ok(Some(Lock::File { _file: file })),

@@ -23,7 +23,9 @@ pub enum StorageError {
     #[error("{0}")]
     BadUrl(String),
     /// Another server works with this database.
-    #[error("{0} is used by another running server; stop that one, or name another database with storage.url")]
+    #[error(
+        "{0} is used by another running server; stop that one, or name another database with storage.url"
+    )]
     InUse(String),
     /// The database was written by a newer version of this program.
     #[error(
@@ -74,6 +76,8 @@ impl From<sqlx::Error> for StorageError {
 pub(crate) fn is_of_one_row(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(error) = error else { return false };
     // PostgreSQL's classes 22 and 54: text that it cannot store, values too long for it.
-    let refused_value = error.code().is_some_and(|code| code.len() == 5 && (code.starts_with("22") || code.starts_with("54")));
+    let refused_value = error
+        .code()
+        .is_some_and(|code| code.len() == 5 && (code.starts_with("22") || code.starts_with("54")));
     refused_value || !matches!(error.kind(), ErrorKind::Other)
 }

@@ -108,8 +108,7 @@ pub struct FileUsage {
     pub bytes: u64,
 }
 
-const COLUMNS: &str =
-    "id, channel, room, owner, name, content_type, size, sha256, object_key, details, created, expires, deleted";
+const COLUMNS: &str = "id, channel, room, owner, name, content_type, size, sha256, object_key, details, created, expires, deleted";
 
 impl Database {
     /// Adds a file that stays within the quotas, and waits until it is on the disk.
@@ -145,8 +144,9 @@ impl Database {
 
     /// The files that are wanted.
     pub async fn files(&self, wanted: &FileQuery) -> Result<Vec<FileRow>, StorageError> {
-        let mut text =
-            format!("SELECT {COLUMNS} FROM files WHERE deleted IS NULL AND (expires IS NULL OR expires > $1)");
+        let mut text = format!(
+            "SELECT {COLUMNS} FROM files WHERE deleted IS NULL AND (expires IS NULL OR expires > $1)"
+        );
         let mut arguments = 1;
         let mut place = || {
             arguments += 1;
@@ -177,7 +177,8 @@ impl Database {
     /// Marks a file as deleted at `now` and says what it was; none where it is unknown or was deleted before.
     pub async fn delete_file(&self, id: &str, now: i64) -> Result<Option<FileRow>, StorageError> {
         let mut work = self.shared.work().await?;
-        let mark = format!("UPDATE files SET deleted = $2 WHERE id = $1 AND deleted IS NULL RETURNING {COLUMNS}");
+        let mark =
+            format!("UPDATE files SET deleted = $2 WHERE id = $1 AND deleted IS NULL RETURNING {COLUMNS}");
         let rows = query(mark).bind(id.to_owned()).bind(now).fetch_all(&mut *work).await?;
         work.commit().await?;
         Ok(rows.first().map(parse).transpose()?)
@@ -210,7 +211,8 @@ impl Database {
 
     /// How many files, deleted ones too, have their contents there.
     pub async fn object_uses(&self, object_key: &str) -> Result<u64, StorageError> {
-        let count = sqlx::query("SELECT COUNT(*) FROM files WHERE object_key = $1").bind(object_key.to_owned());
+        let count =
+            sqlx::query("SELECT COUNT(*) FROM files WHERE object_key = $1").bind(object_key.to_owned());
         Ok(unsigned(count.fetch_one(self.shared.readers()).await?.try_get(0)?))
     }
 

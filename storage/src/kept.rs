@@ -111,7 +111,8 @@ pub(crate) async fn insert(
         added.time = added.time.max(message.time);
     }
     for chunk in chunks(messages) {
-        let text = "INSERT INTO kept (channel, message_offset, epoch, message_id, time, user_id, size, body) ";
+        let text =
+            "INSERT INTO kept (channel, message_offset, epoch, message_id, time, user_id, size, body) ";
         let mut query = query(text.to_owned() + &values(chunk.len(), 8));
         for message in chunk {
             query = query
@@ -190,14 +191,16 @@ async fn trim(
     mut bytes: u64,
     settings: &StorageSettings,
 ) -> Result<(), sqlx::Error> {
-    let is_within = |messages: u64, bytes: u64| messages <= settings.kept_messages && bytes <= settings.kept_bytes;
+    let is_within =
+        |messages: u64, bytes: u64| messages <= settings.kept_messages && bytes <= settings.kept_bytes;
     let mut removed_up_to = 0;
     while !is_within(messages, bytes) {
         let oldest = sqlx::query(
             "SELECT message_offset, size FROM kept WHERE channel = $1 AND message_offset > $2 \
              ORDER BY message_offset LIMIT $3",
         );
-        let oldest = oldest.bind(channel.clone()).bind(removed_up_to).bind(PRUNE_PAGE).fetch_all(&mut **work).await?;
+        let oldest =
+            oldest.bind(channel.clone()).bind(removed_up_to).bind(PRUNE_PAGE).fetch_all(&mut **work).await?;
         if oldest.is_empty() {
             break;
         }

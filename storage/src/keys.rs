@@ -30,7 +30,8 @@ pub struct ApiKey {
     pub last_used: Option<i64>,
 }
 
-const SELECT: &str = "SELECT id, hash, name, user_id, grants, created, expires, revoked, last_used FROM api_keys";
+const SELECT: &str =
+    "SELECT id, hash, name, user_id, grants, created, expires, revoked, last_used FROM api_keys";
 
 impl Database {
     /// Stores a new key.
@@ -82,7 +83,9 @@ impl Database {
     /// Notes that a key was used at `now`. Once a minute for each key is enough.
     pub async fn key_used(&self, id: &str, now: i64) -> Result<(), StorageError> {
         let mut work = self.shared.work().await?;
-        let used = sqlx::query("UPDATE api_keys SET last_used = $2 WHERE id = $1 AND (last_used IS NULL OR last_used < $2)");
+        let used = sqlx::query(
+            "UPDATE api_keys SET last_used = $2 WHERE id = $1 AND (last_used IS NULL OR last_used < $2)",
+        );
         used.bind(id.to_owned()).bind(now).execute(&mut *work).await?;
         work.commit().await?;
         Ok(())

@@ -21,7 +21,10 @@ pub(crate) async fn migrate(shared: &Shared) -> Result<(), StorageError> {
     sqlx::query("CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
         .execute(&mut *work)
         .await?;
-    let row = sqlx::query("SELECT value FROM meta WHERE name = $1").bind(VERSION).fetch_optional(&mut *work).await?;
+    let row = sqlx::query("SELECT value FROM meta WHERE name = $1")
+        .bind(VERSION)
+        .fetch_optional(&mut *work)
+        .await?;
     let database = match row {
         Some(row) => parse_version(&row.try_get::<String, _>(0)?)?,
         None => 0,
@@ -43,7 +46,9 @@ pub(crate) async fn migrate(shared: &Shared) -> Result<(), StorageError> {
 
 fn parse_version(text: &str) -> Result<i64, StorageError> {
     let version = text.parse().ok().filter(|version| *version >= 0);
-    version.ok_or_else(|| StorageError::Failed(format!("the table meta has no version that can be read, but '{text}'")))
+    version.ok_or_else(|| {
+        StorageError::Failed(format!("the table meta has no version that can be read, but '{text}'"))
+    })
 }
 
 fn in_dialect(migration: &str, kind: Kind) -> String {

@@ -62,7 +62,9 @@ impl StorageSettings {
         ];
         for (name, value, example) in numbers {
             if value == 0 || i64::try_from(value).is_err() {
-                return Err(format!("storage.{name}: {value} is out of range; for example {name} = {example}"));
+                return Err(format!(
+                    "storage.{name}: {value} is out of range; for example {name} = {example}"
+                ));
             }
         }
         if self.kept_total_bytes < self.kept_bytes {

@@ -122,7 +122,9 @@ impl Views {
                 self.rooms.remove(id);
             }
             _ => {
-                let (Some(room), Some(changes)) = (self.rooms.get_mut(id), event.data.as_object()) else { return };
+                let (Some(room), Some(changes)) = (self.rooms.get_mut(id), event.data.as_object()) else {
+                    return;
+                };
                 for (field, value) in changes {
                     if value.is_null() {
                         room.data.remove(field);

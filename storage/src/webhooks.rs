@@ -258,7 +258,9 @@ impl Courier {
     }
 
     async fn post(&self, events: &[Event]) -> Result<(), String> {
-        let body = Bytes::from(serde_json::to_vec(&Delivery { events }).expect("events are objects with text as keys"));
+        let body = Bytes::from(
+            serde_json::to_vec(&Delivery { events }).expect("events are objects with text as keys"),
+        );
         let signature = sign(&self.settings.secret, now() / 1_000, &body);
         let headers = [("content-type", "application/json"), (SIGNATURE, signature.as_str())];
         match self.client.post(&self.settings.url, &headers, body).await {
@@ -277,7 +279,12 @@ impl Courier {
         if given_up > 0 {
             add(&self.counts.given_up, given_up);
             let hours = self.settings.give_up_hours;
-            tracing::error!(url = self.settings.url, given_up, hours, "Webhook did not take events in time; they are given up");
+            tracing::error!(
+                url = self.settings.url,
+                given_up,
+                hours,
+                "Webhook did not take events in time; they are given up"
+            );
         }
     }
 
@@ -356,7 +363,8 @@ impl Database {
 impl Pace {
     /// The wait after so many failures in a row; `jitter` makes it longer or shorter by that part.
     fn wait(self, failures: u32, jitter: f64) -> Duration {
-        let doubled = 2_u32.checked_pow(failures.saturating_sub(1)).and_then(|factor| self.first.checked_mul(factor));
+        let doubled =
+            2_u32.checked_pow(failures.saturating_sub(1)).and_then(|factor| self.first.checked_mul(factor));
         doubled.map_or(self.longest, |wait| wait.min(self.longest)).mul_f64(1.0 + jitter)
     }
 }
@@ -387,7 +395,8 @@ fn hex(bytes: &[u8]) -> String {
 fn is_pattern(pattern: &str) -> bool {
     let name = pattern.strip_suffix(".*").unwrap_or(pattern);
     pattern == "*"
-        || (!name.is_empty() && name.chars().all(|char| char.is_ascii_alphanumeric() || matches!(char, '.' | '_' | '-')))
+        || (!name.is_empty()
+            && name.chars().all(|char| char.is_ascii_alphanumeric() || matches!(char, '.' | '_' | '-')))
 }
 
 fn matches(pattern: &str, kind: &str) -> bool {

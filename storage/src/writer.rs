@@ -137,7 +137,10 @@ impl Queue {
 
     pub(crate) fn waiting(&self) -> Waiting {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Waiting { messages: read(&self.gate.messages) + read(&self.gate.events), bytes: read(&self.gate.bytes) }
+        Waiting {
+            messages: read(&self.gate.messages) + read(&self.gate.events),
+            bytes: read(&self.gate.bytes),
+        }
     }
 
     async fn ask(&self, job: impl FnOnce(oneshot::Sender<()>) -> Job) -> Result<(), StorageError> {

@@ -84,7 +84,8 @@ fn programs() -> Option<PathBuf> {
     let found = std::env::split_paths(&path).find(has_both);
     found.or_else(|| {
         let versions = Path::new(DEBIAN).read_dir().ok()?;
-        let mut folders: Vec<PathBuf> = versions.filter_map(|entry| Some(entry.ok()?.path().join("bin"))).collect();
+        let mut folders: Vec<PathBuf> =
+            versions.filter_map(|entry| Some(entry.ok()?.path().join("bin"))).collect();
         folders.sort();
         folders.into_iter().rev().find(has_both)
     })

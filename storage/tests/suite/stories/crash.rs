@@ -25,8 +25,12 @@ pub(crate) async fn what_was_acknowledged_survives_kill_9(mut rig: Rig) {
         for (channel, acknowledged) in &acknowledged {
             let kept = offsets(&database, channel).await;
             assert!(kept.is_sorted_by(|a, b| a < b), "{channel}: {kept:?}");
-            let missing: Vec<_> = acknowledged.iter().filter(|offset| kept.binary_search(offset).is_err()).collect();
-            assert!(missing.is_empty(), "kill {kill}, {channel}: {missing:?} were acknowledged and are missing");
+            let missing: Vec<_> =
+                acknowledged.iter().filter(|offset| kept.binary_search(offset).is_err()).collect();
+            assert!(
+                missing.is_empty(),
+                "kill {kill}, {channel}: {missing:?} were acknowledged and are missing"
+            );
         }
         database.close().await;
     }
@@ -48,7 +52,9 @@ fn run_until_killed(rig: &Rig, acknowledgements: usize) -> Vec<(String, u64)> {
     for line in lines {
         let line = line.unwrap();
         // A line that was cut off by the end was not said.
-        let Some(rest) = line.strip_prefix("acknowledged ").and_then(|rest| rest.strip_suffix(" .")) else { continue };
+        let Some(rest) = line.strip_prefix("acknowledged ").and_then(|rest| rest.strip_suffix(" .")) else {
+            continue;
+        };
         let (channel, offset) = rest.split_once(' ').unwrap();
         said.push((channel.to_owned(), offset.parse().unwrap()));
         if said.len() == acknowledgements {

@@ -10,7 +10,8 @@ pub(crate) async fn are_read_by_sequence_room_and_channel(rig: Rig) {
     let time = present();
     for number in 0..100 {
         let room = format!("room-{}", number % 3);
-        let event = NewEvent::new("test.number", time).room(&room).user("ann").data(json!({ "number": number }));
+        let event =
+            NewEvent::new("test.number", time).room(&room).user("ann").data(json!({ "number": number }));
         database.record(if number % 2 == 0 { event.channel("even") } else { event });
     }
     database.flush().await.unwrap();
@@ -19,7 +20,10 @@ pub(crate) async fn are_read_by_sequence_room_and_channel(rig: Rig) {
     assert_eq!(numbers(&all), (0..100).collect::<Vec<_>>());
     assert!(all.is_sorted_by(|a, b| a.sequence < b.sequence));
     let first = &all[0];
-    assert_eq!((first.kind.as_str(), first.user_id.as_deref(), first.time), ("test.number", Some("ann"), time));
+    assert_eq!(
+        (first.kind.as_str(), first.user_id.as_deref(), first.time),
+        ("test.number", Some("ann"), time)
+    );
 
     let since = all[10].sequence;
     let page = read(&database, EventQuery { since, limit: 3, ..EventQuery::default() }).await;

@@ -11,7 +11,10 @@ pub(crate) async fn are_found_by_channel_room_and_owner(rig: Rig) {
     }
     assert_eq!(database.file("file_03").await.unwrap(), Some(file(3)));
     assert_eq!(database.file("file_99").await.unwrap(), None);
-    assert_eq!(database.insert_file(&file(3), &FileQuotas::default()).await.unwrap_err().code(), "storage_failed");
+    assert_eq!(
+        database.insert_file(&file(3), &FileQuotas::default()).await.unwrap_err().code(),
+        "storage_failed"
+    );
 
     let ids = async |query: FileQuery| -> Vec<String> {
         database.files(&query).await.unwrap().into_iter().map(|file| file.id).collect()
@@ -67,9 +70,15 @@ pub(crate) async fn stay_within_quotas(rig: Rig) {
     let text = StorageError::QuotaExceeded(QuotaKind::Total).to_string();
     assert_eq!(text, "the file goes beyond what may be stored on this server");
 
-    assert_eq!(database.file_usage(FileScope::Owner("ann")).await.unwrap(), FileUsage { files: 3, bytes: 300 });
+    assert_eq!(
+        database.file_usage(FileScope::Owner("ann")).await.unwrap(),
+        FileUsage { files: 3, bytes: 300 }
+    );
     assert_eq!(database.file_usage(FileScope::Room("r")).await.unwrap(), FileUsage { files: 4, bytes: 400 });
-    assert_eq!(database.file_usage(FileScope::Channel("c")).await.unwrap(), FileUsage { files: 5, bytes: 500 });
+    assert_eq!(
+        database.file_usage(FileScope::Channel("c")).await.unwrap(),
+        FileUsage { files: 5, bytes: 500 }
+    );
     assert_eq!(database.file_usage(FileScope::Total).await.unwrap(), FileUsage { files: 6, bytes: 600 });
     database.delete_file("file_00", 1).await.unwrap();
     assert_eq!(database.file_usage(FileScope::Owner("bob")).await.unwrap().files, 2);

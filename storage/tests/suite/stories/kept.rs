@@ -107,7 +107,8 @@ pub(crate) async fn a_full_queue_refuses_at_once(mut rig: Rig) {
     let database = rig.open().await;
     // Nothing is awaited, so that the writer cannot have begun.
     let answers: Vec<_> = (1..=6).map(|offset| database.keep(message("a", offset))).collect();
-    let refused: Vec<bool> = answers.iter().map(|answer| answer.as_ref().err() == Some(&StorageError::Busy)).collect();
+    let refused: Vec<bool> =
+        answers.iter().map(|answer| answer.as_ref().err() == Some(&StorageError::Busy)).collect();
     assert_eq!(refused, [false, false, false, false, true, true]);
     assert_eq!(database.counters().queued_messages, 4);
     for receipt in answers.into_iter().flatten() {
@@ -137,9 +138,10 @@ pub(crate) async fn a_message_that_cannot_be_stored_takes_no_other_along(rig: Ri
     let other = database.keep(message("a", 2)).unwrap();
     assert_eq!(odd.await.is_ok(), rig.is_sqlite());
     assert_eq!(other.await, Ok(()));
-    assert_eq!(database.events(&EventQuery { limit: 10, ..EventQuery::default() }).await.unwrap().len() as u64, {
-        database.counters().kept
-    });
+    assert_eq!(
+        database.events(&EventQuery { limit: 10, ..EventQuery::default() }).await.unwrap().len() as u64,
+        { database.counters().kept }
+    );
 }
 
 pub(crate) async fn commits_are_shared(rig: Rig) {

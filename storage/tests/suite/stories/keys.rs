@@ -17,8 +17,13 @@ pub(crate) async fn are_found_by_hash_and_revoked_once(rig: Rig) {
         revoked: None,
         last_used: None,
     };
-    let newer =
-        ApiKey { id: "key_2".into(), hash: "cd".into(), user_id: Some("ann".into()), created: 2_000, ..key.clone() };
+    let newer = ApiKey {
+        id: "key_2".into(),
+        hash: "cd".into(),
+        user_id: Some("ann".into()),
+        created: 2_000,
+        ..key.clone()
+    };
     database.create_key(&key).await.unwrap();
     // A command may do so while the server runs.
     let command = Database::open_beside(&rig.settings, rig.folder()).await.unwrap();

@@ -6,8 +6,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 use veche_storage::{
-    ChannelView, Database, Event, EventQuery, NewEvent, ParticipantView, RoomView, StorageSettings, TrackView, Views,
-    kind, rebuild,
+    ChannelView, Database, Event, EventQuery, NewEvent, ParticipantView, RoomView, StorageSettings,
+    TrackView, Views, kind, rebuild,
 };
 
 use crate::rig::{Rig, message, present};
@@ -37,10 +37,14 @@ pub(crate) async fn rebuilt_are_those_that_were_lived_through(rig: Rig) {
         assert_eq!(database.views().await.unwrap(), remembered, "seed {seed}");
 
         // The same events, as they were told: nobody needs storage to rebuild.
-        let told: Vec<Event> = life.told.into_iter().zip(first + 1..).map(|(event, place)| numbered(event, place)).collect();
+        let told: Vec<Event> =
+            life.told.into_iter().zip(first + 1..).map(|(event, place)| numbered(event, place)).collect();
         assert_eq!(rebuild(&told), remembered, "seed {seed}");
         let kept = EventQuery { limit: 1_000, ..EventQuery::default() };
-        assert!(database.events(&kept).await.unwrap().len() < told.len(), "seed {seed}: nothing was forgotten");
+        assert!(
+            database.events(&kept).await.unwrap().len() < told.len(),
+            "seed {seed}: nothing was forgotten"
+        );
         database.close().await;
     }
 }
@@ -125,7 +129,8 @@ impl Life {
     /// Events about what is not there change nothing.
     fn nonsense(&mut self, database: &Database) {
         let data = json!({ "participant_id": "nobody", "track_id": "none", "file_id": "none" });
-        for kind in [kind::PARTICIPANT_LEFT, kind::TRACK_UNPUBLISHED, kind::ROOM_UPDATED, kind::FILE_DELETED] {
+        for kind in [kind::PARTICIPANT_LEFT, kind::TRACK_UNPUBLISHED, kind::ROOM_UPDATED, kind::FILE_DELETED]
+        {
             let event = NewEvent::new(kind, self.time).room("nowhere").channel("nowhere").data(data.clone());
             self.record(database, event);
         }
@@ -176,8 +181,7 @@ impl Life {
             (14..19, Some(person)) => {
                 let person = &mut room.people[person];
                 person.tracks.push((name.clone(), "camera", time));
-                let data =
-                    json!({ "participant_id": person.id, "track_id": name, "kind": "video", "source": "camera" });
+                let data = json!({ "participant_id": person.id, "track_id": name, "kind": "video", "source": "camera" });
                 (kind::TRACK_PUBLISHED, person.user_id.clone(), data)
             }
             (_, Some(person)) => {
@@ -236,7 +240,11 @@ impl Life {
     fn remembered(&self) -> Views {
         Views {
             rooms: self.rooms.iter().map(|room| (room.id.clone(), room.remembered())).collect(),
-            channels: self.channels.iter().map(|channel| (channel.name.clone(), channel.remembered())).collect(),
+            channels: self
+                .channels
+                .iter()
+                .map(|channel| (channel.name.clone(), channel.remembered()))
+                .collect(),
         }
     }
 }
@@ -263,7 +271,11 @@ impl Person {
             name: self.name.clone(),
             user_id: self.user_id.clone(),
             joined: self.joined,
-            tracks: self.tracks.iter().map(|(id, source, since)| (id.clone(), track(*since, source))).collect(),
+            tracks: self
+                .tracks
+                .iter()
+                .map(|(id, source, since)| (id.clone(), track(*since, source)))
+                .collect(),
         }
     }
 }
