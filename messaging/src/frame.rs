@@ -210,7 +210,8 @@ mod tests {
             }
         );
         assert_eq!(parsed.payload.as_ptr(), frame[frame.len() - 4..].as_ptr());
-        let target = |flags, target| parse_publish(&publish(flags, &[], [target, "", "", ""], b"")).unwrap().target;
+        let target =
+            |flags, target| parse_publish(&publish(flags, &[], [target, "", "", ""], b"")).unwrap().target;
         assert_eq!(target(0, ""), Target::Everybody);
         assert_eq!(target(0x04, "anna"), Target::User("anna".into()));
         assert_eq!(target(0x08, "conn_1"), Target::Connection("conn_1".into()));
@@ -244,7 +245,8 @@ mod tests {
             connection_id: "x",
             payload: b"data",
         });
-        let mut expected = vec![DELIVERY, 2, 0, 0, 0, 0, 0, 0, 0, 7, 0x0a, 0x0b, 0x0c, 0x0d, 0, 0, 0, 0, 0, 0, 0, 1];
+        let mut expected =
+            vec![DELIVERY, 2, 0, 0, 0, 0, 0, 0, 0, 7, 0x0a, 0x0b, 0x0c, 0x0d, 0, 0, 0, 0, 0, 0, 0, 1];
         for text in ["m", "c", "t", "f", "u", "n", "x"] {
             expected.extend([1, text.as_bytes()[0]]);
         }

@@ -44,7 +44,7 @@ pub(crate) struct Api {
 struct Description;
 
 /// All doors.
-pub(crate) fn router(shared: Arc<Shared>) -> Router {
+pub(crate) fn router(shared: &Arc<Shared>) -> Router {
     let settings = &shared.settings;
     let body_limit = DefaultBodyLimit::max(settings.max_text_bytes());
     let cors = cors(settings.allowed_origins.clone());
@@ -58,7 +58,8 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         let shared = shared.clone();
         let announce = Arc::new(move |announcement| announce(shared.clone(), announcement).boxed());
         let check_channel = |name: &str| channel(name).map(drop);
-        let (routes, _) = veche_files::http::routes(files.clone(), Publisher { check_channel, announce }).split_for_parts();
+        let (routes, _) =
+            veche_files::http::routes(files.clone(), Publisher { check_channel, announce }).split_for_parts();
         asked = asked.merge(routes);
     }
     let asked = asked.layer(middleware::from_fn_with_state(api.clone(), authenticate));
@@ -136,15 +137,12 @@ async fn announce(shared: Arc<Shared>, announcement: Announcement) -> Result<Pub
         None => file(&info)?,
     };
     let sender = sender(&by);
-    let outcome = match name {
-        Some(name) => {
-            let publication = Publication { persistent, sender, ..Publication::new(channel(&name)?, body) };
-            shared.publish(publication).await?
-        }
-        None => {
-            let to = veche_hub::Recipient::Everybody;
-            shared.send(Letter { to, body, sender, except: None, once: None }).await?
-        }
+    let outcome = if let Some(name) = name {
+        let publication = Publication { persistent, sender, ..Publication::new(channel(&name)?, body) };
+        shared.publish(publication).await?
+    } else {
+        let to = veche_hub::Recipient::Everybody;
+        shared.send(Letter { to, body, sender, except: None, once: None }).await?
     };
     let PublishedAnswer { message_id, epoch, offset, recipients, .. } = PublishedAnswer::new(None, &outcome);
     let message_id = message_id.map(|id| id.to_string()).unwrap_or_default();
@@ -182,9 +180,8 @@ impl<T: DeserializeOwned> FromRequest<Api> for JsonBody<T> {
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<Box<str>>, Error> {
     let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
     let text = key.to_str().ok().filter(|key| !key.is_empty() && key.len() <= 128);
-    text.map(|key| Some(key.into())).ok_or_else(|| {
-        Error::new(ErrorKind::BadIdempotencyKey, "Idempotency-Key: 1 to 128 ASCII characters")
-    })
+    text.map(|key| Some(key.into()))
+        .ok_or_else(|| Error::new(ErrorKind::BadIdempotencyKey, "Idempotency-Key: 1 to 128 ASCII characters"))
 }
 
 #[cfg(test)]
@@ -196,7 +193,9 @@ mod tests {
         let mut described = Vec::new();
         for (path, item) in &document().paths.paths {
             let methods = [("GET", item.get.is_some()), ("POST", item.post.is_some())];
-            described.extend(methods.iter().filter(|method| method.1).map(|method| format!("{} {path}", method.0)));
+            described.extend(
+                methods.iter().filter(|method| method.1).map(|method| format!("{} {path}", method.0)),
+            );
         }
         described.sort();
         let expected = [

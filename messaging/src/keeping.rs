@@ -68,7 +68,9 @@ async fn find(load: Load, database: Database, clock: Clock) {
             }
             let kept = stored.kept.iter().filter_map(|kept| {
                 let message = Message::from_stored(&kept.body);
-                message.inspect_err(|error| tracing::error!(%error, channel = %kept.channel, "unreadable")).ok()
+                message
+                    .inspect_err(|error| tracing::error!(%error, channel = %kept.channel, "unreadable"))
+                    .ok()
             });
             load.found(stored.highest_offset, kept.collect(), clock.now());
         }

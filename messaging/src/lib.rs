@@ -130,7 +130,7 @@ impl Messaging {
     /// The doors: `/realtime/ws`, `/realtime/events`, and the HTTP API. Addresses below `/realtime` that nobody has are
     /// not its own.
     pub fn router(&self) -> axum::Router {
-        http::router(self.shared.clone())
+        http::router(&self.shared)
     }
 
     /// The description of the HTTP API.

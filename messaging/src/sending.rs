@@ -77,7 +77,9 @@ impl Shared {
         let offline = match (&letter.to, &letter.body) {
             (veche_hub::Recipient::User(user_id), Body::Notification(notification)) => {
                 let channel = ChannelName::new(&format!("user_{user_id}")).ok();
-                channel.map(|channel| (channel, notification.clone(), letter.sender.clone(), letter.once.clone()))
+                channel.map(|channel| {
+                    (channel, notification.clone(), letter.sender.clone(), letter.once.clone())
+                })
             }
             _ => None,
         };
@@ -108,8 +110,9 @@ pub(crate) fn inline(data: Bytes, content_type: String, filename: Option<String>
 
 /// The announcement of a file.
 pub(crate) fn file(info: &FileInfo) -> Result<Body, Error> {
-    let description = to_raw_value(info)
-        .map_err(|error| Error::new(ErrorKind::StorageUnavailable, format!("a file's description: {error}")))?;
+    let description = to_raw_value(info).map_err(|error| {
+        Error::new(ErrorKind::StorageUnavailable, format!("a file's description: {error}"))
+    })?;
     Ok(Body::File(veche_hub::File {
         size: info.size,
         content_type: info.content_type.as_str().into(),

@@ -83,7 +83,8 @@ impl Session {
         let settings = &self.shared.settings;
         let limits = Limits::new(settings, self.shared.max_subscriptions);
         let heartbeat = settings.websocket_heartbeat_seconds;
-        let welcome = Welcome::new(self.connection.id(), sender.name.clone(), self.shared.now(), limits, heartbeat);
+        let welcome =
+            Welcome::new(self.connection.id(), sender.name.clone(), self.shared.now(), limits, heartbeat);
         self.answer(&ServerMessage::Welcome(Welcome {
             user_id: self.identity.user_id.clone(),
             authenticated: self.identity.is_authenticated(),
@@ -189,7 +190,8 @@ impl Session {
             }
             ClientMessage::History { channel, since, epoch, limit } => {
                 self.may(Action::Subscribe, &channel)?;
-                let query = HistoryQuery { since, epoch, limit: limit.unwrap_or(USUAL_HISTORY).min(MAX_HISTORY) };
+                let query =
+                    HistoryQuery { since, epoch, limit: limit.unwrap_or(USUAL_HISTORY).min(MAX_HISTORY) };
                 let history = self.shared.hub.history(&channel, query, now);
                 self.answer(&ServerMessage::History(HistoryAnswer::new(id, channel, history)));
             }
@@ -220,7 +222,9 @@ impl Session {
         let credential = credential.ok_or_else(|| bad("auth: send `token` or `api_key`"))?;
         let door = veche_access::Door::WebSocket;
         let identity = self.shared.identify(door, Some(&credential)).await?;
-        if identity.user_id != self.identity.user_id || identity.key_id.is_some() != self.identity.key_id.is_some() {
+        if identity.user_id != self.identity.user_id
+            || identity.key_id.is_some() != self.identity.key_id.is_some()
+        {
             return Ok(Turn::Identify(identity));
         }
         self.identity = identity;
@@ -281,7 +285,9 @@ impl Session {
         let target = &*signal.target_peer_id;
         let to = match request::connection(target) {
             Ok(connection) => Some(Recipient::Connection(connection)),
-            Err(_) if !self.shared.hub.find_connections(target).is_empty() => Some(Recipient::User(target.into())),
+            Err(_) if !self.shared.hub.find_connections(target).is_empty() => {
+                Some(Recipient::User(target.into()))
+            }
             Err(_) => None,
         };
         if let Some(to) = to {

@@ -22,11 +22,11 @@ use veche_hub::{Disconnect, Door, Item, Outbox};
 use yawc::close::CloseCode;
 use yawc::{Frame, HttpStream, IncomingUpgrade, OpCode, UpgradeFut, WebSocket};
 
+use crate::Shared;
 use crate::http::Api;
 use crate::protocol::message::{Encoded, Encoding, encode_item};
 use crate::protocol::{ClientMessage, Request, ServerMessage};
 use crate::session::{Session, Turn};
-use crate::Shared;
 
 /// How long a client may take to say who it is.
 const AUTHENTICATION_WAIT: Duration = Duration::from_secs(10);
@@ -249,79 +249,92 @@ async fn first_message(
 
 /// Takes what the client sends.
 async fn read(session: &mut Session, stream: &mut Stream, binary: &AtomicBool) -> End {
-    let shared = session.shared.clone();
-    let settings = &shared.settings;
-    let silence = Duration::from_secs(u64::from(settings.websocket_heartbeat_seconds) * 2 + 15);
+    let settings = &session.shared.settings;
     let mut bucket = TokenBucket::new(settings.messages_per_second, settings.message_burst, Instant::now());
     let mut key_checked = Instant::now();
     loop {
         session.connection.room().await;
-        let wait = session.identity.expires_at.map_or(silence, |end| {
-            end.duration_since(SystemTime::now()).unwrap_or_default().saturating_add(Duration::from_millis(1))
-        });
-        let next = timeout(wait.min(silence), stream.next()).await;
-        if session.is_expired() {
-            session.expire();
-            // The writer says so, and ends the connection, if the client reads.
-            sleep(CLOSE_WAIT).await;
-            return End::Close(Close::Told(Disconnect::Expired));
-        }
-        let frame = match next {
+        let frame = match next_frame(session, stream).await {
             Ok(Some(frame)) => frame,
-            Ok(None) => return End::Close(Close::Gone),
-            Err(_) if wait < silence => continue,
-            Err(_) => {
-                let message = format!("nothing came for {} s, not even a pong", silence.as_secs());
-                return End::Close(Close::Because(Error::new(ErrorKind::Idle, message)));
-            }
+            Ok(None) => continue,
+            Err(end) => return End::Close(end),
         };
-        if frame.opcode() == OpCode::Close {
-            return End::Close(Close::Gone);
-        }
         if session.identity.key_id.is_some() && key_checked.elapsed() > KEY_CHECK {
             key_checked = Instant::now();
-            if shared.authority.is_revoked(&session.identity).await {
+            if session.shared.authority.is_revoked(&session.identity).await {
                 let error = Error::new(ErrorKind::InvalidApiKey, "the API key was revoked");
                 return End::Close(Close::Because(error));
             }
         }
-        shared.counters.messages_in.add(1);
-        shared.counters.bytes_in.add(frame.payload().len() as u64);
-        match bucket.handle_message(Instant::now()) {
-            Verdict::Take => {}
-            Verdict::Drop { tell } => {
-                shared.counters.rate_limited.add(1);
-                if tell {
-                    session.refuse(too_many(settings.messages_per_second), None);
-                }
-                continue;
-            }
-            Verdict::Close => {
-                return End::Close(Close::Because(too_many(settings.messages_per_second)));
-            }
+        match take(session, &mut bucket, &frame) {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(error) => return End::Close(Close::Because(error)),
         }
-        let turn = match frame.opcode() {
-            OpCode::Text => match std::str::from_utf8(frame.payload()) {
-                Ok(text) => Box::pin(session.handle_text(text)).await,
-                Err(_) => {
-                    session.refuse(Error::new(ErrorKind::BadMessage, "not UTF-8"), None);
-                    Turn::Continue
-                }
-            },
-            OpCode::Binary if frame.payload().len() > settings.websocket_binary_max_bytes => {
-                let message =
-                    format!("a binary message may have {} bytes", settings.websocket_binary_max_bytes);
-                return End::Close(Close::Because(Error::new(ErrorKind::MessageTooLarge, message)));
-            }
-            OpCode::Binary => {
-                binary.store(true, Ordering::Relaxed);
-                Box::pin(session.handle_frame(frame.payload())).await
-            }
-            _ => Turn::Continue,
+        let turn = if frame.opcode() == OpCode::Binary {
+            binary.store(true, Ordering::Relaxed);
+            Box::pin(session.handle_frame(frame.payload())).await
+        } else if let Ok(text) = std::str::from_utf8(frame.payload()) {
+            Box::pin(session.handle_text(text)).await
+        } else {
+            session.refuse(Error::new(ErrorKind::BadMessage, "not UTF-8"), None);
+            Turn::Continue
         };
         if let Turn::Identify(identity) = turn {
             return End::Identify(identity);
         }
+    }
+}
+
+/// The next frame. `None`: it is time to look whether the credential has ended.
+async fn next_frame(session: &Session, stream: &mut Stream) -> Result<Option<Frame>, Close> {
+    let heartbeat = session.shared.settings.websocket_heartbeat_seconds;
+    let silence = Duration::from_secs(u64::from(heartbeat) * 2 + 15);
+    let wait = session.identity.expires_at.map_or(silence, |end| {
+        end.duration_since(SystemTime::now()).unwrap_or_default().saturating_add(Duration::from_millis(1))
+    });
+    let next = timeout(wait.min(silence), stream.next()).await;
+    if session.is_expired() {
+        session.expire();
+        // The writer says so, and ends the connection, if the client reads.
+        sleep(CLOSE_WAIT).await;
+        return Err(Close::Told(Disconnect::Expired));
+    }
+    match next {
+        Ok(Some(frame)) if frame.opcode() != OpCode::Close => Ok(Some(frame)),
+        Ok(_) => Err(Close::Gone),
+        Err(_) if wait < silence => Ok(None),
+        Err(_) => {
+            let message = format!("nothing came for {} s, not even a pong", silence.as_secs());
+            Err(Close::Because(Error::new(ErrorKind::Idle, message)))
+        }
+    }
+}
+
+/// Whether a frame is a message, and one that the client may send now; an error ends the connection.
+fn take(session: &Session, bucket: &mut TokenBucket, frame: &Frame) -> Result<bool, Error> {
+    let shared = &session.shared;
+    let settings = &shared.settings;
+    shared.counters.messages_in.add(1);
+    shared.counters.bytes_in.add(frame.payload().len() as u64);
+    match bucket.handle_message(Instant::now()) {
+        Verdict::Take => {}
+        Verdict::Drop { tell } => {
+            shared.counters.rate_limited.add(1);
+            if tell {
+                session.refuse(too_many(settings.messages_per_second), None);
+            }
+            return Ok(false);
+        }
+        Verdict::Close => return Err(too_many(settings.messages_per_second)),
+    }
+    let limit = settings.websocket_binary_max_bytes;
+    match frame.opcode() {
+        OpCode::Binary if frame.payload().len() > limit => {
+            let message = format!("a binary message may have {limit} bytes; upload larger ones in pieces");
+            Err(Error::new(ErrorKind::MessageTooLarge, message))
+        }
+        opcode => Ok(matches!(opcode, OpCode::Text | OpCode::Binary)),
     }
 }
 
@@ -406,7 +419,9 @@ async fn feed(
 /// The error that a client is told before `disconnect`.
 fn told_before(why: &Disconnect) -> Option<Error> {
     let message = match why {
-        Disconnect::SlowConsumer => "more waits for this connection than may; read faster, or subscribe to less",
+        Disconnect::SlowConsumer => {
+            "more waits for this connection than may; read faster, or subscribe to less"
+        }
         Disconnect::Expired => "the token has expired; connect again with a new one",
         Disconnect::Stopping | Disconnect::Removed(_) => return None,
     };
@@ -452,7 +467,9 @@ async fn finish(sink: &mut Sink, stream: &mut Stream, close: Close) {
 fn close_reason(error: &Error) -> String {
     match error.kind {
         ErrorKind::AuthenticationRequired => "Токен не предоставлен".into(),
-        ErrorKind::InvalidToken | ErrorKind::TokenExpired | ErrorKind::InvalidApiKey => "Неверный токен".into(),
+        ErrorKind::InvalidToken | ErrorKind::TokenExpired | ErrorKind::InvalidApiKey => {
+            "Неверный токен".into()
+        }
         ErrorKind::AuthenticationTimeout => "Таймаут аутентификации".into(),
         kind => kind.code().into(),
     }

@@ -19,10 +19,10 @@ pub(crate) struct Channels(Option<veche_hub::Outbox>);
 
 /// Opens a client's way to the channels of its room; nothing where the server has no messaging, or stops.
 pub(crate) fn open(rooms: &Rooms, seat: &Seat, identity: Identity) -> (Option<Session>, Channels) {
-    let name = seat.lock().and_then(|room| room.members.get(&seat.participant).map(|member| member.name.clone()));
-    let opened = rooms.messaging().map(|messaging| {
-        messaging.session(Door::WebSocket, identity, name.as_deref())
-    });
+    let name =
+        seat.lock().and_then(|room| room.members.get(&seat.participant).map(|member| member.name.clone()));
+    let opened =
+        rooms.messaging().map(|messaging| messaging.session(Door::WebSocket, identity, name.as_deref()));
     match opened {
         Some(Ok((mut session, outbox))) => {
             session.allow_room(&seat.room.room_id);

@@ -135,10 +135,13 @@ impl Rooms {
     fn relay_signal(&self, signal: &Signal, from: &str) -> Result<(), Error> {
         let room_id = signal.room_id.as_deref().ok_or_else(|| {
             let target = &signal.target_peer_id;
-            let message = format!("target_peer_id: nobody is connected as `{target}`; for a peer of a call, add room_id");
+            let message = format!(
+                "target_peer_id: nobody is connected as `{target}`; for a peer of a call, add room_id"
+            );
             Error::new(ErrorKind::RecipientNotFound, message)
         })?;
-        let text = serde_json::to_string(signal).map_err(|error| Error::new(ErrorKind::BadMessage, error.to_string()))?;
+        let text = serde_json::to_string(signal)
+            .map_err(|error| Error::new(ErrorKind::BadMessage, error.to_string()))?;
         let envelope = serde_json::from_str(&text)
             .map_err(|error| Error::new(ErrorKind::BadMessage, error.to_string()))?;
         let message = crate::inbound::relayed(envelope, &signal.signal_type, from)?;

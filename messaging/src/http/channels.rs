@@ -226,8 +226,7 @@ async fn find_events(
     })?;
     let limit = query.limit.unwrap_or(100).clamp(1, MAX_EVENTS);
     let wanted = EventQuery { since: query.since, room, channel, limit };
-    let events =
-        database.events(&wanted).await.map_err(|error| refusal(error.code(), error.to_string()))?;
+    let events = database.events(&wanted).await.map_err(|error| refusal(error.code(), error.to_string()))?;
     let next = events.last().map_or(query.since, |event| event.sequence);
     Ok(Json(Events { events, next }))
 }

@@ -18,6 +18,7 @@ const MAX_LISTED: usize = 1000;
 
 /// Who is connected.
 #[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the contract")]
 pub(crate) struct Connections {
     /// All connections.
     total: usize,
@@ -84,7 +85,10 @@ pub(crate) async fn list(State(api): State<Api>, Extension(identity): Caller) ->
         sse: stats.sse,
         grpc: stats.grpc,
         connections,
-        channels: channels.into_iter().map(|channel| (channel.name.to_string(), channel.subscribers)).collect(),
+        channels: channels
+            .into_iter()
+            .map(|channel| (channel.name.to_string(), channel.subscribers))
+            .collect(),
     })
 }
 

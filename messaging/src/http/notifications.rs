@@ -59,6 +59,7 @@ pub(crate) struct ChannelNotification {
 
 /// A notification for everybody.
 #[derive(Debug, Deserialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the contract")]
 pub(crate) struct Notification {
     /// The headline.
     title: String,

@@ -216,11 +216,8 @@ pub(crate) async fn send_text(
 ) -> Result<Json<SentAnswer>, Error> {
     let to = recipient(body.channel.as_deref(), None, None)?.unwrap_or(Recipient::Everybody);
     let content_type = body.content_type.unwrap_or_else(|| "text/plain; charset=utf-8".into());
-    let content = Content::Binary {
-        data: body.text.into(),
-        content_type: Some(content_type),
-        filename: body.filename,
-    };
+    let content =
+        Content::Binary { data: body.text.into(), content_type: Some(content_type), filename: body.filename };
     dispatch(&api.shared, &identity, &headers, to, content, body.persistent).await
 }
 

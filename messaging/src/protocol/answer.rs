@@ -7,8 +7,8 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use veche_doors::{Error, ErrorBody, ErrorKind};
 use veche_hub::{
-    ChannelName, ConnectionId, Disconnect, Epoch, Form, History, Json, Message, MessageId, Position, PresenceEntry,
-    PresenceList, Published, Subscribed, Tag, Timestamp,
+    ChannelName, ConnectionId, Disconnect, Epoch, Form, History, Json, Message, MessageId, Position,
+    PresenceEntry, PresenceList, Published, Subscribed, Tag, Timestamp,
 };
 
 use super::message;
@@ -229,7 +229,13 @@ impl ServerMessage {
 
 impl Welcome {
     /// For a connection of this name.
-    pub(crate) fn new(connection_id: ConnectionId, name: Arc<str>, now: Timestamp, session: Limits, heartbeat: u32) -> Self {
+    pub(crate) fn new(
+        connection_id: ConnectionId,
+        name: Arc<str>,
+        now: Timestamp,
+        session: Limits,
+        heartbeat: u32,
+    ) -> Self {
         Self {
             message: "Добро пожаловать на сервер!",
             connection_id,

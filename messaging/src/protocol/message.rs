@@ -12,9 +12,7 @@ use veche_hub::{
     Binary, Body, ConnectionId, Epoch, Form, Item, Message, MessageId, PresenceEntry, Sender, Signal, Tag, To,
 };
 
-use super::answer::{
-    Present, PublishedAnswer, ServerMessage, SubscribedAnswer, present, refusal,
-};
+use super::answer::{Present, PublishedAnswer, ServerMessage, SubscribedAnswer, present, refusal};
 use crate::clock::rfc3339;
 use crate::frame;
 
@@ -130,10 +128,9 @@ pub fn to_json(message: &Message) -> Bytes {
 pub(crate) fn to_sse(message: &Message) -> Bytes {
     let json = message.form(Form::Json, to_json);
     let name = match kind(message) {
-        "channel_message" => "message",
+        // What is verbatim says itself what it is, for whoever listens to everything.
+        "channel_message" | "verbatim" => "message",
         "binary" => "binary_data",
-        // An object that says itself what it is, for whoever listens to everything.
-        "verbatim" => "message",
         kind => kind,
     };
     sse_event(name, json)
@@ -223,7 +220,6 @@ struct NotificationText<'a> {
 }
 
 #[derive(Serialize)]
-#[expect(clippy::struct_field_names, reason = "the names are those of the contract")]
 struct SignalText<'a> {
     signal_type: &'a str,
     target_peer_id: &'a str,

@@ -247,8 +247,8 @@ fn message(text: &str, head: &Head<'_>, settings: &Settings) -> Result<Option<Cl
         "auth" => authenticate(text)?,
         "subscribe" => read::<SubscribeFields>(text, kind)?.message()?,
         "unsubscribe" => ClientMessage::Unsubscribe { channel: channel_of(text, kind)? },
-        "channel_message" | "publish" => read::<DataFields>(text, kind)?.to_channel()?,
-        "direct" => read::<DataFields>(text, kind)?.direct()?,
+        "channel_message" | "publish" => read::<DataFields>(text, kind)?.into_channel()?,
+        "direct" => read::<DataFields>(text, kind)?.into_direct()?,
         "broadcast" => read::<DataFields>(text, kind)?.publish(Recipient::Everybody)?,
         "binary" => read::<BinaryFields>(text, kind)?.message()?,
         "notification" => read::<NotificationFields>(text, kind)?.message()?,
@@ -379,13 +379,13 @@ fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>,
 }
 
 impl DataFields {
-    fn to_channel(self) -> Result<ClientMessage, Error> {
+    fn into_channel(self) -> Result<ClientMessage, Error> {
         let name = self.channel.as_deref().ok_or_else(|| bad("channel: missing; say which one"))?;
         let to = Recipient::Channel(channel(name)?);
         self.publish(to)
     }
 
-    fn direct(self) -> Result<ClientMessage, Error> {
+    fn into_direct(self) -> Result<ClientMessage, Error> {
         let to = recipient(None, self.user_id.as_deref(), self.connection_id.as_deref())?;
         let to = to.ok_or_else(|| bad("user_id or connection_id: missing; say who shall get it"))?;
         self.publish(to)
@@ -413,8 +413,7 @@ struct BinaryFields {
 
 impl BinaryFields {
     fn message(self) -> Result<ClientMessage, Error> {
-        let to =
-            recipient(self.channel.as_deref(), self.user_id.as_deref(), self.connection_id.as_deref())?;
+        let to = recipient(self.channel.as_deref(), self.user_id.as_deref(), self.connection_id.as_deref())?;
         let content = binary(&self.binary_data, self.content_type, self.filename)?;
         publication(to.unwrap_or(Recipient::Everybody), content, self.persistent, self.idempotency_key)
     }
@@ -500,7 +499,6 @@ impl HistoryFields {
 }
 
 #[derive(Deserialize)]
-#[expect(clippy::struct_field_names, reason = "the names are those of the contract")]
 struct SignalFields {
     signal_type: String,
     target_peer_id: String,
@@ -549,7 +547,9 @@ pub(crate) fn publication(
     idempotency_key: Option<String>,
 ) -> Result<ClientMessage, Error> {
     if persistent && !matches!(to, Recipient::Channel(_)) {
-        return Err(bad("persistent: only messages of a channel can be kept; leave it out or name a channel"));
+        return Err(bad(
+            "persistent: only messages of a channel can be kept; leave it out or name a channel",
+        ));
     }
     let idempotency_key = idempotency_key.filter(|key| !key.is_empty());
     text_within("idempotency_key", idempotency_key.as_deref(), 128)?;

@@ -8,7 +8,11 @@ use crate::server::Server;
 async fn what_is_unknown_comes_back() {
     let server = Server::start().await;
     let (mut client, _) = server.join("").await;
-    for message in [json!({ "type": "greeting", "message": "Привет, сервер!" }), json!([1, 2]), json!({ "a": { "b": 1 } })] {
+    for message in [
+        json!({ "type": "greeting", "message": "Привет, сервер!" }),
+        json!([1, 2]),
+        json!({ "a": { "b": 1 } }),
+    ] {
         client.send(message.clone()).await;
         let echo = client.expect("echo").await;
         assert_eq!(echo["original"], message);
@@ -44,7 +48,10 @@ async fn the_chat_with_rooms_says_what_the_contract_says() {
     assert_eq!(anna.expect("error").await["message"], "Вы не находитесь в комнате");
     anna.send(json!({ "action": "join", "room": "general" })).await;
     let joined = anna.expect("system").await;
-    assert_eq!((&joined["message"], &joined["room"]), (&json!("Анна присоединился к комнате"), &json!("general")));
+    assert_eq!(
+        (&joined["message"], &joined["room"]),
+        (&json!("Анна присоединился к комнате"), &json!("general"))
+    );
     let (mut boris, _) = server.join("").await;
     boris.send(json!({ "action": "join" })).await;
     for client in [&mut anna, &mut boris] {
@@ -53,7 +60,10 @@ async fn the_chat_with_rooms_says_what_the_contract_says() {
     boris.send(json!({ "action": "message", "text": "Привет" })).await;
     for client in [&mut anna, &mut boris] {
         let chat = client.expect("chat").await;
-        assert_eq!((&chat["user"], &chat["message"], &chat["room"]), (&json!("Аноним"), &json!("Привет"), &json!("general")));
+        assert_eq!(
+            (&chat["user"], &chat["message"], &chat["room"]),
+            (&json!("Аноним"), &json!("Привет"), &json!("general"))
+        );
     }
     boris.send(json!({ "action": "join", "room": "other" })).await;
     assert_eq!(anna.expect("system").await["message"], "Аноним покинул комнату");
@@ -64,7 +74,10 @@ async fn the_chat_with_rooms_says_what_the_contract_says() {
     assert_eq!(anna.expect("system").await["message"], "Аноним покинул комнату");
     anna.send_text("{").await;
     let error = anna.expect("error").await;
-    assert_eq!((&error["message"], &error["error"]["code"]), (&json!("Неверный формат JSON"), &json!("bad_json")));
+    assert_eq!(
+        (&error["message"], &error["error"]["code"]),
+        (&json!("Неверный формат JSON"), &json!("bad_json"))
+    );
     anna.send(json!({ "action": "leave" })).await;
     anna.send(json!({ "action": "message", "text": "?" })).await;
     assert_eq!(anna.error().await, "bad_request");

@@ -36,7 +36,10 @@ async fn notifications_go_to_a_user_a_channel_and_everybody() {
     let note = json!({ "user_id": "42", "title": "t", "body": "b", "notification_type": "message", "data": { "x": 1 } });
     assert_eq!(server.post("/realtime/notifications/send", note).await.status, 200);
     let notification = anna.expect("notification").await;
-    assert_eq!((&notification["title"], &notification["notification_type"]), (&json!("t"), &json!("message")));
+    assert_eq!(
+        (&notification["title"], &notification["notification_type"]),
+        (&json!("t"), &json!("message"))
+    );
     assert_eq!(notification["data"], json!({ "x": 1 }));
     let note = json!({ "channel": "c", "title": "for a channel" });
     assert_eq!(server.post("/realtime/notifications/channel", note).await.status, 200);
@@ -65,7 +68,8 @@ async fn an_idempotency_key_makes_a_repeated_request_harmless() {
         anna.receive().await;
         anna.silent().await;
     }
-    let send = async |data| server.post_with("/realtime/send", key, json!({ "channel": "c", "data": data })).await;
+    let send =
+        async |data| server.post_with("/realtime/send", key, json!({ "channel": "c", "data": data })).await;
     assert_eq!(send(1).await.status, 200);
     assert_eq!(send(2).await.code(), (409, "idempotency_conflict"));
     let long = format!("Idempotency-Key: {}\r\n", "x".repeat(129));
@@ -80,18 +84,27 @@ async fn who_is_connected_and_what_was_said_can_be_asked() {
     anna.subscribe("c/d").await;
     let _stream = server.stream("channel=c/d", "").await;
     let connections = server.get("/realtime/connections").await.body;
-    assert_eq!((&connections["total"], &connections["websocket"], &connections["sse"]), (&json!(2), &json!(1), &json!(1)));
+    assert_eq!(
+        (&connections["total"], &connections["websocket"], &connections["sse"]),
+        (&json!(2), &json!(1), &json!(1))
+    );
     assert_eq!(connections["channels"], json!({ "c/d": 2 }));
     assert_eq!(connections["connections"][0]["connection_id"], welcome["connection_id"]);
     server.post("/realtime/send", json!({ "channel": "c/d", "data": 1 })).await;
     let channels = server.get("/realtime/channels").await.body;
-    assert_eq!((&channels["channels"][0]["channel"], &channels["channels"][0]["offset"]), (&json!("c/d"), &json!(1)));
+    assert_eq!(
+        (&channels["channels"][0]["channel"], &channels["channels"][0]["offset"]),
+        (&json!("c/d"), &json!(1))
+    );
     let history = server.get("/realtime/channels/c%2Fd/history").await.body;
     assert_eq!((&history["messages"][0]["data"], &history["complete"]), (&json!(1), &json!(true)));
     let presence = server.get("/realtime/channels/c%2Fd/presence").await.body;
     assert_eq!((&presence["total"], &presence["presence"][0]["name"]), (&json!(2), &json!("Anna")));
     let health = server.get("/realtime/health").await;
-    assert_eq!((health.status, &health.body["status"], &health.body["storage"]), (200, &json!("ok"), &json!("ok")));
+    assert_eq!(
+        (health.status, &health.body["status"], &health.body["storage"]),
+        (200, &json!("ok"), &json!("ok"))
+    );
     assert_eq!(health.body["websocket"]["connections"], 1);
 }
 
@@ -102,7 +115,8 @@ async fn the_event_log_can_be_read_on() {
     assert_eq!(server.post("/realtime/send", body).await.status, 200);
     server.database.flush().await.unwrap();
     let events = server.get("/realtime/channels/c/events").await.body;
-    let kinds: Vec<_> = events["events"].as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap()).collect();
+    let kinds: Vec<_> =
+        events["events"].as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap()).collect();
     assert!(kinds.contains(&"channel.created") && kinds.contains(&"message.kept"), "{kinds:?}");
     let rest = server.get(&format!("/realtime/channels/c/events?since={}", events["next"])).await.body;
     assert_eq!((&rest["events"], &rest["next"]), (&json!([]), &events["next"]));
@@ -129,7 +143,10 @@ async fn bad_requests_are_told_what_to_change() {
     }
     let deep = format!(r#"{{"channel":"c","data":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
     let json = "Content-Type: application/json\r\n";
-    assert_eq!(server.raw("POST", "/realtime/send", json, deep.as_bytes()).await.code(), (400, "bad_message"));
+    assert_eq!(
+        server.raw("POST", "/realtime/send", json, deep.as_bytes()).await.code(),
+        (400, "bad_message")
+    );
     assert_eq!(server.raw("POST", "/realtime/send", json, b"{").await.code(), (400, "bad_request"));
     assert_eq!(server.raw("POST", "/realtime/send", "", b"{}").await.code(), (400, "bad_request"));
     assert_eq!(server.get("/realtime/send").await.code(), (405, "method_not_allowed"));

@@ -28,7 +28,10 @@ async fn what_is_wrong_with_a_message_is_said_and_the_connection_goes_on() {
         (json!({ "type": "subscribe" }), "bad_message"),
         (json!({ "type": "subscribe", "channel": "a b" }), "bad_channel"),
         (json!({ "type": "subscribe", "channel": "$own" }), "bad_channel"),
-        (json!({ "type": "subscribe", "channel": "c", "recover": { "epoch": "x", "offset": 1 } }), "bad_message"),
+        (
+            json!({ "type": "subscribe", "channel": "c", "recover": { "epoch": "x", "offset": 1 } }),
+            "bad_message",
+        ),
         (json!({ "type": "publish", "channel": "c" }), "bad_message"),
         (json!({ "type": "binary", "binary_data": "***" }), "bad_message"),
         (json!({ "type": "direct", "data": 1 }), "bad_message"),
@@ -37,7 +40,10 @@ async fn what_is_wrong_with_a_message_is_said_and_the_connection_goes_on() {
         (json!({ "type": "notification", "title": "x".repeat(300) }), "bad_message"),
         (json!({ "type": "ping", "id": { "a": 1 } }), "bad_message"),
         (json!({ "type": "ping", "id": "x".repeat(65) }), "bad_message"),
-        (json!({ "type": "publish", "channel": "c", "data": 1, "idempotency_key": "x".repeat(129) }), "bad_message"),
+        (
+            json!({ "type": "publish", "channel": "c", "data": 1, "idempotency_key": "x".repeat(129) }),
+            "bad_message",
+        ),
         (json!({ "type": "publish", "channel": "c", "data": "x".repeat(1 << 20) }), "message_too_large"),
     ] {
         assert_eq!(client.refused(message.clone()).await, code, "{message}");
@@ -53,7 +59,9 @@ async fn what_is_wrong_with_a_message_is_said_and_the_connection_goes_on() {
 
 #[tokio::test]
 async fn what_is_far_too_large_ends_the_connection() {
-    let server = with(Settings { websocket_binary_max_bytes: 1024, max_message_bytes: 2048, ..Settings::default() }).await;
+    let server =
+        with(Settings { websocket_binary_max_bytes: 1024, max_message_bytes: 2048, ..Settings::default() })
+            .await;
     let (mut client, _) = server.join("").await;
     client.send_binary(vec![0x11; 1025]).await;
     assert_eq!(client.error().await, "message_too_large");
@@ -135,7 +143,8 @@ async fn who_does_not_read_is_sent_away_and_nobody_waits_for_them() {
 
 #[tokio::test]
 async fn pages_of_other_origins_may_not_come_in() {
-    let server = with(Settings { allowed_origins: vec!["https://app.example".into()], ..Settings::default() }).await;
+    let server =
+        with(Settings { allowed_origins: vec!["https://app.example".into()], ..Settings::default() }).await;
     let mut client = server.connect_with("", &[("Origin", "https://evil.example")]).await.unwrap();
     assert_eq!(client.error().await, "forbidden_origin");
     assert_eq!(client.closed().await.0, 4403);
@@ -149,8 +158,7 @@ async fn pages_of_other_origins_may_not_come_in() {
 
 #[tokio::test]
 async fn switched_off_doors_say_so() {
-    let server =
-        with(Settings { websocket_enabled: false, sse_enabled: false, ..Settings::default() }).await;
+    let server = with(Settings { websocket_enabled: false, sse_enabled: false, ..Settings::default() }).await;
     for path in ["/realtime/ws", "/realtime/events"] {
         assert_eq!(server.get(path).await.code(), (503, "door_disabled"));
     }

@@ -139,7 +139,8 @@ impl Server {
             request = request.header(name, value);
         }
         let options = Options::default().with_limits(1 << 28, 1 << 28);
-        let options = if compressed { options.with_low_latency_compression() } else { options.without_compression() };
+        let options =
+            if compressed { options.with_low_latency_compression() } else { options.without_compression() };
         let socket = WebSocket::handshake_with_request(url, io, options, request).await.ok()?;
         Some(Client { socket, patience: PATIENCE })
     }

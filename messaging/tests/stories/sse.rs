@@ -36,10 +36,14 @@ async fn events_have_the_names_of_the_contract() {
     let mut stream = server.stream("channel=a&name=Anna", "").await;
     let connection = stream.expect("connected").await.data["connection_id"].clone();
     stream.expect("subscribed").await;
-    let note = json!({ "channel": "a", "title": "t", "body": "b", "notification_type": "call", "data": { "x": 1 } });
+    let note =
+        json!({ "channel": "a", "title": "t", "body": "b", "notification_type": "call", "data": { "x": 1 } });
     assert_eq!(server.post("/realtime/notifications/channel", note).await.status, 200);
     let event = stream.expect("notification").await;
-    assert_eq!((&event.data["title"], &event.data["body"], &event.data["data"]), (&json!("t"), &json!("b"), &json!({ "x": 1 })));
+    assert_eq!(
+        (&event.data["title"], &event.data["body"], &event.data["data"]),
+        (&json!("t"), &json!("b"), &json!({ "x": 1 }))
+    );
     let binary = json!({ "binary_data": "aGVsbG8=", "content_type": "text/plain", "filename": "a.txt" });
     assert_eq!(server.post("/realtime/binary/send", binary).await.status, 200);
     let event = stream.expect("binary_data").await;
@@ -67,9 +71,10 @@ async fn who_comes_back_with_the_last_id_gets_what_it_missed() {
     drop(stream);
     publish(&server, "a", 2).await;
     publish(&server, "a", 3).await;
-    for (query, headers) in
-        [("channel=a".to_owned(), format!("Last-Event-ID: {id}\r\n")), (format!("channel=a&last_event_id={id}"), String::new())]
-    {
+    for (query, headers) in [
+        ("channel=a".to_owned(), format!("Last-Event-ID: {id}\r\n")),
+        (format!("channel=a&last_event_id={id}"), String::new()),
+    ] {
         let mut stream = server.stream(&query, &headers).await;
         stream.expect("connected").await;
         assert_eq!(stream.expect("subscribed").await.data["recovered"], true);

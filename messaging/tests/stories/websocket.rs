@@ -28,10 +28,14 @@ async fn what_is_published_reaches_the_subscribers_in_order_and_says_from_whom()
     let mut anna = server.subscriber("news").await;
     let (mut boris, welcome) = server.join("name=Boris").await;
     for index in 1..=3 {
-        let message = json!({ "type": "channel_message", "channel": "news", "id": index, "data": { "n": index } });
+        let message =
+            json!({ "type": "channel_message", "channel": "news", "id": index, "data": { "n": index } });
         boris.send(message).await;
         let published = boris.expect("published").await;
-        assert_eq!((&published["id"], &published["offset"], &published["recipients"]), (&json!(index), &json!(index), &json!(1)));
+        assert_eq!(
+            (&published["id"], &published["offset"], &published["recipients"]),
+            (&json!(index), &json!(index), &json!(1))
+        );
     }
     for index in 1..=3 {
         let message = anna.expect("channel_message").await;
@@ -137,7 +141,8 @@ async fn who_was_there_before_a_restart_misses_nothing() {
 async fn filters_keep_out_what_is_not_wanted() {
     let server = Server::start().await;
     let (mut anna, _) = server.join("").await;
-    let filters = json!({ "max_file_size": 10, "allowed_types": ["image/*"], "notification_types": ["call"] });
+    let filters =
+        json!({ "max_file_size": 10, "allowed_types": ["image/*"], "notification_types": ["call"] });
     anna.send(json!({ "type": "subscribe", "channel": "c", "filters": filters })).await;
     anna.expect("subscribed").await;
     let (mut boris, _) = server.join("").await;
@@ -149,7 +154,9 @@ async fn filters_keep_out_what_is_not_wanted() {
         boris.expect("published").await;
     }
     for kind in ["message", "call"] {
-        boris.send(json!({ "type": "notification", "channel": "c", "title": kind, "notification_type": kind })).await;
+        boris
+            .send(json!({ "type": "notification", "channel": "c", "title": kind, "notification_type": kind }))
+            .await;
     }
     boris.send(json!({ "type": "publish", "channel": "c", "data": "end" })).await;
     let binary = anna.expect("binary").await;
@@ -213,7 +220,10 @@ async fn direct_messages_broadcasts_and_signals_reach_whom_they_name() {
     boris.send(json!({ "type": "direct", "connection_id": anna_id, "data": "psst", "id": 1 })).await;
     assert_eq!(boris.expect("published").await["recipients"], 1);
     let direct = anna.expect("direct").await;
-    assert_eq!((&direct["data"], &direct["sender"]["connection_id"]), (&json!("psst"), &boris_is["connection_id"]));
+    assert_eq!(
+        (&direct["data"], &direct["sender"]["connection_id"]),
+        (&json!("psst"), &boris_is["connection_id"])
+    );
     boris.send(json!({ "type": "broadcast", "data": [1] })).await;
     assert_eq!(anna.expect("broadcast").await["data"], json!([1]));
     assert_eq!(boris.expect("broadcast").await["data"], json!([1]));

@@ -73,8 +73,7 @@ impl RoomState {
         let peer_id = member.peer_id.to_string();
         let kind = if before.is_none() { "track.published" } else { "track.updated" };
         let Track { track_id, kind: media, source, muted, .. } = &track;
-        let data =
-            json!({ "participant_id": peer_id, "track_id": track_id, "kind": media, "source": source, "muted": muted });
+        let data = json!({ "participant_id": peer_id, "track_id": track_id, "kind": media, "source": source, "muted": muted });
         self.journal.note(kind, data);
         self.tell_all(&ServerMessage::Track { peer_id, track });
     }
