@@ -51,6 +51,7 @@ pub(crate) async fn rebuilt_are_those_that_were_lived_through(rig: Rig) {
 
 /// Rooms and channels as somebody would keep them who knows nothing of events, who tells what happens all the same.
 struct Life {
+    seed: u64,
     random: StdRng,
     time: i64,
     rooms: Vec<Room>,
@@ -85,7 +86,7 @@ struct Channel {
 impl Life {
     fn new(seed: u64, time: i64) -> Self {
         let random = StdRng::seed_from_u64(seed);
-        Self { random, time, rooms: Vec::new(), channels: Vec::new(), names: 0, told: Vec::new() }
+        Self { seed, random, time, rooms: Vec::new(), channels: Vec::new(), names: 0, told: Vec::new() }
     }
 
     fn record(&mut self, database: &Database, event: NewEvent) {
@@ -234,7 +235,7 @@ impl Life {
 
     fn name(&mut self, prefix: &str) -> String {
         self.names += 1;
-        format!("{prefix}-{}", self.names)
+        format!("{prefix}-{}-{}", self.seed, self.names)
     }
 
     fn remembered(&self) -> Views {
