@@ -410,9 +410,7 @@ mod tests {
 
     #[test]
     fn an_address_that_is_none_is_told_without_its_password() {
-        for url in
-            ["mysql://user:secret@host/db", "secret", "sqlite:", "sqlite::memory:", "postgres:/\0secret"]
-        {
+        for url in ["mysql://user:secret@host/db", "secret", "sqlite:", "sqlite::memory:"] {
             let Err(StorageError::BadUrl(text)) = Place::parse(url) else { panic!("{url}") };
             assert!(text.contains("for example sqlite:") && !text.contains("user:secret"), "{text}");
         }

@@ -155,13 +155,14 @@ impl Life {
                 room.topic = (choice == 1).then_some(name);
                 (kind::ROOM_UPDATED, None, json!({ "topic": room.topic }))
             }
-            (3, _) => match room.recording.take() {
-                Some(id) => (kind::RECORDING_STOPPED, None, json!({ "recording_id": id })),
-                None => {
+            (3, _) => {
+                if let Some(id) = room.recording.take() {
+                    (kind::RECORDING_STOPPED, None, json!({ "recording_id": id }))
+                } else {
                     room.recording = Some(name.clone());
                     (kind::RECORDING_STARTED, None, json!({ "recording_id": name }))
                 }
-            },
+            }
             (4..11, _) | (_, None) => {
                 let user_id = self.random.random_bool(0.5).then(|| format!("user of {name}"));
                 let data = json!({ "participant_id": name, "name": format!("Имя {name}") });
