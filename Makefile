@@ -4,7 +4,7 @@
 PROFILE := quick
 VECHE := target/$(PROFILE)/veche
 
-.PHONY: run build test test-rust test-web test-browsers test-interop fuzz lint licences format web networks bench bench-compare load release help
+.PHONY: run build test test-rust test-web test-python test-browsers test-interop fuzz lint licences format web networks bench bench-compare load release help
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,7 +23,7 @@ release: ## Build the server for production
 	@scripts/need build
 	cargo build --release --package veche
 
-test: test-rust test-web test-browsers test-interop ## Run every test
+test: test-rust test-web test-python test-browsers test-interop ## Run every test
 
 test-rust: ## The core in virtual time, the shell, signaling, server: everything in Rust
 	@scripts/need build postgres
@@ -31,7 +31,11 @@ test-rust: ## The core in virtual time, the shell, signaling, server: everything
 	@cargo test --quiet --workspace --profile $(PROFILE) --doc
 
 test-web: web/node_modules ## The SDK and the app: types, lints, tests
-	@cd web && npm run --silent check && npm run --silent lint && npm run --silent test
+	@cd web && npm run --silent check && npm run --silent lint && npm run --silent test && npm pack --silent --dry-run --workspace sdk >/dev/null
+
+test-python: build ## The Python package against a real server: lints, types, tests
+	@scripts/need python
+	@VECHE_BIN=$${VECHE_BIN:-$(CURDIR)/$(VECHE)} clients/python/run-tests
 
 test-browsers: build tests/e2e/node_modules ## Calls between real browsers
 	@scripts/need browsers

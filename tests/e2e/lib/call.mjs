@@ -38,6 +38,7 @@ class Call {
   #shared;
   #people = [];
   #ends = [];
+  pages = [];
 
   constructor(shared, note) {
     this.#shared = shared;
@@ -69,6 +70,17 @@ class Call {
   async joined(name, options = {}, page = {}) {
     const person = await this.person(name, page);
     return person.join(page.url ?? this.server.url, this.room, options);
+  }
+
+  /** A page for a story without a call; what it says is kept for when the story fails. */
+  async page(name, options) {
+    const page = await this.#shared.chromium.page(options);
+    const messages = [];
+    page.on('console', (message) => messages.push(`${message.type()}: ${message.text()}`));
+    page.on('pageerror', (error) => messages.push(`error: ${error.stack}`));
+    this.pages.push({ name, page, messages });
+    this.#ends.push(() => page.context().close());
+    return page;
   }
 
   /** A Chromium of its own. */
@@ -126,6 +138,10 @@ async function leaveBehind(title, call, logStart, error) {
   await writeFile(await outputFile(title, 'server.log'), log.slice(Math.min(logStart, log.length)));
   const counters = await call.server.counters(call.room).catch(String);
   await writeFile(await outputFile(title, 'connections.json'), JSON.stringify(counters, null, 1));
+  for (const { name, page, messages } of call.pages) {
+    await writeFile(await outputFile(title, `${name}.console.txt`), messages.join('\n'));
+    await withTimeout(page.screenshot({ path: await outputFile(title, `${name}.png`) })).catch(() => {});
+  }
   for (const person of call.people) {
     await writeFile(await outputFile(title, `${person.name}.console.txt`), person.messages.join('\n'));
     const timeline = await person.timeline().catch(String);

@@ -37,6 +37,12 @@ export class Chromium {
     return new Participant({ name, page, close: () => context.close(), browser: 'chromium' });
   }
 
+  /** An empty page for a story without a call. */
+  async page(options = {}) {
+    const context = await this.#browser.newContext({ viewport: { width: 1280, height: 860 }, locale: 'en', ...options });
+    return context.newPage();
+  }
+
   /** Ends the process at once, without a word to anybody. */
   async kill() {
     await this.#server.kill();

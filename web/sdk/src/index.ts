@@ -1,4 +1,4 @@
-/** Veche in the browser: join a room, publish, see and hear the others, send messages and files. */
+/** Veche in the browser: join a room, publish, see and hear the others; channels, messages and files. */
 
 export { Room, RoomError } from './room';
 export type { ConnectOptions, LocalTrack, RoomEvents, RoomOptions, RoomState } from './room';
@@ -15,3 +15,4 @@ export type { MediaStats } from './stats';
 export { isScalabilityMode } from './codecs';
 export type { PublishOptions, ScalabilityMode, VideoCodec } from './codecs';
 export type * from './messages';
+export * from './realtime/index';
