@@ -254,6 +254,7 @@ impl Plane {
             }
             Command::Offer { participant, .. }
             | Command::SetMuted { participant, .. }
+            | Command::SetRights { participant, .. }
             | Command::Subscribe { participant, .. }
             | Command::Timeline { participant, .. } => participant,
         };

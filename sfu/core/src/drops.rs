@@ -100,6 +100,8 @@ drop_reasons! {
     DataReceiverSlow = "data_receiver_slow",
     /// A data message, or a channel, beyond the limits.
     DataLimit = "data_limit",
+    /// A data message of somebody who may not send any.
+    DataForbidden = "data_forbidden",
     /// For another worker, which takes packets, or news, more slowly than they come.
     BridgeFull = "bridge_full",
     /// From another worker, for a track or a stream that is not there any more.

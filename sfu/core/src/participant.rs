@@ -19,6 +19,7 @@ use crate::quality::SteadyQuality;
 use crate::receive::media_clock::NtpClock;
 use crate::receive::rtt::RttEstimator;
 use crate::receive::transport_feedback::ArrivalRecorder;
+use crate::rights::Rights;
 use crate::rtcp::TransportFeedbackBuilder;
 use crate::sdp::negotiator::Negotiator;
 use crate::sdp::{DataSection, Negotiation, PublishedSection, SectionUse, SlotSection};
@@ -89,6 +90,8 @@ pub struct Participant {
     pub data: Option<DataSection>,
     /// What they want to see.
     pub subscription: Subscription,
+    /// What they may do.
+    pub rights: Rights,
     /// Their NTP clock on the server's, for lip sync.
     pub ntp_clock: NtpClock,
     /// When their packets arrived, for transport-wide feedback.
@@ -192,6 +195,7 @@ impl Participant {
             slot_by_ssrc: FxHashMap::default(),
             data: None,
             subscription: Subscription { auto: true, ..Subscription::default() },
+            rights: Rights::default(),
             ntp_clock: NtpClock::default(),
             arrivals: ArrivalRecorder::new(epoch),
             feedback: TransportFeedbackBuilder::new(feedback_ssrc, Ssrc(0)),
@@ -382,6 +386,8 @@ impl Participant {
             let muted = label.is_some_and(|l| l.muted);
             self.tracks.insert(Track::new(numbers.take(), mid.clone(), section, source, muted, now))
         };
+        let track = &mut self.tracks[index];
+        track.set_forbidden(!self.rights.allow(track.kind, track.source));
         self.forget_replaced_streams(index as u32);
         for (i, layer) in self.tracks[index].layers.iter().enumerate() {
             let stream = StreamRef { track: index as u32, layer: i as u8, repairs: false };
