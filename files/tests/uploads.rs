@@ -90,7 +90,8 @@ async fn an_upload_that_is_repeated_with_its_key_happens_once() {
     assert_eq!(send("anna", "three", PNG).await.status, 200, "what failed may be tried again");
     server.pass(10 * 60 * 1000);
     assert_ne!(send("anna", "one", PNG).await.body, first.body);
-    assert_eq!(send("anna", &"x".repeat(129).leak()[..], PNG).await.code(), "bad_idempotency_key");
+    let long: &'static str = "x".repeat(129).leak();
+    assert_eq!(send("anna", long, PNG).await.code(), "bad_idempotency_key");
 }
 
 #[tokio::test]
