@@ -6,16 +6,19 @@ use std::time::{Duration, Instant};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use veche_access::Identity;
 use veche_doors::websocket::{CLOSE_WAIT, MAX_CLOSE_REASON};
+use veche_messaging::Session;
 use yawc::close::CloseCode;
 use yawc::{Frame, HttpStream, OpCode, UpgradeFut, WebSocket};
 
+use crate::channels::{self, Channels, is_for_channels};
 use crate::error::{Error, ErrorKind};
-use crate::hub::{Hub, JoinRequest, Seat};
 use crate::inbound;
 use crate::link::{Close, Outbox, Outgoing, encode};
 use crate::protocol::ServerMessage;
 use crate::rate::{TokenBucket, Verdict};
+use crate::rooms::{JoinRequest, Rooms, Seat};
 use crate::settings::Settings;
 
 type Sink = futures_util::stream::SplitSink<WebSocket<HttpStream>, Frame>;
@@ -23,7 +26,7 @@ type Stream = futures_util::stream::SplitStream<WebSocket<HttpStream>>;
 
 /// Runs one connection; `request` is an error where the client cannot join, which it is told.
 pub(crate) async fn run(
-    hub: Arc<Hub>,
+    rooms: Arc<Rooms>,
     upgrade: UpgradeFut,
     request: Result<JoinRequest, Error>,
     _permit: OwnedSemaphorePermit,
@@ -31,14 +34,17 @@ pub(crate) async fn run(
     let Ok(websocket) = upgrade.await else { return };
     let (mut sink, mut stream) = websocket.split();
     let joined = match request {
-        Ok(request) => hub.join(&request).await,
+        Ok(request) => rooms.join(&request).await,
         Err(error) => Err(error),
     };
     match joined {
         Ok((seat, mut outbox)) => {
-            let close = converse(&hub, &seat, &mut sink, &mut stream, &mut outbox).await;
+            // What the credential grants is checked when joining; of channels, those of the room are enough.
+            let (session, channels) = channels::open(&rooms, &seat, Identity::anonymous(false));
+            let read = read(&rooms, &seat, &mut stream, session);
+            let close = converse(&rooms, &seat, read, &mut sink, &mut outbox, channels).await;
             tracing::debug!(room = &*seat.room.room_id, peer = &*seat.peer_id, ?close, "connection ends");
-            hub.disconnect(seat);
+            rooms.disconnect(seat);
             match close {
                 Some(close) => finish(&mut sink, &mut stream, Some(&mut outbox), close).await,
                 // The answer to the client's close still waits in the sink.
@@ -51,16 +57,17 @@ pub(crate) async fn run(
 
 /// Carries messages both ways until one side ends it; `None` when there is nobody to say goodbye to.
 async fn converse(
-    hub: &Hub,
+    rooms: &Rooms,
     seat: &Seat,
+    read: impl Future<Output = Option<Close>>,
     sink: &mut Sink,
-    stream: &mut Stream,
     outbox: &mut Outbox,
+    channels: Channels,
 ) -> Option<Close> {
     let overflow = outbox.overflow();
     tokio::select! {
-        close = read(hub, seat, stream) => close,
-        close = write(&hub.settings, sink, outbox) => close,
+        close = read => close,
+        close = write(&rooms.settings, sink, outbox, channels) => close,
         () = overflow => {
             tracing::info!(room = &*seat.room.room_id, peer = &*seat.peer_id, "reads too slowly: cut");
             None
@@ -68,8 +75,13 @@ async fn converse(
     }
 }
 
-async fn read(hub: &Hub, seat: &Seat, stream: &mut Stream) -> Option<Close> {
-    let settings = &hub.settings;
+async fn read(
+    rooms: &Rooms,
+    seat: &Seat,
+    stream: &mut Stream,
+    mut session: Option<Session>,
+) -> Option<Close> {
+    let settings = &rooms.settings;
     let idle = Duration::from_secs(u64::from(settings.idle_seconds));
     let mut bucket = TokenBucket::new(settings.messages_per_second, settings.message_burst, Instant::now());
     let mut confirmed = false;
@@ -110,19 +122,38 @@ async fn read(hub: &Hub, seat: &Seat, stream: &mut Stream) -> Option<Close> {
             reject(seat, Error::new(ErrorKind::BadMessage, "not UTF-8"), None);
             continue;
         };
-        if let Err((error, id)) = inbound::handle_text(hub, seat, text).await {
+        if let Some(session) = &mut session
+            && is_for_channels(text)
+        {
+            session.connection().room().await;
+            Box::pin(session.handle_text(text)).await;
+            continue;
+        }
+        if let Err((error, id)) = inbound::handle_text(rooms, seat, text).await {
             reject(seat, error, id);
         }
     }
 }
 
-async fn write(settings: &Settings, sink: &mut Sink, outbox: &mut Outbox) -> Option<Close> {
+async fn write(
+    settings: &Settings,
+    sink: &mut Sink,
+    outbox: &mut Outbox,
+    mut channels: Channels,
+) -> Option<Close> {
     let mut heartbeat = interval(Duration::from_secs(u64::from(settings.heartbeat_seconds)));
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     heartbeat.reset();
     loop {
         let first = tokio::select! {
             outgoing = outbox.next() => outgoing?,
+            frames = channels.next() => {
+                for frame in frames? {
+                    sink.feed(frame).await.ok()?;
+                }
+                sink.flush().await.ok()?;
+                continue;
+            }
             _ = heartbeat.tick() => {
                 sink.send(Frame::ping("")).await.ok()?;
                 continue;

@@ -4,13 +4,13 @@ use std::sync::Weak;
 
 use veche_sfu_core::control::Event;
 
-use crate::hub::Hub;
+use crate::rooms::Rooms;
 
-/// Runs until the media plane stops or the hub is gone.
-pub(crate) async fn pump(hub: Weak<Hub>, events: flume::Receiver<Event>) {
+/// Runs until the media plane stops or the rooms are gone.
+pub(crate) async fn pump(rooms: Weak<Rooms>, events: flume::Receiver<Event>) {
     while let Ok(event) = events.recv_async().await {
-        let Some(hub) = hub.upgrade() else { return };
-        hub.on_event(event);
+        let Some(rooms) = rooms.upgrade() else { return };
+        rooms.on_event(event);
     }
     tracing::debug!("the media plane has stopped reporting");
 }

@@ -9,9 +9,9 @@ use veche_sfu_core::control::{Command, PublishedLabel, SectionLabels, Show, Slot
 use veche_sfu_core::ids::{Mid, TrackId};
 
 use crate::error::{Error, ErrorKind};
-use crate::hub::{Hub, Seat};
 use crate::protocol::{ClientMessage, ClientOffer, ServerMessage, Subscribe, SubscribeMode, WantedSlot};
 use crate::room::media_events::{source, track_id};
+use crate::rooms::{Rooms, Seat};
 
 /// The longest `signal_type` between peers, in bytes.
 const MAX_SIGNAL_TYPE_BYTES: usize = 64;
@@ -27,7 +27,7 @@ const MAX_PINNED: usize = 128;
 pub(crate) type Envelope<'a> = BTreeMap<Cow<'a, str>, Cow<'a, RawValue>>;
 
 /// Does what a client's message asks for. An error is for the client and carries the `id` of its message.
-pub async fn handle_text(hub: &Hub, seat: &Seat, text: &str) -> Result<(), (Error, Option<u64>)> {
+pub async fn handle_text(rooms: &Rooms, seat: &Seat, text: &str) -> Result<(), (Error, Option<u64>)> {
     let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|error| {
         let message = format!("not a JSON object: {error}; send one like {{\"signal_type\": \"ping\"}}");
         (Error::new(ErrorKind::BadMessage, message), None)
@@ -42,7 +42,7 @@ pub async fn handle_text(hub: &Hub, seat: &Seat, text: &str) -> Result<(), (Erro
                 let message = relayed(envelope, &signal_type, &seat.peer_id)?;
                 seat.lock().map_or(Ok(()), |room| room.relay(&target, message))
             }
-            None => handle_message(hub, seat, parse(text, &signal_type)?).await,
+            None => handle_message(rooms, seat, parse(text, &signal_type)?).await,
         }
     };
     result.await.map_err(|error| (error, id))
@@ -64,19 +64,19 @@ pub(crate) fn relayed(mut envelope: Envelope<'_>, signal_type: &str, from: &str)
     Ok(message.into())
 }
 
-async fn handle_message(hub: &Hub, seat: &Seat, message: ClientMessage) -> Result<(), Error> {
+async fn handle_message(rooms: &Rooms, seat: &Seat, message: ClientMessage) -> Result<(), Error> {
     match message {
-        ClientMessage::Offer(offer) => handle_offer(hub, seat, offer).await,
+        ClientMessage::Offer(offer) => handle_offer(rooms, seat, offer).await,
         // The server's candidates are in its answer, and it learns the client's from the client's checks.
         ClientMessage::IceCandidate { .. } => Ok(()),
-        ClientMessage::Mute { track_id, muted } => handle_mute(hub, seat, &track_id, muted).await,
+        ClientMessage::Mute { track_id, muted } => handle_mute(rooms, seat, &track_id, muted).await,
         ClientMessage::Subscribe(subscribe) => {
             let Some(subscription) = subscription(seat, &subscribe)? else { return Ok(()) };
-            command(hub, seat, Command::Subscribe { participant: seat.participant, subscription }).await
+            command(rooms, seat, Command::Subscribe { participant: seat.participant, subscription }).await
         }
-        ClientMessage::Update { name, metadata } => handle_update(hub, seat, name.as_deref(), metadata),
+        ClientMessage::Update { name, metadata } => handle_update(rooms, seat, name.as_deref(), metadata),
         ClientMessage::Leave => {
-            hub.leave(seat);
+            rooms.leave(seat);
             Ok(())
         }
         ClientMessage::Ping { id } => {
@@ -88,20 +88,20 @@ async fn handle_message(hub: &Hub, seat: &Seat, message: ClientMessage) -> Resul
     }
 }
 
-async fn handle_offer(hub: &Hub, seat: &Seat, offer: ClientOffer) -> Result<(), Error> {
+async fn handle_offer(rooms: &Rooms, seat: &Seat, offer: ClientOffer) -> Result<(), Error> {
     let labels = section_labels(&offer)?;
-    let request = hub.next_request();
+    let request = rooms.next_request();
     match seat.lock().as_mut().and_then(|room| room.members.get_mut(&seat.participant)) {
         Some(member) => member.open_offer(request, offer.id)?,
         None => return Ok(()),
     }
     let participant = seat.participant;
-    command(hub, seat, Command::Offer { participant, request, sdp: offer.sdp, labels }).await
+    command(rooms, seat, Command::Offer { participant, request, sdp: offer.sdp, labels }).await
 }
 
-async fn handle_mute(hub: &Hub, seat: &Seat, name: &str, muted: bool) -> Result<(), Error> {
+async fn handle_mute(rooms: &Rooms, seat: &Seat, name: &str, muted: bool) -> Result<(), Error> {
     let Some(track) = own_track(seat, name)? else { return Ok(()) };
-    command(hub, seat, Command::SetMuted { participant: seat.participant, track, muted }).await
+    command(rooms, seat, Command::SetMuted { participant: seat.participant, track, muted }).await
 }
 
 /// `None` when the connection has lost its place.
@@ -116,18 +116,18 @@ fn own_track(seat: &Seat, name: &str) -> Result<Option<TrackId>, Error> {
 }
 
 fn handle_update(
-    hub: &Hub,
+    rooms: &Rooms,
     seat: &Seat,
     name: Option<&str>,
     metadata: Option<serde_json::Value>,
 ) -> Result<(), Error> {
     let name = match name {
         Some(name) => {
-            Some(hub.check_name(name)?.ok_or_else(|| bad("name: empty; send at least one character"))?)
+            Some(rooms.check_name(name)?.ok_or_else(|| bad("name: empty; send at least one character"))?)
         }
         None => None,
     };
-    let max = hub.settings.max_metadata_bytes;
+    let max = rooms.settings.max_metadata_bytes;
     if metadata.as_ref().is_some_and(|metadata| metadata.to_string().len() > max) {
         let message = format!("metadata: larger than {max} bytes of JSON; send less");
         return Err(Error::new(ErrorKind::MessageTooLarge, message));
@@ -138,8 +138,8 @@ fn handle_update(
     Ok(())
 }
 
-async fn command(hub: &Hub, seat: &Seat, command: Command) -> Result<(), Error> {
-    hub.media.command(seat.room.media_id, command).await
+async fn command(rooms: &Rooms, seat: &Seat, command: Command) -> Result<(), Error> {
+    rooms.media.command(seat.room.media_id, command).await
 }
 
 fn parse(text: &str, signal_type: &str) -> Result<ClientMessage, Error> {

@@ -1,23 +1,26 @@
 //! What clients talk to: rooms, signaling over a WebSocket, and the HTTP API.
 //!
-//! The way in is [`Signaling`]. Inside, [`Hub`](hub::Hub) holds the rooms, [`room`] decides what happens in one,
+//! The way in is [`Signaling`]. Inside, [`Rooms`](rooms::Rooms) holds the rooms, [`room`] decides what happens in one,
 //! `connection` carries one client's WebSocket, and `events` turns what the media plane reports into messages.
 
+mod channels;
 mod connection;
 mod events;
 mod http;
-pub mod hub;
 pub mod inbound;
+mod journal;
 pub mod link;
 pub mod media;
 mod name;
 pub mod protocol;
 pub mod room;
+pub mod rooms;
 pub mod settings;
 mod token;
 
 use std::sync::Arc;
 
+use veche_messaging::Messaging;
 use veche_sfu_core::control::Event;
 
 pub use http::disabled_router;
@@ -26,12 +29,12 @@ pub use settings::Settings;
 pub use veche_doors::error::{self, Error, ErrorKind};
 use veche_doors::{origin, rate};
 
-use hub::Hub;
+use rooms::Rooms;
 
 /// The running control plane.
 #[derive(Clone, Debug)]
 pub struct Signaling {
-    hub: Arc<Hub>,
+    rooms: Arc<Rooms>,
 }
 
 impl Signaling {
@@ -42,19 +45,25 @@ impl Signaling {
         media: Media,
         events: flume::Receiver<Event>,
     ) -> (Self, tokio::task::JoinHandle<()>) {
-        let hub = Arc::new(Hub::new(settings, media));
-        let pump = tokio::spawn(events::pump(Arc::downgrade(&hub), events));
-        (Self { hub }, pump)
+        let rooms = Arc::new(Rooms::new(settings, media));
+        let pump = tokio::spawn(events::pump(Arc::downgrade(&rooms), events));
+        (Self { rooms }, pump)
+    }
+
+    /// Opens the channels of messaging to those who are in calls, and notes from now on what happens in rooms. Only the
+    /// first counts.
+    pub fn connect(&self, messaging: Messaging) {
+        self.rooms.connect(messaging);
     }
 
     /// Everything below `/realtime`, and `/health`.
     pub fn router(&self) -> axum::Router {
-        http::router(self.hub.clone())
+        http::router(self.rooms.clone())
     }
 
     /// Takes nobody in any more, tells everybody that the server stops, and returns when they are gone (or after two
     /// seconds).
     pub async fn stop(&self) {
-        self.hub.stop().await;
+        self.rooms.stop().await;
     }
 }

@@ -6,6 +6,7 @@ use crate::drops::DropCounts;
 use crate::ids::{Mid, ParticipantId, RequestId, Rid, RoomId, TrackId};
 use crate::media::{MediaKind, Source};
 use crate::sdp::OfferError;
+use crate::rights::Rights;
 use crate::timeline::Entry;
 
 /// What the control plane asks of an engine. A command for somebody who is not here is ignored: the control plane
@@ -47,6 +48,13 @@ pub enum Command {
         track: TrackId,
         /// Muted from now on?
         muted: bool,
+    },
+    /// Says what the participant may do from now on; until then, everything.
+    SetRights {
+        /// Who.
+        participant: ParticipantId,
+        /// What.
+        rights: Rights,
     },
     /// Says what the participant wants to see; replaces what they said before.
     Subscribe {
@@ -257,7 +265,7 @@ pub struct TrackInfo {
     pub kind: MediaKind,
     /// What it shows.
     pub source: Source,
-    /// Muted by its publisher?
+    /// Muted by its publisher, or because they may not send it?
     pub muted: bool,
 }
 

@@ -100,7 +100,9 @@ drop_reasons! {
     DataReceiverSlow = "data_receiver_slow",
     /// A data message, or a channel, beyond the limits.
     DataLimit = "data_limit",
-    /// For another worker, which takes packets more slowly than they come.
+    /// A data message of somebody who may not send any.
+    DataForbidden = "data_forbidden",
+    /// For another worker, which takes packets, or news, more slowly than they come.
     BridgeFull = "bridge_full",
     /// From another worker, for a track or a stream that is not there any more.
     BridgeStale = "bridge_stale",

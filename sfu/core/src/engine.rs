@@ -190,6 +190,11 @@ impl Engine {
                     room.set_muted(ctx, index, track, muted);
                 });
             }
+            Command::SetRights { participant, rights } => {
+                self.with_participant(now, participant, |room, ctx, index| {
+                    room.set_rights(ctx, index, rights);
+                });
+            }
             Command::Subscribe { participant, subscription } => {
                 self.with_participant(now, participant, |room, ctx, index| {
                     room.subscribe(ctx, index, subscription);

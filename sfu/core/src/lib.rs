@@ -34,6 +34,7 @@ mod pulse;
 mod quality;
 pub mod receive;
 mod repairs;
+pub mod rights;
 mod room;
 pub mod rtcp;
 pub mod rtp;

@@ -19,6 +19,7 @@ use crate::quality::SteadyQuality;
 use crate::receive::media_clock::NtpClock;
 use crate::receive::rtt::RttEstimator;
 use crate::receive::transport_feedback::ArrivalRecorder;
+use crate::rights::Rights;
 use crate::rtcp::TransportFeedbackBuilder;
 use crate::sdp::negotiator::Negotiator;
 use crate::sdp::{DataSection, Negotiation, PublishedSection, SectionUse, SlotSection};
@@ -89,6 +90,8 @@ pub struct Participant {
     pub data: Option<DataSection>,
     /// What they want to see.
     pub subscription: Subscription,
+    /// What they may do.
+    pub rights: Rights,
     /// Their NTP clock on the server's, for lip sync.
     pub ntp_clock: NtpClock,
     /// When their packets arrived, for transport-wide feedback.
@@ -192,6 +195,7 @@ impl Participant {
             slot_by_ssrc: FxHashMap::default(),
             data: None,
             subscription: Subscription { auto: true, ..Subscription::default() },
+            rights: Rights::default(),
             ntp_clock: NtpClock::default(),
             arrivals: ArrivalRecorder::new(epoch),
             feedback: TransportFeedbackBuilder::new(feedback_ssrc, Ssrc(0)),
@@ -382,6 +386,8 @@ impl Participant {
             let muted = label.is_some_and(|l| l.muted);
             self.tracks.insert(Track::new(numbers.take(), mid.clone(), section, source, muted, now))
         };
+        let track = &mut self.tracks[index];
+        track.set_forbidden(!self.rights.allow(track.kind, track.source));
         self.forget_replaced_streams(index as u32);
         for (i, layer) in self.tracks[index].layers.iter().enumerate() {
             let stream = StreamRef { track: index as u32, layer: i as u8, repairs: false };
@@ -492,5 +498,70 @@ fn default_source(kind: MediaKind) -> Source {
     match kind {
         MediaKind::Audio => Source::Microphone,
         MediaKind::Video => Source::Camera,
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "virtual time has to start somewhere")]
+mod tests {
+    use std::sync::Arc;
+
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::dtls::tests::certificate;
+    use crate::sdp::negotiator::LocalDescription;
+    use crate::sdp::{IceCredentials, SetupRole};
+    use crate::transport::TransportConfig;
+
+    fn somebody(now: Instant) -> Participant {
+        let certificate = Arc::new(certificate());
+        let fingerprint = certificate.fingerprint();
+        let local = LocalDescription { candidates: Vec::new(), fingerprint, max_message_size: 0 };
+        let [for_answers, for_itself] = [1, 2].map(StdRng::seed_from_u64);
+        let negotiator = Negotiator::new(local, for_answers);
+        let mut participant = Participant::new(ParticipantId(1), negotiator, for_itself, now, now);
+        let config = TransportConfig {
+            ice: &IceCredentials { ufrag: "server".into(), pwd: "p".repeat(22) },
+            certificate: &certificate,
+            setup: SetupRole::Passive,
+            fingerprint,
+            dtls13: false,
+            seed: None,
+        };
+        participant.transport = Some(Transport::new(now, &config));
+        participant
+    }
+
+    impl Participant {
+        /// A second is over in which so many bytes were sent.
+        fn after_a_second(&mut self, bytes: u64) -> usize {
+            self.counters.bytes_sent += bytes;
+            self.renew_budgets();
+            self.repair_budget
+        }
+
+        /// Their network is estimated to carry so many bits per second.
+        fn on_estimate(&mut self, at: Instant, bits: u64) -> usize {
+            self.transport.as_mut().unwrap().estimator.on_remb(at, bits);
+            self.limit_repairs();
+            self.repair_budget
+        }
+    }
+
+    #[test]
+    fn repairs_take_a_third_of_what_the_network_carries_and_less_at_once_when_that_falls() {
+        let now = Instant::now();
+        let at = |ms| now + Duration::from_millis(ms);
+        let mut participant = somebody(now);
+        assert_eq!(participant.after_a_second(0), MIN_REPAIR_BUDGET, "nothing is known of the network");
+        assert_eq!(participant.after_a_second(1_000_000), 2_000_000);
+        assert_eq!(participant.on_estimate(at(100), 2_400_000), 100_000);
+        assert_eq!(participant.on_estimate(at(200), 1_200_000), 50_000);
+        participant.repair_budget -= 20_000;
+        assert_eq!(participant.on_estimate(at(300), 1_200_000), 30_000, "what was spent stays spent");
+        assert_eq!(participant.on_estimate(at(400), 4_800_000), 30_000, "more is there in the next second");
+        assert_eq!(participant.after_a_second(1_000_000), 200_000);
+        assert_eq!(participant.after_a_second(10_000), MIN_REPAIR_BUDGET, "little was sent");
     }
 }

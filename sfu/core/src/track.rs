@@ -23,8 +23,10 @@ pub struct Track {
     pub kind: MediaKind,
     /// What it shows.
     pub source: Source,
-    /// Muted by its publisher.
+    /// Muted: by its publisher, or because they may not send it.
     pub muted: bool,
+    muted_by_publisher: bool,
+    forbidden: bool,
     /// Whether the section is active.
     pub active: bool,
     /// When it was published: newer ones are shown before older ones that never spoke.
@@ -67,6 +69,8 @@ impl Track {
             kind: section.kind,
             source,
             muted,
+            muted_by_publisher: muted,
+            forbidden: false,
             active: section.active,
             published_at: now,
             codecs: section.codecs.clone(),
@@ -97,8 +101,20 @@ impl Track {
         }
     }
 
-    /// Mutes or unmutes it. What was said while it was muted is never sent to anybody.
+    /// Its publisher mutes or unmutes it. What was said while it was muted is never sent to anybody.
     pub fn set_muted(&mut self, muted: bool) {
+        self.muted_by_publisher = muted;
+        self.follow_muting();
+    }
+
+    /// Its publisher may send it or not. One that is allowed again is as muted as its publisher left it.
+    pub fn set_forbidden(&mut self, forbidden: bool) {
+        self.forbidden = forbidden;
+        self.follow_muting();
+    }
+
+    fn follow_muting(&mut self) {
+        let muted = self.muted_by_publisher || self.forbidden;
         if self.muted && !muted {
             for layer in &mut self.layers {
                 layer.restart();

@@ -13,10 +13,10 @@ use veche_sfu_core::control::ParticipantStats;
 
 use super::extract::Query;
 use crate::error::Error;
-use crate::hub::Hub;
 use crate::protocol::{ConnectionQuality, MediaState};
 use crate::room::Room;
 use crate::room::media_events::media_state;
+use crate::rooms::Rooms;
 
 /// Connections in one answer, unless asked for fewer.
 const MAX_LISTED: usize = 1000;
@@ -120,30 +120,30 @@ pub(crate) struct MediaCounters {
     )
 )]
 pub(crate) async fn list(
-    State(hub): State<Arc<Hub>>,
+    State(rooms): State<Arc<Rooms>>,
     Query(filter): Query<Filter>,
 ) -> Result<Json<ConnectionList>, Error> {
-    let (rooms, total) = match &filter.room_id {
+    let (listed, total) = match &filter.room_id {
         Some(room_id) => {
-            let room = hub.room(room_id)?;
+            let room = rooms.room(room_id)?;
             let total = room.lock().members.len();
             (vec![room], total)
         }
-        None => (hub.rooms(), hub.counts().participants),
+        None => (rooms.all(), rooms.counts().participants),
     };
     let deadline = Instant::now() + STATS_WAIT;
     let mut offset = filter.offset;
     let mut room_left = filter.limit.unwrap_or(MAX_LISTED).min(MAX_LISTED);
     let mut connections = Vec::new();
-    for room in rooms {
+    for room in listed {
         let count = room.lock().members.len();
         if count <= offset {
             offset -= count;
         } else if room_left > 0 {
-            let stats = hub.stats(&room, deadline).await;
-            let listed = in_room(&room, stats, std::mem::take(&mut offset), room_left);
-            room_left -= listed.len();
-            connections.extend(listed);
+            let stats = rooms.stats(&room, deadline).await;
+            let some = in_room(&room, stats, std::mem::take(&mut offset), room_left);
+            room_left -= some.len();
+            connections.extend(some);
         }
     }
     Ok(Json(ConnectionList { total, connections }))

@@ -44,7 +44,7 @@ pub(crate) async fn health() -> Json<Health> {
     responses((status = 200, description = "Counts", body = WebrtcHealth))
 )]
 pub(crate) async fn webrtc_health(State(api): State<Api>) -> Json<WebrtcHealth> {
-    let counts = api.hub.counts();
+    let counts = api.rooms.counts();
     Json(WebrtcHealth {
         status: "ok",
         uptime_seconds: api.started_at.elapsed().as_secs(),

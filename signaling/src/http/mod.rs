@@ -26,14 +26,14 @@ use veche_doors::websocket::{DeflatePool, deflate_pool};
 use veche_doors::{ErrorAnswer, extract};
 
 use crate::error::{Error, ErrorKind};
-use crate::hub::Hub;
 use crate::rate::AddressBuckets;
+use crate::rooms::Rooms;
 use crate::settings::Settings;
 
 /// What all handlers share.
 #[derive(Clone)]
 pub(crate) struct Api {
-    hub: Arc<Hub>,
+    rooms: Arc<Rooms>,
     deflate: DeflatePool,
     started_at: Instant,
     document: Arc<OpenApiDocument>,
@@ -47,14 +47,14 @@ pub(crate) struct Api {
 struct Description;
 
 /// The routes below `/realtime`, and `/health`.
-pub(crate) fn router(hub: Arc<Hub>) -> Router {
+pub(crate) fn router(rooms: Arc<Rooms>) -> Router {
     let (routes, mut document) = routes().split_for_parts();
     env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
-    let cors = cors(hub.settings.allowed_origins.clone());
-    let body_limit = DefaultBodyLimit::max(hub.settings.max_message_bytes as usize);
-    let limiter = limiter(&hub.settings);
+    let cors = cors(rooms.settings.allowed_origins.clone());
+    let body_limit = DefaultBodyLimit::max(rooms.settings.max_message_bytes as usize);
+    let limiter = limiter(&rooms.settings);
     let deflate = deflate_pool();
-    let api = Api { hub, deflate, started_at: Instant::now(), document: Arc::new(document) };
+    let api = Api { rooms, deflate, started_at: Instant::now(), document: Arc::new(document) };
     let mut router = routes
         .route("/realtime", any(not_found))
         .route("/realtime/{*path}", any(not_found))
@@ -104,9 +104,9 @@ fn limiter(settings: &Settings) -> Option<Limiter> {
     (requests_per_second > 0).then(buckets)
 }
 
-impl FromRef<Api> for Arc<Hub> {
+impl FromRef<Api> for Arc<Rooms> {
     fn from_ref(api: &Api) -> Self {
-        api.hub.clone()
+        api.rooms.clone()
     }
 }
 

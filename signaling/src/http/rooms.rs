@@ -13,9 +13,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::ErrorAnswer;
 use super::extract::{Body, Path, Query};
 use crate::error::Error;
-use crate::hub::Hub;
 use crate::protocol::Participant;
 use crate::room::Room;
+use crate::rooms::Rooms;
 
 /// Rooms in one answer, unless asked for fewer.
 const MAX_LISTED: usize = 1000;
@@ -106,10 +106,10 @@ pub(crate) struct Page {
     )
 )]
 pub(crate) async fn create(
-    State(hub): State<Arc<Hub>>,
+    State(rooms): State<Arc<Rooms>>,
     Body(new): Body<NewRoom>,
 ) -> Result<impl IntoResponse, Error> {
-    let room = hub.create_room(new.room_id, new.name, new.max_participants)?;
+    let room = rooms.create_room(new.room_id, new.name, new.max_participants)?;
     let location = format!("/realtime/webrtc/rooms/{}", percent_encode(&room.room_id));
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(details(&room))))
 }
@@ -121,11 +121,11 @@ pub(crate) async fn create(
     params(Page),
     responses((status = 200, description = "Rooms", body = RoomList))
 )]
-pub(crate) async fn list(State(hub): State<Arc<Hub>>, Query(page): Query<Page>) -> Json<RoomList> {
-    let rooms = hub.rooms();
+pub(crate) async fn list(State(rooms): State<Arc<Rooms>>, Query(page): Query<Page>) -> Json<RoomList> {
+    let all = rooms.all();
     let limit = page.limit.unwrap_or(MAX_LISTED).min(MAX_LISTED);
-    let listed = rooms.iter().skip(page.offset).take(limit).map(|room| summary(room)).collect();
-    Json(RoomList { total: rooms.len(), rooms: listed })
+    let listed = all.iter().skip(page.offset).take(limit).map(|room| summary(room)).collect();
+    Json(RoomList { total: all.len(), rooms: listed })
 }
 
 /// Shows a room and who is in it.
@@ -139,10 +139,10 @@ pub(crate) async fn list(State(hub): State<Arc<Hub>>, Query(page): Query<Page>) 
     )
 )]
 pub(crate) async fn show(
-    State(hub): State<Arc<Hub>>,
+    State(rooms): State<Arc<Rooms>>,
     Path(room_id): Path<String>,
 ) -> Result<Json<RoomDetails>, Error> {
-    Ok(Json(details(&*hub.room(&room_id)?)))
+    Ok(Json(details(&*rooms.room(&room_id)?)))
 }
 
 /// Changes a room's name or limit; who is in it is told.
@@ -158,7 +158,7 @@ pub(crate) async fn show(
     )
 )]
 pub(crate) async fn update(
-    State(hub): State<Arc<Hub>>,
+    State(rooms): State<Arc<Rooms>>,
     Path(room_id): Path<String>,
     Body(change): Body<RoomChange>,
 ) -> Result<Json<RoomDetails>, Error> {
@@ -166,7 +166,7 @@ pub(crate) async fn update(
         let message = "room_id: a room keeps its room_id; leave it out, or make another room";
         return Err(Error::new(crate::ErrorKind::BadRequest, message));
     }
-    let room = hub.update_room(&room_id, change.name.as_deref(), change.max_participants)?;
+    let room = rooms.update_room(&room_id, change.name.as_deref(), change.max_participants)?;
     Ok(Json(details(&room)))
 }
 
@@ -181,10 +181,10 @@ pub(crate) async fn update(
     )
 )]
 pub(crate) async fn delete(
-    State(hub): State<Arc<Hub>>,
+    State(rooms): State<Arc<Rooms>>,
     Path(room_id): Path<String>,
 ) -> Result<StatusCode, Error> {
-    hub.delete_room(&room_id)?;
+    rooms.delete_room(&room_id)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -12,8 +12,8 @@ use utoipa::ToSchema;
 use super::ErrorAnswer;
 use super::extract::Body;
 use crate::error::{Error, ErrorKind};
-use crate::hub::Hub;
 use crate::inbound;
+use crate::rooms::Rooms;
 
 /// A signal to a peer. Further fields are passed on as they are.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -57,7 +57,7 @@ pub(crate) struct Sent {
     )
 )]
 pub(crate) async fn send(
-    State(hub): State<Arc<Hub>>,
+    State(rooms): State<Arc<Rooms>>,
     Body(body): Body<Box<serde_json::value::RawValue>>,
 ) -> Result<(StatusCode, Json<Sent>), Error> {
     let envelope: inbound::Envelope<'_> = serde_json::from_str(body.get())
@@ -68,7 +68,7 @@ pub(crate) async fn send(
     };
     let (room_id, target, signal_type) =
         (needed("room_id")?, needed("target_peer_id")?, needed("signal_type")?);
-    let room = hub.room(&room_id)?;
+    let room = rooms.room(&room_id)?;
     let message: Bytes = inbound::relayed(envelope, &signal_type, "")?;
     room.lock().relay(&target, message)?;
     Ok((StatusCode::ACCEPTED, Json(Sent { delivered: true })))

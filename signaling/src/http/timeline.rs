@@ -13,10 +13,10 @@ use veche_sfu_core::timeline;
 
 use super::extract::{Path, Query};
 use crate::error::{Error, ErrorKind};
-use crate::hub::Hub;
 use crate::protocol::ConnectionQuality;
 use crate::room::Room;
 use crate::room::media_events::{quality, track_name};
+use crate::rooms::Rooms;
 
 /// How long the media plane may take to answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
@@ -122,16 +122,16 @@ pub(crate) enum LayerReason {
     )
 )]
 pub(crate) async fn show(
-    State(hub): State<Arc<Hub>>,
+    State(rooms): State<Arc<Rooms>>,
     Path(peer_id): Path<String>,
     Query(place): Query<Place>,
 ) -> Result<Json<Vec<Entry>>, Error> {
-    let rooms = match &place.room_id {
-        Some(room_id) => vec![hub.room(room_id)?],
-        None => hub.rooms(),
+    let places = match &place.room_id {
+        Some(room_id) => vec![rooms.room(room_id)?],
+        None => rooms.all(),
     };
-    let (room, participant) = find(&rooms, &peer_id)?;
-    let entries = hub.timeline(room, participant, Instant::now() + ANSWER_WAIT).await?;
+    let (room, participant) = find(&places, &peer_id)?;
+    let entries = rooms.timeline(room, participant, Instant::now() + ANSWER_WAIT).await?;
     Ok(Json(entries.into_iter().map(Entry::from).collect()))
 }
 

@@ -12,8 +12,8 @@ use super::extract::Query;
 use super::{Api, ErrorAnswer};
 use crate::connection;
 use crate::error::{Error, ErrorKind};
-use crate::hub::JoinRequest;
 use crate::origin;
+use crate::rooms::JoinRequest;
 use crate::settings::Settings;
 
 /// Who connects, and where to.
@@ -49,13 +49,13 @@ pub(crate) async fn connect(
     let not_a_websocket =
         || Error::new(ErrorKind::BadRequest, "this address is for WebSockets: connect to ws://…");
     let upgrade = upgrade.map_err(|_| not_a_websocket())?;
-    let permit = api.hub.admit()?;
+    let permit = api.rooms.admit()?;
     let hard_limit = Settings::MAX_MESSAGE_BYTES as usize + 1;
     let (response, upgrade) = upgrade
         .upgrade(websocket::options(hard_limit, api.deflate.clone()))
         .map_err(|_| not_a_websocket())?;
     // Browsers hide the answer to a failed handshake from the page, so refusals are told over the open WebSocket.
-    let request = if origin::is_allowed(&headers, &api.hub.settings.allowed_origins) {
+    let request = if origin::is_allowed(&headers, &api.rooms.settings.allowed_origins) {
         query.map(|Query(query)| JoinRequest {
             room_id: query.room_id,
             name: query.name,
@@ -66,6 +66,6 @@ pub(crate) async fn connect(
         let message = "pages of this origin may not connect; add it to signaling.allowed_origins";
         Err(Error::new(ErrorKind::ForbiddenOrigin, message))
     };
-    tokio::spawn(connection::run(api.hub, upgrade, request, permit));
+    tokio::spawn(connection::run(api.rooms, upgrade, request, permit));
     Ok(response.into_response())
 }

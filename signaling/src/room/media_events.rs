@@ -1,5 +1,6 @@
 //! What the media plane reports about a room, turned into state and messages.
 
+use serde_json::json;
 use veche_sfu_core::control::{
     self, ConnectionState, DataCloseReason, FailReason, LayerWish, Quality, SlotChange, Speaker, TrackInfo,
 };
@@ -65,10 +66,15 @@ impl RoomState {
         let Some(member) = self.members.get_mut(&id) else { return };
         let track = track(info);
         // The media plane tells all tracks again after each offer.
-        if member.tracks.insert(info.id, track.clone()).as_ref() == Some(&track) {
+        let before = member.tracks.insert(info.id, track.clone());
+        if before.as_ref() == Some(&track) {
             return;
         }
         let peer_id = member.peer_id.to_string();
+        let kind = if before.is_none() { "track.published" } else { "track.updated" };
+        let Track { track_id, kind: media, source, muted, .. } = &track;
+        let data = json!({ "participant_id": peer_id, "track_id": track_id, "kind": media, "source": source, "muted": muted });
+        self.journal.note(kind, data);
         self.tell_all(&ServerMessage::Track { peer_id, track });
     }
 
@@ -77,6 +83,8 @@ impl RoomState {
         if let Some(gone) = member.tracks.remove(&track) {
             member.layers.retain(|_, layers| layers.mid != gone.mid);
             let peer_id = member.peer_id.to_string();
+            let data = json!({ "participant_id": peer_id, "track_id": gone.track_id });
+            self.journal.note("track.unpublished", data);
             self.tell_all(&ServerMessage::TrackGone { peer_id, track_id: track_name(track) });
         }
     }

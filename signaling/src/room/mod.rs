@@ -12,10 +12,11 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
-use serde_json::Value;
+use serde_json::{Value, json};
 use veche_sfu_core::ids::{ParticipantId, RoomId};
 
 use crate::error::{Error, ErrorKind};
+use crate::journal::{Journal, MessagingCell};
 use crate::link::{Close, Link, encode};
 use crate::protocol::{
     self, ActiveSpeaker, IceServer, Joined, LeaveReason, Limits, Participant, ServerMessage,
@@ -47,6 +48,7 @@ pub(crate) struct RoomState {
     id_by_peer: HashMap<Arc<str>, ParticipantId>,
     id_by_token: HashMap<TokenDigest, ParticipantId>,
     speakers: Vec<ActiveSpeaker>,
+    journal: Journal,
 }
 
 /// Somebody who wants to come in, as far as the room is concerned.
@@ -75,9 +77,15 @@ pub(crate) struct Welcome {
 }
 
 impl Room {
-    pub(crate) fn new(info: protocol::Room, media_id: RoomId, permanent: bool) -> Self {
+    pub(crate) fn new(
+        info: protocol::Room,
+        media_id: RoomId,
+        permanent: bool,
+        messaging: MessagingCell,
+    ) -> Self {
+        let room_id: Arc<str> = info.room_id.as_str().into();
         Self {
-            room_id: info.room_id.as_str().into(),
+            room_id: room_id.clone(),
             media_id,
             created_at: SystemTime::now(),
             permanent,
@@ -87,8 +95,18 @@ impl Room {
                 id_by_peer: HashMap::new(),
                 id_by_token: HashMap::new(),
                 speakers: Vec::new(),
+                journal: Journal::new(room_id, messaging),
             }),
         }
+    }
+
+    pub(crate) fn note_created(&self) {
+        let room = self.lock();
+        room.journal.note("room.created", json!({ "name": room.info.name }));
+    }
+
+    pub(crate) fn note_deleted(&self) {
+        self.lock().journal.note("room.deleted", json!({}));
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, RoomState> {
@@ -113,6 +131,8 @@ impl RoomState {
         self.members.insert(id, member);
         self.id_by_peer.insert(peer_id.clone(), id);
         self.id_by_token.insert(digest, id);
+        let data = json!({ "participant_id": participant.peer_id, "name": participant.name });
+        self.journal.note("participant.joined", data);
         self.welcome(id, token, false, entrance.welcome);
         self.tell_others(id, &ServerMessage::ParticipantJoined { participant });
         Ok(peer_id)
@@ -192,6 +212,7 @@ impl RoomState {
             self.id_by_token.remove(&previous);
         }
         let peer_id = member.peer_id.to_string();
+        self.journal.note("participant.left", json!({ "participant_id": peer_id, "reason": reason }));
         self.tell_all(&ServerMessage::ParticipantLeft { peer_id, reason });
         Some(member)
     }
@@ -236,6 +257,8 @@ impl RoomState {
             self.info.max_participants = max_participants;
         }
         let room = self.info.clone();
+        let data = json!({ "name": room.name, "max_participants": room.max_participants });
+        self.journal.note("room.updated", data);
         self.tell_all(&ServerMessage::RoomUpdated { room });
     }
 

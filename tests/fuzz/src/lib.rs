@@ -4,6 +4,7 @@
 //! by coverage (`tests/fuzz/run`); `tests/replay.rs` feeds them all seeds and seeded mutations of these in every
 //! ordinary test run. A bug that was found keeps its input among the seeds.
 
+pub mod bridge;
 pub mod crc32c;
 pub mod records;
 pub mod time;
@@ -11,6 +12,8 @@ pub mod time;
 mod data;
 mod dtls;
 pub mod engine;
+mod frame;
+mod messaging;
 mod rtcp;
 mod rtp;
 mod sdp;
@@ -28,10 +31,13 @@ mod frames;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 13] = [
+    ("bridge", bridge::run),
     ("data", data::run),
     ("dtls", dtls::run),
     ("engine", engine::run),
+    ("frame", frame::run),
+    ("messaging", messaging::run),
     ("rtcp", rtcp::run),
     ("rtp", rtp::run),
     ("sdp", sdp::run),

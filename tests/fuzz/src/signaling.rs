@@ -3,10 +3,10 @@
 
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
-use veche_signaling::hub::{Hub, JoinRequest, Seat};
 use veche_signaling::inbound::handle_text;
 use veche_signaling::link::{Outbox, Outgoing};
 use veche_signaling::protocol::{ClientMessage, PeerMessage};
+use veche_signaling::rooms::{JoinRequest, Rooms, Seat};
 use veche_signaling::{Media, Settings};
 
 /// The most lines of an input that are looked at.
@@ -29,17 +29,17 @@ pub(crate) fn run(input: &[u8]) {
 
 async fn talk(text: &str) {
     let (media, commands) = Media::queue(16);
-    let hub = Hub::new(Settings::default(), media);
+    let rooms = Rooms::new(Settings::default(), media);
     let mut seats = Vec::new();
     for peer in PEERS {
         let request =
             JoinRequest { room_id: "room".into(), peer_id: Some(peer.into()), ..JoinRequest::default() };
-        seats.push(hub.join(&request).await.expect("there is room"));
+        seats.push(rooms.join(&request).await.expect("there is room"));
     }
     for (index, line) in text.lines().take(MAX_LINES).enumerate() {
         let from = index % seats.len();
         let seat: &Seat = &seats[from].0;
-        if let Err((error, _)) = handle_text(&hub, seat, line).await {
+        if let Err((error, _)) = handle_text(&rooms, seat, line).await {
             assert!(!error.to_string().is_empty(), "an error says what is wrong");
         }
         commands.drain();

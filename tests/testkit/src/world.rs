@@ -22,6 +22,7 @@ use veche_sfu_core::engine::{Candidate, Engine, EngineConfig};
 use veche_sfu_core::ids::{ParticipantId, RequestId, RoomId, TrackId, WorkerId};
 use veche_sfu_core::media::MediaKind;
 use veche_sfu_core::path::Path;
+use veche_sfu_core::rights::Rights;
 use veche_sfu_core::rtp::is_rtcp;
 use veche_sfu_core::timeline::Entry;
 
@@ -390,6 +391,12 @@ impl World {
         let track = self.track(id, kind);
         let (participant, engine) = (self.seats[id.0].participant, self.seats[id.0].engine);
         self.command_engine(engine, Command::SetMuted { participant, track, muted });
+    }
+
+    /// The control plane says what a client may do.
+    pub fn set_rights(&mut self, id: ClientId, rights: Rights) {
+        let (participant, engine) = (self.seats[id.0].participant, self.seats[id.0].engine);
+        self.command_engine(engine, Command::SetRights { participant, rights });
     }
 
     /// The counters of a client.

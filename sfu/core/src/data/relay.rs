@@ -94,6 +94,8 @@ pub struct DataRelay {
 pub(super) struct Member {
     pub(super) peer: Arc<str>,
     pub(super) association: Option<Association>,
+    /// May not send; what they send is dropped.
+    silent: bool,
     /// A message of this member that waits for its receiver; until then, no other is read.
     pub(super) held: Option<Held>,
     /// The members whose held messages wait for this one, in the order of their arrival.
@@ -140,6 +142,7 @@ impl DataRelay {
         let member = Member {
             peer,
             association: None,
+            silent: false,
             held: None,
             waiting: VecDeque::new(),
             is_ready: false,
@@ -164,6 +167,13 @@ impl DataRelay {
         }
         self.ready.retain(|&ready| ready != participant);
         self.leave_worker(member.across.home);
+    }
+
+    /// A participant may not send any more, or may again. What they sent before still arrives.
+    pub fn set_silent(&mut self, participant: ParticipantId, silent: bool) {
+        if let Some(member) = self.members.get_mut(&participant) {
+            member.silent = silent;
+        }
     }
 
     /// A participant's DTLS session is up and SCTP was negotiated in it: a fresh association, without channels.
@@ -284,6 +294,9 @@ impl DataRelay {
             return self.count(sender, DropReason::DataMalformed);
         };
         let Some(member) = self.members.get_mut(&sender) else { return };
+        if member.silent {
+            return self.count(sender, DropReason::DataForbidden);
+        }
         if frame.payload.len() + MAX_OVERHEAD > self.max_message_size {
             if let Some(association) = &mut member.association {
                 association.close(stream, DataCloseReason::Limit);

@@ -78,6 +78,25 @@ fn messages_without_receiver_are_counted_for_the_sender() {
 }
 
 #[test]
+fn who_may_not_send_is_not_heard_and_hears_on() {
+    let mut room = Room::new(4, &["ann", "bob"]);
+    room.open_all("chat", true, RELIABLE);
+    room.run(SECOND);
+    room.relay.set_silent(id(0), true);
+    room.send(0, "chat", 0, "", b"to all");
+    room.send(0, "chat", 0, "bob", b"to bob");
+    room.send(1, "chat", 0, "", b"hello");
+    room.run(SECOND);
+    assert!(room.clients[1].received.is_empty());
+    assert_eq!(room.clients[0].received, [received("chat", 0, "bob", b"hello")]);
+    assert_eq!(room.drops[&id(0)].get(DropReason::DataForbidden), 2);
+    room.relay.set_silent(id(0), false);
+    room.send(0, "chat", 0, "", b"again");
+    room.run(SECOND);
+    assert_eq!(room.clients[1].received, [received("chat", 0, "ann", b"again")]);
+}
+
+#[test]
 fn reliable_channels_keep_every_message_over_a_bad_link() {
     for seed in 0..4 {
         let mut room = Room::new(seed, &["ann", "bob", "cy"]);

@@ -45,11 +45,13 @@ use crate::media::Source;
 use crate::participant::Participant;
 use crate::path::Path;
 use crate::pulse::BUSY_TICK;
+use crate::rights::Rights;
 use crate::rtp::is_rtcp;
 use crate::sdp::negotiator::{LocalDescription, Negotiator};
 use crate::speakers::Speakers;
 use crate::stun::BindingRequest;
 use crate::timers::Timers;
+use crate::track::Track;
 use crate::transport::{Transport, TransportEvent};
 use crate::uplink::Received;
 
@@ -208,15 +210,46 @@ impl Room {
         }
     }
 
-    /// Mutes or unmutes a track.
+    /// A participant mutes or unmutes a track.
     pub fn set_muted(&mut self, ctx: &mut Context<'_>, index: u32, id: TrackId, muted: bool) {
+        let Some(participant) = self.participants.get(index as usize) else { return };
+        let found = participant.tracks.iter().find(|(_, track)| track.id == id);
+        if let Some((track, _)) = found {
+            self.change_muting(ctx, index, track, |track| track.set_muted(muted));
+        }
+    }
+
+    /// A participant may do this from now on, and nothing else.
+    pub fn set_rights(&mut self, ctx: &mut Context<'_>, index: u32, rights: Rights) {
         let Some(participant) = self.participants.get_mut(index as usize) else { return };
-        let found = participant.tracks.iter_mut().find(|(_, t)| t.id == id);
-        let Some((track_index, track)) = found else { return };
-        if track.muted == muted {
+        participant.rights = rights;
+        let id = participant.id;
+        let tracks: Vec<usize> = participant.tracks.iter().map(|(track, _)| track).collect();
+        for track in tracks {
+            self.change_muting(ctx, index, track, |track| {
+                track.set_forbidden(!rights.allow(track.kind, track.source));
+            });
+        }
+        self.relay.set_silent(id, !rights.data);
+        self.assign_soon(ctx.now.instant);
+    }
+
+    /// Does what may mute a track, and tells what came of it.
+    fn change_muting(
+        &mut self,
+        ctx: &mut Context<'_>,
+        index: u32,
+        track_index: usize,
+        change: impl FnOnce(&mut Track),
+    ) {
+        let Some(participant) = self.participants.get_mut(index as usize) else { return };
+        let Some(track) = participant.tracks.get_mut(track_index) else { return };
+        let before = track.muted;
+        change(track);
+        let muted = track.muted;
+        if muted == before {
             return;
         }
-        track.set_muted(muted);
         let event = Event::Track { participant: participant.id, track: track.info() };
         if muted && track.source == Source::Microphone {
             self.speakers.remove(participant.id);

@@ -139,7 +139,7 @@ impl Room {
         let Ranking { video, mine, .. } = ranking;
         mine.clear();
         let subscriber = &self.participants[index as usize];
-        if !subscriber.subscription.auto {
+        if !subscriber.subscription.auto || !subscriber.rights.watch {
             return;
         }
         let pinned = &subscriber.subscription.pinned;
@@ -160,6 +160,7 @@ impl Room {
         match show {
             Show::Auto => Want::Ranked,
             Show::Nothing => Want::Fixed(None),
+            Show::Track(_) if !self.participants[subscriber as usize].rights.watch => Want::Fixed(None),
             Show::Track(id) => {
                 let track = ranking.by_id.get(&id).copied().filter(|t| t.participant != subscriber);
                 Want::Fixed(track.filter(|t| self.track(*t).is_some_and(crate::track::Track::showable)))
@@ -181,6 +182,7 @@ impl Room {
     fn why_not(&self, index: u32, slot: u32, ranking: &Ranking) -> SlotReason {
         let slot = &self.participants[index as usize].slots[slot as usize];
         match slot.show {
+            _ if !self.participants[index as usize].rights.watch => SlotReason::Displaced,
             Show::Track(id) if ranking.by_id.contains_key(&id) => SlotReason::Muted,
             Show::Track(_) => SlotReason::Gone,
             _ => SlotReason::Displaced,
@@ -199,7 +201,8 @@ impl Room {
             })
             .collect();
         let Ranking { audio, audible, mine, .. } = ranking;
-        let others = |t: &&TrackRef| t.participant != index;
+        let watches = subscriber.rights.watch;
+        let others = |t: &&TrackRef| watches && t.participant != index;
         mine.clear();
         mine.extend(audio.iter().filter(others).take(slots.len() + 1));
         if mine.len() > slots.len() {

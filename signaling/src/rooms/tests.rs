@@ -7,14 +7,14 @@ use crate::link::Outgoing;
 const ROOM: &str = "tea";
 
 struct Story {
-    hub: Arc<Hub>,
+    rooms: Arc<Rooms>,
     commands: flume::Receiver<(RoomId, Command)>,
 }
 
 impl Story {
     fn new() -> Self {
         let (media, commands) = Media::queue(64);
-        Self { hub: Arc::new(Hub::new(Settings::default(), media)), commands }
+        Self { rooms: Arc::new(Rooms::new(Settings::default(), media)), commands }
     }
 
     async fn join(&self, peer_id: &str, resume_token: Option<&str>) -> (Seat, Outbox, Value) {
@@ -24,7 +24,7 @@ impl Story {
             peer_id: Some(peer_id.into()),
             resume_token: resume_token.map(str::to_owned),
         };
-        let (seat, mut outbox) = self.hub.join(&request).await.unwrap();
+        let (seat, mut outbox) = self.rooms.join(&request).await.unwrap();
         let joined = next(&mut outbox);
         assert_eq!(joined["signal_type"], "joined");
         (seat, outbox, joined)
@@ -55,11 +55,11 @@ async fn a_place_is_kept_for_thirty_seconds_and_then_lost() {
     let (_anna, mut outbox, _) = story.join("anna", None).await;
     let (boris, _, joined) = story.join("boris", None).await;
     assert_eq!(next(&mut outbox)["signal_type"], "participant-joined");
-    story.hub.disconnect(boris);
+    story.rooms.disconnect(boris);
     assert_eq!(next(&mut outbox)["participant"]["connected"], false);
 
     sleep(Duration::from_secs(29)).await;
-    assert_eq!(story.hub.counts().participants, 2);
+    assert_eq!(story.rooms.counts().participants, 2);
     let (boris, _, again) = story.join("boris", Some(token(&joined))).await;
     assert_eq!(again["resumed"], true);
     assert_eq!(next(&mut outbox)["participant"]["connected"], true);
@@ -67,7 +67,7 @@ async fn a_place_is_kept_for_thirty_seconds_and_then_lost() {
     sleep(Duration::from_mins(1)).await;
     assert_eq!(story.removed(), 0);
 
-    story.hub.disconnect(boris);
+    story.rooms.disconnect(boris);
     next(&mut outbox);
     sleep(Duration::from_secs(31)).await;
     let left = next(&mut outbox);
@@ -84,11 +84,11 @@ async fn a_place_is_kept_for_thirty_seconds_and_then_lost() {
 async fn a_room_made_by_a_join_outlives_its_last_participant_by_the_resume_window() {
     let story = Story::new();
     let (anna, _, _) = story.join("anna", None).await;
-    story.hub.disconnect(anna);
+    story.rooms.disconnect(anna);
     sleep(Duration::from_secs(20)).await;
-    assert_eq!(story.hub.counts().rooms, 1);
+    assert_eq!(story.rooms.counts().rooms, 1);
     sleep(Duration::from_secs(11)).await;
-    assert_eq!(story.hub.counts(), Counts { rooms: 0, participants: 0, connections: 0 });
+    assert_eq!(story.rooms.counts(), Counts { rooms: 0, participants: 0, connections: 0 });
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,20 +104,20 @@ async fn a_peer_id_that_is_taken_is_only_a_wish_for_who_resumes_too_late() {
 async fn a_client_that_reads_too_slowly_is_cut_and_finds_everything_when_it_resumes() {
     let (media, _commands) = Media::queue(64);
     let settings = Settings { max_queued_bytes: 2000, ..Settings::default() };
-    let hub = Arc::new(Hub::new(settings, media));
-    let story = Story { hub, commands: flume::bounded(1).1 };
+    let rooms = Arc::new(Rooms::new(settings, media));
+    let story = Story { rooms, commands: flume::bounded(1).1 };
     let (seat, slow, joined) = story.join("slow", None).await;
     for index in 0..20 {
         story.join(&format!("peer{index}"), None).await;
     }
     tokio::time::timeout(Duration::from_secs(1), slow.overflow()).await.expect("the slow client is cut");
-    story.hub.disconnect(seat);
+    story.rooms.disconnect(seat);
     let request = JoinRequest {
         room_id: ROOM.into(),
         resume_token: Some(token(&joined).to_owned()),
         ..JoinRequest::default()
     };
-    let (seat, _) = story.hub.join(&request).await.unwrap();
+    let (seat, _) = story.rooms.join(&request).await.unwrap();
     assert_eq!(&*seat.peer_id, "slow");
 }
 
@@ -126,9 +126,9 @@ async fn a_media_plane_that_has_stopped_takes_nobody_in() {
     let story = Story::new();
     drop(story.commands);
     let request = JoinRequest { room_id: ROOM.into(), ..JoinRequest::default() };
-    let error = story.hub.join(&request).await.unwrap_err();
+    let error = story.rooms.join(&request).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::ServerStopping);
-    assert_eq!(story.hub.counts().rooms, 0);
+    assert_eq!(story.rooms.counts().rooms, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,16 +144,16 @@ async fn a_connection_that_was_replaced_or_lost_changes_nothing_any_more() {
         r#"{"signal_type":"x","target_peer_id":"anna"}"#,
         r#"{"signal_type":"leave"}"#,
     ] {
-        crate::inbound::handle_text(&story.hub, &replaced, text).await.unwrap();
+        crate::inbound::handle_text(&story.rooms, &replaced, text).await.unwrap();
     }
     assert!(story.commands.is_empty());
-    assert_eq!(story.hub.counts().participants, 1);
+    assert_eq!(story.rooms.counts().participants, 1);
     assert_eq!(seat.room.lock().participants()[0].name, "anna");
     assert!(matches!(first.try_next(), Some(Outgoing::Close(_))));
     assert!(first.try_next().is_none());
 
-    story.hub.disconnect(seat.clone());
-    crate::inbound::handle_text(&story.hub, &seat, r#"{"signal_type":"leave"}"#).await.unwrap();
+    story.rooms.disconnect(seat.clone());
+    crate::inbound::handle_text(&story.rooms, &seat, r#"{"signal_type":"leave"}"#).await.unwrap();
     let (_, _, resumed) = story.join("anna", Some(token(&again))).await;
     assert_eq!(resumed["resumed"], true);
 }
@@ -161,20 +161,20 @@ async fn a_connection_that_was_replaced_or_lost_changes_nothing_any_more() {
 #[tokio::test(start_paused = true)]
 async fn who_is_deleted_with_a_room_while_coming_in_does_not_stay_in_the_media_plane() {
     let (media, commands) = Media::queue(1);
-    let hub = Arc::new(Hub::new(Settings::default(), media));
+    let rooms = Arc::new(Rooms::new(Settings::default(), media));
     let request = |peer_id: &str| JoinRequest {
         room_id: ROOM.into(),
         peer_id: Some(peer_id.into()),
         ..JoinRequest::default()
     };
-    hub.join(&request("anna")).await.unwrap();
+    rooms.join(&request("anna")).await.unwrap();
     // The queue is full: boris waits with the addition, while the room goes.
     let joining = tokio::spawn({
-        let (hub, request) = (hub.clone(), request("boris"));
-        async move { hub.join(&request).await.map(|(seat, _)| seat.participant) }
+        let (rooms, request) = (rooms.clone(), request("boris"));
+        async move { rooms.join(&request).await.map(|(seat, _)| seat.participant) }
     });
     sleep(Duration::from_millis(1)).await;
-    hub.delete_room(ROOM).unwrap();
+    rooms.delete_room(ROOM).unwrap();
     let mut there = std::collections::HashSet::new();
     while let Ok(Ok((_, command))) = tokio::time::timeout(Duration::from_secs(1), commands.recv_async()).await
     {
@@ -191,14 +191,14 @@ async fn who_is_deleted_with_a_room_while_coming_in_does_not_stay_in_the_media_p
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_reads_slowly_is_busy_and_not_cut() {
     let (media, _commands) = Media::queue(64);
-    let hub = Arc::new(Hub::new(Settings { max_queued_bytes: 4000, ..Settings::default() }, media));
-    let story = Story { hub, commands: flume::bounded(1).1 };
+    let rooms = Arc::new(Rooms::new(Settings { max_queued_bytes: 4000, ..Settings::default() }, media));
+    let story = Story { rooms, commands: flume::bounded(1).1 };
     let (_slow, outbox, _) = story.join("slow", None).await;
     let (fast, _outbox, _) = story.join("fast", None).await;
     let text = r#"{"signal_type":"x","target_peer_id":"slow"}"#;
     let mut told = Ok(());
     for _ in 0..100 {
-        told = told.and(crate::inbound::handle_text(&story.hub, &fast, text).await);
+        told = told.and(crate::inbound::handle_text(&story.rooms, &fast, text).await);
     }
     assert_eq!(told.unwrap_err().0.kind, ErrorKind::PeerBusy);
     let cut = tokio::time::timeout(Duration::from_secs(1), outbox.overflow()).await;
@@ -208,16 +208,16 @@ async fn a_peer_that_reads_slowly_is_busy_and_not_cut() {
 #[tokio::test(start_paused = true)]
 async fn a_question_is_forgotten_when_who_asks_goes_away_or_nobody_answers() {
     let (media, commands) = Media::queue(1);
-    let story = Story { hub: Arc::new(Hub::new(Settings::default(), media)), commands };
+    let story = Story { rooms: Arc::new(Rooms::new(Settings::default(), media)), commands };
     // With this the queue is full.
     let (seat, _, _) = story.join("anna", None).await;
     let waiting = || {
-        let registry = story.hub.registry.lock();
+        let registry = story.rooms.registry.lock();
         registry.timeline_by_request.len() + registry.stats_by_request.len()
     };
     let ask = |seconds| {
         let deadline = Instant::now() + Duration::from_secs(seconds);
-        story.hub.timeline(&seat.room, seat.participant, deadline)
+        story.rooms.timeline(&seat.room, seat.participant, deadline)
     };
     for queue_is_full in [true, false] {
         if !queue_is_full {
@@ -231,6 +231,6 @@ async fn a_question_is_forgotten_when_who_asks_goes_away_or_nobody_answers() {
     }
     assert_eq!(ask(1).await.unwrap_err().kind, ErrorKind::MediaUnavailable);
     let deadline = Instant::now() + Duration::from_secs(1);
-    assert!(story.hub.stats(&seat.room, deadline).await.is_empty());
+    assert!(story.rooms.stats(&seat.room, deadline).await.is_empty());
     assert_eq!(waiting(), 0);
 }

@@ -13,11 +13,14 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
+use veche_hub::Signal;
+use veche_messaging::Messaging;
 use veche_sfu_core::control::{Command, Event, ParticipantStats};
 use veche_sfu_core::ids::{ParticipantId, RequestId, RoomId};
 use veche_sfu_core::timeline::Entry;
 
 use crate::error::{Error, ErrorKind};
+use crate::journal::MessagingCell;
 use crate::link::{self, Close, Outbox};
 use crate::media::Media;
 use crate::name::{MAX_ROOM_ID_BYTES, check_peer_id, check_room_id};
@@ -32,7 +35,7 @@ const STOP_WAIT: Duration = Duration::from_secs(2);
 
 /// All rooms.
 #[derive(Debug)]
-pub struct Hub {
+pub struct Rooms {
     pub(crate) settings: Settings,
     pub(crate) media: Media,
     welcome: Welcome,
@@ -40,6 +43,7 @@ pub struct Hub {
     connections: Arc<Semaphore>,
     last_connection: AtomicU64,
     last_request: AtomicU64,
+    messaging: MessagingCell,
 }
 
 #[derive(Debug, Default)]
@@ -85,7 +89,7 @@ pub struct Counts {
     pub connections: usize,
 }
 
-impl Hub {
+impl Rooms {
     /// No rooms yet.
     pub fn new(settings: Settings, media: Media) -> Self {
         let urls = settings.stun_servers.clone();
@@ -106,8 +110,42 @@ impl Hub {
             connections: Arc::new(Semaphore::new(settings.max_connections)),
             last_connection: AtomicU64::new(0),
             last_request: AtomicU64::new(0),
+            messaging: MessagingCell::default(),
             settings,
         }
+    }
+
+    /// Opens the channels of messaging, whose signals find peers of rooms from now on.
+    pub(crate) fn connect(self: &Arc<Self>, messaging: Messaging) {
+        let rooms = Arc::downgrade(self);
+        messaging.set_peers(Arc::new(move |signal, from| {
+            let rooms = rooms.upgrade().ok_or_else(media_unavailable)?;
+            rooms.relay_signal(signal, from)
+        }));
+        let _ = self.messaging.set(messaging);
+    }
+
+    /// Messaging, where the server has it.
+    pub(crate) fn messaging(&self) -> Option<&Messaging> {
+        self.messaging.get()
+    }
+
+    /// Passes a signal of somebody at another door to a peer of a room, with their connection or nothing as
+    /// `from_peer_id`.
+    fn relay_signal(&self, signal: &Signal, from: &str) -> Result<(), Error> {
+        let room_id = signal.room_id.as_deref().ok_or_else(|| {
+            let target = &signal.target_peer_id;
+            let message = format!(
+                "target_peer_id: nobody is connected as `{target}`; for a peer of a call, add room_id"
+            );
+            Error::new(ErrorKind::RecipientNotFound, message)
+        })?;
+        let text = serde_json::to_string(signal)
+            .map_err(|error| Error::new(ErrorKind::BadMessage, error.to_string()))?;
+        let envelope = serde_json::from_str(&text)
+            .map_err(|error| Error::new(ErrorKind::BadMessage, error.to_string()))?;
+        let message = crate::inbound::relayed(envelope, &signal.signal_type, from)?;
+        self.room(room_id)?.lock().relay(&signal.target_peer_id, message)
     }
 
     /// The right to one connection, for as long as the permit lives.
@@ -149,10 +187,10 @@ impl Hub {
         if !seat.room.lock().disconnect(seat.participant, seat.connection) {
             return;
         }
-        let hub = self.clone();
+        let rooms = self.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_secs(u64::from(hub.settings.resume_seconds))).await;
-            hub.remove_if(&seat, LeaveReason::TimedOut, RoomState::is_away);
+            tokio::time::sleep(Duration::from_secs(u64::from(rooms.settings.resume_seconds))).await;
+            rooms.remove_if(&seat, LeaveReason::TimedOut, RoomState::is_away);
         });
     }
 
@@ -203,6 +241,7 @@ impl Hub {
         let mut registry = self.registry.lock();
         let room = registry.rooms.remove(room_id).ok_or_else(|| no_such_room(room_id))?;
         let participants = room.lock().clear(&Error::new(ErrorKind::RoomDeleted, "the room was deleted"));
+        room.note_deleted();
         registry.permanent_rooms -= usize::from(room.permanent);
         registry.room_by_media_id.remove(&room.media_id);
         for participant in &participants {
@@ -219,7 +258,7 @@ impl Hub {
     }
 
     /// All rooms, ordered by name.
-    pub fn rooms(&self) -> Vec<Arc<Room>> {
+    pub fn all(&self) -> Vec<Arc<Room>> {
         self.registry.lock().rooms.values().cloned().collect()
     }
 
@@ -459,10 +498,11 @@ impl Hub {
             );
             return Err(Error::new(ErrorKind::TooManyRooms, message));
         }
-        let room = Arc::new(Room::new(info, self.media.create_room(), permanent));
+        let room = Arc::new(Room::new(info, self.media.create_room(), permanent, self.messaging.clone()));
         registry.permanent_rooms += usize::from(permanent);
         registry.rooms.insert(room.room_id.clone(), room.clone());
         registry.room_by_media_id.insert(room.media_id, room.clone());
+        room.note_created();
         Ok(room)
     }
 
@@ -523,6 +563,7 @@ impl Registry {
         if is_listed && !room.permanent && room.lock().members.is_empty() {
             self.rooms.remove(&room.room_id);
             self.room_by_media_id.remove(&room.media_id);
+            room.note_deleted();
         }
     }
 }
