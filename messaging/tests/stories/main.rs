@@ -5,6 +5,7 @@ mod chat;
 mod files;
 mod http;
 mod limits;
+mod recovery;
 mod server;
 mod sse;
 mod websocket;
