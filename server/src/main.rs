@@ -18,6 +18,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
+use veche_access::Authority;
 use veche_sfu::Sfu;
 use veche_signaling::{Media, Signaling, disabled_router};
 
@@ -137,7 +138,8 @@ fn start_parts(
     }
     let sfu = veche_sfu::start(config.sfu())?;
     let media = Media::from(sfu.handle.clone());
-    let (signaling, pump) = Signaling::start(config.signaling.clone(), media, sfu.events.clone());
+    let (signaling, pump) =
+        Signaling::start(config.signaling.clone(), media, sfu.events.clone(), Authority::open());
     tasks.spawn(async { ended("what takes the media plane's reports", pump.await) });
     let failures = sfu.failures.clone();
     tasks.spawn(async move {

@@ -1,5 +1,6 @@
 //! What the media plane reports about a room, turned into state and messages.
 
+use veche_access::Action;
 use veche_sfu_core::control::{
     self, ConnectionState, DataCloseReason, FailReason, LayerWish, Quality, SlotChange, Speaker, TrackInfo,
 };
@@ -65,11 +66,33 @@ impl RoomState {
         let Some(member) = self.members.get_mut(&id) else { return };
         let track = track(info);
         // The media plane tells all tracks again after each offer.
-        if member.tracks.insert(info.id, track.clone()).as_ref() == Some(&track) {
+        let before = member.tracks.insert(info.id, track.clone());
+        if before.as_ref() == Some(&track) {
             return;
         }
         let peer_id = member.peer_id.to_string();
         self.tell_all(&ServerMessage::Track { peer_id, track });
+        if before.is_none()
+            && let Some(error) = self.forbidden_track(id, info.id)
+        {
+            self.tell(id, &ServerMessage::error(error, None));
+        }
+    }
+
+    /// Why a track of somebody stays muted: they may not send what it shows.
+    pub(crate) fn forbidden_track(&self, id: ParticipantId, track: TrackId) -> Option<Error> {
+        let member = self.members.get(&id)?;
+        let track = member.tracks.get(&track)?;
+        let action = match (track.kind, track.source) {
+            (TrackKind::Video, TrackSource::Screen) | (TrackKind::Audio, TrackSource::ScreenAudio) => {
+                Action::PublishScreen
+            }
+            (TrackKind::Audio, _) => Action::PublishAudio,
+            (TrackKind::Video, _) => Action::PublishVideo,
+        };
+        let (name, mid) = (action.name(), &track.mid);
+        let message = format!("the section `{mid}` stays muted: `{name}` is not granted to you in this room");
+        (!member.actions().contains(action)).then(|| Error::new(ErrorKind::Forbidden, message))
     }
 
     pub(crate) fn on_track_gone(&mut self, id: ParticipantId, track: TrackId) {
