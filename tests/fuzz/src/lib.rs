@@ -20,6 +20,7 @@ mod srtp;
 mod stun;
 pub mod stun_request;
 mod tcp;
+mod token;
 
 #[path = "../../../sfu/src/frames.rs"]
 #[allow(unused, reason = "the shell's own file, whose functions are not public")]
@@ -29,7 +30,7 @@ mod frames;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("bridge", bridge::run),
     ("data", data::run),
     ("dtls", dtls::run),
@@ -41,6 +42,7 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("srtp", srtp::run),
     ("stun", stun::run),
     ("tcp", tcp::run),
+    ("token", token::run),
 ];
 
 /// Feeds one target. Panics when there is none of this name, which is a mistake of the caller.
