@@ -25,7 +25,7 @@ use crate::link::{self, Close, Outbox};
 use crate::media::Media;
 use crate::name::{MAX_ROOM_ID_BYTES, check_peer_id, check_room_id};
 use crate::protocol::{self, IceServer, LeaveReason, Limits};
-use crate::room::{Entrance, Member, Room, RoomState, Welcome};
+use crate::room::{Entrance, Member, Room, RoomChange, RoomState, Welcome};
 use crate::settings::Settings;
 
 pub use moderation::{Moderator, Wait};
@@ -191,17 +191,12 @@ impl Rooms {
         self.add_room(&mut registry, info, true)
     }
 
-    /// Changes a room's name or limit.
-    pub fn update_room(
-        &self,
-        room_id: &str,
-        name: Option<&str>,
-        max_participants: Option<u32>,
-    ) -> Result<Arc<Room>, Error> {
-        let name = name.map(|name| self.check_name(name)).transpose()?.flatten();
-        let max_participants = self.check_max_participants(max_participants)?;
+    /// Changes a room; who is in it is told.
+    pub fn update_room(&self, room_id: &str, mut change: RoomChange) -> Result<Arc<Room>, Error> {
+        change.name = change.name.map(|name| self.check_name(&name)).transpose()?.flatten();
+        change.max_participants = self.check_max_participants(change.max_participants)?;
         let room = self.room(room_id)?;
-        room.lock().update_room(name, max_participants);
+        room.lock().change(change);
         Ok(room)
     }
 

@@ -16,7 +16,7 @@ use super::caller::Caller;
 use super::extract::{Body, Path, Query};
 use crate::error::Error;
 use crate::protocol::Participant;
-use crate::room::Room;
+use crate::room::{self, Room};
 use crate::rooms::Rooms;
 
 /// Rooms in one answer, unless asked for fewer.
@@ -188,8 +188,9 @@ pub(crate) async fn update(
         let message = "room_id: a room keeps its room_id; leave it out, or make another room";
         return Err(Error::new(crate::ErrorKind::BadRequest, message));
     }
-    let room = rooms.update_room(&room_id, change.name.as_deref(), change.max_participants)?;
-    room.lock().change_entry(change.locked, change.waiting_room);
+    let RoomChange { name, max_participants, locked, waiting_room, .. } = change;
+    let change = room::RoomChange { name, max_participants, locked, waiting_room };
+    let room = rooms.update_room(&room_id, change)?;
     Ok(Json(details(&room)))
 }
 

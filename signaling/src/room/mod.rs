@@ -77,6 +77,19 @@ pub(crate) struct Entrance<'a> {
     pub(crate) welcome: &'a Welcome,
 }
 
+/// What shall change in a room; what is absent stays.
+#[derive(Clone, Debug, Default)]
+pub struct RoomChange {
+    /// Its name for people.
+    pub name: Option<String>,
+    /// How many may be in it.
+    pub max_participants: Option<u32>,
+    /// Closed for who is not in it?
+    pub locked: Option<bool>,
+    /// Must moderators admit who comes?
+    pub waiting_room: Option<bool>,
+}
+
 /// What every client is told when it joins.
 #[derive(Clone, Debug)]
 pub(crate) struct Welcome {
@@ -254,21 +267,20 @@ impl RoomState {
         self.tell_all(&ServerMessage::ParticipantUpdated { participant });
     }
 
-    /// Changes the room's own name or limit.
-    pub(crate) fn update_room(&mut self, name: Option<String>, max_participants: Option<u32>) {
-        if let Some(name) = name {
-            self.info.name = name;
+    /// Changes the room itself; everybody is told where something changes. What is absent stays.
+    pub(crate) fn change(&mut self, change: RoomChange) {
+        let before = self.info.clone();
+        let RoomChange { name, max_participants, locked, waiting_room } = change;
+        self.info.name = name.unwrap_or(self.info.name.clone());
+        self.info.max_participants = max_participants.unwrap_or(before.max_participants);
+        self.info.locked = locked.unwrap_or(before.locked);
+        self.info.waiting_room = waiting_room.unwrap_or(before.waiting_room);
+        if self.info != before {
+            self.tell_all(&ServerMessage::RoomUpdated { room: self.info.clone() });
         }
-        if let Some(max_participants) = max_participants {
-            self.info.max_participants = max_participants;
+        if before.waiting_room && !self.info.waiting_room {
+            self.admit_all();
         }
-        self.tell_room();
-    }
-
-    /// Tells everybody what the room is like now.
-    fn tell_room(&self) {
-        let room = self.info.clone();
-        self.tell_all(&ServerMessage::RoomUpdated { room });
     }
 
     /// Hands a message to one peer.

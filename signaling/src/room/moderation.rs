@@ -8,7 +8,7 @@ use veche_sfu_core::ids::{ParticipantId, TrackId};
 use super::RoomState;
 use super::media_events::track_id;
 use crate::error::{Error, ErrorKind};
-use crate::protocol::{Ban, Moderated, Room, ServerMessage, TrackSource};
+use crate::protocol::{Ban, Moderated, ServerMessage, TrackSource};
 
 /// As many may be banned from one room; then somebody must be let in again first.
 const MAX_BANS: usize = 1000;
@@ -112,19 +112,6 @@ impl RoomState {
         let Some(member) = self.members.get_mut(&id) else { return };
         member.granted = Some(granted);
         self.tell(id, &ServerMessage::Grants { grants: granted.iter().collect() });
-    }
-
-    /// Changes how the room takes people in; everybody is told where something changes.
-    pub(crate) fn change_entry(&mut self, locked: Option<bool>, waiting_room: Option<bool>) {
-        let Room { locked: was_locked, waiting_room: had_waiting_room, .. } = self.info;
-        self.info.locked = locked.unwrap_or(was_locked);
-        self.info.waiting_room = waiting_room.unwrap_or(had_waiting_room);
-        if (self.info.locked, self.info.waiting_room) != (was_locked, had_waiting_room) {
-            self.tell_room();
-        }
-        if had_waiting_room && !self.info.waiting_room {
-            self.admit_all();
-        }
     }
 
     /// Sends a message to everybody who moderates the room.

@@ -12,8 +12,8 @@ use crate::error::{Error, ErrorKind};
 use crate::link::Close;
 use crate::name::check_peer_id;
 use crate::protocol::{Ban, LeaveReason, Moderation, Waiting};
-use crate::room::Room;
 use crate::room::waiting::Decision;
+use crate::room::{Room, RoomChange};
 
 /// The longest reason that somebody is told for being sent out, in characters.
 const MAX_REASON_CHARS: usize = 200;
@@ -107,11 +107,11 @@ impl Rooms {
                 self.tell_rights(room, participant, None).await
             }
             Moderation::Lock { locked } => {
-                room.lock().change_entry(Some(locked), None);
+                room.lock().change(RoomChange { locked: Some(locked), ..RoomChange::default() });
                 Ok(())
             }
             Moderation::WaitingRoom { enabled } => {
-                room.lock().change_entry(None, Some(enabled));
+                room.lock().change(RoomChange { waiting_room: Some(enabled), ..RoomChange::default() });
                 Ok(())
             }
             Moderation::Admit { peer_id } => room.lock().decide(&peer_id, Ok(())),

@@ -25,7 +25,8 @@ pub(crate) fn run(input: &[u8]) {
         }
         Some((header, claims)) => {
             let message = format!("{}.{}", base64url(header.as_bytes()), base64url(claims.as_bytes()));
-            let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes()), message.as_bytes());
+            let signature =
+                hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes()), message.as_bytes());
             if let Some(identity) = verify(&format!("{message}.{}", base64url(signature.as_ref()))) {
                 ask(&identity);
             }
@@ -35,9 +36,8 @@ pub(crate) fn run(input: &[u8]) {
 
 fn verify(token: &str) -> Option<Identity> {
     let credential = Credential::Token(token.to_owned());
-    let result = AUTHORITY.with(|authority| {
-        RUNTIME.with(|runtime| runtime.block_on(authority.verify(&credential)))
-    });
+    let result =
+        AUTHORITY.with(|authority| RUNTIME.with(|runtime| runtime.block_on(authority.verify(&credential))));
     result.inspect_err(|error| assert!(!error.message.is_empty(), "an error says what is wrong")).ok()
 }
 
