@@ -104,7 +104,7 @@ error_kinds! {
     /// Content that is not what it is said to be.
     TypeMismatch = "type_mismatch", 415, 4415;
     /// The files of a user, of a channel, or all of them take as much as they may.
-    QuotaExceeded = "quota_exceeded", 507, 4429;
+    QuotaExceeded = "quota_exceeded", 413, 4413;
     /// No such file.
     FileNotFound = "file_not_found", 404, 4404;
     /// Binary data is switched off by configuration.
@@ -115,6 +115,14 @@ error_kinds! {
     UploadNotFound = "upload_not_found", 404, 4404;
     /// An upload goes on elsewhere than it was left.
     UploadOffsetMismatch = "upload_offset_mismatch", 409, 4409;
+    /// Another version of the protocol of resumable uploads.
+    UploadVersion = "upload_version", 412, 4400;
+    /// Another request works on the upload.
+    UploadBusy = "upload_busy", 423, 4409;
+    /// A body that is compressed, or of a type that the address does not take.
+    UnsupportedEncoding = "unsupported_encoding", 415, 4415;
+    /// A part of a file that is not there.
+    RangeNotSatisfiable = "range_not_satisfiable", 416, 4400;
     /// No such track, or not the client's own.
     TrackNotFound = "track_not_found", 404, 4404;
     /// No such address.

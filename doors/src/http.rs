@@ -45,11 +45,30 @@ pub fn cors(allowed_origins: Vec<String>) -> CorsLayer {
             header::CONTENT_TYPE,
             header::AUTHORIZATION,
             header::RANGE,
+            header::IF_RANGE,
+            header::IF_NONE_MATCH,
             HeaderName::from_static("x-api-key"),
             HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("last-event-id"),
+            HeaderName::from_static("tus-resumable"),
+            HeaderName::from_static("upload-length"),
+            HeaderName::from_static("upload-offset"),
+            HeaderName::from_static("upload-metadata"),
+            HeaderName::from_static("x-http-method-override"),
         ])
-        .expose_headers([header::LOCATION, header::CONTENT_DISPOSITION, header::CONTENT_RANGE])
+        .expose_headers([
+            header::LOCATION,
+            header::CONTENT_DISPOSITION,
+            header::CONTENT_RANGE,
+            header::ETAG,
+            HeaderName::from_static("tus-resumable"),
+            HeaderName::from_static("tus-version"),
+            HeaderName::from_static("tus-extension"),
+            HeaderName::from_static("tus-max-size"),
+            HeaderName::from_static("upload-length"),
+            HeaderName::from_static("upload-offset"),
+            HeaderName::from_static("upload-expires"),
+        ])
 }
 
 /// The answer where nothing is.

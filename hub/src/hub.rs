@@ -411,6 +411,11 @@ impl Hub {
         self.core.members_of(user_id).iter().map(|member| member.id).collect()
     }
 
+    /// Whose a connection is; `None`: nobody's known, or there is no such connection.
+    pub fn user_of(&self, id: ConnectionId) -> Option<Arc<str>> {
+        self.core.members.shard(&id).get(&id).and_then(|member| member.sender().user_id.clone())
+    }
+
     /// Counters and present numbers.
     pub fn stats(&self) -> Stats {
         let core = &self.core;

@@ -8,9 +8,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 use veche_access::{Credential, Door, Identity};
 use veche_doors::websocket::{CLOSE_WAIT, MAX_CLOSE_REASON};
+use veche_messaging::Session;
 use yawc::close::CloseCode;
 use yawc::{Frame, HttpStream, OpCode, UpgradeFut, WebSocket};
 
+use crate::channels::{self, Channels, is_for_channels};
 use crate::error::{Error, ErrorKind};
 use crate::inbound;
 use crate::link::{Close, Outbox, Outgoing, encode};
@@ -50,8 +52,11 @@ pub(crate) async fn run(
     match joined {
         None => {}
         Some(Ok((seat, mut outbox, identity))) => {
+            // Of channels, those of the room need no other grant than to be in it.
+            let (session, channels) = channels::open(&rooms, &seat, identity.clone());
+            let read = read(&rooms, &seat, &mut stream, session);
             let close = tokio::select! {
-                close = converse(&rooms, &seat, &mut sink, &mut stream, &mut outbox) => close,
+                close = converse(&rooms, &seat, read, &mut sink, &mut outbox, channels) => close,
                 error = credential_ends(&rooms, &identity) => Some(Close::Because(error)),
             };
             tracing::debug!(room = &*seat.room.room_id, peer = &*seat.peer_id, ?close, "connection ends");
@@ -143,14 +148,15 @@ async fn credential_ends(rooms: &Rooms, identity: &Identity) -> Error {
 async fn converse(
     rooms: &Rooms,
     seat: &Seat,
+    read: impl Future<Output = Option<Close>>,
     sink: &mut Sink,
-    stream: &mut Stream,
     outbox: &mut Outbox,
+    channels: Channels,
 ) -> Option<Close> {
     let overflow = outbox.overflow();
     tokio::select! {
-        close = read(rooms, seat, stream) => close,
-        close = write(&rooms.settings, sink, outbox) => close,
+        close = read => close,
+        close = write(&rooms.settings, sink, outbox, channels) => close,
         () = overflow => {
             tracing::info!(room = &*seat.room.room_id, peer = &*seat.peer_id, "reads too slowly: cut");
             None
@@ -158,7 +164,12 @@ async fn converse(
     }
 }
 
-async fn read(rooms: &Rooms, seat: &Seat, stream: &mut Stream) -> Option<Close> {
+async fn read(
+    rooms: &Rooms,
+    seat: &Seat,
+    stream: &mut Stream,
+    mut session: Option<Session>,
+) -> Option<Close> {
     let settings = &rooms.settings;
     let idle = Duration::from_secs(u64::from(settings.idle_seconds));
     let mut bucket = TokenBucket::new(settings.messages_per_second, settings.message_burst, Instant::now());
@@ -200,17 +211,36 @@ async fn read(rooms: &Rooms, seat: &Seat, stream: &mut Stream) -> Option<Close> 
             reject(seat, Error::new(ErrorKind::BadMessage, "not UTF-8"), None);
             continue;
         };
+        if let Some(session) = &mut session
+            && is_for_channels(text)
+        {
+            session.connection().room().await;
+            Box::pin(session.handle_text(text)).await;
+            continue;
+        }
         if let Err((error, id)) = inbound::handle_text(rooms, seat, text).await {
             reject(seat, error, id);
         }
     }
 }
 
-async fn write(settings: &Settings, sink: &mut Sink, outbox: &mut Outbox) -> Option<Close> {
+async fn write(
+    settings: &Settings,
+    sink: &mut Sink,
+    outbox: &mut Outbox,
+    mut channels: Channels,
+) -> Option<Close> {
     let mut heartbeat = heartbeat(settings);
     loop {
         let first = tokio::select! {
             outgoing = outbox.next() => outgoing?,
+            frames = channels.next() => {
+                for frame in frames? {
+                    sink.feed(frame).await.ok()?;
+                }
+                sink.flush().await.ok()?;
+                continue;
+            }
             _ = heartbeat.tick() => {
                 sink.send(Frame::ping("")).await.ok()?;
                 continue;

@@ -3,10 +3,12 @@
 //! The way in is [`Signaling`]. Inside, [`Rooms`](rooms::Rooms) holds the rooms, [`room`] decides what happens in one,
 //! `connection` carries one client's WebSocket, and `events` turns what the media plane reports into messages.
 
+mod channels;
 mod connection;
 mod events;
 mod http;
 pub mod inbound;
+mod journal;
 pub mod link;
 pub mod media;
 mod name;
@@ -19,6 +21,7 @@ mod token;
 use std::sync::Arc;
 
 use veche_access::Authority;
+use veche_messaging::Messaging;
 use veche_sfu_core::control::Event;
 
 pub use http::disabled_router;
@@ -47,6 +50,12 @@ impl Signaling {
         let rooms = Arc::new(Rooms::new(settings, media, authority));
         let pump = tokio::spawn(events::pump(Arc::downgrade(&rooms), events));
         (Self { rooms }, pump)
+    }
+
+    /// Opens the channels of messaging to those who are in calls, and notes from now on what happens in rooms. Only the
+    /// first counts.
+    pub fn connect(&self, messaging: Messaging) {
+        self.rooms.connect(messaging);
     }
 
     /// Everything below `/realtime`, and `/health`.

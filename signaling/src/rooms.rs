@@ -15,12 +15,15 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 use veche_access::{Action, Authority, Identity, Resource};
+use veche_hub::Signal;
+use veche_messaging::Messaging;
 use veche_sfu_core::control::{Command, Event, ParticipantStats};
 use veche_sfu_core::ids::{ParticipantId, RequestId, RoomId};
 use veche_sfu_core::rights::Rights;
 use veche_sfu_core::timeline::Entry;
 
 use crate::error::{Error, ErrorKind};
+use crate::journal::MessagingCell;
 use crate::link::{self, Close, Outbox};
 use crate::media::Media;
 use crate::name::{MAX_ROOM_ID_BYTES, check_peer_id, check_room_id};
@@ -45,6 +48,7 @@ pub struct Rooms {
     connections: Arc<Semaphore>,
     last_connection: AtomicU64,
     last_request: AtomicU64,
+    messaging: MessagingCell,
 }
 
 #[derive(Debug, Default)]
@@ -112,8 +116,42 @@ impl Rooms {
             connections: Arc::new(Semaphore::new(settings.max_connections)),
             last_connection: AtomicU64::new(0),
             last_request: AtomicU64::new(0),
+            messaging: MessagingCell::default(),
             settings,
         }
+    }
+
+    /// Opens the channels of messaging, whose signals find peers of rooms from now on.
+    pub(crate) fn connect(self: &Arc<Self>, messaging: Messaging) {
+        let rooms = Arc::downgrade(self);
+        messaging.set_peers(Arc::new(move |signal, from| {
+            let rooms = rooms.upgrade().ok_or_else(media_unavailable)?;
+            rooms.relay_signal(signal, from)
+        }));
+        let _ = self.messaging.set(messaging);
+    }
+
+    /// Messaging, where the server has it.
+    pub(crate) fn messaging(&self) -> Option<&Messaging> {
+        self.messaging.get()
+    }
+
+    /// Passes a signal of somebody at another door to a peer of a room, with their connection or nothing as
+    /// `from_peer_id`.
+    fn relay_signal(&self, signal: &Signal, from: &str) -> Result<(), Error> {
+        let room_id = signal.room_id.as_deref().ok_or_else(|| {
+            let target = &signal.target_peer_id;
+            let message = format!(
+                "target_peer_id: nobody is connected as `{target}`; for a peer of a call, add room_id"
+            );
+            Error::new(ErrorKind::RecipientNotFound, message)
+        })?;
+        let text = serde_json::to_string(signal)
+            .map_err(|error| Error::new(ErrorKind::BadMessage, error.to_string()))?;
+        let envelope = serde_json::from_str(&text)
+            .map_err(|error| Error::new(ErrorKind::BadMessage, error.to_string()))?;
+        let message = crate::inbound::relayed(envelope, &signal.signal_type, from)?;
+        self.room(room_id)?.lock().relay(&signal.target_peer_id, message)
     }
 
     /// The right to one connection, for as long as the permit lives.
@@ -205,6 +243,7 @@ impl Rooms {
         let mut registry = self.registry.lock();
         let room = registry.rooms.remove(room_id).ok_or_else(|| no_such_room(room_id))?;
         let participants = room.lock().clear(&Error::new(ErrorKind::RoomDeleted, "the room was deleted"));
+        room.note_deleted();
         registry.permanent_rooms -= usize::from(room.permanent);
         registry.room_by_media_id.remove(&room.media_id);
         for participant in &participants {
@@ -479,10 +518,11 @@ impl Rooms {
             );
             return Err(Error::new(ErrorKind::TooManyRooms, message));
         }
-        let room = Arc::new(Room::new(info, self.media.create_room(), permanent));
+        let room = Arc::new(Room::new(info, self.media.create_room(), permanent, self.messaging.clone()));
         registry.permanent_rooms += usize::from(permanent);
         registry.rooms.insert(room.room_id.clone(), room.clone());
         registry.room_by_media_id.insert(room.media_id, room.clone());
+        room.note_created();
         Ok(room)
     }
 
@@ -564,6 +604,7 @@ impl Registry {
         if is_listed && !room.permanent && room.lock().is_deserted() {
             self.rooms.remove(&room.room_id);
             self.room_by_media_id.remove(&room.media_id);
+            room.note_deleted();
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the media plane reports about a room, turned into state and messages.
 
+use serde_json::json;
 use veche_access::Action;
 use veche_sfu_core::control::{
     self, ConnectionState, DataCloseReason, FailReason, LayerWish, Quality, SlotChange, Speaker, TrackInfo,
@@ -71,6 +72,10 @@ impl RoomState {
             return;
         }
         let peer_id = member.peer_id.to_string();
+        let kind = if before.is_none() { "track.published" } else { "track.updated" };
+        let Track { track_id, kind: media, source, muted, .. } = &track;
+        let data = json!({ "participant_id": peer_id, "track_id": track_id, "kind": media, "source": source, "muted": muted });
+        self.journal.note(kind, data);
         self.tell_all(&ServerMessage::Track { peer_id, track });
         if before.is_none()
             && let Some(error) = self.forbidden_track(id, info.id)
@@ -100,6 +105,8 @@ impl RoomState {
         if let Some(gone) = member.tracks.remove(&track) {
             member.layers.retain(|_, layers| layers.mid != gone.mid);
             let peer_id = member.peer_id.to_string();
+            let data = json!({ "participant_id": peer_id, "track_id": gone.track_id });
+            self.journal.note("track.unpublished", data);
             self.tell_all(&ServerMessage::TrackGone { peer_id, track_id: track_name(track) });
         }
     }

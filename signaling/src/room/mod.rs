@@ -14,11 +14,12 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
-use serde_json::Value;
+use serde_json::{Value, json};
 use veche_access::{Action, Actions, Identity};
 use veche_sfu_core::ids::{ParticipantId, RoomId};
 
 use crate::error::{Error, ErrorKind};
+use crate::journal::{Journal, MessagingCell};
 use crate::link::{Close, Link, encode};
 use crate::protocol::{
     self, ActiveSpeaker, IceServer, Joined, LeaveReason, Limits, Participant, ServerMessage,
@@ -52,6 +53,7 @@ pub(crate) struct RoomState {
     speakers: Vec<ActiveSpeaker>,
     bans: moderation::Bans,
     pub(crate) waiting: waiting::WaitingList,
+    journal: Journal,
 }
 
 /// Somebody who wants to come in, as far as the room is concerned.
@@ -99,9 +101,15 @@ pub(crate) struct Welcome {
 }
 
 impl Room {
-    pub(crate) fn new(info: protocol::Room, media_id: RoomId, permanent: bool) -> Self {
+    pub(crate) fn new(
+        info: protocol::Room,
+        media_id: RoomId,
+        permanent: bool,
+        messaging: MessagingCell,
+    ) -> Self {
+        let room_id: Arc<str> = info.room_id.as_str().into();
         Self {
-            room_id: info.room_id.as_str().into(),
+            room_id: room_id.clone(),
             media_id,
             created_at: SystemTime::now(),
             permanent,
@@ -113,8 +121,18 @@ impl Room {
                 speakers: Vec::new(),
                 bans: moderation::Bans::default(),
                 waiting: waiting::WaitingList::default(),
+                journal: Journal::new(room_id, messaging),
             }),
         }
+    }
+
+    pub(crate) fn note_created(&self) {
+        let room = self.lock();
+        room.journal.note("room.created", json!({ "name": room.info.name }));
+    }
+
+    pub(crate) fn note_deleted(&self) {
+        self.lock().journal.note("room.deleted", json!({}));
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, RoomState> {
@@ -143,6 +161,8 @@ impl RoomState {
         self.members.insert(id, member);
         self.id_by_peer.insert(peer_id.clone(), id);
         self.id_by_token.insert(digest, id);
+        let data = json!({ "participant_id": participant.peer_id, "name": participant.name });
+        self.journal.note("participant.joined", data);
         self.welcome(id, token, false, entrance.welcome);
         self.tell_others(id, &ServerMessage::ParticipantJoined { participant });
         Ok(peer_id)
@@ -226,6 +246,7 @@ impl RoomState {
             self.id_by_token.remove(&previous);
         }
         let peer_id = member.peer_id.to_string();
+        self.journal.note("participant.left", json!({ "participant_id": peer_id, "reason": reason }));
         self.tell_all(&ServerMessage::ParticipantLeft { peer_id, reason });
         Some(member)
     }
@@ -276,7 +297,10 @@ impl RoomState {
         self.info.locked = locked.unwrap_or(before.locked);
         self.info.waiting_room = waiting_room.unwrap_or(before.waiting_room);
         if self.info != before {
-            self.tell_all(&ServerMessage::RoomUpdated { room: self.info.clone() });
+            let room = self.info.clone();
+            let data = json!({ "name": room.name, "max_participants": room.max_participants });
+            self.journal.note("room.updated", data);
+            self.tell_all(&ServerMessage::RoomUpdated { room });
         }
         if before.waiting_room && !self.info.waiting_room {
             self.admit_all();

@@ -60,11 +60,32 @@ async fn postgres_passes_the_same_suite() {
     let server = postgres::Server::start();
     let mut failed = Vec::new();
     for (name, story) in STORIES {
+        let began = std::time::Instant::now();
         let rig = Rig::postgres(&server, name).await;
         // A panic stays in its task and is printed there.
         if tokio::spawn(story(rig)).await.is_err() {
             failed.push(*name);
         }
+        println!("{name}: {:?}", began.elapsed());
     }
     assert!(failed.is_empty(), "these fail on PostgreSQL: {failed:?}");
+}
+
+/// The server of the database dies and comes back: until then everything is an error, and afterwards nothing is missing.
+#[tokio::test]
+async fn postgres_may_die_and_come_back() {
+    let mut server = postgres::Server::start();
+    let rig = Rig::postgres(&server, "mortal").await;
+    let database = rig.open().await;
+    for offset in 1..=20 {
+        database.keep(rig::message("a", offset)).unwrap().await.unwrap();
+    }
+    server.kill();
+    let error = database.keep(rig::message("a", 21)).unwrap().await.unwrap_err();
+    assert_eq!(error.code(), "storage_failed", "{error}");
+    server.start_again();
+    database.keep(rig::message("a", 22)).unwrap().await.unwrap();
+    let kept: Vec<u64> = (1..=20).chain([22]).collect();
+    assert_eq!(rig::offsets(&database, "a").await, kept);
+    database.close().await;
 }

@@ -12,6 +12,8 @@ pub mod time;
 mod data;
 mod dtls;
 pub mod engine;
+mod frame;
+mod messaging;
 mod rtcp;
 mod rtp;
 mod sdp;
@@ -30,11 +32,13 @@ mod frames;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("bridge", bridge::run),
     ("data", data::run),
     ("dtls", dtls::run),
     ("engine", engine::run),
+    ("frame", frame::run),
+    ("messaging", messaging::run),
     ("rtcp", rtcp::run),
     ("rtp", rtp::run),
     ("sdp", sdp::run),

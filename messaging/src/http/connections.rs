@@ -1,0 +1,106 @@
+//! Who is connected, over HTTP.
+
+use std::collections::BTreeMap;
+
+use axum::{Extension, Json, extract::State};
+use serde::Serialize;
+use utoipa::ToSchema;
+use veche_access::{Action, Resource};
+use veche_doors::{Error, ErrorAnswer};
+use veche_hub::Door;
+
+use super::{Api, Caller};
+use crate::check;
+use crate::clock::rfc3339;
+
+/// Connections, and channels, that are listed at most.
+const MAX_LISTED: usize = 1000;
+
+/// Who is connected.
+#[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the contract")]
+pub(crate) struct Connections {
+    /// All connections.
+    total: usize,
+    /// Those over WebSocket.
+    websocket: usize,
+    /// Streams of events.
+    sse: usize,
+    /// Subscriptions over gRPC.
+    grpc: usize,
+    /// The first thousand of them; empty for who may not administer.
+    connections: Vec<ConnectionEntry>,
+    /// How many subscribers each of the first thousand channels has; empty for who may not administer.
+    channels: BTreeMap<String, usize>,
+}
+
+/// One connection.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ConnectionEntry {
+    /// Its name.
+    connection_id: String,
+    /// Whose it is.
+    user_id: Option<String>,
+    /// What they are called.
+    name: String,
+    /// `websocket`, `sse` or `grpc`.
+    door: &'static str,
+    /// Since when.
+    since: String,
+    /// To how many channels it subscribes.
+    channels: usize,
+    /// What waits for it, in bytes.
+    waiting_bytes: usize,
+}
+
+/// Says who is connected.
+#[utoipa::path(
+    get,
+    path = "/realtime/connections",
+    tag = "messaging",
+    responses(
+        (status = 200, description = "Numbers for everybody, lists for administrators", body = Connections),
+        (status = 401, description = "No credentials, or wrong ones", body = ErrorAnswer),
+    )
+)]
+pub(crate) async fn list(State(api): State<Api>, Extension(identity): Caller) -> Json<Connections> {
+    let hub = &api.shared.hub;
+    let stats = hub.stats();
+    let may_list = check(&identity, Action::Administer, Resource::Server).is_ok();
+    let limit = if may_list { MAX_LISTED } else { 0 };
+    let connections = hub.connections(limit).into_iter().map(|connection| ConnectionEntry {
+        connection_id: connection.connection_id.to_string(),
+        user_id: connection.user_id.as_deref().map(ToOwned::to_owned),
+        name: connection.name.to_string(),
+        door: door(connection.door),
+        since: rfc3339(connection.since),
+        channels: connection.channels,
+        waiting_bytes: connection.waiting_bytes,
+    });
+    let connections = connections.collect();
+    let channels = hub.channels("", limit);
+    Json(Connections {
+        total: stats.websocket + stats.sse + stats.grpc,
+        websocket: stats.websocket,
+        sse: stats.sse,
+        grpc: stats.grpc,
+        connections,
+        channels: channels
+            .into_iter()
+            .map(|channel| (channel.name.to_string(), channel.subscribers))
+            .collect(),
+    })
+}
+
+fn door(door: Door) -> &'static str {
+    match door {
+        Door::WebSocket => "websocket",
+        Door::Sse => "sse",
+        Door::Grpc => "grpc",
+    }
+}
+
+/// What a list of channels may not be seen without.
+pub(super) fn may_administer(identity: &veche_access::Identity) -> Result<(), Error> {
+    check(identity, Action::Administer, Resource::Server)
+}

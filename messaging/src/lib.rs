@@ -1,0 +1,346 @@
+//! The doors of messaging: WebSocket, server-sent events and HTTP, to the channels of one hub.
+//!
+//! The way in is [`Messaging`]. A [`Session`](session::Session) is what one connection does, whatever its door; the hub
+//! decides, `protocol` has the forms of what is said, and each door carries it.
+
+mod chat;
+mod clock;
+pub mod counters;
+mod depth;
+pub mod frame;
+mod http;
+mod keeping;
+pub mod protocol;
+mod sending;
+pub mod session;
+pub mod settings;
+mod sse;
+mod websocket;
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use veche_access::{Action, Authority, Credential, Identity, Resource};
+use veche_doors::rate::ClientBuckets;
+use veche_doors::websocket::{DeflatePool, deflate_pool};
+use veche_doors::{Error, ErrorKind};
+use veche_files::Files;
+use veche_hub::{
+    Body, ChannelName, Disconnect, Door, Hub, HubSettings, Outbox, Publication, Signal, Timestamp, Who,
+};
+use veche_storage::{Database, NewEvent};
+
+pub use counters::Counters;
+pub use protocol::message::{Encoded, Encoding, encode_item};
+pub use session::{Session, Turn};
+pub use settings::Settings;
+
+use clock::Clock;
+
+/// How long what is being kept may take when the server stops.
+const STOP_WAIT: Duration = Duration::from_secs(5);
+
+/// How often the hub is asked to look at the time, at least.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Passes a signal to a peer of a call's room, from somebody whose connection has this name.
+pub type PeerRelay = Arc<dyn Fn(&Signal, &str) -> Result<(), Error> + Send + Sync>;
+
+/// What the doors lead to.
+pub struct Parts {
+    /// The rules of channels.
+    pub channels: HubSettings,
+    /// Who may do what.
+    pub authority: Authority,
+    /// Contents of files; `None`: binary data is switched off.
+    pub files: Option<Files>,
+    /// What outlives the process; `None`: nothing does.
+    pub database: Option<Database>,
+}
+
+/// The running doors of messaging.
+#[derive(Clone)]
+pub struct Messaging {
+    shared: Arc<Shared>,
+    tasks: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
+
+/// What all connections share.
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) max_subscriptions: usize,
+    pub(crate) hub: Hub,
+    pub(crate) authority: Authority,
+    pub(crate) files: Option<Files>,
+    pub(crate) database: Option<Database>,
+    pub(crate) counters: counters::Tally,
+    pub(crate) deflate: DeflatePool,
+    /// How many WebSockets may still come.
+    pub(crate) websockets: Arc<Semaphore>,
+    /// How many event streams may still come.
+    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) started_at: Instant,
+    users: Option<Mutex<ClientBuckets<Arc<str>>>>,
+    peers: OnceLock<PeerRelay>,
+    clock: Clock,
+}
+
+impl Messaging {
+    /// Starts it on the current tokio runtime. Channels of a stop before come back with their histories.
+    pub async fn start(settings: Settings, parts: Parts) -> Result<Self, Error> {
+        let clock = Clock::start();
+        let max_subscriptions = parts.channels.max_subscriptions;
+        let seed = rand::random();
+        let mut tasks = Vec::new();
+        let hub = match &parts.database {
+            None => Hub::new(parts.channels, seed),
+            Some(database) => {
+                let (hub, keeper) = Hub::with_storage(parts.channels, seed);
+                keeping::restore(&hub, database, clock.now()).await?;
+                tasks.push(tokio::spawn(keeping::run(keeper, database.clone(), clock)));
+                hub
+            }
+        };
+        tasks.push(tokio::spawn(tick(hub.clone(), clock)));
+        let users = (settings.user_messages_per_second > 0).then(|| {
+            Mutex::new(ClientBuckets::new(settings.user_messages_per_second, settings.user_message_burst))
+        });
+        let shared = Shared {
+            max_subscriptions,
+            hub,
+            authority: parts.authority,
+            files: parts.files,
+            database: parts.database,
+            counters: counters::Tally::default(),
+            deflate: deflate_pool(),
+            websockets: Arc::new(Semaphore::new(settings.websocket_max_connections)),
+            streams: Arc::new(Semaphore::new(settings.sse_max_connections)),
+            started_at: Instant::now(),
+            users,
+            peers: OnceLock::new(),
+            clock,
+            settings,
+        };
+        Ok(Self { shared: Arc::new(shared), tasks: Arc::new(Mutex::new(tasks)) })
+    }
+
+    /// The doors: `/realtime/ws`, `/realtime/events`, and the HTTP API. Addresses below `/realtime` that nobody has are
+    /// not its own.
+    pub fn router(&self) -> axum::Router {
+        http::router(&self.shared)
+    }
+
+    /// The description of the HTTP API.
+    pub fn document() -> utoipa::openapi::OpenApi {
+        http::document()
+    }
+
+    /// Tells everybody to come back, waits until what is to be kept is kept, and saves the channels. The database stays
+    /// open.
+    pub async fn stop(&self) {
+        let hub = &self.shared.hub;
+        hub.drain(&Disconnect::Stopping);
+        let settings = &self.shared.settings;
+        let doors = [
+            (&self.shared.websockets, settings.websocket_max_connections),
+            (&self.shared.streams, settings.sse_max_connections),
+        ];
+        let gone = async {
+            while hub.stats().uncommitted > 0
+                || doors.iter().any(|(permits, all)| permits.available_permits() < *all)
+            {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let _ = tokio::time::timeout(STOP_WAIT, gone).await;
+        if let Some(database) = &self.shared.database {
+            keeping::save(hub, database).await;
+        }
+        for task in self.tasks.lock().drain(..) {
+            task.abort();
+        }
+    }
+
+    /// What the doors have counted; [`Hub::stats`] has the rest.
+    pub fn counters(&self) -> Counters {
+        let settings = &self.shared.settings;
+        let open = |permits: &Semaphore, all: usize| all.saturating_sub(permits.available_permits()) as u64;
+        self.shared.counters.read(
+            open(&self.shared.websockets, settings.websocket_max_connections),
+            open(&self.shared.streams, settings.sse_max_connections),
+        )
+    }
+
+    /// The hub.
+    pub fn hub(&self) -> &Hub {
+        &self.shared.hub
+    }
+
+    /// Who may do what.
+    pub fn authority(&self) -> &Authority {
+        &self.shared.authority
+    }
+
+    /// What outlives the process.
+    pub fn database(&self) -> Option<&Database> {
+        self.shared.database.as_ref()
+    }
+
+    /// The time of messages.
+    pub fn now(&self) -> Timestamp {
+        self.shared.now()
+    }
+
+    /// A connection of another door, whose identity that door has verified; `name` is for people.
+    pub fn session(
+        &self,
+        door: Door,
+        identity: Identity,
+        name: Option<&str>,
+    ) -> Result<(Session, Outbox), Error> {
+        Session::start(self.shared.clone(), door, identity, name)
+    }
+
+    /// Passes signals to peers of calls from now on. Only the first counts.
+    pub fn set_peers(&self, relay: PeerRelay) {
+        let _ = self.shared.peers.set(relay);
+    }
+
+    /// Tells the subscribers of a call's room what happened in it, as data of the channel `room:<id>`, and notes it in the
+    /// log.
+    pub fn note_room(&self, room_id: &str, event: &str, data: serde_json::Value) {
+        let now = self.now();
+        let mut told = serde_json::json!({ "event": event, "room_id": room_id });
+        if let (Some(told), Some(data)) = (told.as_object_mut(), data.as_object()) {
+            told.extend(data.clone());
+        }
+        self.record(NewEvent::new(event, now.0 as i64).room(room_id).data(data));
+        let Ok(channel) = ChannelName::new(&format!("room:{room_id}")) else { return };
+        let Ok(told) = serde_json::value::to_raw_value(&told) else { return };
+        // A server that stops, or is full of channels, tells nobody.
+        let _ = self.shared.hub.publish(Publication::new(channel, Body::Data(told)), now);
+    }
+
+    /// Notes an event in the log, where there is one.
+    pub fn record(&self, event: NewEvent) {
+        self.shared.record(event);
+    }
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("channels", &self.channels).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Messaging {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Messaging").field("settings", &self.shared.settings).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn peers(&self) -> Option<&PeerRelay> {
+        self.peers.get()
+    }
+
+    pub(crate) fn record(&self, event: NewEvent) {
+        if let Some(database) = &self.database {
+            database.record(event);
+        }
+    }
+
+    /// Who a credential speaks for at a door.
+    pub(crate) async fn identify(
+        &self,
+        door: veche_access::Door,
+        credential: Option<&Credential>,
+    ) -> Result<Identity, Error> {
+        self.authority.identify(door, credential).await.map_err(|error| {
+            self.counters.authentication_failures.add(1);
+            error.into()
+        })
+    }
+
+    /// What a request shows. A server that is open passes over what it cannot read.
+    pub(crate) fn credential(
+        &self,
+        headers: &axum::http::HeaderMap,
+        query: Option<&str>,
+    ) -> Result<Option<Credential>, Error> {
+        match Credential::from_request(headers, query) {
+            Ok(credential) => Ok(credential),
+            Err(_) if self.authority.is_open() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Counts a message or request of a user against what all their connections may send.
+    pub(crate) fn take_from_user(&self, identity: &Identity) -> Result<(), Error> {
+        let (Some(users), Some(user_id)) = (&self.users, &identity.user_id) else { return Ok(()) };
+        if users.lock().take(user_id.clone(), Instant::now()) {
+            return Ok(());
+        }
+        self.counters.rate_limited.add(1);
+        Err(Error::new(
+            ErrorKind::RateLimited,
+            format!(
+                "all connections of a user together may send {} messages a second",
+                self.settings.user_messages_per_second
+            ),
+        ))
+    }
+
+    /// A name for people: what can be seen of it, up to the limit.
+    pub(crate) fn check_name(&self, name: &str) -> Result<Option<String>, Error> {
+        let clean = veche_doors::name::clean(name);
+        let max = self.settings.max_name_chars;
+        if clean.chars().count() > max {
+            let message = format!("name: longer than {max} characters; choose a shorter one");
+            return Err(Error::new(ErrorKind::BadRequest, message));
+        }
+        Ok((!clean.is_empty()).then_some(clean))
+    }
+
+    /// Who a connection belongs to, as the hub wants to know it.
+    fn who(&self, door: Door, identity: &Identity, name: Option<&str>) -> Result<Who, Error> {
+        let name = match name {
+            Some(name) => self.check_name(name)?,
+            None => None,
+        };
+        let guest = || format!("guest-{:04x}", rand::random::<u16>());
+        let known = || identity.name.as_deref().or(identity.user_id.as_deref()).map(ToOwned::to_owned);
+        let attributes = identity.attributes.as_deref().and_then(|attributes| {
+            let text = serde_json::value::to_raw_value(attributes).ok()?;
+            Some(Arc::from(text))
+        });
+        Ok(Who {
+            user_id: identity.user_id.clone(),
+            name: name.or_else(known).unwrap_or_else(guest).into(),
+            attributes,
+            door,
+        })
+    }
+}
+
+/// Whether an identity may do something.
+pub(crate) fn check(identity: &Identity, action: Action, resource: Resource<'_>) -> Result<(), Error> {
+    Ok(identity.allows(action, resource)?)
+}
+
+/// Has the hub look at the time.
+async fn tick(hub: Hub, clock: Clock) {
+    loop {
+        let now = clock.now();
+        let next = hub.tick(now);
+        let wait = Duration::from_millis(next.0.saturating_sub(now.0).max(1)).min(TICK);
+        tokio::time::sleep(wait).await;
+    }
+}

@@ -1,0 +1,136 @@
+//! Sending on behalf of somebody: whether they may, and what becomes of bytes. Shared by sessions and HTTP.
+
+use bytes::Bytes;
+use serde_json::value::to_raw_value;
+use veche_access::{Action, Identity, Resource};
+use veche_doors::{Error, ErrorKind};
+use veche_files::{FileInfo, NewFile};
+use veche_hub::{
+    Binary, Body, ChannelName, Letter, Once, Publication, PublishError, Published, SendError, Sender, Sent,
+};
+
+use crate::protocol::answer::refusal;
+use crate::protocol::{Content, Recipient};
+use crate::{Shared, check};
+
+/// Whose keys of anonymous callers are.
+const ANONYMOUS: &str = "anonymous";
+
+impl Shared {
+    /// Whether somebody may send to a recipient. Channels that a session may use beyond its grants are its own matter.
+    pub(crate) fn may_send(&self, identity: &Identity, to: &Recipient) -> Result<(), Error> {
+        match to {
+            Recipient::Channel(channel) => check(identity, Action::Send, Resource::Channel(channel.as_str())),
+            Recipient::User(user_id) => check(identity, Action::Send, Resource::User(user_id)),
+            Recipient::Connection(id) => match self.hub.user_of(*id) {
+                Some(user_id) => check(identity, Action::Send, Resource::User(&user_id)),
+                None => check(identity, Action::Send, Resource::Server),
+            },
+            Recipient::Everybody => check(identity, Action::Broadcast, Resource::Server),
+        }
+    }
+
+    /// What goes out for what came in: bytes are checked, and put away as a file where they are too large to be inline.
+    pub(crate) async fn body(
+        &self,
+        content: Content,
+        channel: Option<&ChannelName>,
+        sender: &Sender,
+    ) -> Result<Body, Error> {
+        let (data, content_type, filename) = match content {
+            Content::Data(data) => return Ok(Body::Data(data)),
+            Content::Notification(notification) => return Ok(Body::Notification(notification)),
+            Content::Binary { data, content_type, filename } => (data, content_type, filename),
+        };
+        let files = self.files.as_ref().ok_or_else(|| {
+            Error::new(ErrorKind::FilesDisabled, "binary data is switched off by BINARY_DATA_ENABLED")
+        })?;
+        let checked = files.check_inline(content_type.as_deref(), filename.as_deref(), &data)?;
+        if data.len() <= files.inline_bytes() {
+            return Ok(inline(data, checked.content_type, checked.filename));
+        }
+        let new = NewFile {
+            user_id: sender.user_id.as_deref().map(ToOwned::to_owned),
+            by: sender.connection_id.map(|id| id.to_string()),
+            channel: channel.map(ToString::to_string),
+            filename: checked.filename,
+            content_type: Some(checked.content_type),
+            size: Some(data.len() as u64),
+        };
+        let info = files.store(new, &data).await?;
+        file(&info)
+    }
+}
+
+impl Shared {
+    /// Publishes in a channel, and waits until that is done, and the message kept where it is to be.
+    pub(crate) async fn publish(&self, publication: Publication) -> Result<Outcome, Error> {
+        let channel = publication.channel.clone();
+        let refused = |error: PublishError| refusal(error.code(), error.to_string());
+        let receipt = self.hub.publish(publication, self.now()).map_err(refused)?;
+        receipt.await.map(|published| Outcome::Published(channel, published)).map_err(refused)
+    }
+
+    /// Sends to a user, a connection or everybody. A notification for a user who is not connected goes to their channel,
+    /// whose history they find when they come.
+    pub(crate) async fn send(&self, letter: Letter) -> Result<Outcome, Error> {
+        let offline = match (&letter.to, &letter.body) {
+            (veche_hub::Recipient::User(user_id), Body::Notification(notification)) => {
+                let channel = ChannelName::new(&format!("user_{user_id}")).ok();
+                channel.map(|channel| {
+                    (channel, notification.clone(), letter.sender.clone(), letter.once.clone())
+                })
+            }
+            _ => None,
+        };
+        match (self.hub.send(letter, self.now()), offline) {
+            (Ok(sent), _) => Ok(Outcome::Sent(sent)),
+            (Err(SendError::NoSuchUser), Some((channel, notification, sender, once))) => {
+                let body = Body::Notification(notification);
+                self.publish(Publication { sender, once, ..Publication::new(channel, body) }).await
+            }
+            (Err(error), _) => Err(refusal(error.code(), error.to_string())),
+        }
+    }
+}
+
+/// Where something went.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// Into a channel.
+    Published(ChannelName, Published),
+    /// To a user, a connection or everybody.
+    Sent(Sent),
+}
+
+/// Bytes small enough to be in the message.
+pub(crate) fn inline(data: Bytes, content_type: String, filename: Option<String>) -> Body {
+    Body::Binary(Binary { data, content_type: content_type.into(), filename: filename.map(Into::into) })
+}
+
+/// The announcement of a file.
+pub(crate) fn file(info: &FileInfo) -> Result<Body, Error> {
+    let description = to_raw_value(info).map_err(|error| {
+        Error::new(ErrorKind::StorageUnavailable, format!("a file's description: {error}"))
+    })?;
+    Ok(Body::File(veche_hub::File {
+        size: info.size,
+        content_type: info.content_type.as_str().into(),
+        description,
+    }))
+}
+
+/// The hub's word for a recipient that is no channel.
+pub(crate) fn to_hub(to: Recipient) -> veche_hub::Recipient {
+    match to {
+        Recipient::User(user_id) => veche_hub::Recipient::User(user_id.into()),
+        Recipient::Connection(id) => veche_hub::Recipient::Connection(id),
+        Recipient::Everybody | Recipient::Channel(_) => veche_hub::Recipient::Everybody,
+    }
+}
+
+/// What makes a repetition of the same caller harmless.
+pub(crate) fn once(identity: &Identity, key: Option<Box<str>>) -> Option<Once> {
+    let scope = identity.user_id.clone().or_else(|| identity.key_id.clone());
+    key.map(|key| Once { scope: scope.unwrap_or_else(|| ANONYMOUS.into()), key })
+}

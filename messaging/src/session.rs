@@ -1,0 +1,354 @@
+//! What one connection does, whatever door it came through: takes a request, acts on the hub, and puts the answer in
+//! the connection's outbox, in order with everything else that goes there.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use veche_access::{Action, Credential, Identity, Resource};
+use veche_doors::{Error, ErrorKind};
+use veche_hub::{
+    Body, ChannelName, Connection, Disconnect, Door, HistoryQuery, Letter, Outbox, Publication, Signal,
+    Subscribe, Tag,
+};
+
+use crate::chat::Chat;
+use crate::clock::rfc3339;
+use crate::frame::{self, Target};
+use crate::protocol::answer::{HistoryAnswer, Limits, PublishedAnswer, Welcome, json, refusal};
+use crate::protocol::request::{self, Unreadable, bad};
+use crate::protocol::{ClientMessage, Content, Id, Recipient, Request, ServerMessage};
+use crate::sending::{once, to_hub};
+use crate::{Shared, check};
+
+/// Messages that one answer to `history` has at most.
+pub(crate) const MAX_HISTORY: usize = 1000;
+
+/// Messages that one answer to `history` has where the client does not say how many.
+pub(crate) const USUAL_HISTORY: usize = 100;
+
+/// One connection's actions. Dropping it leaves all channels.
+pub struct Session {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) identity: Identity,
+    pub(crate) connection: Connection,
+    door: Door,
+    /// The call's room whose channels the connection may use beyond its grants.
+    room: Option<Box<str>>,
+    chat: Chat,
+}
+
+/// What becomes of the connection after a request.
+#[derive(Debug)]
+pub enum Turn {
+    /// It goes on.
+    Continue,
+    /// It is somebody else's from now on: the door starts a new session for them.
+    Identify(Identity),
+}
+
+impl Session {
+    pub(crate) fn start(
+        shared: Arc<Shared>,
+        door: Door,
+        identity: Identity,
+        name: Option<&str>,
+    ) -> Result<(Self, Outbox), Error> {
+        let who = shared.who(door, &identity, name)?;
+        let (connection, outbox) = shared
+            .hub
+            .connect(who, shared.now())
+            .map_err(|error| refusal(error.code(), error.to_string()))?;
+        Ok((Self { shared, identity, connection, door, room: None, chat: Chat::default() }, outbox))
+    }
+
+    /// The hub's end of the connection.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Whose it is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Lets the connection use `room:<id>` and the channels below it, since it is in that call.
+    pub fn allow_room(&mut self, room_id: &str) {
+        self.room = Some(room_id.into());
+    }
+
+    /// Says who the client is here, and what it may count on.
+    pub fn welcome(&self) {
+        let sender = self.connection.sender();
+        let settings = &self.shared.settings;
+        let limits = Limits::new(settings, self.shared.max_subscriptions);
+        let heartbeat = settings.websocket_heartbeat_seconds;
+        let welcome =
+            Welcome::new(self.connection.id(), sender.name.clone(), self.shared.now(), limits, heartbeat);
+        self.answer(&ServerMessage::Welcome(Welcome {
+            user_id: self.identity.user_id.clone(),
+            authenticated: self.identity.is_authenticated(),
+            ..welcome
+        }));
+    }
+
+    /// Takes a JSON text.
+    pub async fn handle_text(&mut self, text: &str) -> Turn {
+        match Request::from_json(text, &self.shared.settings) {
+            Ok(request) => self.handle(request).await,
+            Err(Unreadable::NoJson) if self.chat.is_used() => {
+                self.shared.counters.bad_messages.add(1);
+                self.refuse(Error::new(ErrorKind::BadJson, "Неверный формат JSON"), None);
+                Turn::Continue
+            }
+            Err(Unreadable::NoJson) => {
+                let timestamp = rfc3339(self.shared.now());
+                let message = Some(text.to_owned());
+                self.answer(&ServerMessage::Echo { id: None, original: None, message, timestamp });
+                Turn::Continue
+            }
+            Err(Unreadable::Wrong(error, id)) => {
+                self.shared.counters.bad_messages.add(1);
+                self.refuse(error, id);
+                Turn::Continue
+            }
+        }
+    }
+
+    /// Takes a binary WebSocket frame.
+    pub async fn handle_frame(&mut self, bytes: &Bytes) -> Turn {
+        let request = frame::parse_publish(bytes).map_err(|error| bad(error.to_string())).and_then(of_frame);
+        match request {
+            Ok(request) => self.handle(request).await,
+            Err(error) => {
+                self.shared.counters.bad_messages.add(1);
+                self.refuse(error, None);
+                Turn::Continue
+            }
+        }
+    }
+
+    /// Does what a client asks for. Whatever there is to say goes to the outbox.
+    pub async fn handle(&mut self, request: Request) -> Turn {
+        let Request { id, message } = request;
+        if let Err(error) = self.shared.take_from_user(&self.identity) {
+            self.refuse(error, id);
+            return Turn::Continue;
+        }
+        match self.act(id.clone(), message).await {
+            Ok(turn) => turn,
+            Err(error) => {
+                self.refuse(error, id);
+                Turn::Continue
+            }
+        }
+    }
+
+    /// Says that something cannot be done; `id` is that of the request.
+    pub fn refuse(&self, error: Error, id: Option<Id>) {
+        tracing::debug!(connection = %self.connection.id(), %error, "refused");
+        self.answer(&ServerMessage::error(error, id));
+    }
+
+    /// Whether the credential has ended.
+    pub(crate) fn is_expired(&self) -> bool {
+        self.identity.is_expired(SystemTime::now())
+    }
+
+    /// Ends the connection after what waits, because the credential has ended.
+    pub(crate) fn expire(&self) {
+        self.connection.close(Disconnect::Expired);
+    }
+
+    pub(crate) fn answer(&self, message: &ServerMessage) {
+        self.connection.answer(message.to_json());
+    }
+
+    async fn act(&mut self, id: Tag, message: ClientMessage) -> Result<Turn, Error> {
+        let now = self.shared.now();
+        match message {
+            ClientMessage::Authenticate(credential) => return self.authenticate(id, credential).await,
+            ClientMessage::Subscribe { channel, filters, recover, presence } => {
+                self.may(Action::Subscribe, &channel)?;
+                let wish = Subscribe { filters, recover, presence, ..Subscribe::to(channel) };
+                self.connection
+                    .subscribe(wish, id, now)
+                    .map_err(|error| refusal(error.code(), error.to_string()))?;
+            }
+            ClientMessage::Unsubscribe { channel } => {
+                self.connection.unsubscribe(&channel, now);
+                self.answer(&ServerMessage::Unsubscribed { id: json(id), channel });
+            }
+            ClientMessage::Publish { to, content, persistent, idempotency_key } => {
+                self.may_send(&to)?;
+                self.publish(id, to, content, persistent, idempotency_key).await?;
+            }
+            ClientMessage::Presence { channel } => {
+                self.may(Action::Subscribe, &channel)?;
+                let list = self.shared.hub.presence(&channel);
+                self.answer(&ServerMessage::presence(id, channel, &list));
+            }
+            ClientMessage::History { channel, since, epoch, limit } => {
+                self.may(Action::Subscribe, &channel)?;
+                let query =
+                    HistoryQuery { since, epoch, limit: limit.unwrap_or(USUAL_HISTORY).min(MAX_HISTORY) };
+                let history = self.shared.hub.history(&channel, query, now);
+                self.answer(&ServerMessage::History(HistoryAnswer::new(id, channel, history)));
+            }
+            ClientMessage::Signal(signal) => self.signal(id, signal).await?,
+            ClientMessage::Ping => {
+                self.answer(&ServerMessage::Pong { id: json(id), timestamp: rfc3339(now) });
+            }
+            ClientMessage::Chat { user, message } => {
+                check(&self.identity, Action::Broadcast, Resource::Server)?;
+                let body = Chat::line(&user, &message, None, now);
+                self.send(id, Recipient::Everybody, body, None, true).await?;
+            }
+            ClientMessage::Action(action) => {
+                let identity = &self.identity;
+                self.chat.act(action, &self.shared, identity, &self.connection)?;
+            }
+            ClientMessage::Echo(original) => {
+                let (original, timestamp) = (Some(original), rfc3339(now));
+                self.answer(&ServerMessage::Echo { id: json(id), original, message: None, timestamp });
+            }
+        }
+        Ok(Turn::Continue)
+    }
+
+    /// A credential of the same user goes on with new grants and a new end; that of another makes another session. What
+    /// is wrong is said, and changes nothing.
+    async fn authenticate(&mut self, id: Tag, credential: Option<Credential>) -> Result<Turn, Error> {
+        let credential = credential.ok_or_else(|| bad("auth: send `token` or `api_key`"))?;
+        let door = veche_access::Door::WebSocket;
+        let identity = self.shared.identify(door, Some(&credential)).await?;
+        if identity.user_id != self.identity.user_id
+            || identity.key_id.is_some() != self.identity.key_id.is_some()
+        {
+            return Ok(Turn::Identify(identity));
+        }
+        self.identity = identity;
+        let expires_at = self.identity.expires_at.and_then(|end| {
+            let since = end.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+            Some(rfc3339(veche_hub::Timestamp(since.as_millis() as u64)))
+        });
+        let user_id = self.identity.user_id.clone();
+        self.answer(&ServerMessage::Authenticated { id: json(id), user_id, expires_at });
+        Ok(Turn::Continue)
+    }
+
+    async fn publish(
+        &self,
+        id: Tag,
+        to: Recipient,
+        content: Content,
+        persistent: bool,
+        key: Option<Box<str>>,
+    ) -> Result<(), Error> {
+        let sender = self.connection.sender();
+        let channel = if let Recipient::Channel(channel) = &to { Some(channel.clone()) } else { None };
+        let is_binary = matches!(content, Content::Binary { .. });
+        let body = self.shared.body(content, channel.as_ref(), &sender).await?;
+        let Some(channel) = channel else { return self.send(id, to, body, key, !is_binary).await };
+        let once = once(&self.identity, key);
+        let publication = Publication { persistent, once, ..Publication::new(channel, body) };
+        self.connection
+            .publish(publication, id, self.shared.now())
+            .map_err(|error| refusal(error.code(), error.to_string()))
+    }
+
+    /// To a user, a connection or everybody; `echo`: also to the sender, where it is to everybody.
+    async fn send(
+        &self,
+        id: Tag,
+        to: Recipient,
+        body: Body,
+        key: Option<Box<str>>,
+        echo: bool,
+    ) -> Result<(), Error> {
+        let letter = Letter {
+            to: to_hub(to),
+            body,
+            sender: Some(self.connection.sender()),
+            except: (!echo).then(|| self.connection.id()),
+            once: once(&self.identity, key),
+        };
+        let outcome = self.shared.send(letter).await?;
+        if id.is_some() {
+            self.answer(&ServerMessage::Published(PublishedAnswer::new(id, &outcome)));
+        }
+        Ok(())
+    }
+
+    /// To a connection, or to all of a user, or to a peer of a call.
+    async fn signal(&self, id: Tag, signal: Signal) -> Result<(), Error> {
+        let target = &*signal.target_peer_id;
+        let to = match request::connection(target) {
+            Ok(connection) => Some(Recipient::Connection(connection)),
+            Err(_) if !self.shared.hub.find_connections(target).is_empty() => {
+                Some(Recipient::User(target.into()))
+            }
+            Err(_) => None,
+        };
+        if let Some(to) = to {
+            self.may_send(&to)?;
+            return self.send(id, to, Body::Signal(signal), None, true).await;
+        }
+        let nobody = || {
+            let message = format!("target_peer_id: nobody is connected as `{target}`");
+            Error::new(ErrorKind::RecipientNotFound, message)
+        };
+        let relay = self.shared.peers().ok_or_else(nobody)?;
+        relay(&signal, &self.connection.id().to_string())?;
+        if id.is_some() {
+            self.answer(&ServerMessage::Published(PublishedAnswer::relayed(id)));
+        }
+        Ok(())
+    }
+
+    fn may_send(&self, to: &Recipient) -> Result<(), Error> {
+        match to {
+            Recipient::Channel(channel) => self.may(Action::Send, channel),
+            to => self.shared.may_send(&self.identity, to),
+        }
+    }
+
+    fn may(&self, action: Action, channel: &ChannelName) -> Result<(), Error> {
+        let of_room = self.room.as_deref().is_some_and(|room| {
+            let rest = channel.as_str().strip_prefix("room:").and_then(|name| name.strip_prefix(room));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+        });
+        if of_room { Ok(()) } else { check(&self.identity, action, Resource::Channel(channel.as_str())) }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.chat.leave(&self.shared, &self.connection);
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("connection", &self.connection.id())
+            .field("door", &self.door)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A binary frame as a request.
+fn of_frame(publish: frame::Publish) -> Result<Request, Error> {
+    let frame::Publish { id, persistent, target, content_type, filename, idempotency_key, payload } = publish;
+    let to = match target {
+        Target::Everybody => Recipient::Everybody,
+        Target::Channel(name) => Recipient::Channel(request::channel(&name)?),
+        Target::User(user_id) => Recipient::User(user_id.into()),
+        Target::Connection(name) => Recipient::Connection(request::connection(&name)?),
+    };
+    let some = |text: String| (!text.is_empty()).then_some(text);
+    let content =
+        Content::Binary { data: payload, content_type: some(content_type), filename: some(filename) };
+    let message = request::publication(to, content, persistent, some(idempotency_key))?;
+    Ok(Request { id: id.map(|id| id.to_string().into()), message })
+}

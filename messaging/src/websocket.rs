@@ -1,0 +1,483 @@
+//! The WebSocket door, from the upgrade to the close.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::{SinkExt, StreamExt};
+use serde::Deserialize;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{sleep, timeout};
+use utoipa::IntoParams;
+use veche_access::{Credential, Identity};
+use veche_doors::extract::Query;
+use veche_doors::rate::{TokenBucket, Verdict};
+use veche_doors::websocket::{CLOSE_WAIT, MAX_CLOSE_REASON, options};
+use veche_doors::{Error, ErrorAnswer, ErrorKind, origin};
+use veche_hub::{Disconnect, Door, Item, Outbox};
+use yawc::close::CloseCode;
+use yawc::{Frame, HttpStream, IncomingUpgrade, OpCode, UpgradeFut, WebSocket};
+
+use crate::Shared;
+use crate::http::Api;
+use crate::protocol::message::{Encoded, Encoding, encode_item};
+use crate::protocol::{ClientMessage, Request, ServerMessage};
+use crate::session::{Session, Turn};
+
+/// How long a client may take to say who it is.
+const AUTHENTICATION_WAIT: Duration = Duration::from_secs(10);
+
+/// About how many bytes are written at once.
+const WRITE_BYTES: usize = 64 * 1024;
+
+/// How long a client may take to read what is written at once, and a second more for so many bytes. Who does not read at
+/// all is cut after that; who only reads more slowly than others send, when their outbox is full.
+const WRITE_WAIT: Duration = Duration::from_secs(20);
+const WRITE_BYTES_PER_SECOND: usize = 64 * 1024;
+
+/// How often it is asked whether an API key is still good.
+const KEY_CHECK: Duration = Duration::from_mins(1);
+
+/// The sub-protocol of JSON messages.
+const JSON_PROTOCOL: &str = "veche.json.v1";
+
+type Sink = futures_util::stream::SplitSink<WebSocket<HttpStream>, Frame>;
+type Stream = futures_util::stream::SplitStream<WebSocket<HttpStream>>;
+
+/// Who connects, and how they want binary messages.
+#[derive(Debug, Deserialize, IntoParams)]
+pub(crate) struct ConnectQuery {
+    /// The client's name for people.
+    name: Option<String>,
+    /// `1`: binary messages come as binary frames, not as base64 in JSON.
+    binary: Option<String>,
+    /// A token, for browsers, which cannot send headers with a WebSocket.
+    #[expect(dead_code, reason = "read with the headers")]
+    token: Option<String>,
+    /// An API key, likewise.
+    #[expect(dead_code, reason = "read with the headers")]
+    api_key: Option<String>,
+}
+
+/// What is known of a client when its WebSocket opens.
+struct Handshake {
+    credential: Result<Option<Credential>, Error>,
+    name: Option<String>,
+    binary: bool,
+}
+
+/// The WebSocket of messages; PROTOCOL.md describes them.
+#[utoipa::path(
+    get,
+    path = "/realtime/ws",
+    tag = "messaging",
+    params(ConnectQuery),
+    responses(
+        (status = 101, description = "The WebSocket is open. Whoever may not stay is told there"),
+        (status = 400, description = "Not a WebSocket request", body = ErrorAnswer),
+        (status = 503, description = "As many connections as there may be, or switched off", body = ErrorAnswer),
+    )
+)]
+pub(crate) async fn connect(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    uri: Uri,
+    query: Result<Query<ConnectQuery>, Error>,
+    upgrade: Result<IncomingUpgrade, StatusCode>,
+) -> Result<Response, Error> {
+    let shared = api.shared;
+    if !shared.settings.websocket_enabled {
+        let message = "WebSockets are switched off by WEBSOCKET_ENABLED";
+        return Err(Error::new(ErrorKind::DoorDisabled, message));
+    }
+    let not_a_websocket =
+        || Error::new(ErrorKind::BadRequest, "this address is for WebSockets: connect to ws://…");
+    let upgrade = upgrade.map_err(|_| not_a_websocket())?;
+    let permit = shared.websockets.clone().try_acquire_owned().map_err(|_| {
+        shared.counters.refused_connections.add(1);
+        let message = "the server has as many WebSockets as it may have; try again later";
+        Error::new(ErrorKind::TooManyConnections, message)
+    })?;
+    let hard_limit = shared.settings.max_text_bytes() + 1;
+    let options = options(hard_limit, shared.deflate.clone());
+    let (response, upgrade) = upgrade.upgrade(options).map_err(|_| not_a_websocket())?;
+    // Browsers hide the answer to a failed handshake from the page, so refusals are told over the open WebSocket.
+    let handshake = if origin::is_allowed(&headers, &shared.settings.allowed_origins) {
+        query.map(|Query(query)| Handshake {
+            credential: shared.credential(&headers, uri.query()),
+            name: query.name,
+            binary: query.binary.is_some_and(|binary| binary != "0" && binary != "false"),
+        })
+    } else {
+        let message = "pages of this origin may not connect; add it to messaging.allowed_origins";
+        Err(Error::new(ErrorKind::ForbiddenOrigin, message))
+    };
+    tokio::spawn(run(shared, upgrade, handshake, permit));
+    let mut response = response.into_response();
+    if offers_json(&headers) {
+        let protocol = HeaderValue::from_static(JSON_PROTOCOL);
+        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    Ok(response)
+}
+
+/// A client that offers sub-protocols wants one of them back.
+fn offers_json(headers: &HeaderMap) -> bool {
+    let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let mut names = offers.filter_map(|offer| offer.to_str().ok()).flat_map(|offer| offer.split(','));
+    names.any(|name| name.trim() == JSON_PROTOCOL)
+}
+
+/// Runs one connection.
+async fn run(
+    shared: Arc<Shared>,
+    upgrade: UpgradeFut,
+    handshake: Result<Handshake, Error>,
+    _permit: OwnedSemaphorePermit,
+) {
+    let Ok(websocket) = upgrade.await else { return };
+    let (mut sink, mut stream) = websocket.split();
+    // What a connection needs at its beginning and end is in boxes, so that it does not cost every idle one.
+    let (name, binary, entered) = match handshake {
+        Ok(handshake) => {
+            let Handshake { credential, name, binary } = handshake;
+            (name, binary, Box::pin(enter(&shared, credential, &mut sink, &mut stream)).await)
+        }
+        Err(error) => (None, false, Err(Close::Because(error))),
+    };
+    let binary = AtomicBool::new(binary);
+    let mut next = entered;
+    let close = loop {
+        let identity = match next {
+            Ok(identity) => identity,
+            Err(close) => break close,
+        };
+        let (mut session, mut outbox) =
+            match Session::start(shared.clone(), Door::WebSocket, identity, name.as_deref()) {
+                Ok(started) => started,
+                Err(error) => break Close::Because(error),
+            };
+        session.welcome();
+        let end = tokio::select! {
+            end = read(&mut session, &mut stream, &binary) => end,
+            end = write(&shared, &mut sink, &mut outbox, &binary) => End::Close(end),
+        };
+        next = match end {
+            End::Identify(identity) => Ok(identity),
+            End::Close(Close::Because(error)) => {
+                // What was said before still waits, and comes first.
+                let _ = timeout(CLOSE_WAIT, write_rest(&shared, &mut sink, &mut outbox, &binary)).await;
+                Err(Close::Because(error))
+            }
+            End::Close(close) => Err(close),
+        };
+    };
+    Box::pin(finish(&mut sink, &mut stream, close)).await;
+}
+
+/// Why reading ends.
+enum End {
+    /// The client is somebody else from now on.
+    Identify(Identity),
+    Close(Close),
+}
+
+/// How a connection ends.
+enum Close {
+    /// There is nobody to say goodbye to, but perhaps an answer to the client's close to be written.
+    Gone,
+    /// With an error, which the client is told.
+    Because(Error),
+    /// With what the hub says, which the client has been told.
+    Told(Disconnect),
+}
+
+/// Finds out who the client is: by what it showed at the handshake, or by its first message where the server wants to
+/// know. The texts are those of the contract.
+async fn enter(
+    shared: &Shared,
+    credential: Result<Option<Credential>, Error>,
+    sink: &mut Sink,
+    stream: &mut Stream,
+) -> Result<Identity, Close> {
+    let door = veche_access::Door::WebSocket;
+    let mut credential = credential.map_err(Close::Because)?;
+    if credential.is_none() && shared.authority.is_required(door) {
+        let first = timeout(AUTHENTICATION_WAIT, first_message(shared, sink, stream)).await;
+        credential = first.unwrap_or_else(|_| {
+            shared.counters.authentication_failures.add(1);
+            Err(Close::Because(Error::new(ErrorKind::AuthenticationTimeout, "Таймаут аутентификации")))
+        })?;
+        if credential.is_none() {
+            shared.counters.authentication_failures.add(1);
+            let error = Error::new(ErrorKind::AuthenticationRequired, "Токен не предоставлен");
+            return Err(Close::Because(error));
+        }
+    }
+    shared.identify(door, credential.as_ref()).await.map_err(Close::Because)
+}
+
+/// The credential of the first message; `None`: it has none.
+async fn first_message(
+    shared: &Shared,
+    sink: &mut Sink,
+    stream: &mut Stream,
+) -> Result<Option<Credential>, Close> {
+    loop {
+        let Some(frame) = stream.next().await else { return Err(Close::Gone) };
+        match frame.opcode() {
+            OpCode::Close => return Err(Close::Gone),
+            OpCode::Text => {}
+            OpCode::Binary => return Ok(None),
+            _ => {
+                // The answer to a ping waits in the sink.
+                sink.flush().await.map_err(|_| Close::Gone)?;
+                continue;
+            }
+        }
+        let text = std::str::from_utf8(frame.payload()).unwrap_or_default();
+        return match Request::from_json(text, &shared.settings) {
+            Ok(Request { message: ClientMessage::Authenticate(credential), .. }) => Ok(credential),
+            _ => Ok(None),
+        };
+    }
+}
+
+/// Takes what the client sends.
+async fn read(session: &mut Session, stream: &mut Stream, binary: &AtomicBool) -> End {
+    let settings = &session.shared.settings;
+    let mut bucket = TokenBucket::new(settings.messages_per_second, settings.message_burst, Instant::now());
+    let mut key_checked = Instant::now();
+    loop {
+        session.connection.room().await;
+        let frame = match next_frame(session, stream).await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => continue,
+            Err(end) => return End::Close(end),
+        };
+        if session.identity.key_id.is_some() && key_checked.elapsed() > KEY_CHECK {
+            key_checked = Instant::now();
+            if session.shared.authority.is_revoked(&session.identity).await {
+                let error = Error::new(ErrorKind::InvalidApiKey, "the API key was revoked");
+                return End::Close(Close::Because(error));
+            }
+        }
+        match take(session, &mut bucket, &frame) {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(error) => return End::Close(Close::Because(error)),
+        }
+        let turn = if frame.opcode() == OpCode::Binary {
+            binary.store(true, Ordering::Relaxed);
+            Box::pin(session.handle_frame(frame.payload())).await
+        } else if let Ok(text) = std::str::from_utf8(frame.payload()) {
+            Box::pin(session.handle_text(text)).await
+        } else {
+            session.refuse(Error::new(ErrorKind::BadMessage, "not UTF-8"), None);
+            Turn::Continue
+        };
+        if let Turn::Identify(identity) = turn {
+            return End::Identify(identity);
+        }
+    }
+}
+
+/// The next frame. `None`: it is time to look whether the credential has ended.
+async fn next_frame(session: &Session, stream: &mut Stream) -> Result<Option<Frame>, Close> {
+    let heartbeat = session.shared.settings.websocket_heartbeat_seconds;
+    let silence = Duration::from_secs(u64::from(heartbeat) * 2 + 15);
+    let wait = session.identity.expires_at.map_or(silence, |end| {
+        end.duration_since(SystemTime::now()).unwrap_or_default().saturating_add(Duration::from_millis(1))
+    });
+    let next = timeout(wait.min(silence), stream.next()).await;
+    if session.is_expired() {
+        session.expire();
+        // The writer says so, and ends the connection, if the client reads.
+        sleep(CLOSE_WAIT).await;
+        return Err(Close::Told(Disconnect::Expired));
+    }
+    match next {
+        Ok(Some(frame)) if frame.opcode() != OpCode::Close => Ok(Some(frame)),
+        Ok(_) => Err(Close::Gone),
+        Err(_) if wait < silence => Ok(None),
+        Err(_) => {
+            let message = format!("nothing came for {} s, not even a pong", silence.as_secs());
+            Err(Close::Because(Error::new(ErrorKind::Idle, message)))
+        }
+    }
+}
+
+/// Whether a frame is a message, and one that the client may send now; an error ends the connection.
+fn take(session: &Session, bucket: &mut TokenBucket, frame: &Frame) -> Result<bool, Error> {
+    let shared = &session.shared;
+    let settings = &shared.settings;
+    shared.counters.messages_in.add(1);
+    shared.counters.bytes_in.add(frame.payload().len() as u64);
+    match bucket.handle_message(Instant::now()) {
+        Verdict::Take => {}
+        Verdict::Drop { tell } => {
+            shared.counters.rate_limited.add(1);
+            if tell {
+                session.refuse(too_many(settings.messages_per_second), None);
+            }
+            return Ok(false);
+        }
+        Verdict::Close => return Err(too_many(settings.messages_per_second)),
+    }
+    let limit = settings.websocket_binary_max_bytes;
+    match frame.opcode() {
+        OpCode::Binary if frame.payload().len() > limit => {
+            let message = format!("a binary message may have {limit} bytes; upload larger ones in pieces");
+            Err(Error::new(ErrorKind::MessageTooLarge, message))
+        }
+        opcode => Ok(matches!(opcode, OpCode::Text | OpCode::Binary)),
+    }
+}
+
+/// Writes what waits for the client, many items at once, and pings it.
+async fn write(shared: &Shared, sink: &mut Sink, outbox: &mut Outbox, binary: &AtomicBool) -> Close {
+    let period = Duration::from_secs(u64::from(shared.settings.websocket_heartbeat_seconds));
+    let mut heartbeat = pin!(sleep(period));
+    loop {
+        let mut items = Vec::new();
+        tokio::select! {
+            more = outbox.drain(&mut items, WRITE_BYTES) => if !more {
+                return Close::Gone;
+            },
+            () = &mut heartbeat => {
+                heartbeat.as_mut().reset(tokio::time::Instant::now() + period);
+                if sink.send(Frame::ping("")).await.is_err() {
+                    return Close::Gone;
+                }
+                continue;
+            }
+        }
+        let largest = items.iter().map(size).sum::<usize>();
+        let wait = WRITE_WAIT + Duration::from_secs((largest / WRITE_BYTES_PER_SECOND) as u64);
+        let written = async {
+            let end = feed(shared, sink, items, binary).await?;
+            sink.flush().await?;
+            Ok::<_, yawc::WebSocketError>(end)
+        };
+        match timeout(wait, written).await {
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some(why))) => return Close::Told(why),
+            Ok(Err(_)) => return Close::Gone,
+            Err(_) => return Close::Told(Disconnect::SlowConsumer),
+        }
+    }
+}
+
+fn size(item: &Item) -> usize {
+    if let Item::Message(message) = item { message.size() } else { 0 }
+}
+
+/// Writes what waits now.
+async fn write_rest(shared: &Shared, sink: &mut Sink, outbox: &mut Outbox, binary: &AtomicBool) {
+    let mut items = Vec::new();
+    while let Some(item) = outbox.try_next() {
+        items.push(item);
+    }
+    let _ = feed(shared, sink, items, binary).await;
+}
+
+/// Puts items in the sink; says why the connection ends where one of them says so.
+async fn feed(
+    shared: &Shared,
+    sink: &mut Sink,
+    items: Vec<Item>,
+    binary: &AtomicBool,
+) -> Result<Option<Disconnect>, yawc::WebSocketError> {
+    let encoding = if binary.load(Ordering::Relaxed) { Encoding::JsonBinary } else { Encoding::Json };
+    let (mut count, mut bytes) = (0, 0);
+    let mut end = None;
+    for item in items {
+        if let Item::Disconnect(why) = &item {
+            end = Some(Disconnect::clone(why));
+            if let Some(error) = told_before(why) {
+                sink.feed(Frame::text(ServerMessage::error(error, None).to_json())).await?;
+            }
+        }
+        let frame = match encode_item(item, encoding) {
+            Some(Encoded::Text(text)) => Frame::text(text),
+            Some(Encoded::Binary(payload)) => Frame::binary(payload),
+            None => continue,
+        };
+        count += 1;
+        bytes += frame.payload().len() as u64;
+        sink.feed(frame).await?;
+    }
+    shared.counters.messages_out.add(count);
+    shared.counters.bytes_out.add(bytes);
+    Ok(end)
+}
+
+/// The error that a client is told before `disconnect`.
+fn told_before(why: &Disconnect) -> Option<Error> {
+    let message = match why {
+        Disconnect::SlowConsumer => {
+            "more waits for this connection than may; read faster, or subscribe to less"
+        }
+        Disconnect::Expired => "the token has expired; connect again with a new one",
+        Disconnect::Stopping | Disconnect::Removed(_) => return None,
+    };
+    Some(Error::new(kind_of(why), message))
+}
+
+fn kind_of(why: &Disconnect) -> ErrorKind {
+    match why {
+        Disconnect::SlowConsumer => ErrorKind::SlowConsumer,
+        Disconnect::Stopping => ErrorKind::ServerStopping,
+        Disconnect::Expired => ErrorKind::TokenExpired,
+        Disconnect::Removed(_) => ErrorKind::Removed,
+    }
+}
+
+/// Says why it ends, closes, and waits a little for the client's close, so that what was said arrives.
+async fn finish(sink: &mut Sink, stream: &mut Stream, close: Close) {
+    let (kind, reason, error) = match close {
+        Close::Gone => {
+            // The answer to the client's close still waits in the sink.
+            let _ = timeout(CLOSE_WAIT, sink.flush()).await;
+            return;
+        }
+        Close::Because(error) => (error.kind, close_reason(&error), Some(error)),
+        Close::Told(Disconnect::Removed(reason)) => (ErrorKind::Removed, reason.into(), None),
+        Close::Told(why) => (kind_of(&why), why.code().to_owned(), None),
+    };
+    let goodbye = async {
+        if let Some(error) = error {
+            sink.feed(Frame::text(ServerMessage::error(error, None).to_json())).await.ok()?;
+        }
+        let reason = &reason[..reason.floor_char_boundary(MAX_CLOSE_REASON)];
+        sink.send(Frame::close(CloseCode::from(kind.close_code()), reason)).await.ok()?;
+        // Reading on after the client's close would have yawc answer it with a second close, which browsers take for
+        // a broken connection: they would never see our code.
+        while stream.next().await.is_some_and(|frame| frame.opcode() != OpCode::Close) {}
+        Some(())
+    };
+    let _ = timeout(CLOSE_WAIT, goodbye).await;
+}
+
+/// The reason of a close: for credentials the words of the contract, else the error's code.
+fn close_reason(error: &Error) -> String {
+    match error.kind {
+        ErrorKind::AuthenticationRequired => "Токен не предоставлен".into(),
+        ErrorKind::InvalidToken | ErrorKind::TokenExpired | ErrorKind::InvalidApiKey => {
+            "Неверный токен".into()
+        }
+        ErrorKind::AuthenticationTimeout => "Таймаут аутентификации".into(),
+        kind => kind.code().into(),
+    }
+}
+
+fn too_many(per_second: u32) -> Error {
+    Error::new(
+        ErrorKind::RateLimited,
+        format!("more than {per_second} messages a second; some were dropped: send fewer, or in batches"),
+    )
+}

@@ -1,0 +1,128 @@
+//! Who may come in, and for how long.
+
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde_json::json;
+
+use crate::server::{Server, Setup, required};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+async fn closed_server() -> Server {
+    Server::with(Setup { access: required(), ..Setup::default() }).await
+}
+
+#[tokio::test]
+async fn the_first_message_says_who_one_is_or_the_connection_ends() {
+    let server = closed_server().await;
+    let token = server.token("42", HOUR);
+    for first in [json!({ "type": "auth", "token": token }), json!({ "token": token })] {
+        let mut client = server.connect("").await;
+        client.send(first).await;
+        let welcome = client.expect("welcome").await;
+        assert_eq!((&welcome["user_id"], &welcome["authenticated"]), (&json!("42"), &json!(true)));
+    }
+    for first in [json!({ "type": "ping" }), json!({ "type": "auth" }), json!({ "token": "" })] {
+        let mut client = server.connect("").await;
+        assert_eq!(client.refused(first).await, "authentication_required");
+        assert_eq!(client.closed().await, (4001, "Токен не предоставлен".into()));
+    }
+    let mut client = server.connect("").await;
+    assert_eq!(client.refused(json!({ "token": "wrong" })).await, "invalid_token");
+    assert_eq!(client.closed().await, (4002, "Неверный токен".into()));
+}
+
+#[tokio::test]
+async fn the_handshake_can_say_it_too() {
+    let server = closed_server().await;
+    let token = server.token("42", HOUR);
+    let (_, welcome) = server.join(&format!("token={token}")).await;
+    assert_eq!(welcome["user_id"], "42");
+    let headers = [("Authorization", format!("Bearer {token}"))];
+    let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let mut client = server.connect_with("", &headers).await.unwrap();
+    assert_eq!(client.expect("welcome").await["user_id"], "42");
+    let mut client = server.connect("token=wrong").await;
+    assert_eq!(client.error().await, "invalid_token");
+    assert_eq!(client.closed().await.0, 4002);
+}
+
+#[tokio::test]
+async fn expired_and_forged_tokens_are_refused_at_every_door() {
+    let server = closed_server().await;
+    let long_ago = SystemTime::now() - 2 * HOUR;
+    let expired = server.token_at("42", HOUR, long_ago);
+    let part = |value: serde_json::Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+    let claims = part(json!({ "sub": "42", "exp": 4_000_000_000_u64 }));
+    let unsigned = format!("{}.{claims}.", part(json!({ "alg": "none", "typ": "JWT" })));
+    for (token, code) in [(expired, "token_expired"), (unsigned, "invalid_token")] {
+        let mut client = server.connect(&format!("token={token}")).await;
+        assert_eq!(client.error().await, code);
+        assert_eq!(client.closed().await.0, 4002);
+        let bearer = format!("Authorization: Bearer {token}\r\n");
+        let answer = server.post_with("/realtime/send", &bearer, json!({ "channel": "c", "data": 1 })).await;
+        assert_eq!(answer.code(), (401, code));
+        assert_eq!(server.get(&format!("/realtime/events?token={token}")).await.code(), (401, code));
+    }
+    assert_eq!(server.get("/realtime/events").await.code(), (401, "authentication_required"));
+    assert_eq!(server.get("/realtime/connections").await.code(), (401, "authentication_required"));
+    assert_eq!(server.get("/realtime/health").await.status, 200);
+}
+
+#[tokio::test]
+async fn who_says_nothing_for_ten_seconds_is_sent_away() {
+    let server = closed_server().await;
+    let mut client = server.connect("").await;
+    client.patience = HOUR;
+    tokio::time::pause();
+    assert_eq!(client.error().await, "authentication_timeout");
+    assert_eq!(client.closed().await, (4003, "Таймаут аутентификации".into()));
+}
+
+#[tokio::test]
+async fn a_token_ends_the_connection_with_it_unless_it_is_renewed() {
+    let server = Server::with(Setup {
+        access: veche_access::AccessSettings { leeway_seconds: 0, ..required() },
+        ..Setup::default()
+    })
+    .await;
+    let short = server.token("42", Duration::from_secs(2));
+    let (mut renewed, _) = server.join(&format!("token={short}")).await;
+    let (mut client, _) = server.join(&format!("token={short}")).await;
+    renewed.send(json!({ "type": "auth", "token": server.token("42", HOUR), "id": 1 })).await;
+    let authenticated = renewed.expect("authenticated").await;
+    assert_eq!((&authenticated["id"], &authenticated["user_id"]), (&json!(1), &json!("42")));
+    assert_eq!(client.error().await, "token_expired");
+    assert_eq!(client.expect("disconnect").await["reason"], "token_expired");
+    assert_eq!(client.closed().await.0, 4002);
+    renewed.silent().await;
+    assert_eq!(renewed.refused(json!({ "type": "auth", "token": "wrong" })).await, "invalid_token");
+    renewed.send(json!({ "type": "auth", "token": server.token("43", HOUR) })).await;
+    assert_eq!(renewed.expect("welcome").await["user_id"], "43");
+}
+
+#[tokio::test]
+async fn on_an_open_server_a_token_is_harmless() {
+    let server = Server::start().await;
+    let (mut client, _) = server.join("token=undefined").await;
+    client.send(json!({ "type": "auth", "token": "undefined", "id": 1 })).await;
+    assert_eq!(client.expect("authenticated").await["id"], 1);
+    let bearer = "Authorization: Bearer undefined\r\n";
+    let answer = server.post_with("/realtime/send", bearer, json!({ "channel": "c", "data": 1 })).await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn nobody_else_reads_the_channel_of_a_user() {
+    let server = closed_server().await;
+    let (mut anna, _) = server.join(&format!("token={}", server.token("anna", HOUR))).await;
+    let (mut boris, _) = server.join(&format!("token={}", server.token("boris", HOUR))).await;
+    anna.subscribe("user_anna").await;
+    let wish = json!({ "type": "subscribe", "channel": "user_anna" });
+    assert_eq!(boris.refused(wish).await, "forbidden");
+    let token = format!("Authorization: Bearer {}\r\n", server.token("boris", HOUR));
+    let path = "/realtime/channels/user_anna/history";
+    assert_eq!(server.raw("GET", path, &token, b"").await.code(), (403, "forbidden"));
+}

@@ -1,0 +1,185 @@
+//! Bad input, too much of it, and who may come in at all.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use veche_hub::HubSettings;
+use veche_messaging::Settings;
+use yawc::OpCode;
+
+use crate::server::{PATIENCE, Server, Setup};
+
+async fn with(settings: Settings) -> Server {
+    Server::with(Setup { settings, ..Setup::default() }).await
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_message_is_said_and_the_connection_goes_on() {
+    let server = Server::start().await;
+    let (mut client, _) = server.join("").await;
+    let deep = format!(r#"{{"type":"publish","channel":"c","data":{}{}}}"#, "[".repeat(65), "]".repeat(65));
+    client.send_text(&deep).await;
+    assert_eq!(client.error().await, "bad_message");
+    client.send_text(&"[".repeat(100_000)).await;
+    assert_eq!(client.error().await, "bad_message");
+    for (message, code) in [
+        (json!({ "type": "subscribe" }), "bad_message"),
+        (json!({ "type": "subscribe", "channel": "a b" }), "bad_channel"),
+        (json!({ "type": "subscribe", "channel": "$own" }), "bad_channel"),
+        (
+            json!({ "type": "subscribe", "channel": "c", "recover": { "epoch": "x", "offset": 1 } }),
+            "bad_message",
+        ),
+        (json!({ "type": "publish", "channel": "c" }), "bad_message"),
+        (json!({ "type": "binary", "binary_data": "***" }), "bad_message"),
+        (json!({ "type": "direct", "data": 1 }), "bad_message"),
+        (json!({ "type": "direct", "user_id": "a", "connection_id": "b", "data": 1 }), "bad_message"),
+        (json!({ "type": "broadcast", "data": 1, "persistent": true }), "bad_message"),
+        (json!({ "type": "notification", "title": "x".repeat(300) }), "bad_message"),
+        (json!({ "type": "ping", "id": { "a": 1 } }), "bad_message"),
+        (json!({ "type": "ping", "id": "x".repeat(65) }), "bad_message"),
+        (
+            json!({ "type": "publish", "channel": "c", "data": 1, "idempotency_key": "x".repeat(129) }),
+            "bad_message",
+        ),
+        (json!({ "type": "publish", "channel": "c", "data": "x".repeat(1 << 20) }), "message_too_large"),
+    ] {
+        assert_eq!(client.refused(message.clone()).await, code, "{message}");
+    }
+    client.send_text(r#"{"type":"ping","type":"ping"}"#).await;
+    assert_eq!(client.error().await, "bad_message");
+    client.send_binary(vec![0x21, 0]).await;
+    assert_eq!(client.error().await, "bad_message");
+    client.send(json!({ "type": "subscribe", "channel": "", "id": "mine" })).await;
+    assert_eq!(client.expect("error").await["id"], "mine");
+    client.silent().await;
+}
+
+#[tokio::test]
+async fn what_is_far_too_large_ends_the_connection() {
+    let server =
+        with(Settings { websocket_binary_max_bytes: 1024, max_message_bytes: 2048, ..Settings::default() })
+            .await;
+    let (mut client, _) = server.join("").await;
+    client.send_binary(vec![0x11; 1025]).await;
+    assert_eq!(client.error().await, "message_too_large");
+    assert_eq!(client.closed().await.0, 4413);
+    let (mut client, _) = server.join("").await;
+    client.send_text(&"x".repeat(100_000)).await;
+    while client.any_frame().await.is_some_and(|frame| frame.opcode() != OpCode::Close) {}
+}
+
+#[tokio::test]
+async fn who_sends_too_much_is_told_once_and_then_sent_away() {
+    let server = with(Settings { messages_per_second: 1, message_burst: 5, ..Settings::default() }).await;
+    let (mut client, _) = server.join("").await;
+    for _ in 0..12 {
+        client.send(json!({ "type": "ping" })).await;
+    }
+    for _ in 0..5 {
+        client.expect("pong").await;
+    }
+    assert_eq!(client.error().await, "rate_limited");
+    assert_eq!(client.error().await, "rate_limited");
+    assert_eq!(client.closed().await.0, 4429);
+}
+
+#[tokio::test]
+async fn an_address_may_ask_only_so_often() {
+    let server = with(Settings { requests_per_second: 1, request_burst: 3, ..Settings::default() }).await;
+    // However slow the machine is, some of so many come within a second.
+    let answers = futures_util::future::join_all((0..50).map(|_| server.get("/realtime/health"))).await;
+    assert_eq!(answers[0].status, 200);
+    assert!(answers.iter().any(|answer| answer.code() == (429, "rate_limited")));
+}
+
+#[tokio::test]
+async fn there_are_only_so_many_connections_and_channels_of_one() {
+    let server = Server::with(Setup {
+        settings: Settings { websocket_max_connections: 1, sse_max_connections: 1, ..Settings::default() },
+        channels: HubSettings { max_subscriptions: 2, ..HubSettings::default() },
+        ..Setup::default()
+    })
+    .await;
+    let (mut client, _) = server.join("").await;
+    assert!(server.connect_with("", &[]).await.is_none());
+    let _stream = server.stream("channel=a", "").await;
+    assert_eq!(server.get("/realtime/events").await.code(), (503, "too_many_connections"));
+    client.subscribe("a").await;
+    client.subscribe("b").await;
+    let third = json!({ "type": "subscribe", "channel": "c" });
+    assert_eq!(client.refused(third).await, "too_many_subscriptions");
+    drop(client);
+    let come_back = async {
+        while server.connect_with("", &[]).await.is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, come_back).await.expect("a place is free again");
+}
+
+#[tokio::test]
+async fn who_does_not_read_is_sent_away_and_nobody_waits_for_them() {
+    let channels = HubSettings { outbox_bytes: 64 * 1024, ..HubSettings::default() };
+    let server = Server::with(Setup { channels, ..Setup::default() }).await;
+    let mut slow = server.subscriber("c").await;
+    let mut quick = server.subscriber("c").await;
+    let (mut boris, _) = server.join("").await;
+    let text = "x".repeat(100_000);
+    for index in 0..200 {
+        let data = format!("{index}{text}");
+        let answer = server.post("/realtime/send", json!({ "channel": "c", "data": data })).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(quick.expect("channel_message").await["offset"], index + 1);
+    }
+    boris.silent().await;
+    let stats = server.messaging.hub().stats();
+    assert_eq!(stats.slow_consumers, 1, "{stats:?}");
+    let closed = slow.closed().await;
+    assert_eq!(closed.0, 4290);
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_may_not_come_in() {
+    let server =
+        with(Settings { allowed_origins: vec!["https://app.example".into()], ..Settings::default() }).await;
+    let mut client = server.connect_with("", &[("Origin", "https://evil.example")]).await.unwrap();
+    assert_eq!(client.error().await, "forbidden_origin");
+    assert_eq!(client.closed().await.0, 4403);
+    let mut client = server.connect_with("", &[("Origin", "https://app.example")]).await.unwrap();
+    client.expect("welcome").await;
+    let answer = server.raw("GET", "/realtime/events", "Origin: https://evil.example\r\n", b"").await;
+    assert_eq!(answer.code(), (403, "forbidden_origin"));
+    let answer = server.raw("GET", "/realtime/health", "Origin: https://app.example\r\n", b"").await;
+    assert!(answer.headers.contains("access-control-allow-origin: https://app.example"));
+}
+
+#[tokio::test]
+async fn switched_off_doors_say_so() {
+    let server = with(Settings { websocket_enabled: false, sse_enabled: false, ..Settings::default() }).await;
+    for path in ["/realtime/ws", "/realtime/events"] {
+        assert_eq!(server.get(path).await.code(), (503, "door_disabled"));
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_dies_without_a_word_is_noticed() {
+    let server = Server::start().await;
+    let mut io = TcpStream::connect(server.address).await.unwrap();
+    let request = format!(
+        "GET /realtime/ws HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        server.address
+    );
+    io.write_all(request.as_bytes()).await.unwrap();
+    // The first half of a frame, and then nothing: no pong either.
+    io.write_all(&[0x81, 0xfe, 0x10]).await.unwrap();
+    let mut said = [0; 1];
+    io.read_exact(&mut said).await.unwrap();
+    tokio::time::pause();
+    let mut said = Vec::new();
+    tokio::time::timeout(Duration::from_mins(5), io.read_to_end(&mut said)).await.unwrap().unwrap();
+    assert!(said.windows(4).any(|four| four == b"idle"), "{}", String::from_utf8_lossy(&said));
+}
