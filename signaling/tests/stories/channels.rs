@@ -34,7 +34,9 @@ async fn who_is_in_a_room_may_use_its_channels_and_no_others() {
     let (mut boris, _) = server.join("room_id=r&name=Boris").await;
     anna.send(json!({ "type": "subscribe", "channel": "room:r:chat", "presence": true, "id": 1 })).await;
     assert_eq!(next(&mut anna, "subscribed").await["channel"], "room:r:chat");
-    boris.send(json!({ "type": "channel_message", "channel": "room:r:chat", "data": "Привет", "id": 2 })).await;
+    boris
+        .send(json!({ "type": "channel_message", "channel": "room:r:chat", "data": "Привет", "id": 2 }))
+        .await;
     assert_eq!(next(&mut boris, "published").await["recipients"], 1);
     let message = next(&mut anna, "channel_message").await;
     assert_eq!((&message["data"], &message["sender"]["name"]), (&json!("Привет"), &json!("Boris")));
