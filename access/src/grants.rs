@@ -217,6 +217,7 @@ fn union<'a>(grants: impl Iterator<Item = &'a Grant>, name: &str) -> Actions {
         .fold(Actions::NONE, |all, grant| all.union(grant.actions))
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_empty(actions: &Actions) -> bool {
     actions.is_empty()
 }

@@ -15,13 +15,13 @@ pub(crate) struct Key {
     pub(crate) kid: Option<String>,
     /// The only algorithm that it is for.
     pub(crate) algorithm: Algorithm,
-    key: DecodingKey,
+    decoding: DecodingKey,
 }
 
 impl Key {
     /// A shared secret.
     pub(crate) fn secret(kid: Option<String>, secret: &str) -> Self {
-        Self { kid, algorithm: Algorithm::HS256, key: DecodingKey::from_secret(secret.as_bytes()) }
+        Self { kid, algorithm: Algorithm::HS256, decoding: DecodingKey::from_secret(secret.as_bytes()) }
     }
 
     /// A public key as PEM; what it is of says its algorithm.
@@ -47,7 +47,7 @@ impl Key {
         {
             return Err("is a key of another curve than P-256, which ES256 needs".to_owned());
         }
-        Ok(Self { kid, algorithm, key })
+        Ok(Self { kid, algorithm, decoding: key })
     }
 
     /// A key of a set; `None` for what is not meant for signatures of these algorithms. Shared secrets have no place in
@@ -71,7 +71,7 @@ impl Key {
             return None;
         }
         let key = DecodingKey::from_jwk(jwk).ok()?;
-        Some(Self { kid: jwk.common.key_id.clone(), algorithm, key })
+        Some(Self { kid: jwk.common.key_id.clone(), algorithm, decoding: key })
     }
 
     /// Whether the token may have been signed with this key: its algorithm, and its name where both have one.
@@ -89,7 +89,7 @@ impl Key {
             && jsonwebtoken::crypto::verify(
                 token.signature,
                 token.message.as_bytes(),
-                &self.key,
+                &self.decoding,
                 self.algorithm,
             )
             .unwrap_or(false)

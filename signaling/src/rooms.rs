@@ -467,7 +467,7 @@ impl Rooms {
             return Ok((Seat { room, participant, peer_id, connection }, outbox, told));
         }
         let participant = self.media.create_participant(room.media_id);
-        let joined = room.lock().join(participant, entrance);
+        let joined = room.lock().join(participant, &entrance);
         match joined {
             Ok(peer_id) => {
                 registry.room_by_participant.insert(participant, room.clone());

@@ -142,7 +142,7 @@ impl Room {
 
 impl RoomState {
     /// Takes somebody new in: they are told about the room, the others about them.
-    pub(crate) fn join(&mut self, id: ParticipantId, entrance: Entrance<'_>) -> Result<Arc<str>, Error> {
+    pub(crate) fn join(&mut self, id: ParticipantId, entrance: &Entrance<'_>) -> Result<Arc<str>, Error> {
         if self.members.len() >= self.info.max_participants as usize {
             let full = format!("the room is full: it takes {} participants", self.info.max_participants);
             return Err(Error::new(ErrorKind::RoomFull, full));
@@ -156,7 +156,7 @@ impl RoomState {
         let name = entrance.name.clone().unwrap_or_else(|| peer_id.to_string());
         let token = new_resume_token();
         let digest = TokenDigest::of(&token);
-        let member = Member::new(id, peer_id.clone(), name, digest, &entrance);
+        let member = Member::new(id, peer_id.clone(), name, digest, entrance);
         let participant = member.participant();
         self.members.insert(id, member);
         self.id_by_peer.insert(peer_id.clone(), id);
