@@ -13,6 +13,7 @@ mod dtls;
 pub mod engine;
 mod frame;
 mod messaging;
+mod protobuf;
 mod rtcp;
 mod rtp;
 mod sdp;
@@ -30,12 +31,13 @@ mod frames;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("data", data::run),
     ("dtls", dtls::run),
     ("engine", engine::run),
     ("frame", frame::run),
     ("messaging", messaging::run),
+    ("protobuf", protobuf::run),
     ("rtcp", rtcp::run),
     ("rtp", rtp::run),
     ("sdp", sdp::run),
