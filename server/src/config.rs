@@ -213,6 +213,7 @@ impl Config {
             certificate_file: Some(self.http.data_dir.join("dtls.pem")),
             dtls13: media.dtls13,
             max_data_message: self.signaling.max_data_message_bytes as usize,
+            hold: true,
         }
     }
 

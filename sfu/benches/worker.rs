@@ -1,10 +1,11 @@
 //! What a loaded worker costs: the real engine behind real sockets on loopback, with real clients on the other side.
 //! Prints, for each room, what a worker's thread forwards in a second of its CPU time, how its packets left, and how long
-//! frames took.
+//! frames took: with the wait of a loaded worker for more (`hold.rs`) and without it, in turn.
 //!
 //! ```sh
-//! cargo bench -p veche-sfu --bench worker            # all rooms
-//! cargo bench -p veche-sfu --bench worker -- voices  # those with this in their name
+//! cargo bench -p veche-sfu --bench worker              # all rooms
+//! cargo bench -p veche-sfu --bench worker -- voices    # those with this in their name
+//! cargo bench -p veche-sfu --bench worker -- voices 5  # the same in five rounds, and of each figure the median
 //! ```
 //!
 //! The clients run in this process too, on another core if there is one; only the worker's thread is counted. To see where
@@ -28,12 +29,15 @@ const MEASURED: Duration = Duration::from_secs(6);
 const LOOK: Duration = Duration::from_micros(200);
 
 fn main() {
-    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with('-'));
+    let wanted = arguments.next().unwrap_or_default();
+    let rounds = arguments.next().map_or(1, |rounds| rounds.parse().expect("rounds are a number"));
     println!(
         "{:<22} {:>9} {:>7} {:>11} {:>10} {:>9} {:>8} {:>8} {:>8} {:>7}",
         "", "packets/s", "CPU", "per CPU-s", "in trains", "per send", "p50 ms", "p95 ms", "p99 ms", "lost"
     );
     let rooms = [
+        ("camera 1x2", camera(), 1, viewer(1, 0), 2),
         ("camera 1x10", camera(), 1, viewer(1, 0), 10),
         ("camera 1x50", camera(), 1, viewer(1, 0), 50),
         ("camera 1x100", camera(), 1, viewer(1, 0), 100),
@@ -42,10 +46,39 @@ fn main() {
         ("meeting 12x12", small_camera(), 12, viewer(11, 0), 0),
     ];
     for (name, publisher, publishers, viewer, viewers) in rooms {
-        if name.contains(&wanted) {
-            Room::start(&publisher, publishers, &viewer, viewers).measure(name);
+        if !name.contains(&wanted) {
+            continue;
+        }
+        let mut figures = [Vec::new(), Vec::new()];
+        for _ in 0..rounds {
+            for (hold, figures) in [true, false].into_iter().zip(&mut figures) {
+                figures.push(Room::start(hold, &publisher, publishers, &viewer, viewers).measure());
+            }
+        }
+        for (how, figures) in ["", ", no wait"].into_iter().zip(figures) {
+            print(&format!("{name}{how}"), &median(&figures));
         }
     }
+}
+
+/// What a measurement of a room came to.
+type Figures = [f64; 9];
+
+/// Of each figure the median.
+fn median(rounds: &[Figures]) -> Figures {
+    std::array::from_fn(|figure| {
+        let mut values: Vec<f64> = rounds.iter().map(|round| round[figure]).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    })
+}
+
+fn print(name: &str, figures: &Figures) {
+    let [rate, cpu, per_cpu, trains, per_send, p50, p95, p99, lost] = figures;
+    println!(
+        "{name:<22} {rate:>9.0} {cpu:>6.1}% {per_cpu:>11.0} {trains:>9.0}% {per_send:>9.2} {p50:>8.2} {p95:>8.2} \
+         {p99:>8.2} {lost:>7}"
+    );
 }
 
 fn camera() -> ClientConfig {
@@ -89,8 +122,15 @@ struct Seat {
 }
 
 impl Room {
-    fn start(publisher: &ClientConfig, publishers: usize, viewer: &ClientConfig, viewers: usize) -> Self {
-        let sfu = start(SfuConfig::on_loopback(1)).expect("the media plane starts");
+    fn start(
+        hold: bool,
+        publisher: &ClientConfig,
+        publishers: usize,
+        viewer: &ClientConfig,
+        viewers: usize,
+    ) -> Self {
+        let config = SfuConfig { hold, ..SfuConfig::on_loopback(1) };
+        let sfu = start(config).expect("the media plane starts");
         let room = sfu.handle.create_room();
         let start = Instant::now();
         let mut this = Self { sfu, clients: Vec::new(), start, buffer: vec![0; BATCH_SIZE << 16] };
@@ -144,7 +184,7 @@ impl Room {
         }
     }
 
-    fn measure(mut self, name: &str) {
+    fn measure(mut self) -> Figures {
         for seat in &mut self.clients {
             seat.counted = seat.client.slots.iter().map(|slot| slot.frames.len()).collect();
         }
@@ -170,8 +210,7 @@ impl Room {
         delays.sort_by(f64::total_cmp);
         let percentile =
             |share: f64| delays.get((delays.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
-        println!(
-            "{name:<22} {:>9.0} {:>6.1}% {:>11.0} {:>9.0}% {:>9.2} {:>8.2} {:>8.2} {:>8.2} {lost:>7}",
+        let figures = [
             sent as f64 / elapsed.as_secs_f64(),
             100.0 * cpu.as_secs_f64() / elapsed.as_secs_f64(),
             sent as f64 / cpu.as_secs_f64(),
@@ -180,9 +219,11 @@ impl Room {
             percentile(0.50),
             percentile(0.95),
             percentile(0.99),
-        );
+            lost as f64,
+        ];
         drop(self.sfu);
         std::thread::sleep(Duration::from_millis(300));
+        figures
     }
 
     /// What the worker tells next; it does so once a second.

@@ -174,14 +174,15 @@ mod tests {
     }
 
     fn hello(room: u64) -> Crossing<'static> {
-        Crossing::News(BridgeMessage { room: RoomId(room), news: News::Hello })
+        Crossing::News(BridgeMessage::News { room: RoomId(room), news: News::Hello })
     }
 
     /// Takes what there is: the rooms of the news, and the records.
     fn take(inn: &mut In) -> (Vec<u64>, Vec<Vec<u8>>) {
         let (mut rooms, mut records) = (Vec::new(), Vec::new());
         let mut handle = |crossing: Crossing<'_>| match crossing {
-            Crossing::News(message) => rooms.push(message.room.0),
+            Crossing::News(BridgeMessage::News { room, .. }) => rooms.push(room.0),
+            Crossing::News(BridgeMessage::Anew) => panic!("nobody says so"),
             Crossing::Record(record) => records.push(record.to_vec()),
         };
         while inn.take(&mut handle) == Taken::Some {}

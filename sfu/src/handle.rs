@@ -38,6 +38,10 @@ pub struct SfuConfig {
     pub dtls13: bool,
     /// The largest data channel message, in bytes.
     pub max_data_message: usize,
+    /// Whether a loaded worker waits a moment for more to come before it receives. Only benches go without, to show what it does
+    /// (docs/speed.md, "Waiting for more").
+    #[doc(hidden)]
+    pub hold: bool,
 }
 
 impl SfuConfig {
@@ -55,6 +59,7 @@ impl SfuConfig {
             certificate_file: None,
             dtls13: false,
             max_data_message: 65_536,
+            hold: true,
         }
     }
 }

@@ -25,6 +25,8 @@ const AT_ONCE: Duration = Duration::from_micros(20);
 /// Decides how long a worker waits for more when something has come.
 #[derive(Debug)]
 pub(crate) struct Hold {
+    /// Whether it ever waits: always, but where its effect is measured.
+    allowed: bool,
     /// The share of the time that the worker is busy.
     share: f64,
     window_began: Instant,
@@ -36,8 +38,9 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
-    pub(crate) fn new(now: Instant) -> Self {
-        Self { share: 0.0, window_began: now, worked: Duration::ZERO, turn_began: now, turn_ended: now }
+    pub(crate) fn new(now: Instant, allowed: bool) -> Self {
+        let worked = Duration::ZERO;
+        Self { allowed, share: 0.0, window_began: now, worked, turn_began: now, turn_ended: now }
     }
 
     /// A turn is over: it began with receiving, and all that came of it is sent.
@@ -55,7 +58,7 @@ impl Hold {
 
     /// Whether there may be anything to wait for.
     pub(crate) fn is_on(&self) -> bool {
-        self.share >= LOADED
+        self.allowed && self.share >= LOADED
     }
 
     /// How long to wait for more, when something was found to have come at `woken`. `left`: the last turn has left something for
@@ -79,8 +82,12 @@ mod tests {
 
     /// A worker that is busy for `work` out of each millisecond.
     fn loaded(work: Duration) -> (Hold, Instant) {
+        busy(work, true)
+    }
+
+    fn busy(work: Duration, allowed: bool) -> (Hold, Instant) {
         let mut now = Instant::now();
-        let mut hold = Hold::new(now);
+        let mut hold = Hold::new(now, allowed);
         for _ in 0..500 {
             hold.on_turn(now, now + work);
             now += Duration::from_millis(1);
@@ -125,6 +132,13 @@ mod tests {
     fn what_the_last_turn_has_left_is_not_held_up() {
         let (hold, now) = loaded(micros(900));
         assert_eq!([false, true].map(|left| hold.time(now, left)), [LONGEST, Duration::ZERO]);
+    }
+
+    #[test]
+    fn where_its_effect_is_measured_it_can_be_without() {
+        let (hold, now) = busy(micros(900), false);
+        assert!(!hold.is_on());
+        assert_eq!(hold.time(now, false), Duration::ZERO);
     }
 
     #[test]

@@ -135,6 +135,7 @@ impl Preparation {
             worker: WorkerId(index as u16),
             bridges,
             engine,
+            hold: self.config.hold,
             events: self.events.clone(),
             shared: shared.clone(),
         };

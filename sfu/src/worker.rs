@@ -67,6 +67,8 @@ pub(crate) struct Parts {
     pub(crate) worker: WorkerId,
     pub(crate) bridges: Bridges,
     pub(crate) engine: EngineConfig,
+    /// Whether it waits for more when it is loaded.
+    pub(crate) hold: bool,
     pub(crate) events: flume::Sender<Event>,
     pub(crate) shared: Arc<Shared>,
 }
@@ -83,7 +85,7 @@ impl Parts {
 impl Worker {
     pub(crate) fn new(parts: Parts) -> Self {
         let now = Instant::now();
-        let Parts { poller, udp, tcp, mailbox, worker, bridges, engine, events, shared } = parts;
+        let Parts { poller, udp, tcp, mailbox, worker, bridges, engine, hold, events, shared } = parts;
         let workers = bridges.ways.len() as u16;
         Self {
             poller,
@@ -96,7 +98,7 @@ impl Worker {
             held: None,
             shared,
             traffic: Traffic::default(),
-            hold: Hold::new(now),
+            hold: Hold::new(now, hold),
             now,
             commands_left: false,
             records_left: false,

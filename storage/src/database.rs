@@ -37,7 +37,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const LOCK_POLL: Duration = Duration::from_millis(50);
 
 /// How often what is too old is removed.
-const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
+const PRUNE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The advisory lock of PostgreSQL that a server holds: "veche" in ASCII.
 const POSTGRES_LOCK: i64 = 0x76_65_63_68_65;
@@ -341,6 +341,11 @@ fn pool(kind: Kind, connections: u32, set_up: &'static str) -> AnyPoolOptions {
         .after_connect(move |connection, _| {
             Box::pin(async move { connection.execute(sqlx::raw_sql(set_up)).await.map(drop) })
         })
+        // After an error of the disk SQLite itself ends the transaction, and the driver cannot end it any more: such a
+        // connection would refuse everything. The ping comes after a rollback that is still on its way.
+        .after_release(|connection, _| {
+            Box::pin(async move { connection.ping().await.map(|()| !connection.is_in_transaction()) })
+        })
 }
 
 /// Opens a file that only this user may read, or makes it; messages and hashes of keys are nobody else's.
@@ -377,4 +382,40 @@ async fn prune_regularly(shared: Weak<Shared>) {
 pub(crate) fn now() -> i64 {
     let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn sqlite_waits_for_the_disk_and_its_files_are_private() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let database = Database::open(&StorageSettings::default(), folder.path()).await.unwrap();
+        let mut work = database.shared.work().await.unwrap();
+        let synchronous = sqlx::query("PRAGMA synchronous").fetch_one(&mut *work).await.unwrap();
+        let journal = sqlx::query("PRAGMA journal_mode").fetch_one(&mut *work).await.unwrap();
+        // 2 is FULL.
+        assert_eq!(synchronous.try_get::<i64, _>(0).unwrap(), 2);
+        assert_eq!(journal.try_get::<String, _>(0).unwrap(), "wal");
+        work.rollback().await.unwrap();
+
+        let mode = |name: &str| {
+            let metadata = std::fs::metadata(folder.path().join(name)).unwrap();
+            std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777
+        };
+        assert_eq!((mode("veche.db"), mode("veche.db-wal"), mode("veche.db.lock")), (0o600, 0o600, 0o600));
+        database.close().await;
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_told_without_its_password() {
+        for url in ["mysql://user:secret@host/db", "secret", "sqlite:", "sqlite::memory:"] {
+            let Err(StorageError::BadUrl(text)) = Place::parse(url) else { panic!("{url}") };
+            assert!(text.contains("for example sqlite:") && !text.contains("user:secret"), "{text}");
+        }
+        assert_eq!(Place::parse("postgres://u:secret@h/d").unwrap().to_string(), "the PostgreSQL database");
+        assert!(Place::parse("sqlite:data/x.db").unwrap() == Place::Sqlite("data/x.db".into()));
+        assert!(Place::parse("sqlite:///var/x.db").unwrap() == Place::Sqlite("/var/x.db".into()));
+    }
 }

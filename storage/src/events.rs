@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::database::{Database, Shared, Work};
 use crate::error::StorageError;
-use crate::rows::{chunks, query, signed, values};
+use crate::rows::{Select, chunks, query, signed, values};
 use crate::timestamp;
 use crate::views::{self, Views};
 
@@ -141,20 +141,13 @@ impl Database {
 
     /// Events in the order of the log.
     pub async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StorageError> {
-        let limit = query.limit.min(MAX_LIMIT);
-        let mut text = format!("{SELECT} WHERE sequence > $1");
-        let filters = [("room", &query.room), ("channel", &query.channel)];
-        let filters: Vec<(&str, &String)> =
-            filters.into_iter().filter_map(|(column, wanted)| Some((column, wanted.as_ref()?))).collect();
-        for (index, (column, _)) in filters.iter().enumerate() {
-            text += &format!(" AND {column} = ${}", index + 2);
-        }
-        text += &format!(" ORDER BY sequence LIMIT {limit}");
-        let mut select = crate::rows::query(text).bind(query.since);
-        for (_, wanted) in filters {
-            select = select.bind(wanted.clone());
-        }
-        let rows = select.fetch_all(self.shared.readers()).await?;
+        let select = Select::new(format!("{SELECT} WHERE sequence > "))
+            .value(query.since)
+            .and_equal("room", query.room.as_ref())
+            .and_equal("channel", query.channel.as_ref())
+            .then(" ORDER BY sequence LIMIT ")
+            .value(i64::from(query.limit.min(MAX_LIMIT)));
+        let rows = select.query().fetch_all(self.shared.readers()).await?;
         rows.iter().map(parse).collect()
     }
 

@@ -7,7 +7,7 @@ use sqlx::any::AnyRow;
 
 use crate::database::{Database, Work};
 use crate::error::StorageError;
-use crate::rows::{Query, query, signed, unsigned};
+use crate::rows::{Query, Select, query, signed, unsigned};
 
 /// The most files of one answer.
 const MAX_LIMIT: u32 = 1_000;
@@ -144,33 +144,20 @@ impl Database {
 
     /// The files that are wanted.
     pub async fn files(&self, wanted: &FileQuery) -> Result<Vec<FileRow>, StorageError> {
-        let mut text = format!(
-            "SELECT {COLUMNS} FROM files WHERE deleted IS NULL AND (expires IS NULL OR expires > $1)"
-        );
-        let mut arguments = 1;
-        let mut place = || {
-            arguments += 1;
-            arguments
-        };
-        let columns = [("channel", &wanted.channel), ("room", &wanted.room), ("owner", &wanted.owner)];
-        for (column, value) in columns {
-            if value.is_some() {
-                text += &format!(" AND {column} = ${}", place());
-            }
-        }
-        if wanted.before.is_some() {
-            text += &format!(" AND (created, id) < (${}, ${})", place(), place());
-        }
-        text += &format!(" ORDER BY created DESC, id DESC LIMIT {}", wanted.limit.min(MAX_LIMIT));
-        let mut select = query(text).bind(wanted.now);
-        for (_, value) in columns {
-            if let Some(value) = value {
-                select = select.bind(value.clone());
-            }
-        }
+        let text =
+            format!("SELECT {COLUMNS} FROM files WHERE deleted IS NULL AND (expires IS NULL OR expires > ");
+        let mut select = Select::new(text)
+            .value(wanted.now)
+            .then(")")
+            .and_equal("channel", wanted.channel.as_ref())
+            .and_equal("room", wanted.room.as_ref())
+            .and_equal("owner", wanted.owner.as_ref());
         if let Some((created, id)) = &wanted.before {
-            select = select.bind(*created).bind(id.clone());
+            select =
+                select.then(" AND (created, id) < (").value(*created).then(", ").value(id.clone()).then(")");
         }
+        let limit = i64::from(wanted.limit.min(MAX_LIMIT));
+        let select = select.then(" ORDER BY created DESC, id DESC LIMIT ").value(limit).query();
         self.read_files(select).await
     }
 

@@ -2,14 +2,52 @@
 
 use std::fmt::Write as _;
 
-use sqlx::{Any, AssertSqlSafe};
+use sqlx::any::AnyArguments;
+use sqlx::{Any, Arguments as _, AssertSqlSafe, Encode, Type};
 
 /// A query with its arguments.
-pub(crate) type Query = sqlx::query::Query<'static, Any, sqlx::any::AnyArguments>;
+pub(crate) type Query = sqlx::query::Query<'static, Any, AnyArguments>;
 
 /// The most rows in one statement. Chunks are powers of two, so that there are few different statements and the database
 /// can keep each of them prepared.
 const MAX_ROWS: usize = 32;
+
+/// A statement whose conditions depend on what is asked for. Its text is made of constants, its values are bound.
+pub(crate) struct Select {
+    text: String,
+    arguments: AnyArguments,
+}
+
+impl Select {
+    pub(crate) fn new(text: String) -> Self {
+        Self { text, arguments: AnyArguments::default() }
+    }
+
+    /// Goes on with this text.
+    pub(crate) fn then(mut self, text: &str) -> Self {
+        self.text.push_str(text);
+        self
+    }
+
+    /// Goes on with this value.
+    pub(crate) fn value<T: Encode<'static, Any> + Type<Any>>(mut self, value: T) -> Self {
+        self.arguments.add(value).expect("numbers and text can always be bound");
+        write!(self.text, "${}", self.arguments.len()).expect("writing to a String never fails");
+        self
+    }
+
+    /// Only rows of which this column is that, where it is given.
+    pub(crate) fn and_equal(self, column: &'static str, wanted: Option<&String>) -> Self {
+        match wanted {
+            Some(wanted) => self.then(" AND ").then(column).then(" = ").value(wanted.clone()),
+            None => self,
+        }
+    }
+
+    pub(crate) fn query(self) -> Query {
+        sqlx::query_with(AssertSqlSafe(self.text), self.arguments)
+    }
+}
 
 /// A statement that is put together from constants of this crate; values are always bound.
 pub(crate) fn query(text: String) -> Query {

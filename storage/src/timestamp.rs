@@ -22,6 +22,7 @@ pub fn rfc3339(millis: i64) -> String {
 }
 
 /// For fields that are times.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
 pub(crate) fn serialize<S: Serializer>(millis: &i64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&rfc3339(*millis))
 }

@@ -4,6 +4,7 @@
 //! sent before what is earlier has arrived or was given up. Where it stands is in storage, so that a restart goes on there.
 //! An event may arrive twice (its answer was lost); its `sequence` tells. Nobody waits for a webhook.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -389,7 +390,10 @@ fn webhook_id(url: &str) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a String never fails");
+        text
+    })
 }
 
 fn is_pattern(pattern: &str) -> bool {

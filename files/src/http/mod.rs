@@ -99,6 +99,15 @@ pub fn routes<S>(files: Files, publisher: Publisher) -> OpenApiRouter<S>
 where
     S: Clone + Send + Sync + 'static,
 {
+    all_routes().with_state(Door { files, publisher })
+}
+
+/// The description of these routes.
+pub fn document() -> utoipa::openapi::OpenApi {
+    all_routes().into_openapi()
+}
+
+fn all_routes() -> OpenApiRouter<Door> {
     let resumable = OpenApiRouter::new()
         .routes(routes!(resumable::describe, resumable::create))
         .routes(routes!(resumable::offset, resumable::append, resumable::terminate, resumable::overridden))
@@ -108,7 +117,6 @@ where
         .routes(routes!(list::list))
         .routes(routes!(download::download, list::delete))
         .merge(resumable)
-        .with_state(Door { files, publisher })
 }
 
 impl Door {

@@ -213,6 +213,8 @@ fn memory(scenario: &mut Scenario) -> i64 {
     before - allocations::bytes_in_use()
 }
 
+/// Counted by its name (scripts/instructions).
+#[inline(never)]
 fn run_engine(
     scenario: &mut Scenario,
     now: &mut Instant,

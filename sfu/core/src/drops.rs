@@ -102,7 +102,7 @@ drop_reasons! {
     DataLimit = "data_limit",
     /// A data message of somebody who may not send any.
     DataForbidden = "data_forbidden",
-    /// For another worker, which takes packets more slowly than they come.
+    /// For another worker, which takes packets, or news, more slowly than they come.
     BridgeFull = "bridge_full",
     /// From another worker, for a track or a stream that is not there any more.
     BridgeStale = "bridge_stale",

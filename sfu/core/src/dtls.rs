@@ -393,4 +393,4 @@ fn fingerprint_of(certificate: &[u8]) -> Fingerprint {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -242,7 +242,12 @@ fn assumed_size(sizes: &[Option<(u16, u16)>], index: usize) -> (u16, u16) {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "virtual time has to start somewhere")]
 mod tests {
+    use smallvec::smallvec;
+
     use super::*;
+    use crate::media::MediaKind;
+    use crate::receive::sublayers::SubLayerView;
+    use crate::sdp::PublishedLayer;
 
     fn ladder(flowing: [bool; 3]) -> Ladder {
         let sizes = [(320, 180), (640, 360), (1280, 720)];
@@ -358,5 +363,46 @@ mod tests {
             (0..7).fold(30.0, |known, n| remember_frames(Some(known), 30.0 - 4.0 * n as f32, true));
         let silent = remember_frames(Some(stopping), 0.0, false);
         assert!(stopping > 26.0 && (silent - stopping).abs() < 0.01, "{stopping}");
+    }
+
+    /// A layer that is measured like this.
+    fn measured(bits: u64, flowing: bool) -> Layer {
+        let mut layer = Layer::new(MediaKind::Video, 90_000, &PublishedLayer::default(), Instant::now());
+        layer.told.get_or_insert_default().sublayers = smallvec![SubLayerView {
+            spatial: Level::ALL,
+            temporal: Level::ALL,
+            size: Some((640, 360)),
+            bits,
+            frames: 30.0,
+            flowing,
+        }];
+        layer
+    }
+
+    #[test]
+    fn rates_of_less_than_a_second_are_not_believed_where_one_is_known() {
+        let start = Instant::now();
+        let mut ladder = Ladder::default();
+        let mut asked = LayerDemand::default();
+        let mut refresh = |ms, bits, asked: &LayerDemand| {
+            let now = start + Duration::from_millis(ms);
+            ladder.refresh(now, &[measured(bits, bits > 0)], asked);
+            (ladder.rungs[0].level.bits, ladder.rungs[0].measured)
+        };
+        // Of what has just begun for the first time nothing better is known.
+        assert_eq!(refresh(0, 3_000_000, &asked), (3_000_000, false));
+        assert_eq!(refresh(1_099, 600_000, &asked), (2_880_000, false));
+        assert_eq!(refresh(1_100, 880_000, &asked), (2_780_000, true));
+        // It stops, and begins again with a key frame: for a whole second it takes what it took before.
+        assert_eq!(refresh(2_000, 0, &asked), (2_780_000, true));
+        for ms in [2_500, 2_600, 3_599] {
+            assert_eq!(refresh(ms, 9_000_000, &asked), (2_780_000, true), "{ms}");
+        }
+        assert_eq!(refresh(3_600, 2_880_000, &asked), (2_800_000, true));
+        // Its publisher is asked for it no more: what still comes says nothing.
+        asked.set_told(0);
+        assert_eq!(refresh(3_700, 400_000, &asked), (2_800_000, true));
+        asked.set_told(1);
+        assert_eq!(refresh(3_800, 400_000, &asked), (2_680_000, true));
     }
 }

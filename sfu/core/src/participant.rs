@@ -500,3 +500,68 @@ fn default_source(kind: MediaKind) -> Source {
         MediaKind::Video => Source::Camera,
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "virtual time has to start somewhere")]
+mod tests {
+    use std::sync::Arc;
+
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::dtls::tests::certificate;
+    use crate::sdp::negotiator::LocalDescription;
+    use crate::sdp::{IceCredentials, SetupRole};
+    use crate::transport::TransportConfig;
+
+    fn somebody(now: Instant) -> Participant {
+        let certificate = Arc::new(certificate());
+        let fingerprint = certificate.fingerprint();
+        let local = LocalDescription { candidates: Vec::new(), fingerprint, max_message_size: 0 };
+        let [for_answers, for_itself] = [1, 2].map(StdRng::seed_from_u64);
+        let negotiator = Negotiator::new(local, for_answers);
+        let mut participant = Participant::new(ParticipantId(1), negotiator, for_itself, now, now);
+        let config = TransportConfig {
+            ice: &IceCredentials { ufrag: "server".into(), pwd: "p".repeat(22) },
+            certificate: &certificate,
+            setup: SetupRole::Passive,
+            fingerprint,
+            dtls13: false,
+            seed: None,
+        };
+        participant.transport = Some(Transport::new(now, &config));
+        participant
+    }
+
+    impl Participant {
+        /// A second is over in which so many bytes were sent.
+        fn after_a_second(&mut self, bytes: u64) -> usize {
+            self.counters.bytes_sent += bytes;
+            self.renew_budgets();
+            self.repair_budget
+        }
+
+        /// Their network is estimated to carry so many bits per second.
+        fn on_estimate(&mut self, at: Instant, bits: u64) -> usize {
+            self.transport.as_mut().unwrap().estimator.on_remb(at, bits);
+            self.limit_repairs();
+            self.repair_budget
+        }
+    }
+
+    #[test]
+    fn repairs_take_a_third_of_what_the_network_carries_and_less_at_once_when_that_falls() {
+        let now = Instant::now();
+        let at = |ms| now + Duration::from_millis(ms);
+        let mut participant = somebody(now);
+        assert_eq!(participant.after_a_second(0), MIN_REPAIR_BUDGET, "nothing is known of the network");
+        assert_eq!(participant.after_a_second(1_000_000), 2_000_000);
+        assert_eq!(participant.on_estimate(at(100), 2_400_000), 100_000);
+        assert_eq!(participant.on_estimate(at(200), 1_200_000), 50_000);
+        participant.repair_budget -= 20_000;
+        assert_eq!(participant.on_estimate(at(300), 1_200_000), 30_000, "what was spent stays spent");
+        assert_eq!(participant.on_estimate(at(400), 4_800_000), 30_000, "more is there in the next second");
+        assert_eq!(participant.after_a_second(1_000_000), 200_000);
+        assert_eq!(participant.after_a_second(10_000), MIN_REPAIR_BUDGET, "little was sent");
+    }
+}

@@ -192,3 +192,85 @@ impl Slot {
             && self.sent_at.is_some_and(|at| now.saturating_duration_since(at) < CARRIES_WITHIN)
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "virtual time has to start somewhere")]
+mod tests {
+    use super::*;
+    use crate::allocation::Level;
+    use crate::forward::forwarder::ForwardInput;
+    use crate::forward::picture::PictureFields;
+
+    fn layer(layer: u8) -> LayerRef {
+        LayerRef { participant: 1, track: 0, layer, id: TrackId(5) }
+    }
+
+    fn slot(kind: MediaKind) -> Slot {
+        let (ssrc, rtx_ssrc) = (Ssrc(1), Ssrc(2));
+        let section = SlotSection { kind, active: true, codecs: Codecs::new(), ssrc, rtx_ssrc, pair: None };
+        Slot::new(Mid::new("0").unwrap(), &section, 0, 0)
+    }
+
+    impl Slot {
+        /// Gives it a layer of simulcast.
+        fn give(&mut self, now: Instant, layer: u8) {
+            let level = Level { layer, spatial: Level::ALL, temporal: Level::ALL, bits: 1 << layer };
+            self.share.give(now, Some(0), &[level]);
+            self.forwarder.set_target(Some(self::layer(layer)));
+        }
+
+        /// A key frame of a layer comes.
+        fn come(&mut self, layer: u8, millis: i64) {
+            let input = ForwardInput {
+                seq: 1,
+                generation: 0,
+                timestamp: 0,
+                nanos: millis * 1_000_000,
+                starts_key_frame: true,
+                end_of_frame: true,
+                marker: true,
+                frame: None,
+                picture: PictureFields::default(),
+            };
+            assert!(self.forwarder.forward(self::layer(layer), &input, false).unwrap().switched);
+        }
+
+        fn left(&self) -> [bool; 3] {
+            [0, 1, 2].map(|l| self.has_left(layer(l)))
+        }
+    }
+
+    #[test]
+    fn a_layer_is_left_for_a_smaller_one_when_that_is_shown() {
+        let now = Instant::now();
+        let mut slot = slot(MediaKind::Video);
+        assert_eq!(slot.left(), [false; 3], "it has shown nothing yet");
+        slot.give(now, 2);
+        slot.come(2, 0);
+        assert_eq!(slot.left(), [false; 3]);
+        slot.give(now, 0);
+        assert_eq!(slot.left(), [false, true, false], "what is shown until the key frame comes is repaired");
+        slot.come(0, 100);
+        assert_eq!(slot.left(), [false, true, true]);
+        // On the way up the pictures before the larger one are shown as well.
+        slot.give(now, 1);
+        assert_eq!(slot.left(), [false, false, true]);
+        slot.come(1, 200);
+        assert_eq!(slot.left(), [false, false, true]);
+    }
+
+    #[test]
+    fn a_slot_that_is_starved_wants_nothing_repaired_and_sound_is_never_left() {
+        let now = Instant::now();
+        let mut pictures = slot(MediaKind::Video);
+        pictures.give(now, 2);
+        pictures.come(2, 0);
+        pictures.starved = true;
+        assert_eq!(pictures.left(), [true; 3]);
+        let mut sound = slot(MediaKind::Audio);
+        sound.give(now, 0);
+        sound.come(0, 0);
+        sound.starved = true;
+        assert_eq!(sound.left(), [false; 3]);
+    }
+}

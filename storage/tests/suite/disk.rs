@@ -41,6 +41,8 @@ async fn fills_its_disk() {
         }
     };
     assert_eq!(error.code(), "storage_failed", "{error}");
+    // From now on nothing can be written at all.
+    setrlimit(Resource::Fsize, Rlimit { current: Some(1), maximum: limits.maximum }).unwrap();
     // Others get their answers too, and at once: nothing waits for the disk to recover.
     assert_eq!(database.keep(message("b", 1)).unwrap().await.unwrap_err().code(), "storage_failed");
     database.record(NewEvent::new("test.lost", present()));

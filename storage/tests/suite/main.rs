@@ -60,11 +60,13 @@ async fn postgres_passes_the_same_suite() {
     let server = postgres::Server::start();
     let mut failed = Vec::new();
     for (name, story) in STORIES {
+        let began = std::time::Instant::now();
         let rig = Rig::postgres(&server, name).await;
         // A panic stays in its task and is printed there.
         if tokio::spawn(story(rig)).await.is_err() {
             failed.push(*name);
         }
+        println!("{name}: {:?}", began.elapsed());
     }
     assert!(failed.is_empty(), "these fail on PostgreSQL: {failed:?}");
 }

@@ -4,6 +4,7 @@
 //! by coverage (`tests/fuzz/run`); `tests/replay.rs` feeds them all seeds and seeded mutations of these in every
 //! ordinary test run. A bug that was found keeps its input among the seeds.
 
+pub mod bridge;
 pub mod crc32c;
 pub mod records;
 pub mod time;
@@ -31,7 +32,8 @@ mod frames;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
+    ("bridge", bridge::run),
     ("data", data::run),
     ("dtls", dtls::run),
     ("engine", engine::run),

@@ -74,4 +74,4 @@ macro_rules! targets {
     };
 }
 
-targets! { data dtls engine frame messaging protobuf rtcp rtp sdp signaling srtp stun tcp }
+targets! { bridge data dtls engine frame messaging protobuf rtcp rtp sdp signaling srtp stun tcp }

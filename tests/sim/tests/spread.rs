@@ -457,6 +457,39 @@ fn a_way_that_is_full_loses_packets_and_recovers_by_a_key_frame() {
 }
 
 #[test]
+fn engines_that_did_not_listen_for_too_long_begin_anew() {
+    let mut world = World::with_engines(77, 2);
+    let [ann, ben, cem] =
+        [HOME, AWAY, HOME].map(|engine| world.join_at(ROOM, engine, ClientConfig::default()));
+    world.run_for(seconds(2.0));
+    world.stop_bridges(true);
+    // Each change is told, and nobody hears it. Somebody leaves, somebody comes, and another room has just begun.
+    for change in 0..20_000 {
+        world.mute(ann, MediaKind::Video, change % 2 == 0);
+    }
+    world.leave(cem, true);
+    let dan = world.join_at(ROOM, HOME, ClientConfig::default());
+    let elsewhere = [HOME, AWAY].map(|engine| world.join_at(ROOM + 2, engine, ClientConfig::default()));
+    world.run_for(seconds(1.0));
+    assert!(world.drops(DropReason::BridgeFull) > 16_000, "{}", world.drops(DropReason::BridgeFull));
+    assert_eq!(world.engine(HOME).mirrored_tracks(), 0, "nothing is known of those who do not listen");
+    assert_eq!(world.engine(AWAY).mirrored_tracks(), 4, "who was not told yet goes on as before");
+
+    world.stop_bridges(false);
+    world.run_for(seconds(5.0));
+    assert_eq!([HOME, AWAY].map(|engine| world.engine(engine).mirrored_tracks()), [4, 6]);
+    let from = world.ago(seconds(1.0));
+    let pairs = [(ann, ben), (ben, ann), (ben, dan), (dan, ben), (ann, dan), (dan, ann)];
+    for (me, other) in pairs.into_iter().chain([(elsewhere[0], elsewhere[1]), (elsewhere[1], elsewhere[0])]) {
+        let seen = frames_of(&world, me, other, from);
+        let pictures = seen.iter().filter(|f| f.codec.kind() == MediaKind::Video).count();
+        assert!(pictures >= 29 && seen.len() >= 75, "{me:?} sees {pictures} of {} of {other:?}", seen.len());
+        assert_no_faults(&world, me);
+    }
+    assert!(frames_of(&world, ben, cem, from).is_empty());
+}
+
+#[test]
 fn an_engine_that_is_lost_takes_only_its_own_people_along() {
     let mut world = World::with_engines(73, 2);
     let ann = world.join_at(ROOM, HOME, ClientConfig::default());

@@ -32,12 +32,22 @@ pub struct MirrorPlace {
 /// What goes to one worker.
 #[derive(Debug, Default)]
 pub struct Lanes {
-    news: VecDeque<BridgeMessage>,
+    news: VecDeque<Waiting>,
+    /// How many of them are changes.
+    changes: usize,
     /// Records, one behind the other.
     records: Vec<u8>,
     queued: Vec<Queued>,
     /// The worker is gone.
     closed: bool,
+}
+
+/// Something to be told that waits for room on its way.
+#[derive(Debug)]
+struct Waiting {
+    message: BridgeMessage,
+    /// It counts towards [`MAX_CHANGES`].
+    change: bool,
 }
 
 /// A record that waits for the end of the batch.
@@ -63,6 +73,11 @@ const MAX_RECORDS: usize = 4 << 20;
 /// While so many news wait, those that are told again anyway are left out.
 const MANY_NEWS: usize = 1_024;
 
+/// So many changes may wait for a worker. People make changes, as often as they like; beyond this the worker is told anew how
+/// everything is. What is not counted has its own bounds: that by what there is, messages of data channels by a window for each
+/// sender (`data/across.rs`).
+const MAX_CHANGES: usize = 16_384;
+
 impl Bridges {
     /// Those of one of so many workers.
     pub fn new(own: WorkerId, workers: u16) -> Self {
@@ -70,10 +85,30 @@ impl Bridges {
         Self { own, lanes, place_by_track: FxHashMap::default() }
     }
 
-    /// Tells a worker something.
+    /// Tells a worker what has changed.
     pub fn tell(&mut self, worker: WorkerId, room: RoomId, news: News) {
+        let change = !matches!(news, News::Data(_) | News::DataTaken { .. });
+        self.push(worker, Waiting { message: BridgeMessage::News { room, news }, change });
+    }
+
+    /// Tells a worker what is so anyway, once for each time that it has to be told everything.
+    pub fn tell_standing(&mut self, worker: WorkerId, room: RoomId, news: News) {
+        self.push(worker, Waiting { message: BridgeMessage::News { room, news }, change: false });
+    }
+
+    /// What waits for a worker about a room is void: it is about to be told everything.
+    pub fn forget_room(&mut self, worker: WorkerId, room: RoomId) {
+        let of_room =
+            |waiting: &Waiting| matches!(&waiting.message, BridgeMessage::News { room: r, .. } if *r == room);
+        if let Some(lanes) = self.lanes(worker) {
+            lanes.retain(|waiting| !of_room(waiting));
+        }
+    }
+
+    fn push(&mut self, worker: WorkerId, waiting: Waiting) {
         if let Some(lanes) = self.lanes(worker).filter(|lanes| !lanes.closed) {
-            lanes.news.push_back(BridgeMessage { room, news });
+            lanes.changes += usize::from(waiting.change);
+            lanes.news.push_back(waiting);
         }
     }
 
@@ -151,6 +186,31 @@ impl Lanes {
         self.news.is_empty() && self.queued.is_empty()
     }
 
+    /// Whether more changes wait than may. To be followed by [`Lanes::begin_anew`].
+    pub fn is_overfull(&self) -> bool {
+        self.changes > MAX_CHANGES
+    }
+
+    /// Says that all that was told is void, instead of all that waits but messages of data channels. Everything has to be told
+    /// then. Returns how many news are lost.
+    pub fn begin_anew(&mut self) -> usize {
+        let before = self.news.len();
+        self.retain(|waiting| {
+            matches!(
+                &waiting.message,
+                BridgeMessage::News { news: News::Data(_) | News::DataTaken { .. }, .. }
+            )
+        });
+        let lost = before - self.news.len();
+        self.news.push_back(Waiting { message: BridgeMessage::Anew, change: false });
+        lost
+    }
+
+    fn retain(&mut self, keep: impl FnMut(&Waiting) -> bool) {
+        self.news.retain(keep);
+        self.changes = self.news.iter().filter(|waiting| waiting.change).count();
+    }
+
     /// Hands out what waits; `carry` gives back what it has no room for. News then wait, with those behind them; records
     /// are dropped and named to `lost`. Returns how many went.
     pub fn send(
@@ -159,11 +219,12 @@ impl Lanes {
         mut lost: impl FnMut(Lost),
     ) -> usize {
         let mut sent = 0;
-        while let Some(message) = self.news.pop_front() {
+        while let Some(Waiting { message, change }) = self.news.pop_front() {
             if let Err(Crossing::News(message)) = carry(Crossing::News(message)) {
-                self.news.push_front(message);
+                self.news.push_front(Waiting { message, change });
                 break;
             }
+            self.changes -= usize::from(change);
             sent += 1;
         }
         let mut start = 0;
@@ -189,6 +250,7 @@ impl Lanes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::ParticipantId;
 
     fn layer() -> LayerRef {
         LayerRef { participant: 3, track: 0, layer: 1, id: TrackId(5) }
@@ -230,11 +292,76 @@ mod tests {
         assert_eq!(sent, 2, "one of each");
         assert_eq!(lanes.send(&mut |crossing| Err(crossing), |l| lost.push(l.room)), 0);
         assert_eq!(lost, [4]);
-        assert!(matches!(lanes.news.front(), Some(BridgeMessage { news: News::Goodbye, .. })));
+        assert_eq!(told(lanes), ["1 Goodbye"]);
         lanes.close();
         bridges.tell_all(RoomId(1), &News::Hello);
         assert!(!bridges.record(WorkerId(1), 4, layer(), |out| out.push(9)));
         assert!(bridges.lanes(WorkerId(1)).unwrap().is_empty());
+    }
+
+    /// What a worker that takes everything is told.
+    fn told(lanes: &mut Lanes) -> Vec<String> {
+        let mut told = Vec::new();
+        lanes.send(
+            &mut |crossing| {
+                match crossing {
+                    Crossing::News(BridgeMessage::News { room, news }) => {
+                        told.push(format!("{room} {news:?}"));
+                    }
+                    Crossing::News(BridgeMessage::Anew) => told.push("anew".to_owned()),
+                    Crossing::Record(_) => {}
+                }
+                Ok(())
+            },
+            |_| {},
+        );
+        told
+    }
+
+    fn left(participant: u64) -> News {
+        News::Left { participant: ParticipantId(participant) }
+    }
+
+    fn taken() -> News {
+        News::DataTaken { sender: ParticipantId(1), bytes: 1 }
+    }
+
+    #[test]
+    fn changes_that_nobody_hears_are_bounded_and_all_begins_anew() {
+        let mut bridges = Bridges::new(WorkerId(0), 2);
+        for n in 0..MAX_CHANGES as u64 {
+            bridges.tell(WorkerId(1), RoomId(1), left(n));
+            bridges.tell(WorkerId(1), RoomId(1), taken());
+            bridges.tell_standing(WorkerId(1), RoomId(2), News::Here);
+        }
+        assert!(!bridges.lanes(WorkerId(1)).unwrap().is_overfull(), "only changes count");
+        bridges.tell(WorkerId(1), RoomId(1), left(7));
+        let lanes = bridges.lanes(WorkerId(1)).unwrap();
+        assert!(lanes.is_overfull());
+        assert_eq!(lanes.begin_anew(), 2 * MAX_CHANGES + 1);
+        assert!(!lanes.is_overfull());
+        let told = told(lanes);
+        assert_eq!(told.len(), MAX_CHANGES + 1, "messages of data channels wait as before");
+        assert_eq!(told.last().map(String::as_str), Some("anew"));
+        // What was sent is not counted any more.
+        for n in 0..MAX_CHANGES as u64 {
+            bridges.tell(WorkerId(1), RoomId(1), left(n));
+        }
+        assert!(!bridges.lanes(WorkerId(1)).unwrap().is_overfull());
+    }
+
+    #[test]
+    fn what_waits_about_a_room_is_forgotten_when_everything_is_told_of_it() {
+        let mut bridges = Bridges::new(WorkerId(0), 2);
+        for room in [1, 2, 1] {
+            bridges.tell(WorkerId(1), RoomId(room), News::Goodbye);
+            bridges.tell(WorkerId(1), RoomId(room), taken());
+        }
+        bridges.forget_room(WorkerId(1), RoomId(1));
+        let lanes = bridges.lanes(WorkerId(1)).unwrap();
+        assert_eq!(lanes.changes, 1);
+        assert_eq!(told(lanes), ["2 Goodbye", "2 DataTaken { sender: ParticipantId(1), bytes: 1 }"]);
+        assert_eq!(lanes.changes, 0);
     }
 
     #[test]

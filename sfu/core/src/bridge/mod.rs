@@ -3,10 +3,11 @@
 //! A room that outgrows a worker has a *shard* on each worker that carries it. Whoever publishes stands in the other
 //! shards as a *mirror* ([`crate::mirror`]): the home worker tells what the track is and how its layers are
 //! ([`News`]), and sends the packets of the layers that a shard takes ([`packet::BridgePacket`]), each once per worker.
-//! News always arrive, in their order; packets may be dropped when the way is full.
+//! News arrive in their order, or else all begins anew; packets may be dropped when the way is full.
 //!
 //! How shards meet: a new one says [`News::Hello`] to all workers. Those that carry the room answer with
-//! [`News::Here`] and all they have, and get the same in return. [`News::Goodbye`] ends it.
+//! [`News::Here`] and all they have, and get the same in return. [`News::Goodbye`] ends it. A worker that does not listen
+//! for so long that too many news wait for it misses them ([`BridgeMessage::Anew`]), and is said hello again.
 
 pub mod lanes;
 pub mod packet;
@@ -28,13 +29,19 @@ pub enum Crossing<'a> {
     Record(&'a [u8]),
 }
 
-/// What one engine tells another about a room.
+/// What one engine tells another.
 #[derive(Clone, Debug)]
-pub struct BridgeMessage {
-    /// Which room.
-    pub room: RoomId,
-    /// What.
-    pub news: News,
+pub enum BridgeMessage {
+    /// About a room.
+    News {
+        /// Which room.
+        room: RoomId,
+        /// What.
+        news: News,
+    },
+    /// Whatever was told before, of any room, is void: too much waited to be told all of it. All that there is follows, as of an
+    /// engine that has just begun.
+    Anew,
 }
 
 /// What a shard tells another.

@@ -370,7 +370,8 @@ fn garbage(rng: &mut StdRng, model: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn certificate() -> Certificate {
+/// A certificate of its own, for whoever needs one.
+pub(crate) fn certificate() -> Certificate {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
     let params = rcgen::CertificateParams::new(vec!["test".into()]).unwrap();
     let certificate = params.self_signed(&key).unwrap();

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use crate::bridge::lanes::Lost;
 use crate::bridge::packet::Record;
-use crate::bridge::{BridgeMessage, Crossing};
+use crate::bridge::{BridgeMessage, Crossing, News};
 use crate::drops::DropReason;
-use crate::ids::WorkerId;
+use crate::ids::{RoomId, WorkerId};
 
 use super::Engine;
 
@@ -14,14 +14,15 @@ impl Engine {
     /// Takes what another worker tells or sends.
     pub fn handle_crossing(&mut self, now: Instant, from: WorkerId, crossing: Crossing<'_>) {
         match crossing {
-            Crossing::News(message) => self.handle_news(now, from, message),
+            Crossing::News(BridgeMessage::News { room, news }) => self.handle_news(now, from, room, news),
+            Crossing::News(BridgeMessage::Anew) => self.forget_worker(now, from),
             Crossing::Record(record) => self.handle_record(now, from, record),
         }
     }
 
-    fn handle_news(&mut self, now: Instant, from: WorkerId, message: BridgeMessage) {
-        let Some(&room) = self.room_by_id.get(&message.room) else { return };
-        self.with_room(now, room, |room, ctx| room.handle_news(ctx, from, message.news));
+    fn handle_news(&mut self, now: Instant, from: WorkerId, room: RoomId, news: News) {
+        let Some(&room) = self.room_by_id.get(&room) else { return };
+        self.with_room(now, room, |room, ctx| room.handle_news(ctx, from, news));
     }
 
     fn handle_record(&mut self, now: Instant, from: WorkerId, record: &[u8]) {
@@ -43,14 +44,22 @@ impl Engine {
         if let Some(lanes) = self.bridges.lanes(worker) {
             lanes.close();
         }
-        let rooms: Vec<u32> = self.rooms.iter().map(|(i, _)| i as u32).collect();
-        for room in rooms {
+        self.forget_worker(now, worker);
+    }
+
+    /// In all rooms: nothing is known of those who are on that worker, and nothing of theirs that was told holds any more.
+    fn forget_worker(&mut self, now: Instant, worker: WorkerId) {
+        for room in self.room_indices() {
             self.with_room(now, room, |room, ctx| room.forget_worker(ctx, worker));
         }
     }
 
+    fn room_indices(&self) -> Vec<u32> {
+        self.rooms.iter().map(|(i, _)| i as u32).collect()
+    }
+
     /// Hands out what is for another worker; `carry` gives back what it has no room for. News then wait for the next time,
-    /// records are dropped. Returns whether anything went. To be called after each batch of inputs.
+    /// as many as may, and records are dropped. Returns whether anything went. To be called after each batch of inputs.
     pub fn flush_bridge(
         &mut self,
         now: Instant,
@@ -70,7 +79,24 @@ impl Engine {
             }
             lost = Some(next);
         });
+        if lanes.is_overfull() {
+            self.begin_anew(now, worker);
+        }
         sent > 0
+    }
+
+    /// Too much waits for a worker that does not listen: what it was told is void, and when it listens again it is told
+    /// everything, as by an engine that has just begun.
+    fn begin_anew(&mut self, now: Instant, worker: WorkerId) {
+        // First, for it has something to tell as well.
+        self.forget_worker(now, worker);
+        let Some(lanes) = self.bridges.lanes(worker) else { return };
+        for _ in 0..lanes.begin_anew() {
+            self.drops.count(DropReason::BridgeFull);
+        }
+        for room in self.room_indices() {
+            self.with_room(now, room, |room, ctx| room.greet(ctx, worker));
+        }
     }
 
     /// Whether news wait for another worker that had no room for them.

@@ -370,3 +370,6 @@ fn pace(subscriber: &mut Participant, estimate: u64, congested: bool) {
     let pacing = (estimate.max(allocated) as f64 * factor) as u64;
     transport.set_pacing(Some(pacing.max(MIN_PACING)));
 }
+
+#[cfg(test)]
+mod tests;

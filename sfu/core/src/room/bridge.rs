@@ -58,6 +58,11 @@ impl Room {
         ctx.bridges.tell_all(self.id, &News::Hello);
     }
 
+    /// Says the same to a worker that has missed what it was told.
+    pub fn greet(&self, ctx: &mut Context<'_>, worker: WorkerId) {
+        ctx.bridges.tell_standing(worker, self.id, News::Hello);
+    }
+
     /// The room has no shard here any more.
     pub fn close_bridges(&mut self, ctx: &mut Context<'_>) {
         for worker in std::mem::take(&mut self.carriers.workers) {
@@ -94,11 +99,11 @@ impl Room {
         for (index, participant) in self.participants.iter().filter(|(_, p)| p.mirror.is_none()) {
             let id = participant.id;
             if let Some(peer) = self.relay.peer(id) {
-                ctx.bridges.tell(to, self.id, News::Joined { participant: id, peer });
+                ctx.bridges.tell_standing(to, self.id, News::Joined { participant: id, peer });
             }
             for (t, _) in &participant.tracks {
                 if let Some(news) = self.track_news(ctx, index as u32, t as u32) {
-                    ctx.bridges.tell(to, self.id, News::Track(Box::new(news)));
+                    ctx.bridges.tell_standing(to, self.id, News::Track(Box::new(news)));
                 }
             }
         }
@@ -110,7 +115,7 @@ impl Room {
         for (_, participant) in self.participants.iter().filter(|(_, p)| p.mirror.is_none()) {
             for (_, track) in participant.tracks.iter().filter(|(_, t)| t.kind == MediaKind::Video) {
                 let views = track.layers.iter().map(|layer| layer.takers.told.clone()).collect();
-                ctx.bridges.tell(to, self.id, layers_news(participant.id, track, views));
+                ctx.bridges.tell_standing(to, self.id, layers_news(participant.id, track, views));
             }
         }
     }

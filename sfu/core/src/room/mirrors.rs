@@ -21,8 +21,9 @@ impl Room {
         match news {
             News::Hello => {
                 self.forget_worker(ctx, from);
+                ctx.bridges.forget_room(from, self.id);
                 self.carriers.add(from);
-                ctx.bridges.tell(from, self.id, News::Here);
+                ctx.bridges.tell_standing(from, self.id, News::Here);
                 self.tell_everything(ctx, from);
             }
             News::Here => {

@@ -51,6 +51,7 @@ pub(crate) async fn rebuilt_are_those_that_were_lived_through(rig: Rig) {
 
 /// Rooms and channels as somebody would keep them who knows nothing of events, who tells what happens all the same.
 struct Life {
+    seed: u64,
     random: StdRng,
     time: i64,
     rooms: Vec<Room>,
@@ -85,7 +86,7 @@ struct Channel {
 impl Life {
     fn new(seed: u64, time: i64) -> Self {
         let random = StdRng::seed_from_u64(seed);
-        Self { random, time, rooms: Vec::new(), channels: Vec::new(), names: 0, told: Vec::new() }
+        Self { seed, random, time, rooms: Vec::new(), channels: Vec::new(), names: 0, told: Vec::new() }
     }
 
     fn record(&mut self, database: &Database, event: NewEvent) {
@@ -154,13 +155,14 @@ impl Life {
                 room.topic = (choice == 1).then_some(name);
                 (kind::ROOM_UPDATED, None, json!({ "topic": room.topic }))
             }
-            (3, _) => match room.recording.take() {
-                Some(id) => (kind::RECORDING_STOPPED, None, json!({ "recording_id": id })),
-                None => {
+            (3, _) => {
+                if let Some(id) = room.recording.take() {
+                    (kind::RECORDING_STOPPED, None, json!({ "recording_id": id }))
+                } else {
                     room.recording = Some(name.clone());
                     (kind::RECORDING_STARTED, None, json!({ "recording_id": name }))
                 }
-            },
+            }
             (4..11, _) | (_, None) => {
                 let user_id = self.random.random_bool(0.5).then(|| format!("user of {name}"));
                 let data = json!({ "participant_id": name, "name": format!("Имя {name}") });
@@ -234,7 +236,7 @@ impl Life {
 
     fn name(&mut self, prefix: &str) -> String {
         self.names += 1;
-        format!("{prefix}-{}", self.names)
+        format!("{prefix}-{}-{}", self.seed, self.names)
     }
 
     fn remembered(&self) -> Views {

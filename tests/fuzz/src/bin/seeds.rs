@@ -5,11 +5,13 @@ use std::fs;
 use std::path::Path;
 
 use prost::Message as _;
+use veche_fuzz::bridge;
 use veche_fuzz::engine::{OFFER, kind};
 use veche_fuzz::records;
 use veche_fuzz::stun_request::binding_request;
 use veche_messaging::proto::client_message::Message;
 use veche_messaging::proto::{self, action, notify, send};
+use veche_sfu_core::bridge::packet::{BridgePacket, BridgeReport, StreamId};
 use veche_sfu_core::data::dcep::{DcepMessage, Open, Reliability};
 use veche_sfu_core::data::frame::Frame;
 use veche_sfu_core::ids::{PayloadType, Ssrc};
@@ -55,7 +57,7 @@ const DESCRIPTOR: &[u8] = &[0xc1, 0x00, 0x02];
 fn main() -> std::io::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
     for (name, bytes) in
-        [stun(), rtp(), rtcp(), srtp(), sdp(), dtls(), data(), signaling(), tcp(), engine(), protobuf()]
+        [bridge(), stun(), rtp(), rtcp(), srtp(), sdp(), dtls(), data(), signaling(), tcp(), engine(), protobuf()]
             .concat()
     {
         let path = folder.join(name);
@@ -435,6 +437,56 @@ fn engine() -> Seeds {
                 (kind::DATAGRAM, &binding_request("server:client", "guess", 1)),
                 (kind::DATAGRAM, &[22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]),
             ]),
+        ),
+    ]
+}
+
+/// In the packets of mirrors, too, the extensions have the ids of the offer's `a=extmap` lines.
+fn bridge() -> Seeds {
+    use bridge::kind::{PACKET, RECORD, REPAIR, TIME};
+    let of = |track, layer, generation, packet: Vec<u8>| [&[track, layer, generation][..], &packet].concat();
+    let voice =
+        |seq, generation| of(0, 0, generation, packet(111, seq, 1111, &[(1, &[0x8a])], &[0x78, 1, 2, 3]));
+    let picture = |seq, payload: &[u8]| of(1, 1, 0, packet(96, seq, 2113, &[(7, &[1])], payload));
+    let (key, delta) = (picture(1, VP8_KEY), [2, 3, 5].map(|seq| picture(seq, VP8_DELTA)));
+    let repair = picture(4, VP8_DELTA);
+    let stream = StreamId { track: bridge::TRACKS[1], layer: 2, generation: 0 };
+    let report = BridgeReport { stream, arrived: 1 << 30, ntp: 1 << 40, rtp_timestamp: 9_000 };
+    let mut reported = Vec::new();
+    report.write(&mut reported);
+    let mut raw = Vec::new();
+    let of_it = packet(96, 7, 2200, &[(8, DESCRIPTOR_STRUCTURE)], VP8_KEY);
+    BridgePacket { stream, repaired: true, arrived: -1, packet: &of_it }.write(PayloadType(96), 7, &mut raw);
+    let time: (u8, &[u8]) = (TIME, &[0, 100]);
+    vec![
+        seed(
+            "bridge/pictures",
+            sequence(&[
+                (PACKET, &key),
+                (PACKET, &delta[0]),
+                (PACKET, &delta[1]),
+                (PACKET, &delta[2]),
+                time,
+                (REPAIR, &repair),
+                (PACKET, &delta[2]),
+                time,
+                (RECORD, &reported),
+            ]),
+        ),
+        // The stream begins anew, and something of before comes late.
+        seed(
+            "bridge/anew",
+            sequence(&[
+                (PACKET, &voice(1, 0)),
+                (PACKET, &voice(2, 0)),
+                time,
+                (PACKET, &voice(900, 1)),
+                (PACKET, &voice(3, 0)),
+            ]),
+        ),
+        seed(
+            "bridge/records",
+            sequence(&[(RECORD, &reported), (RECORD, &raw), (TIME, &[4, 0]), (RECORD, &raw[..30])]),
         ),
     ]
 }

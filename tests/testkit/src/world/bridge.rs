@@ -19,6 +19,8 @@ const CROSSING: Duration = Duration::from_micros(100);
 pub(super) struct Bridge {
     /// Nothing but news fits.
     full: bool,
+    /// Nothing fits.
+    stopped: bool,
     carried: HashMap<(usize, usize, TrackId, u8), Carried>,
 }
 
@@ -35,6 +37,14 @@ impl World {
     /// From now on, or no longer, the ways between engines are full: packets on them are dropped.
     pub fn fill_bridges(&mut self, full: bool) {
         self.bridge.full = full;
+    }
+
+    /// From now on, or no longer, engines do not listen to each other: packets on their way are dropped, news wait.
+    pub fn stop_bridges(&mut self, stopped: bool) {
+        self.bridge.stopped = stopped;
+        for engine in 0..self.engines.len() {
+            self.cross_bridges(engine);
+        }
     }
 
     /// What went from one engine to another so far, of a layer.
@@ -55,11 +65,12 @@ impl World {
 
     /// What an engine has for others is put on its way.
     pub(super) fn cross_bridges(&mut self, from: usize) {
-        let full = self.bridge.full;
+        let Bridge { full, stopped, .. } = self.bridge;
         for to in (0..self.engines.len()).filter(|to| *to != from) {
             let (mut told, mut records) = (Vec::new(), Vec::new());
             self.engines[from].flush_bridge(self.now, WorkerId(to as u16), &mut |crossing| {
                 match crossing {
+                    _ if stopped => return Err(crossing),
                     Crossing::News(message) => told.push(message),
                     Crossing::Record(_) if full => return Err(crossing),
                     Crossing::Record(record) => records.push(record.to_vec()),
