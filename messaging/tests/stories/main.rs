@@ -7,6 +7,7 @@ mod grpc;
 mod http;
 mod limits;
 mod protobuf;
+mod recovery;
 mod server;
 mod sse;
 mod websocket;

@@ -70,3 +70,22 @@ async fn postgres_passes_the_same_suite() {
     }
     assert!(failed.is_empty(), "these fail on PostgreSQL: {failed:?}");
 }
+
+/// The server of the database dies and comes back: until then everything is an error, and afterwards nothing is missing.
+#[tokio::test]
+async fn postgres_may_die_and_come_back() {
+    let mut server = postgres::Server::start();
+    let rig = Rig::postgres(&server, "mortal").await;
+    let database = rig.open().await;
+    for offset in 1..=20 {
+        database.keep(rig::message("a", offset)).unwrap().await.unwrap();
+    }
+    server.kill();
+    let error = database.keep(rig::message("a", 21)).unwrap().await.unwrap_err();
+    assert_eq!(error.code(), "storage_failed", "{error}");
+    server.start_again();
+    database.keep(rig::message("a", 22)).unwrap().await.unwrap();
+    let kept: Vec<u64> = (1..=20).chain([22]).collect();
+    assert_eq!(rig::offsets(&database, "a").await, kept);
+    database.close().await;
+}

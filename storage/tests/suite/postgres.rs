@@ -14,44 +14,44 @@ const DEBIAN: &str = "/usr/lib/postgresql";
 /// A server that ends with the test.
 pub(crate) struct Server {
     process: Child,
+    programs: Programs,
     folder: TempDir,
+}
+
+/// Where its programs are, and who runs them: it refuses to run as root.
+struct Programs {
+    folder: PathBuf,
+    user: Option<(u32, u32)>,
 }
 
 impl Server {
     pub(crate) fn start() -> Self {
-        let programs = programs().expect(
+        let programs = Programs::find().expect(
             "PostgreSQL is missing, whose programs initdb and postgres this test needs; install it with \
              `scripts/need postgres` (Debian's package postgresql)",
         );
         let folder = TempDir::with_prefix("veche-pg-").unwrap();
-        // PostgreSQL refuses to run as root.
-        let user = is_root().then(unprivileged_user);
-        if let Some((uid, gid)) = user {
+        if let Some((uid, gid)) = programs.user {
             std::os::unix::fs::chown(folder.path(), Some(uid), Some(gid)).unwrap();
         }
-        let command = |program: &str| {
-            let mut command = Command::new(programs.join(program));
-            command.current_dir(folder.path()).env("LC_ALL", "C");
-            if let Some((uid, gid)) = user {
-                command.uid(uid).gid(gid);
-            }
-            command
-        };
-        let made = command("initdb")
+        let made = programs
+            .command("initdb", folder.path())
             .args(["--pgdata=data", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync"])
             .output()
             .unwrap();
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let mut process = command("postgres")
-            .args(["-D", "data", "-c", "listen_addresses=", "-c", "max_connections=60", "-c"])
-            .arg(format!("unix_socket_directories={}", folder.path().display()))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        wait_until_ready(process.stderr.take().unwrap());
-        Self { process, folder }
+        Self { process: programs.launch(folder.path()), programs, folder }
+    }
+
+    /// Kills it as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Starts it anew after it was killed.
+    pub(crate) fn start_again(&mut self) {
+        self.process = self.programs.launch(self.folder.path());
     }
 
     /// The address of one of its databases.
@@ -77,18 +77,44 @@ impl Drop for Server {
     }
 }
 
-/// The folder with the programs: in the search path, or the newest of Debian's versions.
-fn programs() -> Option<PathBuf> {
-    let has_both = |folder: &PathBuf| folder.join("initdb").exists() && folder.join("postgres").exists();
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).find(has_both);
-    found.or_else(|| {
-        let versions = Path::new(DEBIAN).read_dir().ok()?;
-        let mut folders: Vec<PathBuf> =
-            versions.filter_map(|entry| Some(entry.ok()?.path().join("bin"))).collect();
-        folders.sort();
-        folders.into_iter().rev().find(has_both)
-    })
+impl Programs {
+    /// In the search path, or the newest of Debian's versions.
+    fn find() -> Option<Self> {
+        let has_both = |folder: &PathBuf| folder.join("initdb").exists() && folder.join("postgres").exists();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&path).find(has_both).or_else(|| {
+            let versions = Path::new(DEBIAN).read_dir().ok()?;
+            let mut folders: Vec<PathBuf> =
+                versions.filter_map(|entry| Some(entry.ok()?.path().join("bin"))).collect();
+            folders.sort();
+            folders.into_iter().rev().find(has_both)
+        });
+        found.map(|folder| Self { folder, user: is_root().then(unprivileged_user) })
+    }
+
+    fn command(&self, program: &str, folder: &Path) -> Command {
+        let mut command = Command::new(self.folder.join(program));
+        command.current_dir(folder).env("LC_ALL", "C");
+        if let Some((uid, gid)) = self.user {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+
+    /// Starts the server and waits until it takes connections.
+    fn launch(&self, folder: &Path) -> Child {
+        let mut process = self
+            .command("postgres", folder)
+            .args(["-D", "data", "-c", "listen_addresses=", "-c", "max_connections=60", "-c"])
+            .arg(format!("unix_socket_directories={}", folder.display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        wait_until_ready(process.stderr.take().unwrap());
+        process
+    }
 }
 
 fn is_root() -> bool {
