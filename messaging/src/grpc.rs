@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -84,8 +84,8 @@ pub(crate) async fn stop(health: &HealthReporter) {
 
 /// Other bodies than those of gRPC are refused, as its specification wants it.
 async fn only_grpc(request: Request, next: Next) -> Response {
-    let content_type = request.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes());
-    if request.method() == axum::http::Method::POST
+    let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    if request.method() == Method::POST
         && !content_type.is_some_and(|value| value.starts_with(b"application/grpc"))
     {
         return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
@@ -129,8 +129,6 @@ impl Caller {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn every_method_of_the_service_has_a_route() {
         let source = include_str!("../proto/veche/v1/messaging.proto");

@@ -1,8 +1,9 @@
 //! The WebSocket door, from the upgrade to the close.
 
+mod language;
+
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::extract::State;
@@ -25,9 +26,10 @@ use yawc::{Frame, HttpStream, IncomingUpgrade, OpCode, UpgradeFut, WebSocket};
 
 use crate::Shared;
 use crate::http::Api;
-use crate::protocol::message::{Encoded, Encoding, encode_item};
+use crate::protocol::message::encode_item;
 use crate::protocol::{ClientMessage, Request, ServerMessage};
 use crate::session::{Session, Turn};
+use language::{Language, frame, sub_protocol};
 
 /// How long a client may take to say who it is.
 const AUTHENTICATION_WAIT: Duration = Duration::from_secs(10);
@@ -42,10 +44,6 @@ const WRITE_BYTES_PER_SECOND: usize = 64 * 1024;
 
 /// How often it is asked whether an API key is still good.
 const KEY_CHECK: Duration = Duration::from_mins(1);
-
-/// The sub-protocols: JSON, which is also spoken without any, and Protobuf.
-const JSON_PROTOCOL: &str = "veche.json.v1";
-const PROTOBUF_PROTOCOL: &str = "veche.protobuf.v1";
 
 type Sink = futures_util::stream::SplitSink<WebSocket<HttpStream>, Frame>;
 type Stream = futures_util::stream::SplitStream<WebSocket<HttpStream>>;
@@ -70,30 +68,6 @@ struct Handshake {
     credential: Result<Option<Credential>, Error>,
     name: Option<String>,
     binary: bool,
-}
-
-/// How a client speaks.
-struct Language {
-    /// In Protobuf, else in JSON.
-    protobuf: bool,
-    /// Whether binary messages go to it as binary frames, where it speaks JSON.
-    binary: AtomicBool,
-}
-
-impl Language {
-    fn encoding(&self) -> Encoding {
-        if self.protobuf {
-            Encoding::Protobuf
-        } else if self.binary.load(Ordering::Relaxed) {
-            Encoding::JsonBinary
-        } else {
-            Encoding::Json
-        }
-    }
-
-    fn frame(&self, answer: &ServerMessage) -> Frame {
-        frame(self.encoding().answer(answer))
-    }
 }
 
 /// The WebSocket of messages; PROTOCOL.md describes them.
@@ -143,7 +117,7 @@ pub(crate) async fn connect(
         let message = "pages of this origin may not connect; add it to messaging.allowed_origins";
         Err(Error::new(ErrorKind::ForbiddenOrigin, message))
     };
-    let language = Language { protobuf: protocol == Some(PROTOBUF_PROTOCOL), binary: AtomicBool::new(false) };
+    let language = Language::of(protocol);
     tokio::spawn(run(shared, upgrade, handshake, language, permit));
     let mut response = response.into_response();
     if let Some(protocol) = protocol {
@@ -151,13 +125,6 @@ pub(crate) async fn connect(
         response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
     Ok(response)
-}
-
-/// A client that offers sub-protocols wants one of them back: the first that there is.
-fn sub_protocol(headers: &HeaderMap) -> Option<&'static str> {
-    let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
-    let mut names = offers.filter_map(|offer| offer.to_str().ok()).flat_map(|offer| offer.split(','));
-    names.find_map(|name| [JSON_PROTOCOL, PROTOBUF_PROTOCOL].into_iter().find(|known| *known == name.trim()))
 }
 
 /// Runs one connection.
@@ -174,7 +141,9 @@ async fn run(
     let (name, entered) = match handshake {
         Ok(handshake) => {
             let Handshake { credential, name, binary } = handshake;
-            language.binary.store(binary, Ordering::Relaxed);
+            if binary {
+                language.want_binary();
+            }
             (name, Box::pin(enter(&shared, credential, &mut sink, &mut stream, &language)).await)
         }
         Err(error) => (None, Err(Close::Because(error))),
@@ -312,7 +281,7 @@ async fn read(session: &mut Session, stream: &mut Stream, language: &Language) -
             let request = (frame.opcode() == OpCode::Binary).then(|| frame.payload().clone());
             Box::pin(handle_protobuf(session, request)).await
         } else if frame.opcode() == OpCode::Binary {
-            language.binary.store(true, Ordering::Relaxed);
+            language.want_binary();
             Box::pin(session.handle_frame(frame.payload())).await
         } else if let Ok(text) = std::str::from_utf8(frame.payload()) {
             Box::pin(session.handle_text(text)).await
@@ -460,13 +429,6 @@ async fn feed(
     shared.counters.messages_out.add(count);
     shared.counters.bytes_out.add(bytes);
     Ok(end)
-}
-
-fn frame(encoded: Encoded) -> Frame {
-    match encoded {
-        Encoded::Text(text) => Frame::text(text),
-        Encoded::Binary(payload) => Frame::binary(payload),
-    }
 }
 
 /// The error that a client is told before `disconnect`.

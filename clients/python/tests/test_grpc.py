@@ -130,8 +130,9 @@ def test_credentials_are_metadata(closed_server: Server) -> None:
 
 
 async def test_a_websocket_speaks_the_same_messages(server: Server, messaging: Messaging) -> None:
-    async with websockets.connect(server.ws, subprotocols=["veche.protobuf.v1"], proxy=None) as socket:  # type: ignore[list-item]
-        assert socket.subprotocol == "veche.protobuf.v1"
+    protocol = websockets.Subprotocol("veche.protobuf.v1")
+    async with websockets.connect(server.ws, subprotocols=[protocol]) as socket:
+        assert socket.subprotocol == protocol
 
         async def hear() -> Any:
             frame = await socket.recv()
