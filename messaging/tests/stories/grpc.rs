@@ -242,7 +242,7 @@ async fn without_credentials_or_with_wrong_ones_nothing_is_done_where_they_are_r
     anna.token = Some("nonsense".into());
     let status = anna.send("c", "1").await.unwrap_err();
     assert_eq!(code_of(&status), (Code::Unauthenticated, "invalid_token"));
-    anna.token = Some(server.token("42", Duration::from_secs(60)));
+    anna.token = Some(server.token("42", Duration::from_mins(1)));
     anna.send("c", "1").await.unwrap();
     let mut session = anna.connect().await.unwrap();
     let server_message::Message::Welcome(welcome) = next(&mut session.answers).await.1 else { panic!() };

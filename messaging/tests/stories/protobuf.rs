@@ -98,7 +98,7 @@ async fn what_is_no_protobuf_is_refused_and_the_connection_goes_on() {
 async fn the_first_message_may_carry_the_token() {
     let server = Server::with(Setup { access: required(), ..Setup::default() }).await;
     let mut boris = connect(&server).await;
-    let token = server.token("42", Duration::from_secs(60));
+    let token = server.token("42", Duration::from_mins(1));
     let credential = Some(authenticate::Credential::Token(token));
     say(&mut boris, "", Say::Auth(proto::Authenticate { credential })).await;
     let Heard::Welcome(welcome) = hear(&mut boris).await.1 else { panic!() };
