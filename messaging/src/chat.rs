@@ -52,14 +52,14 @@ impl Chat {
         said("chat", Some(user), message, room, now)
     }
 
-    /// Does what an action asks for.
+    /// Does what an action asks for, and says what there is to answer.
     pub(crate) fn act(
         &mut self,
         action: Action,
         shared: &Shared,
         identity: &Identity,
         connection: &Connection,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<ServerMessage>, Error> {
         self.used = true;
         match action {
             Action::SetUsername { username } => {
@@ -67,7 +67,7 @@ impl Chat {
                 connection.rename(&username, shared.now());
                 let message = format!("Имя установлено: {username}");
                 self.username = Some(username);
-                connection.answer(ServerMessage::System { message }.to_json());
+                return Ok(Some(ServerMessage::System { message }));
             }
             Action::Join { room } => self.join(room, shared, identity, connection)?,
             Action::Message { text } => {
@@ -79,7 +79,7 @@ impl Chat {
             }
             Action::Leave => self.leave(shared, connection),
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Leaves the room, if the connection is in one, and tells those who stay.

@@ -11,6 +11,8 @@ macro_rules! counters {
             pub websocket_connections: u64,
             /// Event streams that are open.
             pub sse_connections: u64,
+            /// Streams of gRPC that are open.
+            pub grpc_connections: u64,
             $($(#[$doc])* pub $name: u64),+
         }
 
@@ -18,8 +20,8 @@ macro_rules! counters {
         pub(crate) struct Tally { $(pub(crate) $name: Count),+ }
 
         impl Tally {
-            pub(crate) fn read(&self, websocket_connections: u64, sse_connections: u64) -> Counters {
-                Counters { websocket_connections, sse_connections, $($name: self.$name.get()),+ }
+            pub(crate) fn read(&self, [websocket_connections, sse_connections, grpc_connections]: [u64; 3]) -> Counters {
+                Counters { websocket_connections, sse_connections, grpc_connections, $($name: self.$name.get()),+ }
             }
         }
     };

@@ -1,7 +1,7 @@
 //! The HTTP API of messaging: its routes, and who asks.
 
 mod channels;
-mod connections;
+pub(crate) mod connections;
 mod health;
 mod notifications;
 mod send;
@@ -26,12 +26,12 @@ use veche_doors::http::{Limiter, cors, limit, method_not_allowed};
 use veche_doors::rate::AddressBuckets;
 use veche_doors::{Error, ErrorKind};
 use veche_files::http::{Announcement, Published, Publisher};
-use veche_hub::{Letter, Publication, Sender};
+use veche_hub::{Letter, Publication};
 
 use crate::protocol::answer::PublishedAnswer;
 use crate::protocol::request::{bad, channel};
-use crate::sending::{file, inline};
-use crate::{Shared, depth, sse, websocket};
+use crate::sending::{file, inline, sender};
+use crate::{Shared, depth, grpc, sse, websocket};
 
 /// What all handlers share.
 #[derive(Clone)]
@@ -65,10 +65,10 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
     let asked = asked.layer(middleware::from_fn_with_state(api.clone(), authenticate));
     let (open, _) = open_routes().split_for_parts();
     let mut router = asked.merge(open).method_not_allowed_fallback(method_not_allowed);
-    if let Some(limiter) = limiter {
-        router = router.layer(middleware::from_fn_with_state(limiter, limit));
+    if let Some(limiter) = &limiter {
+        router = router.layer(middleware::from_fn_with_state(limiter.clone(), limit));
     }
-    router.layer(cors).with_state(api)
+    router.layer(cors).merge(grpc::router(shared, limiter)).with_state(api)
 }
 
 /// The description of all doors.
@@ -152,13 +152,6 @@ async fn announce(shared: Arc<Shared>, announcement: Announcement) -> Result<Pub
 
 /// Who asks.
 pub(crate) type Caller = Extension<Identity>;
-
-/// As whom a caller without a connection sends; `None`: nobody known.
-fn sender(identity: &Identity) -> Option<Arc<Sender>> {
-    let user_id = identity.user_id.clone()?;
-    let name = identity.name.clone().unwrap_or_else(|| user_id.clone());
-    Some(Arc::new(Sender { user_id: Some(user_id), name, connection_id: None }))
-}
 
 /// A JSON body of bounded depth.
 pub(crate) struct JsonBody<T>(pub(crate) T);

@@ -1,4 +1,4 @@
-//! The doors of messaging: WebSocket, server-sent events and HTTP, to the channels of one hub.
+//! The doors of messaging: WebSocket, server-sent events, HTTP and gRPC, to the channels of one hub.
 //!
 //! The way in is [`Messaging`]. A [`Session`](session::Session) is what one connection does, whatever its door; the hub
 //! decides, `protocol` has the forms of what is said, and each door carries it.
@@ -8,8 +8,10 @@ mod clock;
 pub mod counters;
 mod depth;
 pub mod frame;
+mod grpc;
 mod http;
 mod keeping;
+pub mod proto;
 pub mod protocol;
 mod sending;
 pub mod session;
@@ -82,6 +84,10 @@ pub(crate) struct Shared {
     pub(crate) websockets: Arc<Semaphore>,
     /// How many event streams may still come.
     pub(crate) streams: Arc<Semaphore>,
+    /// How many streams of gRPC may still come.
+    pub(crate) calls: Arc<Semaphore>,
+    /// What gRPC says of how the server is.
+    pub(crate) health: tonic_health::server::HealthReporter,
     pub(crate) started_at: Instant,
     users: Option<Mutex<ClientBuckets<Arc<str>>>>,
     peers: OnceLock<PeerRelay>,
@@ -118,6 +124,8 @@ impl Messaging {
             deflate: deflate_pool(),
             websockets: Arc::new(Semaphore::new(settings.websocket_max_connections)),
             streams: Arc::new(Semaphore::new(settings.sse_max_connections)),
+            calls: Arc::new(Semaphore::new(settings.grpc_max_connections)),
+            health: grpc::health().await,
             started_at: Instant::now(),
             users,
             peers: OnceLock::new(),
@@ -127,7 +135,7 @@ impl Messaging {
         Ok(Self { shared: Arc::new(shared), tasks: Arc::new(Mutex::new(tasks)) })
     }
 
-    /// The doors: `/realtime/ws`, `/realtime/events`, and the HTTP API. Addresses below `/realtime` that nobody has are
+    /// The doors: `/realtime/ws`, `/realtime/events`, the HTTP API, and gRPC for who speaks HTTP/2. Addresses below `/realtime` that nobody has are
     /// not its own.
     pub fn router(&self) -> axum::Router {
         http::router(&self.shared)
@@ -142,11 +150,13 @@ impl Messaging {
     /// open.
     pub async fn stop(&self) {
         let hub = &self.shared.hub;
+        grpc::stop(&self.shared.health).await;
         hub.drain(&Disconnect::Stopping);
         let settings = &self.shared.settings;
         let doors = [
             (&self.shared.websockets, settings.websocket_max_connections),
             (&self.shared.streams, settings.sse_max_connections),
+            (&self.shared.calls, settings.grpc_max_connections),
         ];
         let gone = async {
             while hub.stats().uncommitted > 0
@@ -168,10 +178,11 @@ impl Messaging {
     pub fn counters(&self) -> Counters {
         let settings = &self.shared.settings;
         let open = |permits: &Semaphore, all: usize| all.saturating_sub(permits.available_permits()) as u64;
-        self.shared.counters.read(
+        self.shared.counters.read([
             open(&self.shared.websockets, settings.websocket_max_connections),
             open(&self.shared.streams, settings.sse_max_connections),
-        )
+            open(&self.shared.calls, settings.grpc_max_connections),
+        ])
     }
 
     /// The hub.

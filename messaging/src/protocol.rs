@@ -3,10 +3,11 @@
 
 pub mod answer;
 pub mod message;
+pub(crate) mod protobuf;
 pub mod request;
 
 pub use answer::ServerMessage;
-pub use request::{Action, ClientMessage, Content, Id, Recipient, Request};
+pub use request::{Action, ClientMessage, Content, Id, Publish, Recipient, Request};
 
 #[cfg(test)]
 mod tests {

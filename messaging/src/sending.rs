@@ -1,4 +1,6 @@
-//! Sending on behalf of somebody: whether they may, and what becomes of bytes. Shared by sessions and HTTP.
+//! Sending on behalf of somebody: whether they may, and what becomes of bytes. Shared by sessions, HTTP and gRPC.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::value::to_raw_value;
@@ -7,10 +9,11 @@ use veche_doors::{Error, ErrorKind};
 use veche_files::{FileInfo, NewFile};
 use veche_hub::{
     Binary, Body, ChannelName, Letter, Once, Publication, PublishError, Published, SendError, Sender, Sent,
+    Signal,
 };
 
 use crate::protocol::answer::refusal;
-use crate::protocol::{Content, Recipient};
+use crate::protocol::{Content, Publish, Recipient, request};
 use crate::{Shared, check};
 
 /// Whose keys of anonymous callers are.
@@ -92,6 +95,62 @@ impl Shared {
             (Err(error), _) => Err(refusal(error.code(), error.to_string())),
         }
     }
+}
+
+impl Shared {
+    /// Sends something in the name of a caller without a connection, if they may.
+    pub(crate) async fn dispatch(&self, identity: &Identity, publish: Publish) -> Result<Outcome, Error> {
+        let Publish { to, content, persistent, idempotency_key } = publish;
+        self.may_send(identity, &to)?;
+        let once = once(identity, idempotency_key);
+        let sender = sender(identity);
+        let nobody = Sender { user_id: None, name: "".into(), connection_id: None };
+        let by = sender.as_deref().unwrap_or(&nobody);
+        if let Recipient::Channel(channel) = to {
+            let body = self.body(content, Some(&channel), by).await?;
+            self.publish(Publication { sender, persistent, once, ..Publication::new(channel, body) }).await
+        } else {
+            let body = self.body(content, None, by).await?;
+            self.send(Letter { to: to_hub(to), body, sender, except: None, once }).await
+        }
+    }
+
+    /// Passes a signal to a connection, or to all of a user, or to a peer of a call, which sees `from` as the sender; `None`:
+    /// it went to such a peer.
+    pub(crate) async fn signal(
+        &self,
+        identity: &Identity,
+        sender: Option<Arc<Sender>>,
+        from: &str,
+        signal: Signal,
+    ) -> Result<Option<Outcome>, Error> {
+        let target = &*signal.target_peer_id;
+        let to = match request::connection(target) {
+            Ok(connection) => Some(Recipient::Connection(connection)),
+            Err(_) if !self.hub.find_connections(target).is_empty() => Some(Recipient::User(target.into())),
+            Err(_) => None,
+        };
+        if let Some(to) = to {
+            self.may_send(identity, &to)?;
+            let letter =
+                Letter { to: to_hub(to), body: Body::Signal(signal), sender, except: None, once: None };
+            return self.send(letter).await.map(Some);
+        }
+        let nobody = || {
+            let message = format!("target_peer_id: nobody is connected as `{target}`");
+            Error::new(ErrorKind::RecipientNotFound, message)
+        };
+        let relay = self.peers().ok_or_else(nobody)?;
+        relay(&signal, from)?;
+        Ok(None)
+    }
+}
+
+/// As whom a caller without a connection sends; `None`: nobody known.
+pub(crate) fn sender(identity: &Identity) -> Option<Arc<Sender>> {
+    let user_id = identity.user_id.clone()?;
+    let name = identity.name.clone().unwrap_or_else(|| user_id.clone());
+    Some(Arc::new(Sender { user_id: Some(user_id), name, connection_id: None }))
 }
 
 /// Where something went.

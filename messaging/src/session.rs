@@ -16,10 +16,11 @@ use crate::chat::Chat;
 use crate::clock::rfc3339;
 use crate::frame::{self, Target};
 use crate::protocol::answer::{HistoryAnswer, Limits, PublishedAnswer, Welcome, json, refusal};
+use crate::protocol::message::Encoding;
 use crate::protocol::request::{self, Unreadable, bad};
-use crate::protocol::{ClientMessage, Content, Id, Recipient, Request, ServerMessage};
+use crate::protocol::{ClientMessage, Content, Id, Publish, Recipient, Request, ServerMessage};
 use crate::sending::{once, to_hub};
-use crate::{Shared, check};
+use crate::{Shared, check, proto};
 
 /// Messages that one answer to `history` has at most.
 pub(crate) const MAX_HISTORY: usize = 1000;
@@ -33,6 +34,8 @@ pub struct Session {
     pub(crate) identity: Identity,
     pub(crate) connection: Connection,
     door: Door,
+    /// How answers are encoded.
+    encoding: Encoding,
     /// The call's room whose channels the connection may use beyond its grants.
     room: Option<Box<str>>,
     chat: Chat,
@@ -59,7 +62,18 @@ impl Session {
             .hub
             .connect(who, shared.now())
             .map_err(|error| refusal(error.code(), error.to_string()))?;
-        Ok((Self { shared, identity, connection, door, room: None, chat: Chat::default() }, outbox))
+        Ok((
+            Self {
+                shared,
+                identity,
+                connection,
+                door,
+                encoding: Encoding::Json,
+                room: None,
+                chat: Chat::default(),
+            },
+            outbox,
+        ))
     }
 
     /// The hub's end of the connection.
@@ -75,6 +89,11 @@ impl Session {
     /// Lets the connection use `room:<id>` and the channels below it, since it is in that call.
     pub fn allow_room(&mut self, room_id: &str) {
         self.room = Some(room_id.into());
+    }
+
+    /// Answers in this encoding from now on, which is that of the outbox's reader; JSON before.
+    pub fn speak(&mut self, encoding: Encoding) {
+        self.encoding = encoding;
     }
 
     /// Says who the client is here, and what it may count on.
@@ -118,11 +137,27 @@ impl Session {
     /// Takes a binary WebSocket frame.
     pub async fn handle_frame(&mut self, bytes: &Bytes) -> Turn {
         let request = frame::parse_publish(bytes).map_err(|error| bad(error.to_string())).and_then(of_frame);
+        self.handle_read(request.map_err(|error| (error, None))).await
+    }
+
+    /// Takes a `ClientMessage` of Protobuf.
+    pub async fn handle_protobuf(&mut self, bytes: Bytes) -> Turn {
+        let request = Request::from_protobuf(bytes, &self.shared.settings);
+        self.handle_read(request).await
+    }
+
+    /// The same, decoded.
+    pub(crate) async fn handle_message(&mut self, message: proto::ClientMessage) -> Turn {
+        let request = Request::from_message(message, &self.shared.settings);
+        self.handle_read(request).await
+    }
+
+    async fn handle_read(&mut self, request: Result<Request, (Error, Option<Id>)>) -> Turn {
         match request {
             Ok(request) => self.handle(request).await,
-            Err(error) => {
+            Err((error, id)) => {
                 self.shared.counters.bad_messages.add(1);
-                self.refuse(error, None);
+                self.refuse(error, id);
                 Turn::Continue
             }
         }
@@ -161,7 +196,7 @@ impl Session {
     }
 
     pub(crate) fn answer(&self, message: &ServerMessage) {
-        self.connection.answer(message.to_json());
+        self.connection.answer(self.encoding.answer(message).into_bytes());
     }
 
     async fn act(&mut self, id: Tag, message: ClientMessage) -> Result<Turn, Error> {
@@ -179,9 +214,9 @@ impl Session {
                 self.connection.unsubscribe(&channel, now);
                 self.answer(&ServerMessage::Unsubscribed { id: json(id), channel });
             }
-            ClientMessage::Publish { to, content, persistent, idempotency_key } => {
-                self.may_send(&to)?;
-                self.publish(id, to, content, persistent, idempotency_key).await?;
+            ClientMessage::Publish(publish) => {
+                self.may_send(&publish.to)?;
+                self.publish(id, publish).await?;
             }
             ClientMessage::Presence { channel } => {
                 self.may(Action::Subscribe, &channel)?;
@@ -206,7 +241,9 @@ impl Session {
             }
             ClientMessage::Action(action) => {
                 let identity = &self.identity;
-                self.chat.act(action, &self.shared, identity, &self.connection)?;
+                if let Some(answer) = self.chat.act(action, &self.shared, identity, &self.connection)? {
+                    self.answer(&answer);
+                }
             }
             ClientMessage::Echo(original) => {
                 let (original, timestamp) = (Some(original), rfc3339(now));
@@ -220,7 +257,10 @@ impl Session {
     /// is wrong is said, and changes nothing.
     async fn authenticate(&mut self, id: Tag, credential: Option<Credential>) -> Result<Turn, Error> {
         let credential = credential.ok_or_else(|| bad("auth: send `token` or `api_key`"))?;
-        let door = veche_access::Door::WebSocket;
+        let door = match self.door {
+            Door::Grpc => veche_access::Door::Grpc,
+            Door::WebSocket | Door::Sse => veche_access::Door::WebSocket,
+        };
         let identity = self.shared.identify(door, Some(&credential)).await?;
         if identity.user_id != self.identity.user_id
             || identity.key_id.is_some() != self.identity.key_id.is_some()
@@ -237,14 +277,8 @@ impl Session {
         Ok(Turn::Continue)
     }
 
-    async fn publish(
-        &self,
-        id: Tag,
-        to: Recipient,
-        content: Content,
-        persistent: bool,
-        key: Option<Box<str>>,
-    ) -> Result<(), Error> {
+    async fn publish(&self, id: Tag, publish: Publish) -> Result<(), Error> {
+        let Publish { to, content, persistent, idempotency_key: key } = publish;
         let sender = self.connection.sender();
         let channel = if let Recipient::Channel(channel) = &to { Some(channel.clone()) } else { None };
         let is_binary = matches!(content, Content::Binary { .. });
@@ -280,28 +314,15 @@ impl Session {
         Ok(())
     }
 
-    /// To a connection, or to all of a user, or to a peer of a call.
     async fn signal(&self, id: Tag, signal: Signal) -> Result<(), Error> {
-        let target = &*signal.target_peer_id;
-        let to = match request::connection(target) {
-            Ok(connection) => Some(Recipient::Connection(connection)),
-            Err(_) if !self.shared.hub.find_connections(target).is_empty() => {
-                Some(Recipient::User(target.into()))
-            }
-            Err(_) => None,
-        };
-        if let Some(to) = to {
-            self.may_send(&to)?;
-            return self.send(id, to, Body::Signal(signal), None, true).await;
-        }
-        let nobody = || {
-            let message = format!("target_peer_id: nobody is connected as `{target}`");
-            Error::new(ErrorKind::RecipientNotFound, message)
-        };
-        let relay = self.shared.peers().ok_or_else(nobody)?;
-        relay(&signal, &self.connection.id().to_string())?;
+        let (sender, from) = (self.connection.sender(), self.connection.id().to_string());
+        let outcome = self.shared.signal(&self.identity, Some(sender), &from, signal).await?;
         if id.is_some() {
-            self.answer(&ServerMessage::Published(PublishedAnswer::relayed(id)));
+            let answer = match outcome {
+                Some(outcome) => PublishedAnswer::new(id, &outcome),
+                None => PublishedAnswer::relayed(id),
+            };
+            self.answer(&ServerMessage::Published(answer));
         }
         Ok(())
     }
@@ -349,6 +370,6 @@ fn of_frame(publish: frame::Publish) -> Result<Request, Error> {
     let some = |text: String| (!text.is_empty()).then_some(text);
     let content =
         Content::Binary { data: payload, content_type: some(content_type), filename: some(filename) };
-    let message = request::publication(to, content, persistent, some(idempotency_key))?;
-    Ok(Request { id: id.map(|id| id.to_string().into()), message })
+    let publish = request::publication(to, content, persistent, some(idempotency_key))?;
+    Ok(Request { id: id.map(|id| id.to_string().into()), message: ClientMessage::Publish(publish) })
 }

@@ -23,6 +23,10 @@ pub struct Settings {
     pub sse_heartbeat_seconds: u32,
     /// How long browsers wait before they connect again, in milliseconds.
     pub sse_retry_milliseconds: u32,
+    /// `false`: gRPC answers `UNIMPLEMENTED`.
+    pub grpc_enabled: bool,
+    /// How many streams of gRPC there may be.
+    pub grpc_max_connections: usize,
     /// The largest JSON text, in bytes; `binary` messages have the limit of binary ones.
     pub max_message_bytes: usize,
     /// How deep arrays and objects may stand in each other.
@@ -57,6 +61,8 @@ impl Default for Settings {
             sse_max_connections: 20_000,
             sse_heartbeat_seconds: 15,
             sse_retry_milliseconds: 3000,
+            grpc_enabled: true,
+            grpc_max_connections: 20_000,
             max_message_bytes: 1024 * 1024,
             max_json_depth: 64,
             max_name_chars: 64,
@@ -79,6 +85,7 @@ impl Settings {
             ("websocket_heartbeat_seconds", self.websocket_heartbeat_seconds as usize),
             ("sse_max_connections", self.sse_max_connections),
             ("sse_heartbeat_seconds", self.sse_heartbeat_seconds as usize),
+            ("grpc_max_connections", self.grpc_max_connections),
             ("max_name_chars", self.max_name_chars),
             ("messages_per_second", self.messages_per_second as usize),
             ("message_burst", self.message_burst as usize),

@@ -1,13 +1,15 @@
 //! The WebSocket door, from the upgrade to the close.
 
+mod language;
+
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
@@ -24,9 +26,10 @@ use yawc::{Frame, HttpStream, IncomingUpgrade, OpCode, UpgradeFut, WebSocket};
 
 use crate::Shared;
 use crate::http::Api;
-use crate::protocol::message::{Encoded, Encoding, encode_item};
+use crate::protocol::message::encode_item;
 use crate::protocol::{ClientMessage, Request, ServerMessage};
 use crate::session::{Session, Turn};
+use language::{Language, frame, sub_protocol};
 
 /// How long a client may take to say who it is.
 const AUTHENTICATION_WAIT: Duration = Duration::from_secs(10);
@@ -41,9 +44,6 @@ const WRITE_BYTES_PER_SECOND: usize = 64 * 1024;
 
 /// How often it is asked whether an API key is still good.
 const KEY_CHECK: Duration = Duration::from_mins(1);
-
-/// The sub-protocol of JSON messages.
-const JSON_PROTOCOL: &str = "veche.json.v1";
 
 type Sink = futures_util::stream::SplitSink<WebSocket<HttpStream>, Frame>;
 type Stream = futures_util::stream::SplitStream<WebSocket<HttpStream>>;
@@ -97,6 +97,7 @@ pub(crate) async fn connect(
     let not_a_websocket =
         || Error::new(ErrorKind::BadRequest, "this address is for WebSockets: connect to ws://…");
     let upgrade = upgrade.map_err(|_| not_a_websocket())?;
+    let protocol = sub_protocol(&headers);
     let permit = shared.websockets.clone().try_acquire_owned().map_err(|_| {
         shared.counters.refused_connections.add(1);
         let message = "the server has as many WebSockets as it may have; try again later";
@@ -116,20 +117,14 @@ pub(crate) async fn connect(
         let message = "pages of this origin may not connect; add it to messaging.allowed_origins";
         Err(Error::new(ErrorKind::ForbiddenOrigin, message))
     };
-    tokio::spawn(run(shared, upgrade, handshake, permit));
+    let language = Language::of(protocol);
+    tokio::spawn(run(shared, upgrade, handshake, language, permit));
     let mut response = response.into_response();
-    if offers_json(&headers) {
-        let protocol = HeaderValue::from_static(JSON_PROTOCOL);
+    if let Some(protocol) = protocol {
+        let protocol = HeaderValue::from_static(protocol);
         response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
     Ok(response)
-}
-
-/// A client that offers sub-protocols wants one of them back.
-fn offers_json(headers: &HeaderMap) -> bool {
-    let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
-    let mut names = offers.filter_map(|offer| offer.to_str().ok()).flat_map(|offer| offer.split(','));
-    names.any(|name| name.trim() == JSON_PROTOCOL)
 }
 
 /// Runs one connection.
@@ -137,19 +132,22 @@ async fn run(
     shared: Arc<Shared>,
     upgrade: UpgradeFut,
     handshake: Result<Handshake, Error>,
+    language: Language,
     _permit: OwnedSemaphorePermit,
 ) {
     let Ok(websocket) = upgrade.await else { return };
     let (mut sink, mut stream) = websocket.split();
     // What a connection needs at its beginning and end is in boxes, so that it does not cost every idle one.
-    let (name, binary, entered) = match handshake {
+    let (name, entered) = match handshake {
         Ok(handshake) => {
             let Handshake { credential, name, binary } = handshake;
-            (name, binary, Box::pin(enter(&shared, credential, &mut sink, &mut stream)).await)
+            if binary {
+                language.want_binary();
+            }
+            (name, Box::pin(enter(&shared, credential, &mut sink, &mut stream, &language)).await)
         }
-        Err(error) => (None, false, Err(Close::Because(error))),
+        Err(error) => (None, Err(Close::Because(error))),
     };
-    let binary = AtomicBool::new(binary);
     let mut next = entered;
     let close = loop {
         let identity = match next {
@@ -161,22 +159,23 @@ async fn run(
                 Ok(started) => started,
                 Err(error) => break Close::Because(error),
             };
+        session.speak(language.encoding());
         session.welcome();
         let end = tokio::select! {
-            end = read(&mut session, &mut stream, &binary) => end,
-            end = write(&shared, &mut sink, &mut outbox, &binary) => End::Close(end),
+            end = read(&mut session, &mut stream, &language) => end,
+            end = write(&shared, &mut sink, &mut outbox, &language) => End::Close(end),
         };
         next = match end {
             End::Identify(identity) => Ok(identity),
             End::Close(Close::Because(error)) => {
                 // What was said before still waits, and comes first.
-                let _ = timeout(CLOSE_WAIT, write_rest(&shared, &mut sink, &mut outbox, &binary)).await;
+                let _ = timeout(CLOSE_WAIT, write_rest(&shared, &mut sink, &mut outbox, &language)).await;
                 Err(Close::Because(error))
             }
             End::Close(close) => Err(close),
         };
     };
-    Box::pin(finish(&mut sink, &mut stream, close)).await;
+    Box::pin(finish(&mut sink, &mut stream, close, &language)).await;
 }
 
 /// Why reading ends.
@@ -203,11 +202,12 @@ async fn enter(
     credential: Result<Option<Credential>, Error>,
     sink: &mut Sink,
     stream: &mut Stream,
+    language: &Language,
 ) -> Result<Identity, Close> {
     let door = veche_access::Door::WebSocket;
     let mut credential = credential.map_err(Close::Because)?;
     if credential.is_none() && shared.authority.is_required(door) {
-        let first = timeout(AUTHENTICATION_WAIT, first_message(shared, sink, stream)).await;
+        let first = timeout(AUTHENTICATION_WAIT, first_message(shared, sink, stream, language)).await;
         credential = first.unwrap_or_else(|_| {
             shared.counters.authentication_failures.add(1);
             Err(Close::Because(Error::new(ErrorKind::AuthenticationTimeout, "Таймаут аутентификации")))
@@ -226,29 +226,35 @@ async fn first_message(
     shared: &Shared,
     sink: &mut Sink,
     stream: &mut Stream,
+    language: &Language,
 ) -> Result<Option<Credential>, Close> {
     loop {
         let Some(frame) = stream.next().await else { return Err(Close::Gone) };
-        match frame.opcode() {
+        let request = match frame.opcode() {
             OpCode::Close => return Err(Close::Gone),
-            OpCode::Text => {}
-            OpCode::Binary => return Ok(None),
+            OpCode::Binary if language.protobuf => {
+                Request::from_protobuf(frame.payload().clone(), &shared.settings).ok()
+            }
+            OpCode::Text if !language.protobuf => {
+                let text = std::str::from_utf8(frame.payload()).unwrap_or_default();
+                Request::from_json(text, &shared.settings).ok()
+            }
+            OpCode::Text | OpCode::Binary => None,
             _ => {
                 // The answer to a ping waits in the sink.
                 sink.flush().await.map_err(|_| Close::Gone)?;
                 continue;
             }
-        }
-        let text = std::str::from_utf8(frame.payload()).unwrap_or_default();
-        return match Request::from_json(text, &shared.settings) {
-            Ok(Request { message: ClientMessage::Authenticate(credential), .. }) => Ok(credential),
+        };
+        return match request {
+            Some(Request { message: ClientMessage::Authenticate(credential), .. }) => Ok(credential),
             _ => Ok(None),
         };
     }
 }
 
 /// Takes what the client sends.
-async fn read(session: &mut Session, stream: &mut Stream, binary: &AtomicBool) -> End {
+async fn read(session: &mut Session, stream: &mut Stream, language: &Language) -> End {
     let settings = &session.shared.settings;
     let mut bucket = TokenBucket::new(settings.messages_per_second, settings.message_burst, Instant::now());
     let mut key_checked = Instant::now();
@@ -271,8 +277,11 @@ async fn read(session: &mut Session, stream: &mut Stream, binary: &AtomicBool) -
             Ok(false) => continue,
             Err(error) => return End::Close(Close::Because(error)),
         }
-        let turn = if frame.opcode() == OpCode::Binary {
-            binary.store(true, Ordering::Relaxed);
+        let turn = if language.protobuf {
+            let request = (frame.opcode() == OpCode::Binary).then(|| frame.payload().clone());
+            Box::pin(handle_protobuf(session, request)).await
+        } else if frame.opcode() == OpCode::Binary {
+            language.want_binary();
             Box::pin(session.handle_frame(frame.payload())).await
         } else if let Ok(text) = std::str::from_utf8(frame.payload()) {
             Box::pin(session.handle_text(text)).await
@@ -284,6 +293,16 @@ async fn read(session: &mut Session, stream: &mut Stream, binary: &AtomicBool) -
             return End::Identify(identity);
         }
     }
+}
+
+/// Takes the payload of a binary frame; `None`: there was a text frame instead.
+async fn handle_protobuf(session: &mut Session, request: Option<Bytes>) -> Turn {
+    let Some(request) = request else {
+        let message = "this connection speaks veche.protobuf.v1: send binary frames, or connect without it";
+        session.refuse(Error::new(ErrorKind::BadMessage, message), None);
+        return Turn::Continue;
+    };
+    session.handle_protobuf(request).await
 }
 
 /// The next frame. `None`: it is time to look whether the credential has ended.
@@ -339,7 +358,7 @@ fn take(session: &Session, bucket: &mut TokenBucket, frame: &Frame) -> Result<bo
 }
 
 /// Writes what waits for the client, many items at once, and pings it.
-async fn write(shared: &Shared, sink: &mut Sink, outbox: &mut Outbox, binary: &AtomicBool) -> Close {
+async fn write(shared: &Shared, sink: &mut Sink, outbox: &mut Outbox, language: &Language) -> Close {
     let period = Duration::from_secs(u64::from(shared.settings.websocket_heartbeat_seconds));
     let mut heartbeat = pin!(sleep(period));
     loop {
@@ -359,7 +378,7 @@ async fn write(shared: &Shared, sink: &mut Sink, outbox: &mut Outbox, binary: &A
         let largest = items.iter().map(size).sum::<usize>();
         let wait = WRITE_WAIT + Duration::from_secs((largest / WRITE_BYTES_PER_SECOND) as u64);
         let written = async {
-            let end = feed(shared, sink, items, binary).await?;
+            let end = feed(shared, sink, items, language).await?;
             sink.flush().await?;
             Ok::<_, yawc::WebSocketError>(end)
         };
@@ -377,12 +396,12 @@ fn size(item: &Item) -> usize {
 }
 
 /// Writes what waits now.
-async fn write_rest(shared: &Shared, sink: &mut Sink, outbox: &mut Outbox, binary: &AtomicBool) {
+async fn write_rest(shared: &Shared, sink: &mut Sink, outbox: &mut Outbox, language: &Language) {
     let mut items = Vec::new();
     while let Some(item) = outbox.try_next() {
         items.push(item);
     }
-    let _ = feed(shared, sink, items, binary).await;
+    let _ = feed(shared, sink, items, language).await;
 }
 
 /// Puts items in the sink; says why the connection ends where one of them says so.
@@ -390,23 +409,19 @@ async fn feed(
     shared: &Shared,
     sink: &mut Sink,
     items: Vec<Item>,
-    binary: &AtomicBool,
+    language: &Language,
 ) -> Result<Option<Disconnect>, yawc::WebSocketError> {
-    let encoding = if binary.load(Ordering::Relaxed) { Encoding::JsonBinary } else { Encoding::Json };
+    let encoding = language.encoding();
     let (mut count, mut bytes) = (0, 0);
     let mut end = None;
     for item in items {
         if let Item::Disconnect(why) = &item {
             end = Some(Disconnect::clone(why));
             if let Some(error) = told_before(why) {
-                sink.feed(Frame::text(ServerMessage::error(error, None).to_json())).await?;
+                sink.feed(language.frame(&ServerMessage::error(error, None))).await?;
             }
         }
-        let frame = match encode_item(item, encoding) {
-            Some(Encoded::Text(text)) => Frame::text(text),
-            Some(Encoded::Binary(payload)) => Frame::binary(payload),
-            None => continue,
-        };
+        let Some(frame) = encode_item(item, encoding).map(frame) else { continue };
         count += 1;
         bytes += frame.payload().len() as u64;
         sink.feed(frame).await?;
@@ -417,7 +432,7 @@ async fn feed(
 }
 
 /// The error that a client is told before `disconnect`.
-fn told_before(why: &Disconnect) -> Option<Error> {
+pub(crate) fn told_before(why: &Disconnect) -> Option<Error> {
     let message = match why {
         Disconnect::SlowConsumer => {
             "more waits for this connection than may; read faster, or subscribe to less"
@@ -428,7 +443,7 @@ fn told_before(why: &Disconnect) -> Option<Error> {
     Some(Error::new(kind_of(why), message))
 }
 
-fn kind_of(why: &Disconnect) -> ErrorKind {
+pub(crate) fn kind_of(why: &Disconnect) -> ErrorKind {
     match why {
         Disconnect::SlowConsumer => ErrorKind::SlowConsumer,
         Disconnect::Stopping => ErrorKind::ServerStopping,
@@ -438,7 +453,7 @@ fn kind_of(why: &Disconnect) -> ErrorKind {
 }
 
 /// Says why it ends, closes, and waits a little for the client's close, so that what was said arrives.
-async fn finish(sink: &mut Sink, stream: &mut Stream, close: Close) {
+async fn finish(sink: &mut Sink, stream: &mut Stream, close: Close, language: &Language) {
     let (kind, reason, error) = match close {
         Close::Gone => {
             // The answer to the client's close still waits in the sink.
@@ -451,7 +466,7 @@ async fn finish(sink: &mut Sink, stream: &mut Stream, close: Close) {
     };
     let goodbye = async {
         if let Some(error) = error {
-            sink.feed(Frame::text(ServerMessage::error(error, None).to_json())).await.ok()?;
+            sink.feed(language.frame(&ServerMessage::error(error, None))).await.ok()?;
         }
         let reason = &reason[..reason.floor_char_boundary(MAX_CLOSE_REASON)];
         sink.send(Frame::close(CloseCode::from(kind.close_code()), reason)).await.ok()?;
@@ -475,7 +490,7 @@ fn close_reason(error: &Error) -> String {
     }
 }
 
-fn too_many(per_second: u32) -> Error {
+pub(crate) fn too_many(per_second: u32) -> Error {
     Error::new(
         ErrorKind::RateLimited,
         format!("more than {per_second} messages a second; some were dropped: send fewer, or in batches"),

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use axum::{Extension, Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
-use veche_access::{Action, Resource};
+use veche_access::{Action, Identity, Resource};
 use veche_doors::{Error, ErrorAnswer};
 use veche_hub::Door;
 
 use super::{Api, Caller};
-use crate::check;
 use crate::clock::rfc3339;
+use crate::{Shared, check};
 
 /// Connections, and channels, that are listed at most.
 const MAX_LISTED: usize = 1000;
@@ -21,36 +21,36 @@ const MAX_LISTED: usize = 1000;
 #[expect(clippy::struct_field_names, reason = "the names are those of the contract")]
 pub(crate) struct Connections {
     /// All connections.
-    total: usize,
+    pub(crate) total: usize,
     /// Those over WebSocket.
-    websocket: usize,
+    pub(crate) websocket: usize,
     /// Streams of events.
-    sse: usize,
-    /// Subscriptions over gRPC.
-    grpc: usize,
+    pub(crate) sse: usize,
+    /// Streams of gRPC.
+    pub(crate) grpc: usize,
     /// The first thousand of them; empty for who may not administer.
-    connections: Vec<ConnectionEntry>,
+    pub(crate) connections: Vec<ConnectionEntry>,
     /// How many subscribers each of the first thousand channels has; empty for who may not administer.
-    channels: BTreeMap<String, usize>,
+    pub(crate) channels: BTreeMap<String, usize>,
 }
 
 /// One connection.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ConnectionEntry {
     /// Its name.
-    connection_id: String,
+    pub(crate) connection_id: String,
     /// Whose it is.
-    user_id: Option<String>,
+    pub(crate) user_id: Option<String>,
     /// What they are called.
-    name: String,
+    pub(crate) name: String,
     /// `websocket`, `sse` or `grpc`.
-    door: &'static str,
+    pub(crate) door: &'static str,
     /// Since when.
-    since: String,
+    pub(crate) since: String,
     /// To how many channels it subscribes.
-    channels: usize,
+    pub(crate) channels: usize,
     /// What waits for it, in bytes.
-    waiting_bytes: usize,
+    pub(crate) waiting_bytes: usize,
 }
 
 /// Says who is connected.
@@ -64,9 +64,14 @@ pub(crate) struct ConnectionEntry {
     )
 )]
 pub(crate) async fn list(State(api): State<Api>, Extension(identity): Caller) -> Json<Connections> {
-    let hub = &api.shared.hub;
+    Json(find(&api.shared, &identity))
+}
+
+/// What there is to say of connections to somebody.
+pub(crate) fn find(shared: &Shared, identity: &Identity) -> Connections {
+    let hub = &shared.hub;
     let stats = hub.stats();
-    let may_list = check(&identity, Action::Administer, Resource::Server).is_ok();
+    let may_list = check(identity, Action::Administer, Resource::Server).is_ok();
     let limit = if may_list { MAX_LISTED } else { 0 };
     let connections = hub.connections(limit).into_iter().map(|connection| ConnectionEntry {
         connection_id: connection.connection_id.to_string(),
@@ -79,7 +84,7 @@ pub(crate) async fn list(State(api): State<Api>, Extension(identity): Caller) ->
     });
     let connections = connections.collect();
     let channels = hub.channels("", limit);
-    Json(Connections {
+    Connections {
         total: stats.websocket + stats.sse + stats.grpc,
         websocket: stats.websocket,
         sse: stats.sse,
@@ -89,7 +94,7 @@ pub(crate) async fn list(State(api): State<Api>, Extension(identity): Caller) ->
             .into_iter()
             .map(|channel| (channel.name.to_string(), channel.subscribers))
             .collect(),
-    })
+    }
 }
 
 fn door(door: Door) -> &'static str {
@@ -101,6 +106,6 @@ fn door(door: Door) -> &'static str {
 }
 
 /// What a list of channels may not be seen without.
-pub(super) fn may_administer(identity: &veche_access::Identity) -> Result<(), Error> {
+pub(super) fn may_administer(identity: &Identity) -> Result<(), Error> {
     check(identity, Action::Administer, Resource::Server)
 }

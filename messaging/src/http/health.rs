@@ -19,6 +19,8 @@ pub(crate) struct Health {
     websocket: DoorHealth,
     /// The door of event streams.
     sse: DoorHealth,
+    /// The door of gRPC.
+    grpc: DoorHealth,
     /// Channels in memory.
     channels: usize,
     /// `ok`, `unavailable`, or `none` where the server runs without.
@@ -69,6 +71,7 @@ pub(crate) async fn health(State(api): State<Api>) -> impl IntoResponse {
             shared.websockets.available_permits(),
         ),
         sse: door(settings.sse_enabled, settings.sse_max_connections, shared.streams.available_permits()),
+        grpc: door(settings.grpc_enabled, settings.grpc_max_connections, shared.calls.available_permits()),
         channels: shared.hub.stats().channels,
         storage,
     };

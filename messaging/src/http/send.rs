@@ -6,14 +6,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use veche_access::Identity;
 use veche_doors::{Error, ErrorAnswer, ErrorKind};
-use veche_hub::{Json as RawJson, Letter, Publication, Sender};
+use veche_hub::Json as RawJson;
 
-use super::{Api, Caller, JsonBody, idempotency_key, sender};
+use super::{Api, Caller, JsonBody, idempotency_key};
 use crate::Shared;
 use crate::protocol::answer::PublishedAnswer;
 use crate::protocol::request::{binary, recipient};
-use crate::protocol::{Content, Recipient};
-use crate::sending::{once, to_hub};
+use crate::protocol::{Content, Publish, Recipient};
 
 /// A message. Exactly one of `channel`, `user_id` and `connection_id` says for whom.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -230,26 +229,12 @@ pub(super) async fn dispatch(
     content: Content,
     persistent: bool,
 ) -> Result<Json<SentAnswer>, Error> {
-    let is_channel = matches!(to, Recipient::Channel(_));
-    if persistent && !is_channel {
+    if persistent && !matches!(to, Recipient::Channel(_)) {
         let message = "persistent: only messages of a channel can be kept; leave it out or name a channel";
         return Err(Error::new(ErrorKind::BadRequest, message));
     }
-    shared.may_send(identity, &to)?;
-    let once = once(identity, idempotency_key(headers)?);
-    let sender = sender(identity);
-    let nobody = Sender { user_id: None, name: "".into(), connection_id: None };
-    let outcome = match to {
-        Recipient::Channel(channel) => {
-            let body = shared.body(content, Some(&channel), sender.as_deref().unwrap_or(&nobody)).await?;
-            let publication = Publication { sender, persistent, once, ..Publication::new(channel, body) };
-            shared.publish(publication).await?
-        }
-        to => {
-            let body = shared.body(content, None, sender.as_deref().unwrap_or(&nobody)).await?;
-            shared.send(Letter { to: to_hub(to), body, sender, except: None, once }).await?
-        }
-    };
+    let publish = Publish { to, content, persistent, idempotency_key: idempotency_key(headers)? };
+    let outcome = shared.dispatch(identity, publish).await?;
     let PublishedAnswer { message_id, channel, epoch, offset, recipients, repeated, .. } =
         PublishedAnswer::new(None, &outcome);
     let message_id = message_id.map(|id| id.to_string()).unwrap_or_default();

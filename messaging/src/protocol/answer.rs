@@ -1,4 +1,4 @@
-//! What the server says to one client by itself: answers, errors, and what becomes of the connection. As JSON.
+//! What the server says to one client by itself: answers, errors, and what becomes of the connection.
 
 use std::sync::Arc;
 
@@ -147,16 +147,16 @@ pub struct Limits {
 #[derive(Debug, Serialize)]
 pub struct SubscribedAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<Json>,
-    channel: ChannelName,
-    epoch: Epoch,
-    offset: u64,
+    pub(crate) id: Option<Json>,
+    pub(crate) channel: ChannelName,
+    pub(crate) epoch: Epoch,
+    pub(crate) offset: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    recovered: Option<bool>,
-    kept: usize,
-    missed: usize,
+    pub(crate) recovered: Option<bool>,
+    pub(crate) kept: usize,
+    pub(crate) missed: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    presence: Option<Vec<Present>>,
+    pub(crate) presence: Option<Vec<Present>>,
 }
 
 /// What the client sent is out.
@@ -188,25 +188,25 @@ pub struct PublishedAnswer {
 #[derive(Debug, Serialize)]
 pub struct HistoryAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<Json>,
-    channel: ChannelName,
-    epoch: Option<Epoch>,
-    offset: u64,
+    pub(crate) id: Option<Json>,
+    pub(crate) channel: ChannelName,
+    pub(crate) epoch: Option<Epoch>,
+    pub(crate) offset: u64,
     /// Whether nothing is missing between `since` and the first of the messages.
-    complete: bool,
+    pub(crate) complete: bool,
     #[serde(serialize_with = "as_json")]
-    messages: Vec<Arc<Message>>,
+    pub(crate) messages: Vec<Arc<Message>>,
 }
 
 /// Somebody who subscribes to a channel.
 #[derive(Debug, Serialize)]
 pub struct Present {
-    user_id: Option<Arc<str>>,
-    name: Arc<str>,
-    connection_id: ConnectionId,
-    since: String,
+    pub(crate) user_id: Option<Arc<str>>,
+    pub(crate) name: Arc<str>,
+    pub(crate) connection_id: ConnectionId,
+    pub(crate) since: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    attributes: Option<Arc<RawValue>>,
+    pub(crate) attributes: Option<Arc<RawValue>>,
 }
 
 impl ServerMessage {

@@ -13,6 +13,7 @@ use veche_hub::{
 };
 
 use super::answer::{Present, PublishedAnswer, ServerMessage, SubscribedAnswer, present, refusal};
+use super::protobuf;
 use crate::clock::rfc3339;
 use crate::frame;
 
@@ -36,6 +37,26 @@ pub enum Encoding {
     Json,
     /// As binary frames; everything else in JSON.
     JsonBinary,
+    /// As everything else, in Protobuf.
+    Protobuf,
+}
+
+impl Encoding {
+    /// What the server says to one client by itself.
+    pub(crate) fn answer(self, answer: &ServerMessage) -> Encoded {
+        match self {
+            Self::Json | Self::JsonBinary => Encoded::Text(answer.to_json()),
+            Self::Protobuf => Encoded::Binary(protobuf::answer(answer)),
+        }
+    }
+}
+
+impl Encoded {
+    /// The bytes without what kind of frame they go in.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        let (Self::Text(bytes) | Self::Binary(bytes)) = self;
+        bytes
+    }
 }
 
 /// What an item of an outbox is on the wire of a WebSocket; `None`: nothing to say, since nobody waits for the answer.
@@ -43,6 +64,7 @@ pub enum Encoding {
 pub fn encode_item(item: Item, encoding: Encoding) -> Option<Encoded> {
     let answer = match item {
         Item::Message(message) => return Some(encode(&message, encoding)),
+        Item::Answer(bytes) if encoding == Encoding::Protobuf => return Some(Encoded::Binary(*bytes)),
         Item::Answer(bytes) => return Some(Encoded::Text(*bytes)),
         Item::Subscribed(subscribed) if is_unasked(&subscribed.tag) => return None,
         Item::Subscribed(subscribed) => ServerMessage::Subscribed(SubscribedAnswer::new(&subscribed)),
@@ -61,7 +83,7 @@ pub fn encode_item(item: Item, encoding: Encoding) -> Option<Encoded> {
         },
         Item::Disconnect(why) => ServerMessage::disconnect(&why),
     };
-    Some(Encoded::Text(answer.to_json()))
+    Some(encoding.answer(&answer))
 }
 
 fn is_unasked(tag: &Tag) -> bool {
@@ -74,6 +96,7 @@ fn encode(message: &Message, encoding: Encoding) -> Encoded {
             let encode = |message: &Message| to_frame(message, binary);
             Encoded::Binary(message.form(Form::Binary, encode).clone())
         }
+        (Encoding::Protobuf, _) => Encoded::Binary(message.form(Form::Protobuf, protobuf::message).clone()),
         _ => Encoded::Text(message.form(Form::Json, to_json).clone()),
     }
 }

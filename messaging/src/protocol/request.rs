@@ -16,7 +16,7 @@ use crate::settings::Settings;
 const MAX_ID_BYTES: usize = 66;
 
 /// The longest text of any field that names something: titles, types, file names, idempotency keys.
-const MAX_TEXT_BYTES: usize = 255;
+pub(crate) const MAX_TEXT_BYTES: usize = 255;
 
 /// The longest body of a notification, in bytes.
 const MAX_NOTIFICATION_BODY_BYTES: usize = 4096;
@@ -55,16 +55,7 @@ pub enum ClientMessage {
         channel: ChannelName,
     },
     /// To send something.
-    Publish {
-        /// To whom.
-        to: Recipient,
-        /// What.
-        content: Content,
-        /// Whether to keep it for new subscribers of the channel.
-        persistent: bool,
-        /// Makes a repetition harmless.
-        idempotency_key: Option<Box<str>>,
-    },
+    Publish(Publish),
     /// Who subscribes to a channel.
     Presence {
         /// Which.
@@ -96,6 +87,19 @@ pub enum ClientMessage {
     Action(Action),
     /// What the server does not know, which comes back.
     Echo(Json),
+}
+
+/// Something to be sent.
+#[derive(Debug)]
+pub struct Publish {
+    /// To whom.
+    pub to: Recipient,
+    /// What.
+    pub content: Content,
+    /// Whether to keep it for new subscribers of the channel.
+    pub persistent: bool,
+    /// Makes a repetition harmless.
+    pub idempotency_key: Option<Box<str>>,
 }
 
 /// Who gets what a client sends.
@@ -394,6 +398,7 @@ impl DataFields {
     fn publish(self, to: Recipient) -> Result<ClientMessage, Error> {
         let data = self.data.ok_or_else(|| bad("data: missing; it may be any JSON"))?;
         publication(to, Content::Data(data), self.persistent, self.idempotency_key)
+            .map(ClientMessage::Publish)
     }
 }
 
@@ -416,6 +421,7 @@ impl BinaryFields {
         let to = recipient(self.channel.as_deref(), self.user_id.as_deref(), self.connection_id.as_deref())?;
         let content = binary(&self.binary_data, self.content_type, self.filename)?;
         publication(to.unwrap_or(Recipient::Everybody), content, self.persistent, self.idempotency_key)
+            .map(ClientMessage::Publish)
     }
 }
 
@@ -458,6 +464,7 @@ impl NotificationFields {
         let to = recipient(self.channel.as_deref(), self.user_id.as_deref(), None)?;
         let content = notification(self.title, self.body, self.notification_type, self.data)?;
         publication(to.unwrap_or(Recipient::Everybody), content, self.persistent, self.idempotency_key)
+            .map(ClientMessage::Publish)
     }
 }
 
@@ -509,17 +516,29 @@ struct SignalFields {
 
 impl SignalFields {
     fn signal(self) -> Result<Signal, Error> {
-        text_within("signal_type", Some(&self.signal_type), 64)?;
-        text_within("target_peer_id", Some(&self.target_peer_id), MAX_TEXT_BYTES)?;
-        text_within("room_id", self.room_id.as_deref(), MAX_TEXT_BYTES)?;
-        Ok(Signal {
-            signal_type: self.signal_type.into(),
-            target_peer_id: self.target_peer_id.into(),
-            room_id: self.room_id.map(Into::into),
-            sdp: self.sdp.map(Into::into),
-            ice_candidate: self.ice_candidate,
-        })
+        let Self { signal_type, target_peer_id, room_id, sdp, ice_candidate } = self;
+        signal(signal_type, target_peer_id, room_id, sdp, ice_candidate)
     }
+}
+
+/// A signal within its bounds.
+pub(crate) fn signal(
+    signal_type: String,
+    target_peer_id: String,
+    room_id: Option<String>,
+    sdp: Option<String>,
+    ice_candidate: Option<Json>,
+) -> Result<Signal, Error> {
+    text_within("signal_type", Some(&signal_type), 64)?;
+    text_within("target_peer_id", Some(&target_peer_id), MAX_TEXT_BYTES)?;
+    text_within("room_id", room_id.as_deref(), MAX_TEXT_BYTES)?;
+    Ok(Signal {
+        signal_type: signal_type.into(),
+        target_peer_id: target_peer_id.into(),
+        room_id: room_id.map(Into::into),
+        sdp: sdp.map(Into::into),
+        ice_candidate,
+    })
 }
 
 /// Whom fields name; `None` where they name nobody.
@@ -545,7 +564,7 @@ pub(crate) fn publication(
     content: Content,
     persistent: bool,
     idempotency_key: Option<String>,
-) -> Result<ClientMessage, Error> {
+) -> Result<Publish, Error> {
     if persistent && !matches!(to, Recipient::Channel(_)) {
         return Err(bad(
             "persistent: only messages of a channel can be kept; leave it out or name a channel",
@@ -553,10 +572,11 @@ pub(crate) fn publication(
     }
     let idempotency_key = idempotency_key.filter(|key| !key.is_empty());
     text_within("idempotency_key", idempotency_key.as_deref(), 128)?;
-    Ok(ClientMessage::Publish { to, content, persistent, idempotency_key: idempotency_key.map(Into::into) })
+    Ok(Publish { to, content, persistent, idempotency_key: idempotency_key.map(Into::into) })
 }
 
-fn text_within(field: &str, text: Option<&str>, limit: usize) -> Result<(), Error> {
+/// Whether a text of a field is within its bound.
+pub(crate) fn text_within(field: &str, text: Option<&str>, limit: usize) -> Result<(), Error> {
     if text.is_none_or(|text| text.len() <= limit) {
         return Ok(());
     }

@@ -3,8 +3,10 @@
 mod authentication;
 mod chat;
 mod files;
+mod grpc;
 mod http;
 mod limits;
+mod protobuf;
 mod recovery;
 mod server;
 mod sse;

@@ -14,6 +14,7 @@ mod dtls;
 pub mod engine;
 mod frame;
 mod messaging;
+mod protobuf;
 mod rtcp;
 mod rtp;
 mod sdp;
@@ -32,13 +33,14 @@ mod frames;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("bridge", bridge::run),
     ("data", data::run),
     ("dtls", dtls::run),
     ("engine", engine::run),
     ("frame", frame::run),
     ("messaging", messaging::run),
+    ("protobuf", protobuf::run),
     ("rtcp", rtcp::run),
     ("rtp", rtp::run),
     ("sdp", sdp::run),

@@ -4,10 +4,13 @@
 use std::fs;
 use std::path::Path;
 
+use prost::Message as _;
 use veche_fuzz::bridge;
 use veche_fuzz::engine::{OFFER, kind};
 use veche_fuzz::records;
 use veche_fuzz::stun_request::binding_request;
+use veche_messaging::proto::client_message::Message;
+use veche_messaging::proto::{self, action, notify, send};
 use veche_sfu_core::bridge::packet::{BridgePacket, BridgeReport, StreamId};
 use veche_sfu_core::data::dcep::{DcepMessage, Open, Reliability};
 use veche_sfu_core::data::frame::Frame;
@@ -53,9 +56,21 @@ const DESCRIPTOR: &[u8] = &[0xc1, 0x00, 0x02];
 
 fn main() -> std::io::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
-    for (name, bytes) in
-        [bridge(), stun(), rtp(), rtcp(), srtp(), sdp(), dtls(), data(), signaling(), tcp(), engine()]
-            .concat()
+    for (name, bytes) in [
+        bridge(),
+        stun(),
+        rtp(),
+        rtcp(),
+        srtp(),
+        sdp(),
+        dtls(),
+        data(),
+        signaling(),
+        tcp(),
+        engine(),
+        protobuf(),
+    ]
+    .concat()
     {
         let path = folder.join(name);
         fs::create_dir_all(path.parent().expect("each seed is in its target's folder"))?;
@@ -77,6 +92,55 @@ fn sequence(records: &[(u8, &[u8])]) -> Vec<u8> {
         records::write(&mut out, *kind, bytes);
     }
     out
+}
+
+/// What clients of messaging say in Protobuf.
+fn protobuf() -> Seeds {
+    let channel = || "news".to_owned();
+    let to = || Some(send::To::Channel(channel()));
+    let filters = proto::Filters { allowed_types: vec!["image/*".into()], ..proto::Filters::default() };
+    let recover = proto::Position { epoch: "0badcafe".into(), offset: 1 };
+    let wish = proto::Subscribe {
+        channel: channel(),
+        filters: Some(filters),
+        recover: Some(recover),
+        presence: true,
+    };
+    let data =
+        proto::Send { to: to(), data: r#"{"n": 1}"#.into(), persistent: true, idempotency_key: "k".into() };
+    let note = proto::Notify {
+        to: Some(notify::To::Channel(channel())),
+        title: "Hi".into(),
+        ..proto::Notify::default()
+    };
+    let signal = proto::Signal {
+        signal_type: "offer".into(),
+        target_peer_id: "conn_0000000000000001".into(),
+        sdp: Some("v=0".into()),
+        ..proto::Signal::default()
+    };
+    let history =
+        proto::HistoryRequest { channel: channel(), since: Some(0), limit: Some(10), ..Default::default() };
+    let act = |action| Message::Action(proto::Action { action: Some(action) });
+    let said = [
+        Message::Subscribe(wish),
+        Message::Send(data),
+        Message::Broadcast(proto::Broadcast { data: "[1]".into(), ..proto::Broadcast::default() }),
+        Message::Notification(note),
+        Message::WebrtcSignal(signal),
+        Message::History(history),
+        Message::Presence(proto::PresenceRequest { channel: channel() }),
+        Message::Ping(proto::Ping {}),
+        act(action::Action::Join("tea".into())),
+        act(action::Action::Message("Hi".into())),
+        Message::Unsubscribe(proto::Unsubscribe { channel: channel() }),
+    ];
+    let messages = said.map(|message| {
+        let message = proto::ClientMessage { id: "1".into(), message: Some(message) };
+        message.encode_to_vec()
+    });
+    let records: Vec<_> = messages.iter().map(|message| (0, message.as_slice())).collect();
+    vec![seed("protobuf/session", sequence(&records))]
 }
 
 fn stun() -> Seeds {
