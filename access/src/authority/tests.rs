@@ -503,6 +503,6 @@ async fn the_keys_of_an_issuer_are_found_by_its_discovery_document() {
 fn the_digest_that_is_kept_of_a_key_is_its_sha_256() {
     let new = crate::NewApiKey::new("x", None, &GrantsClaim::default(), None).unwrap();
     let expected = digest::digest(&digest::SHA256, new.key.as_bytes());
-    let expected: String = expected.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let expected = expected.as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     assert_eq!(new.record.hash, expected);
 }
