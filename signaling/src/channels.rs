@@ -28,7 +28,8 @@ pub(crate) fn open(rooms: &Rooms, seat: &Seat, identity: Identity) -> (Option<Se
         Some(Ok((mut session, outbox))) => {
             // Who may do less has what their token grants there, and no more.
             let usual = Actions::of(&[Action::Subscribe, Action::Send]);
-            let actions = seat.lock().and_then(|room| room.members.get(&seat.participant).map(Member::actions));
+            let actions =
+                seat.lock().and_then(|room| room.members.get(&seat.participant).map(Member::actions));
             if actions.is_some_and(|actions| usual.difference(actions).is_empty()) {
                 session.allow_room(&seat.room.room_id);
             }

@@ -20,7 +20,7 @@ mod token;
 
 use std::sync::Arc;
 
-use veche_access::Authority;
+pub use veche_access::Authority;
 use veche_messaging::Messaging;
 use veche_sfu_core::control::Event;
 
