@@ -23,7 +23,7 @@ use crate::store::{Content, Store};
 use crate::{compression, upload};
 
 /// How often the sweeper looks.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 /// How many files go in one step of it.
 const SWEEP_STEP: u32 = 100;
 /// How many files are told at once.
@@ -214,7 +214,7 @@ impl Files {
             limit,
             before: before.transpose()?,
         };
-        let rows = self.database.files(&query).await.map_err(|error| self.unavailable(&error))?;
+        let rows = self.database.files(&query).await.map_err(|error| unavailable(&error))?;
         let is_full = rows.len() == limit as usize;
         let next = rows.last().filter(|_| is_full).map(|row| format!("{}.{}", row.created, row.id));
         Ok(FileList { files: rows.iter().map(|row| self.info(row)).collect(), next })
@@ -223,7 +223,7 @@ impl Files {
     /// Deletes a file.
     pub async fn delete(&self, file_id: &str) -> Result<(), Error> {
         let row = self.row(file_id).await?;
-        self.remove(&row).await.map_err(|error| self.unavailable(&error))
+        self.remove(&row).await.map_err(|error| unavailable(&error))
     }
 
     /// Deletes all files of a room; tells how many there were.
@@ -238,9 +238,9 @@ impl Files {
         };
         let mut deleted = 0;
         loop {
-            let rows = self.database.files(&query).await.map_err(|error| self.unavailable(&error))?;
+            let rows = self.database.files(&query).await.map_err(|error| unavailable(&error))?;
             for row in &rows {
-                self.remove(row).await.map_err(|error| self.unavailable(&error))?;
+                self.remove(row).await.map_err(|error| unavailable(&error))?;
             }
             deleted += rows.len() as u64;
             if rows.len() < SWEEP_STEP as usize {
@@ -291,9 +291,10 @@ impl Files {
     /// The row of a file that is there.
     pub(crate) async fn row(&self, file_id: &str) -> Result<FileRow, Error> {
         self.is_enabled()?;
-        let row = match is_id(file_id) {
-            true => self.database.file(file_id).await.map_err(|error| self.unavailable(&error))?,
-            false => None,
+        let row = if is_id(file_id) {
+            self.database.file(file_id).await.map_err(|error| unavailable(&error))?
+        } else {
+            None
         };
         let now = self.now();
         let is_there =
@@ -311,7 +312,7 @@ impl Files {
             return self.read_stored(row, part).await;
         }
         let packed = self.read_stored(row, 0..details.stored).await?;
-        compression::decompress(packed, part).await.map_err(|error| self.unavailable(&error))
+        compression::decompress(packed, part).await.map_err(|error| unavailable(&error))
     }
 
     /// The content as it is stored.
@@ -321,7 +322,7 @@ impl Files {
                 tracing::error!(file = row.id, "the content of a file is missing in the store");
                 Error::new(ErrorKind::FileNotFound, "the content of this file is lost; upload it again")
             }
-            error => self.unavailable(&error),
+            error => unavailable(&error),
         })
     }
 
@@ -360,7 +361,7 @@ impl Files {
                 Scope::Room(room) => FileScope::Room(room),
                 Scope::Channel(channel) => FileScope::Channel(channel),
             };
-            let usage = self.database.file_usage(of).await.map_err(|error| self.unavailable(&error))?;
+            let usage = self.database.file_usage(of).await.map_err(|error| unavailable(&error))?;
             quotas.push(Quota { scope, limit, stored: usage.bytes });
         }
         Ok(quotas)
@@ -428,13 +429,11 @@ impl Files {
         self.uploaded.fetch_add(1, Ordering::Relaxed);
         self.uploaded_bytes.fetch_add(size, Ordering::Relaxed);
     }
+}
 
-    /// What a client is told when a disk, a bucket or the catalogue fails; the log has the reason.
-    pub(crate) fn unavailable(&self, error: &(dyn std::error::Error + 'static)) -> Error {
-        tracing::error!(%error, "a file could not be stored or read");
-        Error::new(
-            ErrorKind::StorageUnavailable,
-            "the storage of files does not work at the moment; try again",
-        )
-    }
+/// What a client is told when a disk, a bucket or the catalogue fails; the log has the reason.
+pub(crate) fn unavailable(error: &(dyn std::error::Error + 'static)) -> Error {
+    tracing::error!(%error, "a file could not be stored or read");
+    let message = "the storage of files does not work at the moment; try again";
+    Error::new(ErrorKind::StorageUnavailable, message)
 }

@@ -100,9 +100,10 @@ impl Files {
 
     /// Takes it in hand. A request that has it is asked to let go, and has two seconds for it.
     pub(crate) async fn hold(&self, entry: Arc<Entry>) -> Result<Held, Error> {
-        let state = match Arc::clone(&entry.state).try_lock_owned() {
-            Ok(state) => state,
-            Err(_) => tokio::select! {
+        let state = if let Ok(state) = Arc::clone(&entry.state).try_lock_owned() {
+            state
+        } else {
+            tokio::select! {
                 state = tokio::time::timeout(HANDOVER, Arc::clone(&entry.state).lock_owned()) => {
                     state.map_err(|_| {
                         let message = "another request is working on this upload; try again in some seconds";
@@ -110,7 +111,7 @@ impl Files {
                     })?
                 }
                 never = entry.ring() => match never {},
-            },
+            }
         };
         if state.is_over {
             return Err(unknown());

@@ -14,7 +14,7 @@ use crate::claims::{Claim, Scope, exceeded, room_of};
 use crate::compression;
 use crate::content_type::{self, HEAD_BYTES};
 use crate::file::{Details, FileInfo};
-use crate::files::Files;
+use crate::files::{Files, unavailable};
 use crate::id::{hex, new_id, object_key};
 use crate::incoming::Note;
 use crate::name;
@@ -179,14 +179,13 @@ impl Upload {
         self.files.check_size(received)?;
         self.claim.grow_to(received).inspect_err(|_| self.files.count_refused())?;
         self.look_at(data)?;
-        let file = match &mut self.file {
-            Some(file) => file,
-            None => {
-                let path = self.files.incoming.content(&self.id);
-                self.file.insert(open(path).await.map_err(|error| self.files.unavailable(&error))?)
-            }
+        let file = if let Some(file) = &mut self.file {
+            file
+        } else {
+            let path = self.files.incoming.content(&self.id);
+            self.file.insert(open(path).await.map_err(|error| unavailable(&error))?)
         };
-        file.write_all(data).await.map_err(|error| self.files.unavailable(&error))?;
+        file.write_all(data).await.map_err(|error| unavailable(&error))?;
         self.digest.get_or_insert_with(|| Context::new(&SHA256)).update(data);
         self.received = received;
         Ok(())
@@ -199,7 +198,7 @@ impl Upload {
                 file.flush().await?;
                 file.sync_data().await
             };
-            result.await.map_err(|error| self.files.unavailable(&error))?;
+            result.await.map_err(|error| unavailable(&error))?;
         }
         Ok(())
     }
@@ -209,7 +208,7 @@ impl Upload {
         let (id, created, file) = (self.id.clone(), self.created, self.new.clone());
         let note = Note { id, created, resumable, persistent, file };
         self.is_noted = true;
-        self.files.incoming.note(&note).await.map_err(|error| self.files.unavailable(&error))
+        self.files.incoming.note(&note).await.map_err(|error| unavailable(&error))
     }
 
     /// Ends it: the file is in the catalogue and its content in the store when this returns. What was begun is finished even
@@ -242,14 +241,14 @@ impl Upload {
         self.pause().await?;
         let content = self.files.incoming.content(&self.id);
         if self.received == 0 {
-            open(content.clone()).await.map_err(|error| self.files.unavailable(&error))?;
+            open(content.clone()).await.map_err(|error| unavailable(&error))?;
         }
         if !self.is_noted {
             self.note(false, false).await?;
         }
         let (path, details) = self.pack(content, &content_type).await?;
         let key = object_key(&self.id);
-        self.files.store.keep(&path, &key).await.map_err(|error| self.files.unavailable(&error))?;
+        self.files.store.keep(&path, &key).await.map_err(|error| unavailable(&error))?;
         self.is_whole = false;
         let row = self.row(key, content_type, &details);
         if let Err(error) = self.enter(&row).await {
@@ -279,8 +278,8 @@ impl Upload {
         let path = self.files.incoming.content(&self.id);
         let read = tokio::task::spawn_blocking(move || read_again(path)).await;
         let (digest, head) = match read {
-            Ok(read) => read.map_err(|error| self.files.unavailable(&error))?,
-            Err(error) => return Err(self.files.unavailable(&error)),
+            Ok(read) => read.map_err(|error| unavailable(&error))?,
+            Err(error) => return Err(unavailable(&error)),
         };
         self.digest = Some(digest);
         self.head = head;
@@ -314,8 +313,8 @@ impl Upload {
             let target = to.clone();
             let done = tokio::task::spawn_blocking(move || compression::compress(&from, &target)).await;
             let stored = match done {
-                Ok(done) => done.map_err(|error| self.files.unavailable(&error))?,
-                Err(error) => return Err(self.files.unavailable(&error)),
+                Ok(done) => done.map_err(|error| unavailable(&error))?,
+                Err(error) => return Err(unavailable(&error)),
             };
             if let Some(stored) = stored {
                 return Ok((to, Details { zstd: true, stored }));
@@ -367,7 +366,7 @@ impl Upload {
                 };
                 exceeded(&scope, limit, None)
             }
-            error => self.files.unavailable(&error),
+            error => unavailable(&error),
         })
     }
 }

@@ -179,7 +179,7 @@ async fn grants_decide_who_reads_lists_and_deletes() {
 async fn who_comes_late_sees_the_list_in_pages() {
     let server = Server::start(settings()).await;
     for n in 0..7 {
-        server.pass(if n % 2 == 0 { 1 } else { 0 });
+        server.pass(i64::from(n % 2 == 0));
         let name = format!("{n}.png");
         assert_eq!(server.upload("anna", &name, "image/png", PNG, CHANNEL).await.status, 200);
     }

@@ -91,7 +91,7 @@ async fn an_upload_survives_cuts_and_is_announced_once_when_it_is_whole() {
     let id = location.rsplit('/').next().unwrap();
     assert_eq!(told[0].file.file_id, id, "the upload's id is the file's");
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &content);
-    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = common::hex(digest.as_ref());
     assert_eq!(told[0].file.sha256, hex);
     assert!(server.get("boris", &format!("/realtime/files/{id}"), &[]).await.body == content);
     assert_eq!(server.on_disk("incoming").len(), 0);
@@ -122,7 +122,7 @@ async fn an_upload_survives_a_restart_of_the_server() {
     let answer = server.get("anna", &format!("/realtime/files/{id}"), &[]).await;
     assert!(answer.body == content);
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &content);
-    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = common::hex(digest.as_ref());
     assert_eq!(answer.header("etag"), Some(&*format!("\"{hex}\"")));
 }
 

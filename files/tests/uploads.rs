@@ -29,7 +29,7 @@ async fn a_small_file_travels_within_its_message_and_is_kept_all_the_same() {
     );
     assert_eq!((file["size"].as_u64(), file["user_id"].as_str()), (Some(PNG.len() as u64), Some("anna")));
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, PNG);
-    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = common::hex(digest.as_ref());
     assert_eq!(file["sha256"].as_str(), Some(hex.as_str()));
     assert_eq!(file["created_at"].as_str(), Some("2026-11-18T11:06:40.000Z"));
 
@@ -68,6 +68,30 @@ async fn wishes_are_taken_from_the_form_and_from_the_address() {
     assert_eq!(server.upload("nobody", "a.png", "image/png", PNG, &[]).await.code(), "forbidden");
     assert_eq!(server.upload("anna", "a.png", "image/png", PNG, &[]).await.status, 200);
     assert_eq!(server.told.lock().pop().unwrap().channel, None);
+}
+
+#[tokio::test]
+async fn an_upload_that_is_repeated_with_its_key_happens_once() {
+    let server = Server::start(settings()).await;
+    let send = |who: &'static str, key: &'static str, content: &'static [u8]| {
+        let server = &server;
+        async move {
+            let body = form("a.png", "image/png", content, &[("channel", "general")]);
+            let headers = [("content-type", "multipart/form-data; boundary=bound"), ("idempotency-key", key)];
+            server.request(who, "POST", "/realtime/binary/upload", &headers, &body).await
+        }
+    };
+    let first = send("anna", "one", PNG).await;
+    assert_eq!(send("anna", "one", PNG).await.body, first.body);
+    assert_eq!(server.told.lock().len(), 1);
+    assert_ne!(send("anna", "two", PNG).await.body, first.body);
+    assert_ne!(send("boris", "one", PNG).await.body, first.body);
+    assert_eq!(send("anna", "three", b"words").await.code(), "type_mismatch");
+    assert_eq!(send("anna", "three", PNG).await.status, 200, "what failed may be tried again");
+    server.pass(10 * 60 * 1000);
+    assert_ne!(send("anna", "one", PNG).await.body, first.body);
+    let long: &'static str = "x".repeat(129).leak();
+    assert_eq!(send("anna", long, PNG).await.code(), "bad_idempotency_key");
 }
 
 #[tokio::test]

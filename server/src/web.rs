@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::any;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -21,6 +22,10 @@ use flate2::write::GzEncoder;
 #[allow_missing = true]
 struct Dist;
 
+/// The page about the HTTP API, and its script.
+const DOCS: [(&str, &str); 2] =
+    [("docs.html", include_str!("docs/docs.html")), ("docs.js", include_str!("docs/docs.js"))];
+
 /// What is shown where the client has not been built.
 const NOT_BUILT: &str = "<!doctype html><meta charset=utf-8><title>Veche</title>\
     <p>Veche is running, but its web client has not been built: run <code>make web</code> and build again.</p>";
@@ -30,6 +35,9 @@ const HASHED_FOLDER: &str = "assets/";
 
 /// Where a call's page is: `/r/ROOM`.
 const ROOM_FOLDER: &str = "r/";
+
+/// Where the HTTP API is, and among it the pages to try it.
+const API_FOLDER: &str = "realtime/";
 
 /// What pages may ask of the browser.
 const PERMISSIONS: &str = "camera=(self), microphone=(self), display-capture=(self), autoplay=(self), \
@@ -52,7 +60,8 @@ struct Asset {
     is_page: bool,
 }
 
-/// Serves the client at `/` and at `/r/ROOM`.
+/// Serves the client at `/` and at `/r/ROOM`, the page about the HTTP API at `/docs`, pages to try it below `/realtime`, and
+/// whatever nobody else answers.
 pub(crate) fn router(frame_ancestors: &str) -> Router {
     let mut assets: HashMap<_, _> = Dist::iter()
         .filter_map(|path| Some((path.to_string(), Asset::new(&path, Dist::get(&path)?.data.to_vec()))))
@@ -60,15 +69,29 @@ pub(crate) fn router(frame_ancestors: &str) -> Router {
     assets
         .entry("index.html".to_owned())
         .or_insert_with(|| Asset::new("index.html", NOT_BUILT.as_bytes().to_vec()));
+    assets.extend(DOCS.map(|(path, text)| (path.to_owned(), Asset::new(path, text.into()))));
+    // What is below `/realtime` and not named here is the API's.
+    let pages = ["realtime/test", "realtime/sse-test"].map(str::to_owned);
+    let named = pages.into_iter().chain(assets.keys().filter(|path| path.starts_with(API_FOLDER)).cloned());
+    let named: Vec<String> = named.collect();
     let web = Web { assets: Arc::new(assets), frame_ancestors: frame_ancestors.into() };
-    Router::new().fallback(serve).with_state(web)
+    let routes =
+        named.iter().fold(Router::new(), |routes, path| routes.route(&format!("/{path}"), any(serve)));
+    routes.fallback(serve).with_state(web)
 }
 
 async fn serve(State(web): State<Web>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let path = uri.path().trim_start_matches('/');
     let is_room =
         path.strip_prefix(ROOM_FOLDER).is_some_and(|room| !room.trim_end_matches('/').contains('/'));
-    let name = if path.is_empty() || is_room { "index.html" } else { path };
+    let name = match path {
+        "" => "index.html",
+        "docs" => "docs.html",
+        "realtime/test" => "realtime/test.html",
+        "realtime/sse-test" => "realtime/sse-test.html",
+        _ if is_room => "index.html",
+        _ => path,
+    };
     let mut response = match (method, web.assets.get(name)) {
         (Method::GET | Method::HEAD, Some(asset)) => asset.respond(&headers),
         (_, Some(_)) => {
@@ -112,7 +135,7 @@ impl Asset {
             content_type: HeaderValue::from_static(content_type),
             etag: HeaderValue::from_str(&etag).expect("hexadecimal digits fit a header"),
             cache_control: HeaderValue::from_static(cache_control),
-            is_page: path == "index.html",
+            is_page: content_type.starts_with("text/html"),
         }
     }
 

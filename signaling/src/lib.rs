@@ -24,8 +24,9 @@ pub use veche_access::Authority;
 use veche_messaging::Messaging;
 use veche_sfu_core::control::Event;
 
-pub use http::disabled_router;
+pub use http::{description, disabled_router};
 pub use media::Media;
+pub use rooms::Counts;
 pub use settings::Settings;
 pub use veche_doors::error::{self, Error, ErrorKind};
 use veche_doors::{origin, rate};
@@ -61,6 +62,11 @@ impl Signaling {
     /// Everything below `/realtime`, and `/health`.
     pub fn router(&self) -> axum::Router {
         http::router(self.rooms.clone())
+    }
+
+    /// How many rooms, participants and connections there are.
+    pub fn counts(&self) -> Counts {
+        self.rooms.counts()
     }
 
     /// Takes nobody in any more, tells everybody that the server stops, and returns when they are gone (or after two

@@ -13,7 +13,7 @@ use veche_doors::{Error, ErrorKind};
 const SILENCE: Duration = Duration::from_secs(30);
 /// From when on a client must have sent at least `MIN_RATE` bytes a second: uploads are limited in number, and one that drips
 /// keeps others out.
-const GRACE: Duration = Duration::from_secs(60);
+const GRACE: Duration = Duration::from_mins(1);
 const MIN_RATE: u64 = 1024;
 
 /// How much is read after an error, so that a client that writes everything before it reads hears of the error.

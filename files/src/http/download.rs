@@ -96,9 +96,10 @@ pub(crate) async fn download(
     };
     set(&mut response, header::CONTENT_LENGTH, &(part.end - part.start).to_string());
     if request.method != Method::HEAD {
-        let content = match representation.is_packed {
-            true => door.files.read_stored(&row, part).await?,
-            false => door.files.read(&row, part).await?,
+        let content = if representation.is_packed {
+            door.files.read_stored(&row, part).await?
+        } else {
+            door.files.read(&row, part).await?
         };
         *response.body_mut() = Body::from_stream(content);
     }
@@ -139,9 +140,10 @@ fn may_read(identity: &Identity, row: &FileRow) -> Result<(), Error> {
 fn representation(row: &FileRow, headers: &HeaderMap) -> Representation {
     let details = Details::of(row);
     let is_packed = details.zstd && !headers.contains_key(header::RANGE) && accepts_zstd(headers);
-    match is_packed {
-        true => Representation { etag: format!("\"{}-zstd\"", row.sha256), is_packed, size: details.stored },
-        false => Representation { etag: format!("\"{}\"", row.sha256), is_packed, size: row.size },
+    if is_packed {
+        Representation { etag: format!("\"{}-zstd\"", row.sha256), is_packed, size: details.stored }
+    } else {
+        Representation { etag: format!("\"{}\"", row.sha256), is_packed, size: row.size }
     }
 }
 

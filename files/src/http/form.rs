@@ -12,6 +12,7 @@ use veche_doors::{Error, ErrorAnswer, ErrorKind};
 
 use super::body::{Arriving, refuse_encoded};
 use super::multipart::{Parser, Part, Piece};
+use super::repeats::Seen;
 use super::{Door, Uploaded, counted_as, identity, text};
 use crate::upload::{NewFile, Upload};
 
@@ -65,13 +66,17 @@ struct Receiving {
 #[utoipa::path(
     post,
     path = "/realtime/binary/upload",
-    params(Wishes),
+    params(
+        Wishes,
+        ("Idempotency-Key" = Option<String>, Header, description = "The same for ten minutes: the first answer again"),
+    ),
     request_body(content = Form, content_type = "multipart/form-data"),
     responses(
         (status = 200, description = "It is kept and announced", body = Uploaded),
         (status = 400, description = "Not such a form", body = ErrorAnswer),
         (status = 401, description = "Credentials are missing or wrong", body = ErrorAnswer),
         (status = 403, description = "Not allowed in this channel", body = ErrorAnswer),
+        (status = 409, description = "The first request with this key is under way", body = ErrorAnswer),
         (status = 408, description = "The body did not come in time", body = ErrorAnswer),
         (status = 413, description = "Too large, or beyond a quota", body = ErrorAnswer),
         (status = 415, description = "A type that is not allowed or not true", body = ErrorAnswer),
@@ -87,6 +92,11 @@ pub(crate) async fn upload(
     let (parts, body) = request.into_parts();
     let identity = identity(&parts.extensions)?;
     let (user_id, address) = counted_as(&identity, &parts.extensions);
+    let caller = user_id.as_deref().or(address.as_deref()).unwrap_or_default();
+    let first = match door.repeats.look(caller, &parts.headers, door.files.now())? {
+        Seen::Again(answer) => return Ok(Json(*answer)),
+        Seen::New(first) => first,
+    };
     let content_type = text(&parts.headers, header::CONTENT_TYPE).unwrap_or_default();
     let parser = refuse_encoded(&parts.headers).and_then(|()| {
         Parser::new(content_type).map_err(|message| Error::new(ErrorKind::BadRequest, message))
@@ -110,7 +120,12 @@ pub(crate) async fn upload(
             Ok(parser) => receiving.receive(parser, &mut body).await,
             Err(error) => Err(error),
         };
-        if result.is_err() {
+        if let Ok(answer) = &result {
+            if let Some(first) = first {
+                first.answered(answer);
+            }
+        } else {
+            drop(first);
             body.discard().await;
         }
         result

@@ -6,6 +6,7 @@ mod form;
 mod list;
 mod multipart;
 mod range;
+mod repeats;
 mod resumable;
 
 use std::sync::Arc;
@@ -16,11 +17,13 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veche_access::{AccessError, AccessErrorKind, Action, Identity, Resource};
 use veche_doors::{Error, ErrorKind};
 
+use self::repeats::Repeats;
 use crate::file::FileInfo;
 use crate::files::Files;
 
@@ -65,7 +68,7 @@ pub struct Published {
 }
 
 /// The answer to an upload.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Uploaded {
     /// `sent`.
     status: String,
@@ -91,6 +94,7 @@ pub(crate) struct Uploaded {
 pub(crate) struct Door {
     files: Files,
     publisher: Publisher,
+    repeats: Repeats,
 }
 
 /// The routes of files, below `/realtime`. What wraps them puts an [`Identity`] into the extensions of each request; without
@@ -99,6 +103,15 @@ pub fn routes<S>(files: Files, publisher: Publisher) -> OpenApiRouter<S>
 where
     S: Clone + Send + Sync + 'static,
 {
+    described().with_state(Door { files, publisher, repeats: Repeats::default() })
+}
+
+/// The description of these routes.
+pub fn document() -> OpenApi {
+    described().split_for_parts().1
+}
+
+fn described() -> OpenApiRouter<Door> {
     let resumable = OpenApiRouter::new()
         .routes(routes!(resumable::describe, resumable::create))
         .routes(routes!(resumable::offset, resumable::append, resumable::terminate, resumable::overridden))
@@ -108,7 +121,6 @@ where
         .routes(routes!(list::list))
         .routes(routes!(download::download, list::delete))
         .merge(resumable)
-        .with_state(Door { files, publisher })
 }
 
 impl Door {

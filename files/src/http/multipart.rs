@@ -215,12 +215,11 @@ impl Iterator for Parameters<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         let rest = self.0.trim_start_matches([';', ' ', '\t']);
         let (name, rest) = rest.split_once('=')?;
-        let (value, rest) = match rest.trim_start().strip_prefix('"') {
-            Some(quoted) => quoted_string(quoted),
-            None => {
-                let (value, rest) = rest.split_once(';').unwrap_or((rest, ""));
-                (value.trim().to_owned(), rest)
-            }
+        let (value, rest) = if let Some(quoted) = rest.trim_start().strip_prefix('"') {
+            quoted_string(quoted)
+        } else {
+            let (value, rest) = rest.split_once(';').unwrap_or((rest, ""));
+            (value.trim().to_owned(), rest)
         };
         self.0 = rest;
         Some((name.trim().to_owned(), value))
@@ -275,7 +274,7 @@ mod tests {
             while let Some(piece) = parser.next()? {
                 match (pieces.last_mut(), piece) {
                     (Some(Piece::Data(before)), Piece::Data(data)) => {
-                        *before = [&before[..], &data[..]].concat().into()
+                        *before = [&before[..], &data[..]].concat().into();
                     }
                     (_, piece) => pieces.push(piece),
                 }

@@ -176,6 +176,14 @@ impl Answer {
     }
 }
 
+pub fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
+}
+
 pub fn settings() -> FileSettings {
     FileSettings { allowed_types: vec!["*/*".into()], ..FileSettings::default() }
 }
@@ -195,28 +203,26 @@ pub fn form_beginning(filename: &str, content_type: &str) -> Vec<u8> {
 }
 
 pub fn form_end(fields: &[(&str, &str)]) -> Vec<u8> {
-    let mut end = String::new();
-    for (name, value) in fields {
-        end += &format!("\r\n--bound\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}");
-    }
-    end += "\r\n--bound--\r\n";
-    end.into_bytes()
+    let field = |(name, value): &(&str, &str)| {
+        format!("\r\n--bound\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}")
+    };
+    let fields: String = fields.iter().map(field).collect();
+    format!("{fields}\r\n--bound--\r\n").into_bytes()
 }
 
 /// The head of a request; without a length its body is chunked.
 pub fn head(who: &str, method: &str, path: &str, headers: &[(&str, &str)], length: Option<u64>) -> String {
-    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
+    let mut lines = vec![format!("{method} {path} HTTP/1.1")];
+    lines.extend(["host: localhost".to_owned(), "connection: close".to_owned()]);
     if !who.is_empty() {
-        head += &format!("authorization: Bearer {who}\r\n");
+        lines.push(format!("authorization: Bearer {who}"));
     }
-    head += &match length {
-        Some(length) => format!("content-length: {length}\r\n"),
-        None => "transfer-encoding: chunked\r\n".to_owned(),
-    };
-    for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
-    }
-    head + "\r\n"
+    lines.push(match length {
+        Some(length) => format!("content-length: {length}"),
+        None => "transfer-encoding: chunked".to_owned(),
+    });
+    lines.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
+    lines.join("\r\n") + "\r\n\r\n"
 }
 
 pub async fn read_answer(stream: &mut TcpStream, method: &str) -> Answer {

@@ -50,8 +50,8 @@ struct Description;
 
 /// The routes below `/realtime`, and `/health`.
 pub(crate) fn router(rooms: Arc<Rooms>) -> Router {
-    let (routes, mut document) = routes().split_for_parts();
-    env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
+    let (routes, _) = routes().split_for_parts();
+    let document = description();
     let cors = cors(rooms.settings.allowed_origins.clone());
     let body_limit = DefaultBodyLimit::max(rooms.settings.max_message_bytes as usize);
     let limiter = limiter(&rooms.settings);
@@ -66,6 +66,13 @@ pub(crate) fn router(rooms: Arc<Rooms>) -> Router {
         router = router.layer(middleware::from_fn_with_state(limiter, limit));
     }
     router.layer(cors).with_state(api)
+}
+
+/// What the routes are, for programs and for a description of the whole server.
+pub fn description() -> OpenApiDocument {
+    let (_, mut document) = routes().split_for_parts();
+    env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
+    document
 }
 
 /// What stands in for the routes when they are switched off.

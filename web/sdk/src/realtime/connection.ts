@@ -16,6 +16,8 @@ const AUTHENTICATION_CODES = [4001, 4002, 4003];
 const HEARTBEAT_MS = 30_000;
 /** Marks the pings of the heartbeat; requests count from 1. */
 const HEARTBEAT_ID = 0;
+/** Marks the message that says who we are. */
+const IDENTITY_ID = 'auth';
 /** How long the answer to a ping, or the welcome, may take. */
 const SILENCE_MS = 10_000;
 const REQUEST_MS = 15_000;
@@ -207,7 +209,7 @@ export class Connection {
     if (!asked) return;
     try {
       const first = await asked;
-      if (generation === this.#generation && first) this.send(first);
+      if (generation === this.#generation && first) this.send({ ...first, id: IDENTITY_ID });
     } catch (error) {
       this.#lastError = { code: 'token_failed', message: String(error) };
       this.#tell.error('token_failed', String(error));
@@ -342,6 +344,11 @@ export class Connection {
     if (typeof id === 'number' && id < this.#nextId) return;
     if (type === 'disconnect') this.#comeBack = message.reconnect !== false;
     if (type === 'error') this.#handleError(errorOf(message));
+    if (type === 'error' && id === IDENTITY_ID) {
+      // Where nothing is required the connection would go on without anybody's name: not what was asked for.
+      this.socket.abandon('credentials refused', 4002);
+      return;
+    }
     if (type === 'unsubscribed' && channel) this.subscriptions.delete(channel);
     const subscription = channel === undefined ? undefined : this.subscriptions.get(channel);
     if (subscription && message.offset !== undefined) subscription.onMessage(message);

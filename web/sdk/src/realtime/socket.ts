@@ -156,10 +156,10 @@ export class WebSocketClient {
   }
 
   /** Gives the connection up as lost, although nothing says so, and opens another. */
-  abandon(reason: string): void {
+  abandon(reason: string, code = 1006): void {
     if (this.#over || this.socket === undefined || this.#retry !== undefined) return;
     this.#drop();
-    this.#closed({ code: 1006, reason, wasClean: false } as CloseEvent);
+    this.#closed({ code, reason, wasClean: false } as CloseEvent);
   }
 
   #closed(event: CloseEvent): void {

@@ -208,7 +208,7 @@ describe('credentials', () => {
     make({ token: 'a.b.c' }).connectWebSocket();
     FakeSocket.last.open();
     await settle();
-    expect(FakeSocket.last.sent).toEqual([{ type: 'auth', token: 'a.b.c' }]);
+    expect(FakeSocket.last.sent).toEqual([{ type: 'auth', token: 'a.b.c', id: 'auth' }]);
     // A server that requires nothing welcomes before it has read who we are.
     FakeSocket.last.welcome({ authenticated: false });
     await settle();
@@ -228,11 +228,28 @@ describe('credentials', () => {
     await vi.advanceTimersByTimeAsync(1000);
     FakeSocket.last.open();
     await settle();
-    expect(FakeSocket.last.sent).toEqual([{ type: 'auth', token: 'new' }]);
+    expect(FakeSocket.last.sent).toEqual([{ type: 'auth', token: 'new', id: 'auth' }]);
     FakeSocket.last.drop(4002);
     await vi.advanceTimersByTimeAsync(60_000);
     expect(FakeSocket.all).toHaveLength(2);
     await expect(client.whenReady()).rejects.toMatchObject({ status: 4002 });
+  });
+
+  it('that are not taken where none are required end the connection', async () => {
+    make({ apiKey: 'vk_wrong' }).connectWebSocket();
+    FakeSocket.last.welcome({ authenticated: false });
+    await settle();
+    FakeSocket.last.answer('auth', { type: 'error', error: { code: 'invalid_api_key', message: 'unknown' } });
+    await expect(client.whenReady()).rejects.toMatchObject({ code: 'invalid_api_key', status: 4002 });
+    expect(FakeSocket.all).toHaveLength(1);
+  });
+
+  it('that mean nothing to an open server do no harm', async () => {
+    make({ token: 'a.b.c' }).connectWebSocket();
+    FakeSocket.last.welcome({ authenticated: false });
+    await settle();
+    FakeSocket.last.answer('auth', { type: 'authenticated', user_id: null });
+    await client.whenReady();
   });
 
   it('may expire while connected', async () => {
@@ -246,7 +263,7 @@ describe('credentials', () => {
     await vi.advanceTimersByTimeAsync(1000);
     FakeSocket.last.open();
     await settle();
-    expect(FakeSocket.last.sent).toEqual([{ type: 'auth', token: 'new' }]);
+    expect(FakeSocket.last.sent).toEqual([{ type: 'auth', token: 'new', id: 'auth' }]);
   });
 });
 

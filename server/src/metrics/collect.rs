@@ -1,0 +1,230 @@
+//! The counters of the parts, as Prometheus has them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use veche_files::Files;
+use veche_messaging::Messaging;
+use veche_sfu::{Handle, WorkerMetrics};
+use veche_signaling::Signaling;
+use veche_storage::Database;
+
+use crate::parts::{Calls, Parts};
+use crate::patience::Gate;
+use crate::webhooks::Couriers;
+
+/// All of them.
+pub(super) fn register(registry: &mut Registry, parts: &Parts, gate: &Gate) {
+    registry.register_collector(Box::new(Connections(gate.clone())));
+    registry.register_collector(Box::new(Channels(parts.messaging.clone())));
+    if let Some(files) = &parts.files {
+        registry.register_collector(Box::new(Contents(files.clone())));
+    }
+    registry.register_collector(Box::new(Storage(parts.database.clone())));
+    registry.register_collector(Box::new(Webhooks(parts.webhooks.clone())));
+    if let Some(Calls { sfu, signaling }) = &parts.calls {
+        registry.register_collector(Box::new(Media(sfu.handle.clone())));
+        registry.register_collector(Box::new(Rooms(signaling.clone())));
+    }
+}
+
+/// TCP connections to the HTTP listeners.
+#[derive(Debug)]
+struct Connections(Gate);
+
+impl Collector for Connections {
+    fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Connections of HTTP and HTTPS now, WebSockets and idle ones too";
+        gauge(&mut out, "http_connections", help, self.0.open() as u64)?;
+        let help = "Connections refused because of http.max_connections";
+        counter(&mut out, "http_connections_refused", help, self.0.refused())
+    }
+}
+
+/// The media workers.
+#[derive(Debug)]
+struct Media(Handle);
+
+impl Collector for Media {
+    fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
+        let workers = self.0.metrics();
+        let out = &mut out;
+        let mut gauges = |name, help, value: fn(&WorkerMetrics) -> u64| {
+            let values = workers.iter().map(|worker| (worker.worker.to_string(), value(worker)));
+            labelled(out, MetricType::Gauge, name, help, "worker", values)
+        };
+        gauges("media_worker_running", "1 while the worker runs", |worker| u64::from(worker.running))?;
+        gauges("media_participants", "Participants now", |worker| worker.participants as u64)?;
+        gauges("media_tcp_connections", "Media connections over TCP now", |worker| {
+            worker.connections as u64
+        })?;
+
+        let mut counters = |name, help, value: fn(&WorkerMetrics) -> u64| {
+            let values = workers.iter().map(|worker| (worker.worker.to_string(), value(worker)));
+            labelled(out, MetricType::Counter, name, help, "worker", values)
+        };
+        counters("media_packets_received", "Packets received", |worker| worker.traffic.packets_in)?;
+        counters("media_bytes_received", "Bytes of packets received", |worker| worker.traffic.bytes_in)?;
+        counters("media_packets_sent", "Packets sent", |worker| worker.traffic.packets_out)?;
+        counters("media_bytes_sent", "Bytes of packets sent", |worker| worker.traffic.bytes_out)?;
+        counters("media_sends", "Calls of the system that sent packets", |worker| worker.traffic.sends_out)?;
+        counters("media_trains", "Those with more than one packet", |worker| worker.traffic.trains_out)?;
+        let help = "Packets that the system refused to send";
+        counters("media_send_errors", help, |worker| worker.traffic.send_errors)?;
+        let help = "Packets dropped because a send buffer was full";
+        counters("media_send_drops", help, |worker| worker.traffic.send_drops)?;
+
+        let mut drops = BTreeMap::<&str, u64>::new();
+        for (reason, count) in workers.iter().flat_map(|worker| worker.drops.iter()) {
+            *drops.entry(reason.name()).or_default() += count;
+        }
+        let help = "Packets dropped, by reason";
+        labelled(out, MetricType::Counter, "media_drops", help, "reason", drops)
+    }
+}
+
+/// Rooms and who is in them.
+#[derive(Debug)]
+struct Rooms(Signaling);
+
+impl Collector for Rooms {
+    fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
+        let counts = self.0.counts();
+        gauge(&mut out, "rooms", "Rooms now", counts.rooms as u64)?;
+        let help = "Participants now, also those whose connection is lost";
+        gauge(&mut out, "participants", help, counts.participants as u64)?;
+        gauge(&mut out, "signaling_connections", "Signaling connections now", counts.connections as u64)
+    }
+}
+
+/// Channels, and the doors to them.
+struct Channels(Messaging);
+
+impl Collector for Channels {
+    fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
+        let out = &mut out;
+        let hub = self.0.hub().stats();
+        let doors = [("websocket", hub.websocket), ("sse", hub.sse), ("grpc", hub.grpc)];
+        let doors = doors.map(|(door, count)| (door, count as u64));
+        labelled(out, MetricType::Gauge, "messaging_connections", "Connections now", "door", doors)?;
+        gauge(out, "channels", "Channels now", hub.channels as u64)?;
+        gauge(out, "subscriptions", "Subscriptions now", hub.subscriptions as u64)?;
+        counter(out, "messages_published", "Messages published in channels", hub.published)?;
+        counter(out, "messages_delivered", "Messages put in outboxes", hub.delivered)?;
+        counter(out, "slow_consumers", "Connections closed since they did not read", hub.slow_consumers)?;
+        gauge(out, "history_bytes", "What histories take in memory", hub.history_bytes as u64)?;
+        gauge(out, "kept_bytes", "What kept messages take in memory", hub.kept_bytes as u64)?;
+        gauge(out, "uncommitted_messages", "Messages that wait for storage", hub.uncommitted as u64)?;
+        let doors = self.0.counters();
+        counter(out, "messages_received", "Messages that clients sent", doors.messages_in)?;
+        counter(out, "message_bytes_received", "Bytes of them", doors.bytes_in)?;
+        counter(out, "messages_sent", "Messages written to clients", doors.messages_out)?;
+        counter(out, "message_bytes_sent", "Bytes of them", doors.bytes_out)?;
+        let refusals = [
+            ("too_many_connections", doors.refused_connections),
+            ("rate_limited", doors.rate_limited),
+            ("bad_message", doors.bad_messages),
+            ("authentication", doors.authentication_failures),
+        ];
+        labelled(out, MetricType::Counter, "refusals", "What was refused, by reason", "reason", refusals)
+    }
+}
+
+impl fmt::Debug for Channels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Channels")
+    }
+}
+
+/// Files.
+struct Contents(Files);
+
+impl Collector for Contents {
+    fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
+        let out = &mut out;
+        let counters = self.0.counters();
+        gauge(out, "uploads_now", "Uploads under way now", counters.uploads)?;
+        counter(out, "files_uploaded", "Files that came", counters.uploaded)?;
+        counter(out, "file_bytes_uploaded", "Bytes of them", counters.uploaded_bytes)?;
+        counter(out, "files_downloaded", "Downloads begun", counters.downloaded)?;
+        counter(out, "files_refused", "Uploads refused", counters.refused)?;
+        counter(out, "files_deleted", "Files that were deleted or have expired", counters.deleted)
+    }
+}
+
+impl fmt::Debug for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Contents")
+    }
+}
+
+/// What is kept.
+#[derive(Debug)]
+struct Storage(Database);
+
+impl Collector for Storage {
+    fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
+        let out = &mut out;
+        let counters = self.0.counters();
+        counter(out, "storage_kept_messages", "Messages kept since the start", counters.kept)?;
+        counter(out, "storage_events", "Events recorded since the start", counters.events)?;
+        counter(out, "storage_events_lost", "Events lost because the queue was full", counters.events_lost)?;
+        counter(out, "storage_commits", "Transactions committed", counters.commits)?;
+        counter(out, "storage_failures", "Transactions that failed", counters.failures)?;
+        gauge(out, "storage_queued_messages", "Messages that wait for the disk", counters.queued_messages)?;
+        gauge(out, "storage_queued_bytes", "Bytes that wait for the disk", counters.queued_bytes)
+    }
+}
+
+/// Events on their way to other programs.
+#[derive(Debug)]
+struct Webhooks(Couriers);
+
+impl Collector for Webhooks {
+    fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
+        let counters = self.0.counters();
+        counter(&mut out, "webhook_events_delivered", "Events that arrived", counters.delivered)?;
+        counter(
+            &mut out,
+            "webhook_failures",
+            "Deliveries that failed; most are tried again",
+            counters.failures,
+        )?;
+        counter(&mut out, "webhook_events_given_up", "Events that were given up", counters.given_up)
+    }
+}
+
+pub(super) fn gauge(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    ConstGauge::new(value).encode(out.encode_descriptor(name, help, None, MetricType::Gauge)?)
+}
+
+pub(super) fn counter(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    ConstCounter::new(value).encode(out.encode_descriptor(name, help, None, MetricType::Counter)?)
+}
+
+/// One value for each of a label's values, of which there must be few.
+fn labelled(
+    out: &mut DescriptorEncoder<'_>,
+    kind: MetricType,
+    name: &str,
+    help: &str,
+    label: &str,
+    values: impl IntoIterator<Item = (impl AsRef<str>, u64)>,
+) -> fmt::Result {
+    let mut family = out.encode_descriptor(name, help, None, kind)?;
+    for (label_value, value) in values {
+        let labels = [(label, label_value.as_ref())];
+        let one = family.encode_family(&labels)?;
+        match kind {
+            MetricType::Counter => ConstCounter::new(value).encode(one)?,
+            _ => ConstGauge::new(value).encode(one)?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! The parts of the server: each is a crate of its own; here they meet.
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use axum::Router;
+use tokio::task::JoinSet;
+use utoipa::openapi::OpenApi;
+use veche_access::Authority;
+use veche_files::{Clock, Files};
+use veche_messaging::Messaging;
+use veche_sfu::Sfu;
+use veche_signaling::{Media, Signaling, disabled_router};
+use veche_storage::{Database, NewEvent, kind};
+
+use crate::access;
+use crate::config::Config;
+use crate::serve::ended;
+use crate::webhooks::Couriers;
+
+/// How long the media plane may take to say goodbye.
+const MEDIA_STOP_WAIT: Duration = Duration::from_secs(2);
+
+/// What runs.
+pub(crate) struct Parts {
+    /// What outlives the process.
+    pub(crate) database: Database,
+    pub(crate) webhooks: Couriers,
+    pub(crate) authority: Authority,
+    /// Contents of files; `None` where they are switched off.
+    pub(crate) files: Option<Files>,
+    pub(crate) messaging: Messaging,
+    /// The media plane and its rooms; `None` where they are switched off.
+    pub(crate) calls: Option<Calls>,
+}
+
+/// The media plane, and the rooms that use it.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    pub(crate) sfu: Sfu,
+    pub(crate) signaling: Signaling,
+}
+
+impl Parts {
+    /// Starts them. What of them should never end is in the tasks.
+    pub(crate) async fn start(config: &Config, tasks: &mut JoinSet<anyhow::Error>) -> Result<Self> {
+        let database = Database::open(&config.storage, &config.http.data_dir).await?;
+        database.record(NewEvent::new(kind::SERVER_STARTED, now()));
+        let webhooks = Couriers::new(database.clone());
+        webhooks.set(&config.webhooks).await?;
+        let authority = access::authority(&config.access, &database)?;
+        let files = open_files(config, &database, tasks).await?;
+        let parts = veche_messaging::Parts {
+            channels: config.channels.clone(),
+            authority: authority.clone(),
+            files: files.clone(),
+            database: Some(database.clone()),
+        };
+        let messaging = Messaging::start(config.messaging.clone(), parts).await?;
+        let calls = config.signaling.enabled.then(|| Calls::start(config, &authority, tasks)).transpose()?;
+        if let Some(calls) = &calls {
+            calls.signaling.connect(messaging.clone());
+        }
+        Ok(Self { database, webhooks, authority, files, messaging, calls })
+    }
+
+    /// What they answer over HTTP.
+    pub(crate) fn router(&self) -> Router {
+        let calls = match &self.calls {
+            Some(calls) => calls.signaling.router(),
+            None => disabled_router(),
+        };
+        calls.merge(self.messaging.router())
+    }
+
+    /// What the HTTP API is, of all of them together.
+    pub(crate) fn description() -> OpenApi {
+        let mut description = veche_signaling::description();
+        description.merge(Messaging::document());
+        description
+    }
+
+    /// Tells everybody to come back later.
+    pub(crate) async fn stop(&self) {
+        let calls = async {
+            if let Some(Calls { sfu, signaling }) = &self.calls {
+                signaling.stop().await;
+                let _ = tokio::time::timeout(MEDIA_STOP_WAIT, sfu.handle.stop()).await;
+            }
+        };
+        tokio::join!(calls, self.messaging.stop());
+    }
+
+    /// Keeps what is to be kept, when nobody asks for anything any more.
+    pub(crate) async fn close(&self) {
+        if let Err(error) = self.database.flush().await {
+            tracing::error!("not everything could be kept: {error}");
+        }
+        self.webhooks.stop().await;
+        self.database.close().await;
+    }
+}
+
+impl Calls {
+    fn start(config: &Config, authority: &Authority, tasks: &mut JoinSet<anyhow::Error>) -> Result<Self> {
+        let sfu = veche_sfu::start(config.sfu())?;
+        let media = Media::from(sfu.handle.clone());
+        let (signaling, pump) =
+            Signaling::start(config.signaling.clone(), media, sfu.events.clone(), authority.clone());
+        tasks.spawn(async { ended("what takes the media plane's reports", pump.await) });
+        let failures = sfu.failures.clone();
+        tasks.spawn(async move {
+            match failures.recv_async().await {
+                Ok(failure) => failure.into(),
+                Err(_) => anyhow!("all media workers have ended"),
+            }
+        });
+        Ok(Self { sfu, signaling })
+    }
+}
+
+/// Opens them, where they are not switched off, and removes what expires for as long as the server runs.
+async fn open_files(
+    config: &Config,
+    database: &Database,
+    tasks: &mut JoinSet<anyhow::Error>,
+) -> Result<Option<Files>> {
+    if !config.files.enabled {
+        return Ok(None);
+    }
+    let clock = Clock::system();
+    let files = Files::open(config.files.clone(), &config.http.data_dir, database.clone(), clock).await?;
+    let sweeper = files.clone();
+    tasks.spawn(async move {
+        sweeper.run().await;
+        anyhow!("what removes expired files has ended")
+    });
+    Ok(Some(files))
+}
+
+/// In milliseconds since 1970.
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    since.as_millis() as i64
+}

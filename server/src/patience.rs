@@ -1,0 +1,236 @@
+//! What every connection is held to before it has said anything: how many there may be, and how long they may be silent.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum_server::accept::Accept;
+use rustix::net::sockopt;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Sleep;
+
+/// How long a client may take for its first bytes, by which HTTP/1 and HTTP/2 are told apart. What comes after is held to
+/// the limits of each.
+const OPENING_WAIT: Duration = Duration::from_secs(10);
+
+/// How an HTTP/2 connection begins (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long what was sent may stay unacknowledged, or find no room with the receiver, until the system gives the
+/// connection up.
+const UNACKNOWLEDGED_WAIT: Duration = Duration::from_mins(1);
+
+/// How long a connection may be without any traffic until the system asks whether the other side is still there.
+const KEEPALIVE_WAIT: Duration = Duration::from_mins(1);
+
+/// How many connections there may be, and how many there are.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    free: Arc<Semaphore>,
+    limit: usize,
+    refused: Arc<AtomicU64>,
+}
+
+/// Lets connections in, and then as its inner acceptor does.
+#[derive(Clone, Debug)]
+pub(crate) struct Guard<A> {
+    inner: A,
+    gate: Gate,
+}
+
+/// A connection that was let in.
+#[derive(Debug)]
+pub(crate) struct Guarded<S> {
+    stream: S,
+    /// Until its first bytes are there.
+    opening: Option<Opening>,
+    _permit: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+struct Opening {
+    deadline: Pin<Box<Sleep>>,
+    /// How much of the preface has come.
+    matched: usize,
+}
+
+impl Gate {
+    pub(crate) fn new(limit: usize) -> Self {
+        let limit = limit.min(Semaphore::MAX_PERMITS);
+        Self { free: Arc::new(Semaphore::new(limit)), limit, refused: Arc::default() }
+    }
+
+    /// How many connections there are.
+    pub(crate) fn open(&self) -> usize {
+        self.limit - self.free.available_permits()
+    }
+
+    /// How many were refused since the start.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    fn enter(&self) -> io::Result<OwnedSemaphorePermit> {
+        self.free.clone().try_acquire_owned().map_err(|_| {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            io::Error::other("there are as many connections as there may be")
+        })
+    }
+}
+
+impl<A> Guard<A> {
+    pub(crate) fn new(inner: A, gate: Gate) -> Self {
+        Self { inner, gate }
+    }
+}
+
+impl<A, S> Accept<TcpStream, S> for Guard<A>
+where
+    A: Accept<TcpStream, S, Future: Send + 'static>,
+{
+    type Stream = Guarded<A::Stream>;
+    type Service = A::Service;
+    type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, Self::Service)>> + Send>>;
+
+    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+        let permit = self.gate.enter().and_then(|permit| set_options(&stream).map(|()| permit));
+        let inner = self.inner.accept(stream, service);
+        Box::pin(async move {
+            let permit = permit?;
+            let (stream, service) = inner.await?;
+            Ok((Guarded::new(stream, permit), service))
+        })
+    }
+}
+
+/// The peer may be gone without a word, or read nothing for ever.
+fn set_options(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_tcp_user_timeout(stream, UNACKNOWLEDGED_WAIT.as_millis() as u32)?;
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_WAIT)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    Ok(())
+}
+
+impl<S> Guarded<S> {
+    fn new(stream: S, permit: OwnedSemaphorePermit) -> Self {
+        let deadline = Box::pin(tokio::time::sleep(OPENING_WAIT));
+        Self { stream, opening: Some(Opening { deadline, matched: 0 }), _permit: permit }
+    }
+}
+
+impl Opening {
+    /// Whether the first bytes are all there: it is no preface of HTTP/2, or a whole one. Nothing at all is the end of the
+    /// stream.
+    fn is_over(&mut self, received: &[u8]) -> bool {
+        let expected = &PREFACE[self.matched..];
+        let length = received.len().min(expected.len());
+        self.matched += length;
+        received.is_empty() || received[..length] != expected[..length] || self.matched == PREFACE.len()
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let Some(opening) = &mut self.opening else { return polled };
+        if polled.is_pending() {
+            ready!(opening.deadline.as_mut().poll(context));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if opening.is_over(&buffer.filled()[before..]) {
+            self.opening = None;
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+
+    fn guarded(gate: &Gate) -> (Guarded<DuplexStream>, DuplexStream) {
+        let (ours, theirs) = tokio::io::duplex(1024);
+        (Guarded::new(ours, gate.enter().unwrap()), theirs)
+    }
+
+    #[test]
+    fn there_are_no_more_connections_than_there_may_be() {
+        let gate = Gate::new(2);
+        let (first, _second) = (gate.enter().unwrap(), gate.enter().unwrap());
+        assert!(gate.enter().is_err());
+        assert_eq!((gate.open(), gate.refused()), (2, 1));
+        drop(first);
+        assert_eq!(gate.open(), 1);
+        assert!(gate.enter().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_nothing_or_only_a_part_of_a_preface_is_cut() {
+        for part in [&b""[..], b"P", b"PRI * HTTP/2.0\r\n\r\nSM"] {
+            let (mut ours, mut theirs) = guarded(&Gate::new(1));
+            theirs.write_all(part).await.unwrap();
+            let mut received = Vec::new();
+            let error = ours.read_to_end(&mut received).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            assert_eq!(received, part);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_begun_is_waited_for() {
+        for part in [&b"G"[..], b"PRX", PREFACE] {
+            let (mut ours, mut theirs) = guarded(&Gate::new(1));
+            // Byte by byte, so that what came before counts.
+            for byte in part {
+                theirs.write_all(&[*byte]).await.unwrap();
+                assert_eq!(ours.read_u8().await.unwrap(), *byte);
+            }
+            let silence = tokio::time::timeout(OPENING_WAIT * 10, ours.read_u8()).await;
+            assert!(silence.is_err(), "{part:?} was cut");
+        }
+    }
+}

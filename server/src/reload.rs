@@ -1,0 +1,84 @@
+//! A new configuration for a running server, by SIGHUP.
+
+use veche_access::Authority;
+
+use crate::commands::Options;
+use crate::config::Config;
+use crate::config::changes::Changes;
+use crate::log::Log;
+use crate::parts::Parts;
+use crate::tls::{Certificates, Tls};
+use crate::webhooks::Couriers;
+
+/// Reads the configuration again and gives the parts what they can take.
+pub(crate) struct Reloader {
+    options: Options,
+    /// What is in force, as far as it could change.
+    config: Config,
+    log: Log,
+    certificates: Option<Certificates>,
+    webhooks: Option<Couriers>,
+    authority: Option<Authority>,
+}
+
+impl Reloader {
+    /// What has been read from `options` is in force.
+    pub(crate) fn new(options: Options, config: Config, log: Log) -> Self {
+        Self { options, config, log, certificates: None, webhooks: None, authority: None }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whom to give what has changed.
+    pub(crate) fn manages(&mut self, parts: &Parts, tls: Option<&Tls>) {
+        self.certificates = tls.map(|tls| tls.certificates.clone());
+        self.webhooks = Some(parts.webhooks.clone());
+        self.authority = Some(parts.authority.clone());
+    }
+
+    /// Reads everything again. What cannot be used changes nothing; the log tells.
+    pub(crate) async fn reload(&mut self) {
+        let (new, notes) = match self.options.load() {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                tracing::error!(
+                    "the configuration was read again and cannot be used; the one before is: {error}"
+                );
+                return;
+            }
+        };
+        for note in notes {
+            tracing::warn!("{note}");
+        }
+        let changes = Changes::between(&self.config, &new);
+        if let Err(error) = self.apply(&new).await {
+            tracing::error!(
+                "the configuration was read again and cannot be used; the one before is: {error:#}"
+            );
+            return;
+        }
+        for name in &changes.at_restart {
+            tracing::warn!("{name} has changed, which takes a restart");
+        }
+        tracing::info!(changed = changes.live.join(", "), "the configuration was read again");
+        self.config = new;
+    }
+
+    /// What can fail comes first.
+    async fn apply(&mut self, new: &Config) -> anyhow::Result<()> {
+        if let Some(certificates) = &self.certificates {
+            certificates.reload(new)?;
+        }
+        if let Some(webhooks) = self.webhooks.as_ref().filter(|_| new.webhooks != self.config.webhooks) {
+            webhooks.set(&new.webhooks).await?;
+        }
+        // Always, for the files of keys may have changed.
+        if let Some(authority) = &self.authority {
+            authority.reload(&new.access)?;
+        }
+        self.log.set_filter(&new.log.filter)?;
+        Ok(())
+    }
+}

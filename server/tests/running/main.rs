@@ -1,0 +1,11 @@
+//! Stories of the binary as operators run it: its files, variables, flags, signals, ports and metrics.
+
+mod acme;
+mod client;
+mod commands;
+mod http;
+mod idle;
+mod life;
+mod recovery;
+mod server;
+mod traces;
