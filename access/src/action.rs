@@ -86,17 +86,12 @@ impl Actions {
     pub const ALL: Self = Self((1 << Action::ALL.len()) - 1);
 
     /// Sending media and data of every kind.
-    pub const PUBLISH: Self = Self::of(&[
-        Action::PublishAudio,
-        Action::PublishVideo,
-        Action::PublishScreen,
-        Action::PublishData,
-    ]);
+    pub const PUBLISH: Self =
+        Self::of(&[Action::PublishAudio, Action::PublishVideo, Action::PublishScreen, Action::PublishData]);
 
     /// What takes part in a room without ruling it.
-    pub const PARTICIPATE: Self = Self(
-        Self::PUBLISH.0 | Self::of(&[Action::Join, Action::Subscribe, Action::Send, Action::Upload]).0,
-    );
+    pub const PARTICIPATE: Self =
+        Self(Self::PUBLISH.0 | Self::of(&[Action::Join, Action::Subscribe, Action::Send, Action::Upload]).0);
 
     /// These.
     pub const fn of(actions: &[Action]) -> Self {
@@ -146,7 +141,9 @@ impl Actions {
         match name {
             "*" => Some(Self::ALL),
             "publish" => Some(Self::PUBLISH),
-            _ => Action::ALL.into_iter().find(|action| action.name() == name).map(|action| Self::of(&[action])),
+            _ => {
+                Action::ALL.into_iter().find(|action| action.name() == name).map(|action| Self::of(&[action]))
+            }
         }
     }
 }

@@ -217,7 +217,8 @@ mod tests {
         let new = new_key(Some(expires));
         let records = Arc::new(Mutex::new(vec![new.record.clone()]));
         let lookup = kept(&records);
-        for key in ["", "vk_", "vk_short", &new.key[..45], &new.key.replace("vk_", "xx_"), &new_key(None).key] {
+        for key in ["", "vk_", "vk_short", &new.key[..45], &new.key.replace("vk_", "xx_"), &new_key(None).key]
+        {
             assert!(!refused(key, &lookup, NOW).await.is_empty(), "{key}");
         }
         let identity = verify(&new.key, Some(&lookup), NOW).await.unwrap();

@@ -57,8 +57,12 @@ struct Rules {
 impl Authority {
     /// One that asks nobody for anything: everybody may do everything.
     pub fn open() -> Self {
-        let rules =
-            Rules { settings: AccessSettings::default(), expected: Expected::default(), keys: vec![], key_set: None };
+        let rules = Rules {
+            settings: AccessSettings::default(),
+            expected: Expected::default(),
+            keys: vec![],
+            key_set: None,
+        };
         Self::from_rules(rules, None)
     }
 
@@ -95,7 +99,11 @@ impl Authority {
     /// Who comes in at a door. Who shows nothing where nothing is required is anonymous: they may do everything on a
     /// server that is open, and only take part on one that checks tokens. An open server has no key to check a token
     /// with, and passes it over: it would add nothing to what everybody may do.
-    pub async fn identify(&self, door: Door, credential: Option<&Credential>) -> Result<Identity, AccessError> {
+    pub async fn identify(
+        &self,
+        door: Door,
+        credential: Option<&Credential>,
+    ) -> Result<Identity, AccessError> {
         match credential {
             Some(Credential::Token(_)) if self.is_open() => Ok(Identity::anonymous(true)),
             Some(credential) => self.verify(credential).await,
@@ -114,7 +122,11 @@ impl Authority {
     }
 
     /// The same at another time.
-    pub(crate) async fn verify_at(&self, credential: &Credential, now: SystemTime) -> Result<Identity, AccessError> {
+    pub(crate) async fn verify_at(
+        &self,
+        credential: &Credential,
+        now: SystemTime,
+    ) -> Result<Identity, AccessError> {
         match credential {
             Credential::Token(token) => self.rules().verify(token, now).await,
             Credential::ApiKey(key) => api_key::verify(key, self.shared.lookup.as_ref(), now).await,
@@ -203,10 +215,13 @@ impl std::fmt::Debug for Authority {
 
 fn read_key(public_key: &crate::PublicKey) -> Result<Key, SettingsError> {
     let file = public_key.file();
-    let wrong =
-        |message: String| SettingsError { field: "public_keys", message: format!("{}: {message}", file.display()) };
-    let pem = std::fs::read_to_string(file)
-        .map_err(|error| wrong(format!("{error}; name a readable file, for example \"/etc/veche/token.pem\"")))?;
+    let wrong = |message: String| SettingsError {
+        field: "public_keys",
+        message: format!("{}: {message}", file.display()),
+    };
+    let pem = std::fs::read_to_string(file).map_err(|error| {
+        wrong(format!("{error}; name a readable file, for example \"/etc/veche/token.pem\""))
+    })?;
     Key::pem(public_key.kid().map(str::to_owned), &pem).map_err(wrong)
 }
 

@@ -132,7 +132,8 @@ impl Claims {
             return Err(AccessError::invalid(message));
         }
         // A year that no clock reaches is as good as the last one.
-        let span = Duration::try_from_secs_f64(exp + leeway_seconds).unwrap_or(Duration::from_secs(u32::MAX.into()));
+        let span =
+            Duration::try_from_secs_f64(exp + leeway_seconds).unwrap_or(Duration::from_secs(u32::MAX.into()));
         Ok(UNIX_EPOCH.checked_add(span).unwrap_or(UNIX_EPOCH + Duration::from_secs(u32::MAX.into())))
     }
 
@@ -140,7 +141,9 @@ impl Claims {
         if let (Some(sub), Some(user_id)) = (&self.sub, &self.user_id)
             && sub.text() != user_id.text()
         {
-            return Err(AccessError::invalid("the token's `sub` and `user_id` differ; leave one of them out"));
+            return Err(AccessError::invalid(
+                "the token's `sub` and `user_id` differ; leave one of them out",
+            ));
         }
         let Some(id) = self.sub.as_ref().or(self.user_id.as_ref()).map(Id::text) else { return Ok(None) };
         check_user_id(&id).map_err(|error| AccessError::invalid(format!("the token's `sub`: {error}")))?;
@@ -261,7 +264,10 @@ mod tests {
         assert!(refused(&json!({ "exp": null })).1.contains("no `exp`"));
         assert!(refused(&json!({ "exp": "soon" })).1.starts_with("the token's claims"));
         let (kind, message) = refused(&json!({ "exp": NOW - 30 }));
-        assert_eq!((kind, &*message), (AccessErrorKind::Expired, "the token expired 30 s ago; get a new one"));
+        assert_eq!(
+            (kind, &*message),
+            (AccessErrorKind::Expired, "the token expired 30 s ago; get a new one")
+        );
         assert!(identity(&with(&json!({ "exp": NOW - 29 })), &expected()).is_ok());
         assert_eq!(refused(&json!({ "exp": -1e300 })).0, AccessErrorKind::Expired);
         assert!(refused(&json!({ "nbf": NOW + 31 })).1.contains("`nbf`"));
@@ -271,7 +277,9 @@ mod tests {
     #[test]
     fn a_veche_claim_with_a_mistake_is_refused_instead_of_granting_nothing() {
         assert!(refused(&json!({ "veche": { "chanels": {} } })).1.contains("unknown field `chanels`"));
-        assert!(refused(&json!({ "veche": { "rooms": { "tea": ["jion"] } } })).1.contains("`jion` is no action"));
+        assert!(
+            refused(&json!({ "veche": { "rooms": { "tea": ["jion"] } } })).1.contains("`jion` is no action")
+        );
         assert!(refused(&json!({ "veche": { "attributes": 1 } })).1.contains("attributes"));
     }
 }

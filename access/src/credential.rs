@@ -24,16 +24,18 @@ impl Credential {
     pub fn from_request(headers: &HeaderMap, query: Option<&str>) -> Result<Option<Self>, AccessError> {
         if let Some(value) = headers.get(AUTHORIZATION) {
             let value = value.to_str().map_err(|_| {
-                AccessError::invalid("the header Authorization is not ASCII; send `Authorization: Bearer TOKEN`")
+                AccessError::invalid(
+                    "the header Authorization is not ASCII; send `Authorization: Bearer TOKEN`",
+                )
             })?;
             if let Some(token) = bearer(value) {
                 return Ok(Self::from_text(token));
             }
         }
         if let Some(value) = headers.get(API_KEY_HEADER) {
-            let key = value
-                .to_str()
-                .map_err(|_| AccessError::invalid("the header X-API-Key is not ASCII; send `X-API-Key: vk_…`"))?;
+            let key = value.to_str().map_err(|_| {
+                AccessError::invalid("the header X-API-Key is not ASCII; send `X-API-Key: vk_…`")
+            })?;
             return Ok(Self::api_key(key));
         }
         let parameters = || form_urlencoded::parse(query.unwrap_or_default().as_bytes());

@@ -190,7 +190,8 @@ impl<'a> Owner<'a> {
             Self::Server
         } else if let Some(rest) = channel.strip_prefix("room:") {
             Self::Room(rest.split(':').next().unwrap_or_default())
-        } else if let Some(user_id) = channel.strip_prefix("user:").or_else(|| channel.strip_prefix("user_")) {
+        } else if let Some(user_id) = channel.strip_prefix("user:").or_else(|| channel.strip_prefix("user_"))
+        {
             Self::User(user_id)
         } else {
             Self::Nobody

@@ -56,7 +56,8 @@ impl Identity {
         if self.grants.allow(action, resource) {
             return Ok(());
         }
-        let message = format!("`{}` is not granted for {resource}; {}", action.name(), advice(action, resource));
+        let message =
+            format!("`{}` is not granted for {resource}; {}", action.name(), advice(action, resource));
         Err(AccessError::new(AccessErrorKind::Forbidden, message))
     }
 

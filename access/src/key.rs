@@ -39,9 +39,12 @@ impl Key {
         } else if let Ok(key) = DecodingKey::from_ed_pem(pem) {
             (Algorithm::EdDSA, key)
         } else {
-            return Err("is no public key of RSA, P-256 or Ed25519 in PEM (-----BEGIN PUBLIC KEY-----)".to_owned());
+            return Err(
+                "is no public key of RSA, P-256 or Ed25519 in PEM (-----BEGIN PUBLIC KEY-----)".to_owned()
+            );
         };
-        if algorithm == Algorithm::ES256 && key.try_get_as_bytes().map_or(0, <[u8]>::len) != P256_POINT_BYTES {
+        if algorithm == Algorithm::ES256 && key.try_get_as_bytes().map_or(0, <[u8]>::len) != P256_POINT_BYTES
+        {
             return Err("is a key of another curve than P-256, which ES256 needs".to_owned());
         }
         Ok(Self { kid, algorithm, key })

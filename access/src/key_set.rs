@@ -69,7 +69,13 @@ struct Published {
 
 impl KeySet {
     pub(crate) fn new(source: Source, refresh: Duration, client: Client) -> Arc<Self> {
-        Arc::new(Self { source, refresh, client, state: Mutex::default(), fetching: tokio::sync::Mutex::default() })
+        Arc::new(Self {
+            source,
+            refresh,
+            client,
+            state: Mutex::default(),
+            fetching: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Whether a key of the set has signed the token.
@@ -86,7 +92,9 @@ impl KeySet {
         let known = self.known();
         if known.is_empty() {
             let failure = self.state.lock().failure.clone().unwrap_or_else(|| "it has none".to_owned());
-            let message = format!("the keys that check tokens cannot be fetched now ({failure}); try again in a moment");
+            let message = format!(
+                "the keys that check tokens cannot be fetched now ({failure}); try again in a moment"
+            );
             return Err(AccessError::new(AccessErrorKind::Unavailable, message));
         }
         Ok(known.iter().any(|key| key.suits(token) && key.verifies(token)))
@@ -139,15 +147,23 @@ impl KeySet {
                     return Err(format!("{url} is of the issuer `{}`, not of `{issuer}`", discovery.issuer));
                 }
                 if !is_safe_url(&discovery.jwks_uri) {
-                    return Err(format!("{url} names the keys at `{}`, which is not https", discovery.jwks_uri));
+                    return Err(format!(
+                        "{url} names the keys at `{}`, which is not https",
+                        discovery.jwks_uri
+                    ));
                 }
                 discovery.jwks_uri
             }
         };
         let published: Published = self.get(&url).await?;
         let jwk = |value: Value| serde_json::from_value::<Jwk>(value).ok();
-        let keys: Vec<_> =
-            published.keys.into_iter().filter_map(jwk).filter_map(|jwk| Key::jwk(&jwk)).take(MAX_KEYS).collect();
+        let keys: Vec<_> = published
+            .keys
+            .into_iter()
+            .filter_map(jwk)
+            .filter_map(|jwk| Key::jwk(&jwk))
+            .take(MAX_KEYS)
+            .collect();
         if keys.is_empty() {
             return Err(format!("{url} has no key for RS256, ES256 or EdDSA"));
         }

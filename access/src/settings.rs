@@ -107,7 +107,10 @@ impl AccessSettings {
     /// Finds values that cannot work: the field, and what is wrong with an example of what would be right.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         if self.secrets.len() > MAX_KEYS {
-            return Err(("secrets", format!("more than {MAX_KEYS}; remove those that no token uses any more")));
+            return Err((
+                "secrets",
+                format!("more than {MAX_KEYS}; remove those that no token uses any more"),
+            ));
         }
         if self.secrets.iter().any(|secret| secret.text().len() < MIN_SECRET_BYTES) {
             let message = format!(
@@ -117,11 +120,15 @@ impl AccessSettings {
             return Err(("secrets", message));
         }
         if self.public_keys.len() > MAX_KEYS {
-            return Err(("public_keys", format!("more than {MAX_KEYS}; remove those that no token uses any more")));
+            return Err((
+                "public_keys",
+                format!("more than {MAX_KEYS}; remove those that no token uses any more"),
+            ));
         }
         for (field, url) in [("jwks_url", &self.jwks_url), ("oidc_issuer", &self.oidc_issuer)] {
             if !url.is_empty() && !is_safe_url(url) {
-                let message = format!("`{url}` is not like \"https://id.example/keys\" (http only on this machine)");
+                let message =
+                    format!("`{url}` is not like \"https://id.example/keys\" (http only on this machine)");
                 return Err((field, message));
             }
         }
@@ -129,7 +136,8 @@ impl AccessSettings {
             return Err(("jwks_url", "oidc_issuer says where its keys are; leave one of the two out".into()));
         }
         if !self.oidc_issuer.is_empty() && self.audience.is_empty() {
-            let message = "an issuer has tokens for others too: name this server as it does, for example [\"veche\"]";
+            let message =
+                "an issuer has tokens for others too: name this server as it does, for example [\"veche\"]";
             return Err(("audience", message.into()));
         }
         if self.leeway_seconds > 600 {
@@ -232,7 +240,9 @@ mod tests {
         assert_eq!(wrong(r#"{"oidc_issuer":"id.example"}"#), "oidc_issuer");
         assert_eq!(wrong(r#"{"oidc_issuer":"https://id.example"}"#), "audience");
         assert_eq!(
-            wrong(r#"{"oidc_issuer":"https://id.example","jwks_url":"https://id.example/k","audience":["a"]}"#),
+            wrong(
+                r#"{"oidc_issuer":"https://id.example","jwks_url":"https://id.example/k","audience":["a"]}"#
+            ),
             "jwks_url"
         );
         assert_eq!(wrong(r#"{"leeway_seconds":601}"#), "leeway_seconds");
@@ -253,10 +263,13 @@ mod tests {
 
     #[test]
     fn keys_are_fetched_over_tls_or_from_this_machine() {
-        for url in ["https://id.example/x", "http://127.0.0.1:8080/x", "http://[::1]/x", "http://localhost/x"] {
+        for url in ["https://id.example/x", "http://127.0.0.1:8080/x", "http://[::1]/x", "http://localhost/x"]
+        {
             assert!(is_safe_url(url), "{url}");
         }
-        for url in ["http://id.example", "http://localhost.evil.example", "file:///etc/x", "", "https://", "//x"] {
+        for url in
+            ["http://id.example", "http://localhost.evil.example", "file:///etc/x", "", "https://", "//x"]
+        {
             assert!(!is_safe_url(url), "{url}");
         }
     }

@@ -86,7 +86,9 @@ impl<'a> Token<'a> {
 impl Header {
     fn check(&self) -> Result<Algorithm, AccessError> {
         if self.crit.is_some() {
-            return Err(AccessError::invalid("the token's header has `crit`, which this server does not know"));
+            return Err(AccessError::invalid(
+                "the token's header has `crit`, which this server does not know",
+            ));
         }
         if let Some(typ) = &self.typ {
             let lower = typ.to_ascii_lowercase();
@@ -98,7 +100,9 @@ impl Header {
             }
         }
         if self.kid.as_ref().is_some_and(|kid| kid.len() > MAX_KID_BYTES) {
-            return Err(AccessError::invalid(format!("the token's `kid` is longer than {MAX_KID_BYTES} bytes")));
+            return Err(AccessError::invalid(format!(
+                "the token's `kid` is longer than {MAX_KID_BYTES} bytes"
+            )));
         }
         let known = ALGORITHMS.iter().find(|(name, _)| *name == self.alg);
         known.map(|(_, algorithm)| *algorithm).ok_or_else(|| {

@@ -95,7 +95,7 @@ error_kinds! {
     IdempotencyConflict = "idempotency_conflict", 409, 4409;
     /// The client reads more slowly than it is sent to.
     SlowConsumer = "slow_consumer", 409, 4290;
-    /// The server has removed the client.
+    /// The server, or a moderator, has removed the client.
     Removed = "removed", 403, 4403;
     /// A file larger than allowed.
     FileTooLarge = "file_too_large", 413, 4413;
@@ -135,6 +135,12 @@ error_kinds! {
     RoomExists = "room_exists", 409, 4409;
     /// Somebody has this peer id.
     PeerIdTaken = "peer_id_taken", 409, 4409;
+    /// The room takes nobody in now.
+    RoomLocked = "room_locked", 403, 4423;
+    /// A moderator keeps this user out.
+    Banned = "banned", 403, 4403;
+    /// A moderator did not admit the client.
+    NotAdmitted = "not_admitted", 403, 4403;
     /// The room was deleted.
     RoomDeleted = "room_deleted", 410, 4410;
     /// Larger than allowed.

@@ -267,7 +267,8 @@ impl Body {
             Self::Binary(Binary { data, content_type, filename }) => {
                 (data, content_type, filename).hash(hasher);
             }
-            Self::File(file) => file.description.get().hash(hasher),
+            // The same file that is put away twice has two descriptions.
+            Self::File(file) => (file.size, &file.content_type).hash(hasher),
             Self::Notification(note) => {
                 (&note.title, &note.body, &note.notification_type, json(&note.data)).hash(hasher);
             }

@@ -76,6 +76,7 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
     let (_, mut document) = open_routes().split_for_parts();
     let (_, asked) = asked_routes().split_for_parts();
     document.merge(asked);
+    document.merge(veche_files::http::document());
     document
 }
 
@@ -191,7 +192,9 @@ mod tests {
     #[test]
     fn the_description_lists_every_route() {
         let mut described = Vec::new();
-        for (path, item) in &document().paths.paths {
+        let own = |path: &&String| !path.contains("/files") && !path.ends_with("/upload");
+        let paths = document().paths.paths;
+        for (path, item) in paths.iter().filter(|(path, _)| own(path)) {
             let methods = [("GET", item.get.is_some()), ("POST", item.post.is_some())];
             described.extend(
                 methods.iter().filter(|method| method.1).map(|method| format!("{} {path}", method.0)),

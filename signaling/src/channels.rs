@@ -4,11 +4,12 @@
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use veche_access::Identity;
+use veche_access::{Action, Actions, Identity};
 use veche_hub::{Disconnect, Door, Item};
 use veche_messaging::{Encoded, Encoding, Session, encode_item};
 use yawc::Frame;
 
+use crate::room::Member;
 use crate::rooms::{Rooms, Seat};
 
 /// About how many bytes are taken at once.
@@ -25,7 +26,13 @@ pub(crate) fn open(rooms: &Rooms, seat: &Seat, identity: Identity) -> (Option<Se
         rooms.messaging().map(|messaging| messaging.session(Door::WebSocket, identity, name.as_deref()));
     match opened {
         Some(Ok((mut session, outbox))) => {
-            session.allow_room(&seat.room.room_id);
+            // Who may do less has what their token grants there, and no more.
+            let usual = Actions::of(&[Action::Subscribe, Action::Send]);
+            let actions =
+                seat.lock().and_then(|room| room.members.get(&seat.participant).map(Member::actions));
+            if actions.is_some_and(|actions| usual.difference(actions).is_empty()) {
+                session.allow_room(&seat.room.room_id);
+            }
             (Some(session), Channels(Some(outbox)))
         }
         Some(Err(error)) => {

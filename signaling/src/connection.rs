@@ -1,12 +1,12 @@
 //! One client's WebSocket, from the upgrade to the close.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{MissedTickBehavior, interval, timeout};
-use veche_access::Identity;
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
+use veche_access::{Credential, Door, Identity};
 use veche_doors::websocket::{CLOSE_WAIT, MAX_CLOSE_REASON};
 use veche_messaging::Session;
 use yawc::close::CloseCode;
@@ -18,31 +18,47 @@ use crate::inbound;
 use crate::link::{Close, Outbox, Outgoing, encode};
 use crate::protocol::ServerMessage;
 use crate::rate::{TokenBucket, Verdict};
-use crate::rooms::{JoinRequest, Rooms, Seat};
+use crate::rooms::{JoinRequest, Rooms, Seat, Wait};
 use crate::settings::Settings;
+
+/// How often it is looked whether an API key was revoked.
+const CREDENTIAL_LOOK: Duration = Duration::from_mins(1);
 
 type Sink = futures_util::stream::SplitSink<WebSocket<HttpStream>, Frame>;
 type Stream = futures_util::stream::SplitStream<WebSocket<HttpStream>>;
 
-/// Runs one connection; `request` is an error where the client cannot join, which it is told.
+/// Who comes, and what for.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    /// What they show.
+    pub(crate) credential: Option<Credential>,
+    /// Where to; who they are is not known yet.
+    pub(crate) request: JoinRequest,
+}
+
+/// Runs one connection; `arrival` is an error where the client cannot join, which it is told.
 pub(crate) async fn run(
     rooms: Arc<Rooms>,
     upgrade: UpgradeFut,
-    request: Result<JoinRequest, Error>,
+    arrival: Result<Arrival, Error>,
     _permit: OwnedSemaphorePermit,
 ) {
     let Ok(websocket) = upgrade.await else { return };
     let (mut sink, mut stream) = websocket.split();
-    let joined = match request {
-        Ok(request) => rooms.join(&request).await,
-        Err(error) => Err(error),
+    let joined = match arrival {
+        Ok(arrival) => join(&rooms, arrival, &mut sink, &mut stream).await,
+        Err(error) => Some(Err(error)),
     };
     match joined {
-        Ok((seat, mut outbox)) => {
-            // What the credential grants is checked when joining; of channels, those of the room are enough.
-            let (session, channels) = channels::open(&rooms, &seat, Identity::anonymous(false));
+        None => {}
+        Some(Ok((seat, mut outbox, identity))) => {
+            // Of channels, those of the room need no other grant than to be in it.
+            let (session, channels) = channels::open(&rooms, &seat, identity.clone());
             let read = read(&rooms, &seat, &mut stream, session);
-            let close = converse(&rooms, &seat, read, &mut sink, &mut outbox, channels).await;
+            let close = tokio::select! {
+                close = converse(&rooms, &seat, read, &mut sink, &mut outbox, channels) => close,
+                error = credential_ends(&rooms, &identity) => Some(Close::Because(error)),
+            };
             tracing::debug!(room = &*seat.room.room_id, peer = &*seat.peer_id, ?close, "connection ends");
             rooms.disconnect(seat);
             match close {
@@ -51,7 +67,80 @@ pub(crate) async fn run(
                 None => drop(timeout(CLOSE_WAIT, sink.flush()).await),
             }
         }
-        Err(error) => finish(&mut sink, &mut stream, None, Close::Because(error)).await,
+        Some(Err(error)) => finish(&mut sink, &mut stream, None, Close::Because(error)).await,
+    }
+}
+
+/// Finds out who comes and takes them in, after a moderator has where one must; `None` when they go away meanwhile.
+async fn join(
+    rooms: &Arc<Rooms>,
+    arrival: Arrival,
+    sink: &mut Sink,
+    stream: &mut Stream,
+) -> Option<Result<(Seat, Outbox, Identity), Error>> {
+    let Arrival { credential, mut request } = arrival;
+    match rooms.authority.identify(Door::Signaling, credential.as_ref()).await {
+        Ok(identity) => request.identity = identity,
+        Err(error) => return Some(Err(error.into())),
+    }
+    match rooms.knock(&request) {
+        Ok(None) => {}
+        Ok(Some(mut wait)) => {
+            if let Err(error) = wait_in(&rooms.settings, &mut wait, sink, stream).await? {
+                return Some(Err(error));
+            }
+            request.admitted = true;
+            request.peer_id = Some(wait.who.peer_id.clone());
+        }
+        Err(error) => return Some(Err(error)),
+    }
+    let joined = rooms.join(&request).await;
+    Some(joined.map(|(seat, outbox)| (seat, outbox, request.identity)))
+}
+
+/// Keeps a connection alive until a moderator has decided. What the client sends meanwhile is passed over.
+async fn wait_in(
+    settings: &Settings,
+    wait: &mut Wait,
+    sink: &mut Sink,
+    stream: &mut Stream,
+) -> Option<Result<(), Error>> {
+    let told = ServerMessage::Waiting { peer_id: wait.who.peer_id.clone(), room: wait.room() };
+    sink.send(Frame::text(encode(&told))).await.ok()?;
+    let idle = Duration::from_secs(u64::from(settings.idle_seconds));
+    let mut heartbeat = heartbeat(settings);
+    let mut bucket = TokenBucket::new(settings.messages_per_second, settings.message_burst, Instant::now());
+    loop {
+        tokio::select! {
+            decision = wait.decided() => return Some(decision),
+            frame = timeout(idle, stream.next()) => {
+                let opcode = frame.ok().flatten().map(|frame| frame.opcode());
+                let flood = bucket.handle_message(Instant::now()) == Verdict::Close;
+                if flood || opcode.is_none_or(|opcode| opcode == OpCode::Close) {
+                    return None;
+                }
+            }
+            _ = heartbeat.tick() => sink.send(Frame::ping("")).await.ok()?,
+        }
+    }
+}
+
+/// Waits until a credential is good no more. Tokens end at their time; keys may be revoked.
+async fn credential_ends(rooms: &Rooms, identity: &Identity) -> Error {
+    if identity.expires_at.is_none() && identity.key_id.is_none() {
+        return std::future::pending().await;
+    }
+    loop {
+        let now = SystemTime::now();
+        if identity.is_expired(now) {
+            let message = "your token has expired; connect again with a new one";
+            return Error::new(ErrorKind::TokenExpired, message);
+        }
+        if rooms.authority.is_revoked(identity).await {
+            return Error::new(ErrorKind::InvalidApiKey, "your API key was revoked; use another");
+        }
+        let left = identity.expires_at.and_then(|at| at.duration_since(now).ok());
+        sleep(left.unwrap_or(CREDENTIAL_LOOK).min(CREDENTIAL_LOOK)).await;
     }
 }
 
@@ -141,9 +230,7 @@ async fn write(
     outbox: &mut Outbox,
     mut channels: Channels,
 ) -> Option<Close> {
-    let mut heartbeat = interval(Duration::from_secs(u64::from(settings.heartbeat_seconds)));
-    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    heartbeat.reset();
+    let mut heartbeat = heartbeat(settings);
     loop {
         let first = tokio::select! {
             outgoing = outbox.next() => outgoing?,
@@ -204,6 +291,13 @@ fn reject(seat: &Seat, error: Error, id: Option<u64>) {
     if let Some(room) = seat.lock() {
         room.tell(seat.participant, &ServerMessage::error(error, id));
     }
+}
+
+fn heartbeat(settings: &Settings) -> Interval {
+    let mut heartbeat = interval(Duration::from_secs(u64::from(settings.heartbeat_seconds)));
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    heartbeat.reset();
+    heartbeat
 }
 
 fn too_many(settings: &Settings) -> Error {

@@ -5,13 +5,16 @@ use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
+use veche_access::{Action, Actions};
 use veche_sfu_core::control::{Command, PublishedLabel, SectionLabels, Show, SlotWish, Subscription};
 use veche_sfu_core::ids::{Mid, TrackId};
 
 use crate::error::{Error, ErrorKind};
-use crate::protocol::{ClientMessage, ClientOffer, ServerMessage, Subscribe, SubscribeMode, WantedSlot};
+use crate::protocol::{
+    ClientMessage, ClientOffer, Moderate, ServerMessage, Subscribe, SubscribeMode, WantedSlot,
+};
 use crate::room::media_events::{source, track_id};
-use crate::rooms::{Rooms, Seat};
+use crate::rooms::{Moderator, Rooms, Seat};
 
 /// The longest `signal_type` between peers, in bytes.
 const MAX_SIGNAL_TYPE_BYTES: usize = 64;
@@ -40,6 +43,7 @@ pub async fn handle_text(rooms: &Rooms, seat: &Seat, text: &str) -> Result<(), (
         match string(&envelope, "target_peer_id")? {
             Some(target) => {
                 let message = relayed(envelope, &signal_type, &seat.peer_id)?;
+                needs(seat, Action::Send)?;
                 seat.lock().map_or(Ok(()), |room| room.relay(&target, message))
             }
             None => handle_message(rooms, seat, parse(text, &signal_type)?).await,
@@ -71,10 +75,12 @@ async fn handle_message(rooms: &Rooms, seat: &Seat, message: ClientMessage) -> R
         ClientMessage::IceCandidate { .. } => Ok(()),
         ClientMessage::Mute { track_id, muted } => handle_mute(rooms, seat, &track_id, muted).await,
         ClientMessage::Subscribe(subscribe) => {
+            needs(seat, Action::Subscribe)?;
             let Some(subscription) = subscription(seat, &subscribe)? else { return Ok(()) };
             command(rooms, seat, Command::Subscribe { participant: seat.participant, subscription }).await
         }
         ClientMessage::Update { name, metadata } => handle_update(rooms, seat, name.as_deref(), metadata),
+        ClientMessage::Moderate(moderate) => handle_moderate(rooms, seat, moderate).await,
         ClientMessage::Leave => {
             rooms.leave(seat);
             Ok(())
@@ -101,7 +107,38 @@ async fn handle_offer(rooms: &Rooms, seat: &Seat, offer: ClientOffer) -> Result<
 
 async fn handle_mute(rooms: &Rooms, seat: &Seat, name: &str, muted: bool) -> Result<(), Error> {
     let Some(track) = own_track(seat, name)? else { return Ok(()) };
+    if !muted
+        && let Some(room) = seat.lock()
+        && let Some(error) = room.forbidden_track(seat.participant, track)
+    {
+        return Err(error);
+    }
     command(rooms, seat, Command::SetMuted { participant: seat.participant, track, muted }).await
+}
+
+async fn handle_moderate(rooms: &Rooms, seat: &Seat, moderate: Moderate) -> Result<(), Error> {
+    let Some(actions) = actions(seat) else { return Ok(()) };
+    let by = Moderator { peer_id: Some(&seat.peer_id), actions };
+    rooms.moderate(&seat.room, by, moderate.what).await?;
+    if let Some(room) = seat.lock() {
+        room.tell(seat.participant, &ServerMessage::Done { id: moderate.id });
+    }
+    Ok(())
+}
+
+/// What the client may do; `None` when the connection has lost its place.
+fn actions(seat: &Seat) -> Option<Actions> {
+    seat.lock()?.members.get(&seat.participant).map(crate::room::Member::actions)
+}
+
+/// An error where the client may not do this.
+fn needs(seat: &Seat, action: Action) -> Result<(), Error> {
+    let granted = actions(seat).is_none_or(|actions| actions.contains(action));
+    granted.then_some(()).ok_or_else(|| {
+        let message =
+            format!("`{}` is not granted to you in this room; ask a moderator for it", action.name());
+        Error::new(ErrorKind::Forbidden, message)
+    })
 }
 
 /// `None` when the connection has lost its place.

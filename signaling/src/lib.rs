@@ -20,6 +20,7 @@ mod token;
 
 use std::sync::Arc;
 
+pub use veche_access::Authority;
 use veche_messaging::Messaging;
 use veche_sfu_core::control::Event;
 
@@ -45,8 +46,9 @@ impl Signaling {
         settings: Settings,
         media: Media,
         events: flume::Receiver<Event>,
+        authority: Authority,
     ) -> (Self, tokio::task::JoinHandle<()>) {
-        let rooms = Arc::new(Rooms::new(settings, media));
+        let rooms = Arc::new(Rooms::new(settings, media, authority));
         let pump = tokio::spawn(events::pump(Arc::downgrade(&rooms), events));
         (Self { rooms }, pump)
     }

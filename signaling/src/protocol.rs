@@ -4,11 +4,16 @@
 //! Every message is an object with a `signal_type`. A message with a `target_peer_id` is for that peer and is relayed
 //! with a `from_peer_id`; one without is for, or from, the server.
 
+mod moderation;
+
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 use utoipa::ToSchema;
+use veche_access::Action;
 use veche_doors::Error;
 pub use veche_doors::ErrorBody;
+
+pub use moderation::{Ban, Moderate, Moderated, Moderation, Waiting};
 
 /// What a client sends to the server.
 #[derive(Clone, Debug, PartialEq, Deserialize, TS)]
@@ -43,6 +48,8 @@ pub enum ClientMessage {
         #[ts(type = "unknown", optional)]
         metadata: Option<serde_json::Value>,
     },
+    /// Moderates the room; needs the grant `moderate`. Answered with `done` or `error`, both with the same `id`.
+    Moderate(Moderate),
     /// Leaves for good: the resume token dies.
     Leave,
     /// Answered with `pong`.
@@ -147,6 +154,32 @@ pub struct WantedSlot {
 pub enum ServerMessage {
     /// The first message: the client is in the room.
     Joined(Joined),
+    /// The first message where a moderator must admit the client: `joined` follows, or an error.
+    Waiting {
+        /// The client's own name in messages.
+        peer_id: String,
+        /// The room.
+        room: Room,
+    },
+    /// To moderators: who waits to be admitted, those who have waited longest first. Sent when it changes.
+    WaitingList {
+        /// Everybody who waits.
+        waiting: Vec<Waiting>,
+    },
+    /// What the client may do in the room from now on.
+    Grants {
+        /// All of it.
+        grants: Vec<Action>,
+    },
+    /// A moderator did something to the client.
+    Moderated(Moderated),
+    /// What was asked for is done.
+    Done {
+        /// The `id` of the message that asked.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[ts(type = "number", optional)]
+        id: Option<u64>,
+    },
     /// The answer to an offer.
     Answer {
         /// The answer.
@@ -263,6 +296,8 @@ pub struct Joined {
     pub slots: Vec<Slot>,
     /// Limits that clients should know.
     pub limits: Limits,
+    /// What the client may do in the room.
+    pub grants: Vec<Action>,
 }
 
 /// Limits that clients should know.
@@ -300,6 +335,10 @@ pub struct Room {
     pub name: String,
     /// How many may be in it.
     pub max_participants: u32,
+    /// Closed for who is not in it?
+    pub locked: bool,
+    /// Must moderators admit who comes?
+    pub waiting_room: bool,
 }
 
 /// Somebody in a room.
@@ -314,6 +353,16 @@ pub struct Participant {
     #[ts(type = "unknown", optional)]
     #[schema(value_type = Object, nullable = false)]
     pub metadata: Option<serde_json::Value>,
+    /// Which user they are, as their token says; absent for who is anonymous.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    #[schema(nullable = false)]
+    pub user_id: Option<String>,
+    /// What their token says about them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[ts(type = "Record<string, unknown>", optional)]
+    #[schema(value_type = Object, nullable = false)]
+    pub attributes: Option<serde_json::Value>,
     /// `false` while their signaling connection is lost and may be resumed.
     pub connected: bool,
     /// How good their connection is.
@@ -474,6 +523,8 @@ pub enum LeaveReason {
     Left,
     /// They were lost and did not come back in time.
     TimedOut,
+    /// A moderator sent them out.
+    Removed,
     /// The room was deleted.
     RoomDeleted,
     /// The server stops.
@@ -506,8 +557,8 @@ impl ServerMessage {
 
 impl ClientMessage {
     /// The values of `signal_type` that the server knows.
-    pub const SIGNAL_TYPES: [&str; 7] =
-        ["offer", "ice-candidate", "mute", "subscribe", "update", "leave", "ping"];
+    pub const SIGNAL_TYPES: [&str; 8] =
+        ["offer", "ice-candidate", "mute", "subscribe", "update", "moderate", "leave", "ping"];
 }
 
 #[cfg(test)]

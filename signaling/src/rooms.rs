@@ -3,6 +3,7 @@
 //! Two locks, always taken in this order: the registry's, then a room's. Who joins or empties a room holds both, so
 //! that nobody joins a room that is being forgotten; everything else takes the room's alone.
 
+mod moderation;
 mod seat;
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,10 +14,12 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
+use veche_access::{Action, Authority, Identity, Resource};
 use veche_hub::Signal;
 use veche_messaging::Messaging;
 use veche_sfu_core::control::{Command, Event, ParticipantStats};
 use veche_sfu_core::ids::{ParticipantId, RequestId, RoomId};
+use veche_sfu_core::rights::Rights;
 use veche_sfu_core::timeline::Entry;
 
 use crate::error::{Error, ErrorKind};
@@ -25,9 +28,10 @@ use crate::link::{self, Close, Outbox};
 use crate::media::Media;
 use crate::name::{MAX_ROOM_ID_BYTES, check_peer_id, check_room_id};
 use crate::protocol::{self, IceServer, LeaveReason, Limits};
-use crate::room::{Entrance, Room, RoomState, Welcome};
+use crate::room::{Entrance, Member, Room, RoomChange, RoomState, Welcome};
 use crate::settings::Settings;
 
+pub use moderation::{Moderator, Wait};
 pub use seat::{JoinRequest, Seat};
 
 /// How long clients have to say goodbye when the server stops.
@@ -38,6 +42,7 @@ const STOP_WAIT: Duration = Duration::from_secs(2);
 pub struct Rooms {
     pub(crate) settings: Settings,
     pub(crate) media: Media,
+    pub(crate) authority: Authority,
     welcome: Welcome,
     registry: Mutex<Registry>,
     connections: Arc<Semaphore>,
@@ -91,7 +96,7 @@ pub struct Counts {
 
 impl Rooms {
     /// No rooms yet.
-    pub fn new(settings: Settings, media: Media) -> Self {
+    pub fn new(settings: Settings, media: Media, authority: Authority) -> Self {
         let urls = settings.stun_servers.clone();
         let ice_server = IceServer { urls, username: None, credential: None };
         let welcome = Welcome {
@@ -106,6 +111,7 @@ impl Rooms {
         Self {
             welcome,
             media,
+            authority,
             registry: Mutex::default(),
             connections: Arc::new(Semaphore::new(settings.max_connections)),
             last_connection: AtomicU64::new(0),
@@ -158,8 +164,9 @@ impl Rooms {
     /// Takes a client into a room, in its old place where it shows a token that still lives. The outbox starts with
     /// `joined`.
     pub async fn join(&self, request: &JoinRequest) -> Result<(Seat, Outbox), Error> {
-        let (seat, outbox, resumed) = self.take_seat(request)?;
-        if !resumed {
+        check_join(&request.identity, &request.room_id)?;
+        let (seat, outbox, told) = self.take_seat(request)?;
+        if told.is_none() {
             let command = Command::AddParticipant {
                 room: seat.room.media_id,
                 participant: seat.participant,
@@ -174,6 +181,7 @@ impl Rooms {
                 self.remove_from_media(seat.room.media_id, vec![seat.participant]);
             }
         }
+        self.tell_rights(&seat.room, seat.participant, Some(told.unwrap_or_default())).await?;
         Ok((seat, outbox))
     }
 
@@ -197,14 +205,11 @@ impl Rooms {
     /// Makes a room that stays when it is empty.
     pub fn create_room(
         &self,
-        room_id: Option<String>,
+        room_id: String,
         name: Option<String>,
         max_participants: Option<u32>,
     ) -> Result<Arc<Room>, Error> {
-        let room_id = match room_id {
-            Some(room_id) => check_room_id(room_id)?,
-            None => crate::token::new_id("room"),
-        };
+        let room_id = check_room_id(room_id)?;
         let name = name.map(|name| self.check_name(&name)).transpose()?.flatten();
         let max_participants = self.check_max_participants(max_participants)?;
         let mut registry = self.registry.lock();
@@ -218,21 +223,18 @@ impl Rooms {
             name: name.unwrap_or_else(|| room_id.clone()),
             room_id,
             max_participants: max_participants.unwrap_or(self.settings.max_participants_per_room),
+            locked: false,
+            waiting_room: false,
         };
         self.add_room(&mut registry, info, true)
     }
 
-    /// Changes a room.
-    pub fn update_room(
-        &self,
-        room_id: &str,
-        name: Option<&str>,
-        max_participants: Option<u32>,
-    ) -> Result<Arc<Room>, Error> {
-        let name = name.map(|name| self.check_name(name)).transpose()?.flatten();
-        let max_participants = self.check_max_participants(max_participants)?;
+    /// Changes a room; who is in it is told.
+    pub fn update_room(&self, room_id: &str, mut change: RoomChange) -> Result<Arc<Room>, Error> {
+        change.name = change.name.map(|name| self.check_name(&name)).transpose()?.flatten();
+        change.max_participants = self.check_max_participants(change.max_participants)?;
         let room = self.room(room_id)?;
-        room.lock().update_room(name, max_participants);
+        room.lock().change(change);
         Ok(room)
     }
 
@@ -421,9 +423,21 @@ impl Rooms {
         }
     }
 
-    fn take_seat(&self, request: &JoinRequest) -> Result<(Seat, Outbox, bool), Error> {
+    /// The name for people that somebody asks for, or else that their token gives.
+    fn name_of(&self, request: &JoinRequest) -> Result<Option<String>, Error> {
+        let asked = request.name.as_deref().map(|name| self.check_name(name)).transpose()?.flatten();
+        let max = self.settings.max_name_chars;
+        let given = || {
+            let name = veche_doors::name::clean(request.identity.name.as_deref().unwrap_or_default());
+            name.chars().take(max).collect::<String>()
+        };
+        Ok(asked.or_else(|| Some(given()).filter(|name| !name.is_empty())))
+    }
+
+    /// The place, and for who had one before, what the media plane was told of their rights.
+    fn take_seat(&self, request: &JoinRequest) -> Result<(Seat, Outbox, Option<Rights>), Error> {
         let room_id = check_room_id(request.room_id.clone())?;
-        let name = request.name.as_deref().map(|name| self.check_name(name)).transpose()?.flatten();
+        let name = self.name_of(request)?;
         let peer_id = request.peer_id.as_deref().map(check_peer_id).transpose()?;
         let (link, outbox) = link::link(self.settings.max_queued_bytes);
         let connection = self.last_connection.fetch_add(1, Ordering::Relaxed) + 1;
@@ -433,6 +447,9 @@ impl Rooms {
             name,
             peer_id,
             peer_id_is_wish: request.resume_token.is_some(),
+            identity: &request.identity,
+            actions: request.identity.room_actions(&request.room_id),
+            admitted: request.admitted,
             welcome: &self.welcome,
         };
 
@@ -442,18 +459,19 @@ impl Rooms {
         }
         let room = self.find_or_make_room(&mut registry, room_id)?;
         let token = request.resume_token.as_deref().unwrap_or_default();
-        let resuming = room.lock().find_token(token);
+        let resuming = room.lock().find_token(token, &request.identity);
         if let Some(participant) = resuming {
+            let told = room.lock().members.get(&participant).map(Member::rights);
             let peer_id = room.lock().resume(participant, token, entrance);
             let peer_id = peer_id.expect("the registry's lock keeps a participant that its token found");
-            return Ok((Seat { room, participant, peer_id, connection }, outbox, true));
+            return Ok((Seat { room, participant, peer_id, connection }, outbox, told));
         }
         let participant = self.media.create_participant(room.media_id);
         let joined = room.lock().join(participant, entrance);
         match joined {
             Ok(peer_id) => {
                 registry.room_by_participant.insert(participant, room.clone());
-                Ok((Seat { room, participant, peer_id, connection }, outbox, false))
+                Ok((Seat { room, participant, peer_id, connection }, outbox, None))
             }
             Err(error) => {
                 registry.forget_if_empty(&room);
@@ -474,7 +492,9 @@ impl Rooms {
             return Err(no_such_room(&room_id));
         }
         let max_participants = self.settings.max_participants_per_room;
-        self.add_room(registry, protocol::Room { name: room_id.clone(), room_id, max_participants }, false)
+        let name = room_id.clone();
+        let info = protocol::Room { room_id, name, max_participants, locked: false, waiting_room: false };
+        self.add_room(registry, info, false)
     }
 
     fn add_room(
@@ -514,21 +534,42 @@ impl Rooms {
         reason: LeaveReason,
         condition: fn(&RoomState, ParticipantId, u64) -> bool,
     ) {
+        self.remove_participant(&seat.room, seat.participant, reason, Close::Left, |room| {
+            condition(room, seat.participant, seat.connection)
+        });
+    }
+
+    /// Removes a participant for good, if `condition` holds, and closes their connection.
+    fn remove_participant(
+        &self,
+        room: &Arc<Room>,
+        participant: ParticipantId,
+        reason: LeaveReason,
+        close: Close,
+        condition: impl FnOnce(&RoomState) -> bool,
+    ) {
         let mut registry = self.registry.lock();
-        let mut room = seat.room.lock();
-        if !condition(&room, seat.participant, seat.connection) {
+        let mut state = room.lock();
+        if !condition(&state) {
             return;
         }
-        let removed = room.remove(seat.participant, reason);
-        drop(room);
-        registry.room_by_participant.remove(&seat.participant);
-        registry.forget_if_empty(&seat.room);
+        let removed = state.remove(participant, reason);
+        drop(state);
+        registry.room_by_participant.remove(&participant);
+        registry.forget_if_empty(room);
         drop(registry);
         let Some(member) = removed else { return };
         if let Some(link) = member.link {
-            link.close(Close::Left);
+            link.close(close);
         }
-        self.remove_from_media(seat.room.media_id, vec![seat.participant]);
+        self.remove_from_media(room.media_id, vec![participant]);
+    }
+
+    /// Somebody does not wait any more; a room that nobody is in, and nobody waits for, goes.
+    fn stop_waiting(&self, room: &Arc<Room>, peer_id: &str) {
+        let mut registry = self.registry.lock();
+        room.lock().stop_waiting(peer_id);
+        registry.forget_if_empty(room);
     }
 
     /// In a task of its own, since whoever removes may be cut off at any `await`.
@@ -560,12 +601,16 @@ impl Rooms {
 impl Registry {
     fn forget_if_empty(&mut self, room: &Arc<Room>) {
         let is_listed = self.rooms.get(&room.room_id).is_some_and(|listed| Arc::ptr_eq(listed, room));
-        if is_listed && !room.permanent && room.lock().members.is_empty() {
+        if is_listed && !room.permanent && room.lock().is_deserted() {
             self.rooms.remove(&room.room_id);
             self.room_by_media_id.remove(&room.media_id);
             room.note_deleted();
         }
     }
+}
+
+fn check_join(identity: &Identity, room_id: &str) -> Result<(), Error> {
+    identity.allows(Action::Join, Resource::Room(room_id)).map_err(Error::from)
 }
 
 fn no_such_room(room_id: &str) -> Error {

@@ -194,7 +194,10 @@ async fn every_kind_of_key_lets_its_own_tokens_in_and_no_others() {
                 assert_eq!(anna.user_id.as_deref(), Some("anna"));
             } else {
                 let message = refused(&authority, &token).await;
-                assert_eq!(message, format!("this server has no key for tokens signed with {}", other.algorithm()));
+                assert_eq!(
+                    message,
+                    format!("this server has no key for tokens signed with {}", other.algorithm())
+                );
             }
         }
     }
@@ -210,7 +213,8 @@ async fn forged_tokens_are_refused() {
     let public_keys = [&rsa, &ec].map(|key| PublicKey::File(folder.write(key.algorithm(), &key.pem())));
     let settings = AccessSettings { public_keys: public_keys.into(), ..AccessSettings::default() };
     let keys_only = Authority::new(&settings, None).unwrap();
-    let both = Authority::new(&AccessSettings { public_keys: settings.public_keys, ..with_secret() }, None).unwrap();
+    let both =
+        Authority::new(&AccessSettings { public_keys: settings.public_keys, ..with_secret() }, None).unwrap();
     let good = rsa.good(None);
     let (message, _) = good.rsplit_once('.').unwrap();
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
@@ -242,7 +246,8 @@ async fn forged_tokens_are_refused() {
         refused(authority, &own.token(&header, &claims())).await;
         // Tokens that are for something else, or too large, or no tokens.
         refused(authority, &rsa.token(&json!({ "alg": "RS256", "typ": "logout+jwt" }), &claims())).await;
-        refused(authority, &rsa.token(&json!({ "alg": "RS256", "crit": ["b64"], "b64": false }), &claims())).await;
+        refused(authority, &rsa.token(&json!({ "alg": "RS256", "crit": ["b64"], "b64": false }), &claims()))
+            .await;
         let large = json!({ "sub": "anna", "exp": NOW.as_secs() + 60, "x": "x".repeat(8192) });
         assert!(refused(authority, &rsa.token(&json!({ "alg": "RS256" }), &large)).await.contains("longer"));
         for nonsense in ["", ".", "..", "....", "e30.e30.e30", "\u{0}", "ы.ы.ы"] {
@@ -328,7 +333,8 @@ async fn doors_ask_as_they_are_told_and_none_leads_around_another() {
     let anybody = Authority::open().identify(Door::WebSocket, Some(&token)).await.unwrap();
     assert!(!anybody.is_authenticated());
     let required = AccessSettings { required: true, ..AccessSettings::default() };
-    let error = Authority::new(&required, None).unwrap().identify(Door::Http, Some(&token)).await.unwrap_err();
+    let error =
+        Authority::new(&required, None).unwrap().identify(Door::Http, Some(&token)).await.unwrap_err();
     assert_eq!(error.kind, AccessErrorKind::Invalid);
 }
 
@@ -369,7 +375,8 @@ impl Publisher {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (answers, asked) = (Arc::<Mutex<HashMap<String, String>>>::default(), Arc::<AtomicUsize>::default());
+        let (answers, asked) =
+            (Arc::<Mutex<HashMap<String, String>>>::default(), Arc::<AtomicUsize>::default());
         tokio::spawn({
             let (answers, asked) = (answers.clone(), asked.clone());
             async move {
@@ -479,7 +486,8 @@ async fn the_keys_of_an_issuer_are_found_by_its_discovery_document() {
     publisher.answer("/keys", &json!({ "keys": [ec.jwk("1")] }));
     let discovery = "/.well-known/openid-configuration";
     for (issuer, keys) in [("https://evil.example", "/keys"), (&*publisher.url, "http://id.example/keys")] {
-        let jwks_uri = if keys.starts_with('/') { format!("{}{keys}", publisher.url) } else { keys.to_owned() };
+        let jwks_uri =
+            if keys.starts_with('/') { format!("{}{keys}", publisher.url) } else { keys.to_owned() };
         publisher.answer(discovery, &json!({ "issuer": issuer, "jwks_uri": jwks_uri }));
         let error = verify(&authority, &token(&publisher.url)).await.unwrap_err();
         assert_eq!(error.kind, AccessErrorKind::Unavailable, "{error}");

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::drops::DropCounts;
 use crate::ids::{Mid, ParticipantId, RequestId, Rid, RoomId, TrackId};
 use crate::media::{MediaKind, Source};
-use crate::sdp::OfferError;
 use crate::rights::Rights;
+use crate::sdp::OfferError;
 use crate::timeline::Entry;
 
 /// What the control plane asks of an engine. A command for somebody who is not here is ignored: the control plane

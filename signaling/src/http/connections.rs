@@ -9,8 +9,10 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
+use veche_access::Action;
 use veche_sfu_core::control::ParticipantStats;
 
+use super::caller::Caller;
 use super::extract::Query;
 use crate::error::Error;
 use crate::protocol::{ConnectionQuality, MediaState};
@@ -121,8 +123,13 @@ pub(crate) struct MediaCounters {
 )]
 pub(crate) async fn list(
     State(rooms): State<Arc<Rooms>>,
+    caller: Caller,
     Query(filter): Query<Filter>,
 ) -> Result<Json<ConnectionList>, Error> {
+    match &filter.room_id {
+        Some(room_id) => caller.needs(Action::Moderate, room_id)?,
+        None => caller.needs_administration()?,
+    }
     let (listed, total) = match &filter.room_id {
         Some(room_id) => {
             let room = rooms.room(room_id)?;

@@ -3,8 +3,10 @@
 //! Every error has the body `{"error": {"code", "message"}}`, also those of unknown addresses, wrong methods and
 //! bodies that are no JSON.
 
+mod caller;
 mod connections;
 mod health;
+mod moderation;
 mod rooms;
 mod signal;
 mod timeline;
@@ -91,6 +93,14 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(websocket::connect))
         .routes(routes!(rooms::create, rooms::list))
         .routes(routes!(rooms::show, rooms::update, rooms::delete))
+        .routes(routes!(moderation::mute))
+        .routes(routes!(moderation::remove))
+        .routes(routes!(moderation::ban))
+        .routes(routes!(moderation::grant))
+        .routes(routes!(moderation::bans, moderation::add_ban, moderation::unban))
+        .routes(routes!(moderation::waiting))
+        .routes(routes!(moderation::admit))
+        .routes(routes!(moderation::deny))
         .routes(routes!(signal::send))
         .routes(routes!(connections::list))
         .routes(routes!(timeline::show))
@@ -143,6 +153,7 @@ mod tests {
         described.sort();
         let expected = [
             "DELETE /realtime/webrtc/rooms/{room_id}",
+            "DELETE /realtime/webrtc/rooms/{room_id}/bans",
             "GET /health",
             "GET /realtime/openapi.json",
             "GET /realtime/webrtc/connections",
@@ -150,10 +161,19 @@ mod tests {
             "GET /realtime/webrtc/health",
             "GET /realtime/webrtc/rooms",
             "GET /realtime/webrtc/rooms/{room_id}",
+            "GET /realtime/webrtc/rooms/{room_id}/bans",
+            "GET /realtime/webrtc/rooms/{room_id}/waiting",
             "GET /realtime/webrtc/signaling",
             "POST /realtime/webrtc/rooms",
+            "POST /realtime/webrtc/rooms/{room_id}/bans",
+            "POST /realtime/webrtc/rooms/{room_id}/participants/{peer_id}/ban",
+            "POST /realtime/webrtc/rooms/{room_id}/participants/{peer_id}/mute",
+            "POST /realtime/webrtc/rooms/{room_id}/participants/{peer_id}/remove",
+            "POST /realtime/webrtc/rooms/{room_id}/waiting/{peer_id}/admit",
+            "POST /realtime/webrtc/rooms/{room_id}/waiting/{peer_id}/deny",
             "POST /realtime/webrtc/signal",
             "PUT /realtime/webrtc/rooms/{room_id}",
+            "PUT /realtime/webrtc/rooms/{room_id}/participants/{peer_id}/grants",
         ];
         assert_eq!(described, expected);
     }

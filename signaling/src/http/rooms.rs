@@ -9,12 +9,14 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
+use veche_access::Action;
 
 use super::ErrorAnswer;
+use super::caller::Caller;
 use super::extract::{Body, Path, Query};
 use crate::error::Error;
 use crate::protocol::Participant;
-use crate::room::Room;
+use crate::room::{self, Room};
 use crate::rooms::Rooms;
 
 /// Rooms in one answer, unless asked for fewer.
@@ -45,6 +47,10 @@ pub(crate) struct RoomChange {
     name: Option<String>,
     /// How many may be in it. Nobody is removed when more are.
     max_participants: Option<u32>,
+    /// Closed for who is not in it?
+    locked: Option<bool>,
+    /// Must moderators admit who comes? Switched off, it lets in who waits.
+    waiting_room: Option<bool>,
 }
 
 /// A room.
@@ -58,6 +64,10 @@ pub(crate) struct RoomSummary {
     max_participants: u32,
     /// How many are in it, also those whose connection is lost.
     participant_count: usize,
+    /// Closed for who is not in it?
+    locked: bool,
+    /// Must moderators admit who comes?
+    waiting_room: bool,
     /// Whether it stays when it is empty.
     permanent: bool,
     /// When it was made, in seconds since 1970.
@@ -107,22 +117,30 @@ pub(crate) struct Page {
 )]
 pub(crate) async fn create(
     State(rooms): State<Arc<Rooms>>,
+    caller: Caller,
     Body(new): Body<NewRoom>,
 ) -> Result<impl IntoResponse, Error> {
-    let room = rooms.create_room(new.room_id, new.name, new.max_participants)?;
+    let room_id = new.room_id.unwrap_or_else(|| crate::token::new_id("room"));
+    caller.needs(Action::Moderate, &room_id)?;
+    let room = rooms.create_room(room_id, new.name, new.max_participants)?;
     let location = format!("/realtime/webrtc/rooms/{}", percent_encode(&room.room_id));
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(details(&room))))
 }
 
-/// Lists rooms.
+/// Lists the rooms that the caller may come into, or moderate.
 #[utoipa::path(
     get,
     path = "/realtime/webrtc/rooms",
     params(Page),
     responses((status = 200, description = "Rooms", body = RoomList))
 )]
-pub(crate) async fn list(State(rooms): State<Arc<Rooms>>, Query(page): Query<Page>) -> Json<RoomList> {
-    let all = rooms.all();
+pub(crate) async fn list(
+    State(rooms): State<Arc<Rooms>>,
+    caller: Caller,
+    Query(page): Query<Page>,
+) -> Json<RoomList> {
+    let mut all = rooms.all();
+    all.retain(|room| caller.may_see(&room.room_id));
     let limit = page.limit.unwrap_or(MAX_LISTED).min(MAX_LISTED);
     let listed = all.iter().skip(page.offset).take(limit).map(|room| summary(room)).collect();
     Json(RoomList { total: all.len(), rooms: listed })
@@ -140,8 +158,10 @@ pub(crate) async fn list(State(rooms): State<Arc<Rooms>>, Query(page): Query<Pag
 )]
 pub(crate) async fn show(
     State(rooms): State<Arc<Rooms>>,
+    caller: Caller,
     Path(room_id): Path<String>,
 ) -> Result<Json<RoomDetails>, Error> {
+    caller.needs_sight(&room_id)?;
     Ok(Json(details(&*rooms.room(&room_id)?)))
 }
 
@@ -159,14 +179,18 @@ pub(crate) async fn show(
 )]
 pub(crate) async fn update(
     State(rooms): State<Arc<Rooms>>,
+    caller: Caller,
     Path(room_id): Path<String>,
     Body(change): Body<RoomChange>,
 ) -> Result<Json<RoomDetails>, Error> {
+    caller.needs(Action::Moderate, &room_id)?;
     if change.room_id.is_some_and(|named| named != room_id) {
         let message = "room_id: a room keeps its room_id; leave it out, or make another room";
         return Err(Error::new(crate::ErrorKind::BadRequest, message));
     }
-    let room = rooms.update_room(&room_id, change.name.as_deref(), change.max_participants)?;
+    let RoomChange { name, max_participants, locked, waiting_room, .. } = change;
+    let change = room::RoomChange { name, max_participants, locked, waiting_room };
+    let room = rooms.update_room(&room_id, change)?;
     Ok(Json(details(&room)))
 }
 
@@ -182,8 +206,10 @@ pub(crate) async fn update(
 )]
 pub(crate) async fn delete(
     State(rooms): State<Arc<Rooms>>,
+    caller: Caller,
     Path(room_id): Path<String>,
 ) -> Result<StatusCode, Error> {
+    caller.needs(Action::Moderate, &room_id)?;
     rooms.delete_room(&room_id)?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -195,6 +221,8 @@ fn summary(room: &Room) -> RoomSummary {
         name: state.info.name.clone(),
         max_participants: state.info.max_participants,
         participant_count: state.members.len(),
+        locked: state.info.locked,
+        waiting_room: state.info.waiting_room,
         permanent: room.permanent,
         created_at: room.created_at.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
     }

@@ -8,8 +8,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use veche_access::Action;
 
 use super::ErrorAnswer;
+use super::caller::Caller;
 use super::extract::Body;
 use crate::error::{Error, ErrorKind};
 use crate::inbound;
@@ -58,6 +60,7 @@ pub(crate) struct Sent {
 )]
 pub(crate) async fn send(
     State(rooms): State<Arc<Rooms>>,
+    caller: Caller,
     Body(body): Body<Box<serde_json::value::RawValue>>,
 ) -> Result<(StatusCode, Json<Sent>), Error> {
     let envelope: inbound::Envelope<'_> = serde_json::from_str(body.get())
@@ -68,6 +71,7 @@ pub(crate) async fn send(
     };
     let (room_id, target, signal_type) =
         (needed("room_id")?, needed("target_peer_id")?, needed("signal_type")?);
+    caller.needs(Action::Send, &room_id)?;
     let room = rooms.room(&room_id)?;
     let message: Bytes = inbound::relayed(envelope, &signal_type, "")?;
     room.lock().relay(&target, message)?;

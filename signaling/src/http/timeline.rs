@@ -8,9 +8,11 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
+use veche_access::Action;
 use veche_sfu_core::ids::ParticipantId;
 use veche_sfu_core::timeline;
 
+use super::caller::Caller;
 use super::extract::{Path, Query};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::ConnectionQuality;
@@ -123,9 +125,14 @@ pub(crate) enum LayerReason {
 )]
 pub(crate) async fn show(
     State(rooms): State<Arc<Rooms>>,
+    caller: Caller,
     Path(peer_id): Path<String>,
     Query(place): Query<Place>,
 ) -> Result<Json<Vec<Entry>>, Error> {
+    match &place.room_id {
+        Some(room_id) => caller.needs(Action::Moderate, room_id)?,
+        None => caller.needs_administration()?,
+    }
     let places = match &place.room_id {
         Some(room_id) => vec![rooms.room(room_id)?],
         None => rooms.all(),

@@ -1,16 +1,17 @@
 //! Where WebSockets come in.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
+use veche_access::{Credential, Identity};
 use veche_doors::websocket;
 use yawc::IncomingUpgrade;
 
 use super::extract::Query;
 use super::{Api, ErrorAnswer};
-use crate::connection;
+use crate::connection::{self, Arrival};
 use crate::error::{Error, ErrorKind};
 use crate::origin;
 use crate::rooms::JoinRequest;
@@ -27,6 +28,12 @@ pub(crate) struct ConnectQuery {
     peer_id: Option<String>,
     /// The token of a connection before, to be the same participant again.
     resume_token: Option<String>,
+    /// A token, where it does not stand in the header `Authorization`; browsers cannot set that for a WebSocket.
+    #[expect(dead_code, reason = "describes the parameter; where credentials stand is known elsewhere")]
+    token: Option<String>,
+    /// An API key, where it does not stand in the header `X-API-Key`.
+    #[expect(dead_code, reason = "describes the parameter; where credentials stand is known elsewhere")]
+    api_key: Option<String>,
 }
 
 /// The signaling WebSocket. Connecting is joining; PROTOCOL.md describes the messages.
@@ -43,6 +50,7 @@ pub(crate) struct ConnectQuery {
 pub(crate) async fn connect(
     State(api): State<Api>,
     headers: HeaderMap,
+    uri: Uri,
     query: Result<Query<ConnectQuery>, Error>,
     upgrade: Result<IncomingUpgrade, StatusCode>,
 ) -> Result<Response, Error> {
@@ -55,17 +63,22 @@ pub(crate) async fn connect(
         .upgrade(websocket::options(hard_limit, api.deflate.clone()))
         .map_err(|_| not_a_websocket())?;
     // Browsers hide the answer to a failed handshake from the page, so refusals are told over the open WebSocket.
-    let request = if origin::is_allowed(&headers, &api.rooms.settings.allowed_origins) {
-        query.map(|Query(query)| JoinRequest {
-            room_id: query.room_id,
-            name: query.name,
-            peer_id: query.peer_id.filter(|peer_id| !peer_id.is_empty()),
-            resume_token: query.resume_token.filter(|token| !token.is_empty()),
+    let arrival = if origin::is_allowed(&headers, &api.rooms.settings.allowed_origins) {
+        query.and_then(|Query(query)| {
+            let request = JoinRequest {
+                room_id: query.room_id,
+                name: query.name,
+                peer_id: query.peer_id.filter(|peer_id| !peer_id.is_empty()),
+                resume_token: query.resume_token.filter(|token| !token.is_empty()),
+                identity: Identity::anonymous(false),
+                admitted: false,
+            };
+            Ok(Arrival { credential: Credential::from_request(&headers, uri.query())?, request })
         })
     } else {
         let message = "pages of this origin may not connect; add it to signaling.allowed_origins";
         Err(Error::new(ErrorKind::ForbiddenOrigin, message))
     };
-    tokio::spawn(connection::run(api.rooms, upgrade, request, permit));
+    tokio::spawn(connection::run(api.rooms, upgrade, arrival, permit));
     Ok(response.into_response())
 }

@@ -25,6 +25,7 @@ fn typescript() -> String {
         ClientMessage ClientOffer OfferedTrack SlotPair Subscribe SubscribeMode WantedSlot ServerMessage Joined
         Limits IceServer Room Participant Track TrackKind TrackSource Slot SlotReason TrackLayers
         Layer ActiveSpeaker ConnectionQuality PeerQuality MediaState LeaveReason ErrorBody PeerMessage
+        Action Moderate Moderation Moderated Waiting Ban
     }
     file
 }
@@ -51,8 +52,8 @@ fn the_typescript_types_are_those_of_the_server() {
 #[test]
 fn every_type_that_is_used_is_exported() {
     let file = typescript();
-    let source = include_str!("../protocol.rs");
-    for line in source.lines() {
+    let sources = [include_str!("../protocol.rs"), include_str!("moderation.rs")];
+    for line in sources.iter().flat_map(|source| source.lines()) {
         let name = line.strip_prefix("pub struct ").or_else(|| line.strip_prefix("pub enum "));
         if let Some(name) = name.and_then(|rest| rest.split([' ', '<', ';']).next()) {
             assert!(file.contains(&format!("export type {name} = ")), "{name} is not exported");

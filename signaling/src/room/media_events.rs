@@ -1,6 +1,7 @@
 //! What the media plane reports about a room, turned into state and messages.
 
 use serde_json::json;
+use veche_access::Action;
 use veche_sfu_core::control::{
     self, ConnectionState, DataCloseReason, FailReason, LayerWish, Quality, SlotChange, Speaker, TrackInfo,
 };
@@ -76,6 +77,27 @@ impl RoomState {
         let data = json!({ "participant_id": peer_id, "track_id": track_id, "kind": media, "source": source, "muted": muted });
         self.journal.note(kind, data);
         self.tell_all(&ServerMessage::Track { peer_id, track });
+        if before.is_none()
+            && let Some(error) = self.forbidden_track(id, info.id)
+        {
+            self.tell(id, &ServerMessage::error(error, None));
+        }
+    }
+
+    /// Why a track of somebody stays muted: they may not send what it shows.
+    pub(crate) fn forbidden_track(&self, id: ParticipantId, track: TrackId) -> Option<Error> {
+        let member = self.members.get(&id)?;
+        let track = member.tracks.get(&track)?;
+        let action = match (track.kind, track.source) {
+            (TrackKind::Video, TrackSource::Screen) | (TrackKind::Audio, TrackSource::ScreenAudio) => {
+                Action::PublishScreen
+            }
+            (TrackKind::Audio, _) => Action::PublishAudio,
+            (TrackKind::Video, _) => Action::PublishVideo,
+        };
+        let (name, mid) = (action.name(), &track.mid);
+        let message = format!("the section `{mid}` stays muted: `{name}` is not granted to you in this room");
+        (!member.actions().contains(action)).then(|| Error::new(ErrorKind::Forbidden, message))
     }
 
     pub(crate) fn on_track_gone(&mut self, id: ParticipantId, track: TrackId) {

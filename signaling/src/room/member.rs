@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
+use veche_access::{Action, Actions, Identity};
 use veche_sfu_core::ids::{Mid, ParticipantId, RequestId, TrackId};
+use veche_sfu_core::rights::Rights;
 
 use crate::error::{Error, ErrorKind};
 use crate::link::Link;
 use crate::protocol::{ConnectionQuality, MediaState, Participant, Slot, Track, TrackLayers};
+use crate::room::Entrance;
 use crate::token::TokenDigest;
 
 /// Offers of one participant that may wait for their answer at once.
@@ -29,6 +32,11 @@ pub(crate) struct Member {
     pub(crate) peer_id: Arc<str>,
     pub(crate) name: String,
     pub(crate) metadata: Option<Value>,
+    pub(crate) identity: Identity,
+    /// What their identity lets them do in the room.
+    pub(crate) own_actions: Actions,
+    /// What a moderator said instead.
+    pub(crate) granted: Option<Actions>,
     /// The token that resumes.
     pub(crate) token: TokenDigest,
     /// The token before, good until the client shows by a message that it has the new one.
@@ -55,18 +63,20 @@ impl Member {
         peer_id: Arc<str>,
         name: String,
         token: TokenDigest,
-        connection: u64,
-        link: Link,
+        entrance: &Entrance<'_>,
     ) -> Self {
         Self {
             id,
             peer_id,
             name,
             metadata: None,
+            identity: entrance.identity.clone(),
+            own_actions: entrance.actions,
+            granted: None,
             token,
             previous_token: None,
-            connection,
-            link: Some(link),
+            connection: entrance.connection,
+            link: Some(entrance.link.clone()),
             media_quality: ConnectionQuality::Excellent,
             media_state: None,
             tracks: BTreeMap::new(),
@@ -83,12 +93,31 @@ impl Member {
         self.link.replace(link)
     }
 
+    /// What they may do in the room.
+    pub(crate) fn actions(&self) -> Actions {
+        self.granted.unwrap_or(self.own_actions)
+    }
+
+    /// The same, as far as the media plane sees to it.
+    pub(crate) fn rights(&self) -> Rights {
+        let actions = self.actions();
+        Rights {
+            audio: actions.contains(Action::PublishAudio),
+            video: actions.contains(Action::PublishVideo),
+            screen: actions.contains(Action::PublishScreen),
+            data: actions.contains(Action::PublishData),
+            watch: actions.contains(Action::Subscribe),
+        }
+    }
+
     /// As others see them.
     pub(crate) fn participant(&self) -> Participant {
         Participant {
             peer_id: self.peer_id.to_string(),
             name: self.name.clone(),
             metadata: self.metadata.clone(),
+            user_id: self.identity.user_id.as_deref().map(str::to_owned),
+            attributes: self.identity.attributes.as_deref().cloned(),
             connected: self.link.is_some(),
             quality: self.quality(),
             tracks: self.tracks.values().cloned().collect(),

@@ -5,6 +5,8 @@
 
 pub(crate) mod media_events;
 mod member;
+pub(crate) mod moderation;
+pub(crate) mod waiting;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
+use veche_access::{Action, Actions, Identity};
 use veche_sfu_core::ids::{ParticipantId, RoomId};
 
 use crate::error::{Error, ErrorKind};
@@ -48,6 +51,8 @@ pub(crate) struct RoomState {
     id_by_peer: HashMap<Arc<str>, ParticipantId>,
     id_by_token: HashMap<TokenDigest, ParticipantId>,
     speakers: Vec<ActiveSpeaker>,
+    bans: moderation::Bans,
+    pub(crate) waiting: waiting::WaitingList,
     journal: Journal,
 }
 
@@ -64,8 +69,27 @@ pub(crate) struct Entrance<'a> {
     pub(crate) peer_id: Option<&'a str>,
     /// Whether the peer id is only a wish: a resumption that came too late.
     pub(crate) peer_id_is_wish: bool,
+    /// Who they are.
+    pub(crate) identity: &'a Identity,
+    /// What they may do in the room.
+    pub(crate) actions: Actions,
+    /// Whether a moderator has let them in.
+    pub(crate) admitted: bool,
     /// What every client is told.
     pub(crate) welcome: &'a Welcome,
+}
+
+/// What shall change in a room; what is absent stays.
+#[derive(Clone, Debug, Default)]
+pub struct RoomChange {
+    /// Its name for people.
+    pub name: Option<String>,
+    /// How many may be in it.
+    pub max_participants: Option<u32>,
+    /// Closed for who is not in it?
+    pub locked: Option<bool>,
+    /// Must moderators admit who comes?
+    pub waiting_room: Option<bool>,
 }
 
 /// What every client is told when it joins.
@@ -95,6 +119,8 @@ impl Room {
                 id_by_peer: HashMap::new(),
                 id_by_token: HashMap::new(),
                 speakers: Vec::new(),
+                bans: moderation::Bans::default(),
+                waiting: waiting::WaitingList::default(),
                 journal: Journal::new(room_id, messaging),
             }),
         }
@@ -121,12 +147,16 @@ impl RoomState {
             let full = format!("the room is full: it takes {} participants", self.info.max_participants);
             return Err(Error::new(ErrorKind::RoomFull, full));
         }
-        let peer_id = self.free_peer_id(entrance.peer_id, entrance.peer_id_is_wish)?;
-        let name = entrance.name.unwrap_or_else(|| peer_id.to_string());
+        self.check_entry(entrance.identity, entrance.actions, entrance.peer_id)?;
+        if self.must_wait(entrance.actions) && !entrance.admitted {
+            let message = "a moderator must let you in; connect again to wait for that";
+            return Err(Error::new(ErrorKind::NotAdmitted, message));
+        }
+        let peer_id = self.free_peer_id(entrance.peer_id, entrance.peer_id_is_wish, entrance.admitted)?;
+        let name = entrance.name.clone().unwrap_or_else(|| peer_id.to_string());
         let token = new_resume_token();
         let digest = TokenDigest::of(&token);
-        let member =
-            Member::new(id, peer_id.clone(), name, digest, entrance.connection, entrance.link.clone());
+        let member = Member::new(id, peer_id.clone(), name, digest, &entrance);
         let participant = member.participant();
         self.members.insert(id, member);
         self.id_by_peer.insert(peer_id.clone(), id);
@@ -138,9 +168,11 @@ impl RoomState {
         Ok(peer_id)
     }
 
-    /// Who may resume with this token.
-    pub(crate) fn find_token(&self, token: &str) -> Option<ParticipantId> {
-        self.id_by_token.get(&TokenDigest::of(token)).copied()
+    /// Who may resume with this token: whose it is, if they are who they were.
+    pub(crate) fn find_token(&self, token: &str, identity: &Identity) -> Option<ParticipantId> {
+        let id = *self.id_by_token.get(&TokenDigest::of(token))?;
+        let member = self.members.get(&id)?;
+        (member.identity.user_id == identity.user_id).then_some(id)
     }
 
     /// Gives somebody their place back, who showed `token`. A connection that still has the place is closed.
@@ -158,6 +190,8 @@ impl RoomState {
         if let Some(name) = entrance.name {
             member.name = name;
         }
+        member.identity = entrance.identity.clone();
+        member.own_actions = entrance.actions;
         let new_token = new_resume_token();
         for old in [Some(member.token), member.previous_token].into_iter().flatten() {
             self.id_by_token.remove(&old);
@@ -217,10 +251,16 @@ impl RoomState {
         Some(member)
     }
 
+    /// Whether nobody is in the room, and nobody waits for it.
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.members.is_empty() && self.waiting.is_empty()
+    }
+
     /// Empties the room and closes everybody's connection.
     pub(crate) fn clear(&mut self, error: &Error) -> Vec<ParticipantId> {
         self.id_by_peer.clear();
         self.id_by_token.clear();
+        self.waiting.clear();
         let members = std::mem::take(&mut self.members);
         for link in members.values().filter_map(|member| member.link.as_ref()) {
             link.close(Close::Because(error.clone()));
@@ -248,18 +288,23 @@ impl RoomState {
         self.tell_all(&ServerMessage::ParticipantUpdated { participant });
     }
 
-    /// Changes the room's own name or limit.
-    pub(crate) fn update_room(&mut self, name: Option<String>, max_participants: Option<u32>) {
-        if let Some(name) = name {
-            self.info.name = name;
+    /// Changes the room itself; everybody is told where something changes. What is absent stays.
+    pub(crate) fn change(&mut self, change: RoomChange) {
+        let before = self.info.clone();
+        let RoomChange { name, max_participants, locked, waiting_room } = change;
+        self.info.name = name.unwrap_or(self.info.name.clone());
+        self.info.max_participants = max_participants.unwrap_or(before.max_participants);
+        self.info.locked = locked.unwrap_or(before.locked);
+        self.info.waiting_room = waiting_room.unwrap_or(before.waiting_room);
+        if self.info != before {
+            let room = self.info.clone();
+            let data = json!({ "name": room.name, "max_participants": room.max_participants });
+            self.journal.note("room.updated", data);
+            self.tell_all(&ServerMessage::RoomUpdated { room });
         }
-        if let Some(max_participants) = max_participants {
-            self.info.max_participants = max_participants;
+        if before.waiting_room && !self.info.waiting_room {
+            self.admit_all();
         }
-        let room = self.info.clone();
-        let data = json!({ "name": room.name, "max_participants": room.max_participants });
-        self.journal.note("room.updated", data);
-        self.tell_all(&ServerMessage::RoomUpdated { room });
     }
 
     /// Hands a message to one peer.
@@ -328,6 +373,7 @@ impl RoomState {
             tracks: member.tracks.values().cloned().collect(),
             slots: member.slots.values().cloned().collect(),
             limits: welcome.limits,
+            grants: member.actions().iter().collect(),
         };
         if let Some(link) = &member.link {
             link.send_first(encode(&ServerMessage::Joined(joined)));
@@ -341,11 +387,22 @@ impl RoomState {
         if !self.speakers.is_empty() {
             self.tell(id, &ServerMessage::Speakers { speakers: self.speakers.clone() });
         }
+        if member.actions().contains(Action::Moderate) && !self.waiting.is_empty() {
+            self.tell(id, &ServerMessage::WaitingList { waiting: self.waiting.list() });
+        }
     }
 
-    fn free_peer_id(&self, wanted: Option<&str>, is_wish: bool) -> Result<Arc<str>, Error> {
+    /// A peer id for somebody new. `admitted`: it was theirs already while they waited.
+    pub(crate) fn free_peer_id(
+        &self,
+        wanted: Option<&str>,
+        is_wish: bool,
+        admitted: bool,
+    ) -> Result<Arc<str>, Error> {
+        let is_free =
+            |id: &str| !self.id_by_peer.contains_key(id) && (admitted || !self.waiting.contains(id));
         match wanted {
-            Some(wanted) if !self.id_by_peer.contains_key(wanted) => return Ok(wanted.into()),
+            Some(wanted) if is_free(wanted) => return Ok(wanted.into()),
             Some(wanted) if !is_wish => {
                 let message = format!("somebody in the room has the peer id `{wanted}`; choose another");
                 return Err(Error::new(ErrorKind::PeerIdTaken, message));
@@ -354,7 +411,7 @@ impl RoomState {
         }
         loop {
             let made = new_id("peer");
-            if !self.id_by_peer.contains_key(made.as_str()) {
+            if is_free(&made) {
                 return Ok(made.into());
             }
         }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use parking_lot::MutexGuard;
+use veche_access::Identity;
 use veche_sfu_core::ids::ParticipantId;
 
 use crate::room::{Room, RoomState};
 
 /// What a client asks for when it connects.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct JoinRequest {
     /// The room.
     pub room_id: String,
@@ -18,6 +19,24 @@ pub struct JoinRequest {
     pub peer_id: Option<String>,
     /// The token of a connection before.
     pub resume_token: Option<String>,
+    /// Who the client is.
+    pub identity: Identity,
+    /// Whether a moderator has let them in.
+    pub admitted: bool,
+}
+
+/// Somebody of whom nothing is asked, nowhere yet.
+impl Default for JoinRequest {
+    fn default() -> Self {
+        Self {
+            room_id: String::new(),
+            name: None,
+            peer_id: None,
+            resume_token: None,
+            identity: Identity::anonymous(true),
+            admitted: false,
+        }
+    }
 }
 
 /// A connection's place in a room.

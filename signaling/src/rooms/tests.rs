@@ -14,7 +14,7 @@ struct Story {
 impl Story {
     fn new() -> Self {
         let (media, commands) = Media::queue(64);
-        Self { rooms: Arc::new(Rooms::new(Settings::default(), media)), commands }
+        Self { rooms: Arc::new(Rooms::new(Settings::default(), media, Authority::open())), commands }
     }
 
     async fn join(&self, peer_id: &str, resume_token: Option<&str>) -> (Seat, Outbox, Value) {
@@ -23,6 +23,7 @@ impl Story {
             name: None,
             peer_id: Some(peer_id.into()),
             resume_token: resume_token.map(str::to_owned),
+            ..JoinRequest::default()
         };
         let (seat, mut outbox) = self.rooms.join(&request).await.unwrap();
         let joined = next(&mut outbox);
@@ -104,7 +105,7 @@ async fn a_peer_id_that_is_taken_is_only_a_wish_for_who_resumes_too_late() {
 async fn a_client_that_reads_too_slowly_is_cut_and_finds_everything_when_it_resumes() {
     let (media, _commands) = Media::queue(64);
     let settings = Settings { max_queued_bytes: 2000, ..Settings::default() };
-    let rooms = Arc::new(Rooms::new(settings, media));
+    let rooms = Arc::new(Rooms::new(settings, media, Authority::open()));
     let story = Story { rooms, commands: flume::bounded(1).1 };
     let (seat, slow, joined) = story.join("slow", None).await;
     for index in 0..20 {
@@ -161,7 +162,7 @@ async fn a_connection_that_was_replaced_or_lost_changes_nothing_any_more() {
 #[tokio::test(start_paused = true)]
 async fn who_is_deleted_with_a_room_while_coming_in_does_not_stay_in_the_media_plane() {
     let (media, commands) = Media::queue(1);
-    let rooms = Arc::new(Rooms::new(Settings::default(), media));
+    let rooms = Arc::new(Rooms::new(Settings::default(), media, Authority::open()));
     let request = |peer_id: &str| JoinRequest {
         room_id: ROOM.into(),
         peer_id: Some(peer_id.into()),
@@ -191,7 +192,11 @@ async fn who_is_deleted_with_a_room_while_coming_in_does_not_stay_in_the_media_p
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_reads_slowly_is_busy_and_not_cut() {
     let (media, _commands) = Media::queue(64);
-    let rooms = Arc::new(Rooms::new(Settings { max_queued_bytes: 4000, ..Settings::default() }, media));
+    let rooms = Arc::new(Rooms::new(
+        Settings { max_queued_bytes: 4000, ..Settings::default() },
+        media,
+        Authority::open(),
+    ));
     let story = Story { rooms, commands: flume::bounded(1).1 };
     let (_slow, outbox, _) = story.join("slow", None).await;
     let (fast, _outbox, _) = story.join("fast", None).await;
@@ -208,7 +213,8 @@ async fn a_peer_that_reads_slowly_is_busy_and_not_cut() {
 #[tokio::test(start_paused = true)]
 async fn a_question_is_forgotten_when_who_asks_goes_away_or_nobody_answers() {
     let (media, commands) = Media::queue(1);
-    let story = Story { rooms: Arc::new(Rooms::new(Settings::default(), media)), commands };
+    let story =
+        Story { rooms: Arc::new(Rooms::new(Settings::default(), media, Authority::open())), commands };
     // With this the queue is full.
     let (seat, _, _) = story.join("anna", None).await;
     let waiting = || {

@@ -35,7 +35,10 @@ async fn a_room_is_made_listed_shown_changed_and_deleted() {
     let changed = server.request("PUT", &path, Some(json!({ "name": "Tea", "max_participants": 1 }))).await;
     assert_eq!((changed.status, &changed.body["max_participants"]), (200, &json!(1)));
     let told = anna.expect("room-updated").await;
-    assert_eq!(told["room"], json!({ "room_id": "meeting_123", "name": "Tea", "max_participants": 1 }));
+    assert_eq!(
+        told["room"],
+        json!({ "room_id": "meeting_123", "name": "Tea", "max_participants": 1, "locked": false, "waiting_room": false })
+    );
     assert_eq!(server.refused("room_id=meeting_123").await.0, "room_full");
 
     assert_eq!(server.request("DELETE", &path, None).await.status, 204);

@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::http::request::Builder;
 use futures_util::SinkExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use veche_access::Authority;
 use veche_sfu_core::control::{Command, Event};
 use veche_sfu_core::ids::RoomId;
 use veche_signaling::{Media, Settings, Signaling};
@@ -37,9 +39,14 @@ pub(crate) struct Answer {
 
 impl Server {
     pub(crate) async fn start(settings: Settings) -> Self {
+        Self::start_with(settings, Authority::open()).await
+    }
+
+    /// One that asks for credentials, or not.
+    pub(crate) async fn start_with(settings: Settings, authority: Authority) -> Self {
         let (media, commands) = Media::queue(1024);
         let (events, receiver) = flume::bounded(1024);
-        let (signaling, _) = Signaling::start(settings, media, receiver);
+        let (signaling, _) = Signaling::start(settings, media, receiver, authority);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = signaling.router().into_make_service_with_connect_info::<SocketAddr>();
@@ -60,6 +67,18 @@ impl Server {
         if let Some(origin) = origin {
             request = request.header("Origin", origin);
         }
+        self.handshake(url, io, request).await
+    }
+
+    /// Connects with a token in the header.
+    pub(crate) async fn connect_with(&self, query: &str, token: &str) -> Client {
+        let io = TcpStream::connect(self.address).await.unwrap();
+        let url = format!("ws://{}/realtime/webrtc/signaling?{query}", self.address).parse().unwrap();
+        let request = HttpRequest::builder().header("Authorization", format!("Bearer {token}"));
+        self.handshake(url, io, request).await.expect("the WebSocket opens")
+    }
+
+    async fn handshake(&self, url: url::Url, io: TcpStream, request: Builder) -> Option<Client> {
         let options = Options::default().with_low_latency_compression();
         let socket = WebSocket::handshake_with_request(url, io, options, request).await.ok()?;
         Some(Client { socket })

@@ -44,7 +44,10 @@ async fn the_second_sees_the_first_and_the_first_sees_the_second_come_and_change
     let (mut anna, joined) = server.join("room_id=tea&name=Anna&peer_id=anna").await;
     assert_eq!((&joined["peer_id"], &joined["resumed"]), (&json!("anna"), &json!(false)));
     assert_eq!(joined["participants"], json!([]));
-    assert_eq!(joined["room"], json!({ "room_id": "tea", "name": "tea", "max_participants": 100 }));
+    assert_eq!(
+        joined["room"],
+        json!({ "room_id": "tea", "name": "tea", "max_participants": 100, "locked": false, "waiting_room": false })
+    );
     assert_eq!(joined["ice_servers"], json!([]));
     assert_eq!(joined["limits"]["max_signal_bytes"], 262_144);
 

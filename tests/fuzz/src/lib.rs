@@ -22,6 +22,7 @@ mod srtp;
 mod stun;
 pub mod stun_request;
 mod tcp;
+mod token;
 
 #[path = "../../../sfu/src/frames.rs"]
 #[allow(unused, reason = "the shell's own file, whose functions are not public")]
@@ -31,7 +32,7 @@ mod frames;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("bridge", bridge::run),
     ("data", data::run),
     ("dtls", dtls::run),
@@ -45,6 +46,7 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("srtp", srtp::run),
     ("stun", stun::run),
     ("tcp", tcp::run),
+    ("token", token::run),
 ];
 
 /// Feeds one target. Panics when there is none of this name, which is a mistake of the caller.

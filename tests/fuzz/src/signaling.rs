@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
+use veche_access::Authority;
 use veche_signaling::inbound::handle_text;
 use veche_signaling::link::{Outbox, Outgoing};
 use veche_signaling::protocol::{ClientMessage, PeerMessage};
@@ -29,7 +30,7 @@ pub(crate) fn run(input: &[u8]) {
 
 async fn talk(text: &str) {
     let (media, commands) = Media::queue(16);
-    let rooms = Rooms::new(Settings::default(), media);
+    let rooms = Rooms::new(Settings::default(), media, Authority::open());
     let mut seats = Vec::new();
     for peer in PEERS {
         let request =

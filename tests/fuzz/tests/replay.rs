@@ -74,4 +74,4 @@ macro_rules! targets {
     };
 }
 
-targets! { bridge data dtls engine frame messaging rtcp rtp sdp signaling srtp stun tcp }
+targets! { bridge data dtls engine frame messaging rtcp rtp sdp signaling srtp stun tcp token }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::net::TcpListener;
 use veche_sfu::{Sfu, SfuConfig};
-use veche_signaling::{Media, Settings, Signaling};
+use veche_signaling::{Authority, Media, Settings, Signaling};
 
 /// A running server. It stops with the test's runtime.
 #[derive(Debug)]
@@ -25,7 +25,12 @@ impl Server {
             ..SfuConfig::on_loopback(1)
         };
         let sfu = veche_sfu::start(config).expect("the media plane starts");
-        let (signaling, _) = Signaling::start(settings, Media::from(sfu.handle.clone()), sfu.events.clone());
+        let (signaling, _) = Signaling::start(
+            settings,
+            Media::from(sfu.handle.clone()),
+            sfu.events.clone(),
+            Authority::open(),
+        );
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("there is a free port");
         let address = listener.local_addr().expect("it is bound");
         tokio::spawn(axum::serve(listener, signaling.router()).into_future());

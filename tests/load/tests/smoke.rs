@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use veche_sfu::{Sfu, SfuConfig};
-use veche_signaling::{Media, Settings, Signaling};
+use veche_signaling::{Authority, Media, Settings, Signaling};
 
 /// A server on loopback, on ports that the system chooses.
 struct Server {
@@ -29,7 +29,7 @@ impl Server {
         let sfu = veche_sfu::start(config).unwrap();
         let address = runtime.block_on(async {
             let media = Media::from(sfu.handle.clone());
-            let (signaling, _) = Signaling::start(settings, media, sfu.events.clone());
+            let (signaling, _) = Signaling::start(settings, media, sfu.events.clone(), Authority::open());
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
             let address = listener.local_addr().unwrap();
             tokio::spawn(axum::serve(listener, signaling.router()).into_future());

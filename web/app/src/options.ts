@@ -7,6 +7,8 @@ export interface PageOptions extends PublishOptions {
   room: string;
   /** From `?name=`. */
   name: string;
+  /** From `#token=`, which is not sent to the server with the page, or `?token=`. */
+  accessToken: string | undefined;
   /** `?autojoin=1`: joins without a click; see `mayOpenUnasked`. */
   autojoin: boolean;
 }
@@ -14,7 +16,7 @@ export interface PageOptions extends PublishOptions {
 const CODECS: readonly string[] = ['vp8', 'h264', 'vp9', 'av1'] satisfies VideoCodec[];
 
 export function readOptions(address: string): PageOptions {
-  const { pathname, searchParams } = new URL(address);
+  const { pathname, searchParams, hash } = new URL(address);
   const inPath = /^\/r\/([^/]+)\/?$/.exec(pathname)?.[1];
   const codec = searchParams.get('codec')?.toLowerCase() ?? '';
   const simulcast = searchParams.get('simulcast');
@@ -25,6 +27,7 @@ export function readOptions(address: string): PageOptions {
     codec: CODECS.includes(codec) ? (codec as VideoCodec) : undefined,
     simulcast: simulcast === null ? undefined : simulcast !== '0',
     svc: isScalabilityMode(svc) ? svc : undefined,
+    accessToken: new URLSearchParams(hash.slice(1)).get('token') ?? searchParams.get('token') ?? undefined,
     autojoin: searchParams.get('autojoin') === '1',
   };
 }

@@ -118,7 +118,13 @@ export async function join(call?: StoredCall): Promise<void> {
   storedName.write(ownName.value.trim());
   try {
     const { token: resumeToken, resumeSeconds } = call ?? {};
-    await joined.connect(location.origin, { room: roomName.value, name, resumeToken, resumeSeconds });
+    await joined.connect(location.origin, {
+      room: roomName.value,
+      name,
+      accessToken: options.accessToken,
+      resumeToken,
+      resumeSeconds,
+    });
     page.value = 'call';
   } catch (error) {
     const { code, message } = error as RoomError;

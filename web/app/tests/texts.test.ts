@@ -38,7 +38,7 @@ it('an error that nobody foresaw is told as the server told it', () => {
 
 it('the address says room, name and options', () => {
   const options = readOptions('https://h/r/team%20one?codec=H264&simulcast=0&autojoin=1&name=Ann');
-  expect(options).toEqual({ room: 'team-one', name: 'Ann', codec: 'h264', simulcast: false, svc: undefined, autojoin: true });
+  expect(options).toEqual({ room: 'team-one', name: 'Ann', codec: 'h264', simulcast: false, svc: undefined, accessToken: undefined, autojoin: true });
   expect(readOptions('https://h/?codec=vp9&svc=l3t3_key')).toMatchObject({ codec: 'vp9', svc: 'L3T3_KEY' });
   expect(readOptions('https://h/?svc=L9')).toMatchObject({ svc: undefined });
   expect(readOptions('https://h/?room=a&codec=mpeg')).toMatchObject({ room: 'a', codec: undefined, simulcast: undefined });

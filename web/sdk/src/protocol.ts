@@ -23,7 +23,7 @@ name?: string,
 /**
  * The new data; absent: unchanged.
  */
-metadata?: unknown, } | { "signal_type": "leave" } | { "signal_type": "ping", 
+metadata?: unknown, } | { "signal_type": "moderate" } & Moderate | { "signal_type": "leave" } | { "signal_type": "ping", 
 /**
  * Returned in the pong.
  */
@@ -126,7 +126,27 @@ height?: number, };
 /**
  * What the server sends to a client.
  */
-export type ServerMessage = { "signal_type": "joined" } & Joined | { "signal_type": "answer", 
+export type ServerMessage = { "signal_type": "joined" } & Joined | { "signal_type": "waiting", 
+/**
+ * The client's own name in messages.
+ */
+peer_id: string, 
+/**
+ * The room.
+ */
+room: Room, } | { "signal_type": "waiting-list", 
+/**
+ * Everybody who waits.
+ */
+waiting: Array<Waiting>, } | { "signal_type": "grants", 
+/**
+ * All of it.
+ */
+grants: Array<Action>, } | { "signal_type": "moderated" } & Moderated | { "signal_type": "done", 
+/**
+ * The `id` of the message that asked.
+ */
+id?: number, } | { "signal_type": "answer", 
 /**
  * The answer.
  */
@@ -251,7 +271,11 @@ slots: Array<Slot>,
 /**
  * Limits that clients should know.
  */
-limits: Limits, };
+limits: Limits, 
+/**
+ * What the client may do in the room.
+ */
+grants: Array<Action>, };
 
 /**
  * Limits that clients should know.
@@ -302,7 +326,15 @@ name: string,
 /**
  * How many may be in it.
  */
-max_participants: number, };
+max_participants: number, 
+/**
+ * Closed for who is not in it?
+ */
+locked: boolean, 
+/**
+ * Must moderators admit who comes?
+ */
+waiting_room: boolean, };
 
 /**
  * Somebody in a room.
@@ -320,6 +352,14 @@ name: string,
  * Their own data.
  */
 metadata?: unknown, 
+/**
+ * Which user they are, as their token says; absent for who is anonymous.
+ */
+user_id?: string, 
+/**
+ * What their token says about them.
+ */
+attributes?: Record<string, unknown>, 
 /**
  * `false` while their signaling connection is lost and may be resumed.
  */
@@ -463,7 +503,7 @@ export type MediaState = "connected" | "interrupted" | "expired" | "failed";
 /**
  * Why somebody left.
  */
-export type LeaveReason = "left" | "timed-out" | "room-deleted" | "server-stopping";
+export type LeaveReason = "left" | "timed-out" | "removed" | "room-deleted" | "server-stopping";
 
 /**
  * What is wrong, and what to change. Also the body of every HTTP error.
@@ -494,3 +534,189 @@ target_peer_id: string,
  * From whom. The server sets it in every message that it relays; empty: over HTTP, from nobody in the room.
  */
 from_peer_id?: string, };
+
+/**
+ * Something that a grant can permit.
+ */
+export type Action = "join" | "publish_audio" | "publish_video" | "publish_screen" | "publish_data" | "subscribe" | "send" | "upload" | "moderate" | "record" | "administer" | "broadcast";
+
+/**
+ * What a moderator asks for.
+ */
+export type Moderate = { 
+/**
+ * Returned in the `done`.
+ */
+id?: number, } & ({ "action": "mute", 
+/**
+ * Who.
+ */
+peer_id: string, 
+/**
+ * Which of their tracks: those of this source; absent: all.
+ */
+source?: TrackSource, 
+/**
+ * Which single track.
+ */
+track_id?: string, } | { "action": "remove", 
+/**
+ * Who.
+ */
+peer_id: string, 
+/**
+ * What they are told.
+ */
+reason?: string, } | { "action": "ban", 
+/**
+ * Who, of those who are there.
+ */
+peer_id?: string, 
+/**
+ * Which user, there or not.
+ */
+user_id?: string, 
+/**
+ * What they are told.
+ */
+reason?: string, } | { "action": "unban", 
+/**
+ * The peer id that was banned.
+ */
+peer_id?: string, 
+/**
+ * The user that was banned.
+ */
+user_id?: string, } | { "action": "grant", 
+/**
+ * Who.
+ */
+peer_id: string, 
+/**
+ * What.
+ */
+grants: Action[], } | { "action": "lock", 
+/**
+ * Closed?
+ */
+locked: boolean, } | { "action": "waiting-room", 
+/**
+ * Wait?
+ */
+enabled: boolean, } | { "action": "admit", 
+/**
+ * Who.
+ */
+peer_id: string, } | { "action": "deny", 
+/**
+ * Who.
+ */
+peer_id: string, });
+
+/**
+ * What shall happen to somebody, or to the room.
+ */
+export type Moderation = { "action": "mute", 
+/**
+ * Who.
+ */
+peer_id: string, 
+/**
+ * Which of their tracks: those of this source; absent: all.
+ */
+source?: TrackSource, 
+/**
+ * Which single track.
+ */
+track_id?: string, } | { "action": "remove", 
+/**
+ * Who.
+ */
+peer_id: string, 
+/**
+ * What they are told.
+ */
+reason?: string, } | { "action": "ban", 
+/**
+ * Who, of those who are there.
+ */
+peer_id?: string, 
+/**
+ * Which user, there or not.
+ */
+user_id?: string, 
+/**
+ * What they are told.
+ */
+reason?: string, } | { "action": "unban", 
+/**
+ * The peer id that was banned.
+ */
+peer_id?: string, 
+/**
+ * The user that was banned.
+ */
+user_id?: string, } | { "action": "grant", 
+/**
+ * Who.
+ */
+peer_id: string, 
+/**
+ * What.
+ */
+grants: Action[], } | { "action": "lock", 
+/**
+ * Closed?
+ */
+locked: boolean, } | { "action": "waiting-room", 
+/**
+ * Wait?
+ */
+enabled: boolean, } | { "action": "admit", 
+/**
+ * Who.
+ */
+peer_id: string, } | { "action": "deny", 
+/**
+ * Who.
+ */
+peer_id: string, };
+
+/**
+ * What a moderator did to the client.
+ */
+export type Moderated = { 
+/**
+ * `mute`.
+ */
+action: string, 
+/**
+ * The moderator; absent: over HTTP, from nobody in the room.
+ */
+by?: string, 
+/**
+ * The client's own tracks that it is about.
+ */
+track_ids: Array<string>, };
+
+/**
+ * Somebody who waits to be admitted.
+ */
+export type Waiting = { 
+/**
+ * Their name in messages, which they keep.
+ */
+peer_id: string, 
+/**
+ * Their name for people.
+ */
+name: string, 
+/**
+ * Which user they are, as their token says.
+ */
+user_id?: string, };
+
+/**
+ * Somebody who may not come in.
+ */
+export type Ban = { "user_id": string } | { "peer_id": string };

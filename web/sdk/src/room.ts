@@ -48,6 +48,8 @@ export interface LocalTrack {
 export interface ConnectOptions {
   room: string;
   name?: string;
+  /** Says who we are, on servers that ask; a JWT or an API key. */
+  accessToken?: string;
   /** Gives back identity and place after a reload; see the `token` event. */
   resumeToken?: string;
   /** How long that place is kept: so long the server is tried before it counts as unreachable. */
@@ -558,6 +560,7 @@ function joinAddress(location: string | URL, options: ConnectOptions): string {
   address.protocol = address.protocol.replace(/^http/, 'ws');
   address.searchParams.set('room_id', options.room);
   if (options.name) address.searchParams.set('name', options.name);
+  if (options.accessToken) address.searchParams.set('token', options.accessToken);
   if (options.resumeToken) address.searchParams.set('resume_token', options.resumeToken);
   return address.href;
 }

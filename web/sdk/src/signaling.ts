@@ -18,8 +18,9 @@ const STOOD_MS = 10_000;
 
 /** The codes after which coming back is of no use, and what they mean (PROTOCOL.md). */
 const FINAL_CODES: Record<number, string> = {
+  4001: 'unauthorized',
+  4002: 'unauthorized',
   4400: 'bad_request',
-  4401: 'unauthorized',
   4403: 'forbidden',
   4404: 'room_not_found',
   4409: 'peer_id_taken',

@@ -84,7 +84,8 @@ describe('signaling', () => {
   it.each([
     [4423, 'room_full'],
     [4440, 'replaced'],
-    [4401, 'unauthorized'],
+    [4001, 'unauthorized'],
+    [4002, 'unauthorized'],
   ])('does not come back after %i', (code, name) => {
     FakeSocket.last.drop(code);
     vi.advanceTimersByTime(60_000);

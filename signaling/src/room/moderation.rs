@@ -1,0 +1,132 @@
+//! Who is kept out of a room, and what moderators change in it.
+
+use std::collections::BTreeSet;
+
+use veche_access::{Action, Actions, Identity};
+use veche_sfu_core::ids::{ParticipantId, TrackId};
+
+use super::RoomState;
+use super::media_events::track_id;
+use crate::error::{Error, ErrorKind};
+use crate::protocol::{Ban, Moderated, ServerMessage, TrackSource};
+
+/// As many may be banned from one room; then somebody must be let in again first.
+const MAX_BANS: usize = 1000;
+
+/// Who is kept out.
+#[derive(Debug, Default)]
+pub(super) struct Bans(BTreeSet<Ban>);
+
+impl RoomState {
+    /// Whether somebody new may come in at all: they are not banned, and the room is not locked, or they moderate it.
+    pub(crate) fn check_entry(
+        &self,
+        identity: &Identity,
+        actions: Actions,
+        peer_id: Option<&str>,
+    ) -> Result<(), Error> {
+        let ban = ban_of(identity.user_id.as_deref(), peer_id);
+        if ban.is_some_and(|ban| self.bans.0.contains(&ban)) {
+            return Err(Error::new(ErrorKind::Banned, "a moderator keeps you out of this room"));
+        }
+        if self.info.locked && !actions.contains(Action::Moderate) {
+            let message = "the room is locked; ask who is in it to open it";
+            return Err(Error::new(ErrorKind::RoomLocked, message));
+        }
+        Ok(())
+    }
+
+    /// Whether somebody must be let in by a moderator.
+    pub(crate) fn must_wait(&self, actions: Actions) -> bool {
+        self.info.waiting_room && !actions.contains(Action::Moderate)
+    }
+
+    /// Everybody who is kept out.
+    pub(crate) fn bans(&self) -> Vec<Ban> {
+        self.bans.0.iter().cloned().collect()
+    }
+
+    /// Keeps somebody out from now on.
+    pub(crate) fn ban(&mut self, ban: Ban) -> Result<(), Error> {
+        if self.bans.0.len() >= MAX_BANS && !self.bans.0.contains(&ban) {
+            let message = format!("{MAX_BANS} are banned, as many as may be; let somebody come again first");
+            return Err(Error::new(ErrorKind::RateLimited, message));
+        }
+        self.bans.0.insert(ban);
+        Ok(())
+    }
+
+    /// Lets somebody come again.
+    pub(crate) fn unban(&mut self, ban: &Ban) -> Result<(), Error> {
+        let found = self.bans.0.remove(ban);
+        found.then_some(()).ok_or_else(|| {
+            Error::new(ErrorKind::PeerNotFound, "nobody of this id is banned; GET …/bans lists who is")
+        })
+    }
+
+    /// The participant with this peer id, or an error for who asked for them.
+    pub(crate) fn expect_peer(&self, peer_id: &str) -> Result<ParticipantId, Error> {
+        self.find_peer(peer_id).ok_or_else(|| {
+            let shown: String = peer_id.chars().take(64).collect();
+            Error::new(ErrorKind::PeerNotFound, format!("nobody in the room has the peer id `{shown}`"))
+        })
+    }
+
+    /// Which ban would keep this participant out.
+    pub(crate) fn ban_of_member(&self, id: ParticipantId) -> Option<Ban> {
+        let member = self.members.get(&id)?;
+        ban_of(member.identity.user_id.as_deref(), Some(&member.peer_id))
+    }
+
+    /// The tracks of somebody that a moderator mutes; they are told.
+    pub(crate) fn moderate_mute(
+        &self,
+        id: ParticipantId,
+        source: Option<TrackSource>,
+        single: Option<&str>,
+        by: Option<&str>,
+    ) -> Result<Vec<TrackId>, Error> {
+        let Some(member) = self.members.get(&id) else { return Ok(Vec::new()) };
+        if let Some(name) = single
+            && track_id(name).is_none_or(|track| !member.tracks.contains_key(&track))
+        {
+            let message = "track_id: not a track of theirs; take it from a `track` message";
+            return Err(Error::new(ErrorKind::TrackNotFound, message));
+        }
+        let meant = |name: &str, of: TrackSource| {
+            single.is_none_or(|single| single == name) && source.is_none_or(|source| source == of)
+        };
+        let tracks =
+            member.tracks.iter().filter(|(_, track)| !track.muted && meant(&track.track_id, track.source));
+        let (tracks, track_ids): (Vec<_>, Vec<_>) =
+            tracks.map(|(id, track)| (*id, track.track_id.clone())).unzip();
+        if !tracks.is_empty() {
+            let (action, by) = ("mute".to_owned(), by.map(str::to_owned));
+            self.tell(id, &ServerMessage::Moderated(Moderated { action, by, track_ids }));
+        }
+        Ok(tracks)
+    }
+
+    /// A participant may do this from now on, and nothing else; they are told.
+    pub(crate) fn grant(&mut self, id: ParticipantId, granted: Actions) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        member.granted = Some(granted);
+        self.tell(id, &ServerMessage::Grants { grants: granted.iter().collect() });
+    }
+
+    /// Sends a message to everybody who moderates the room.
+    pub(super) fn tell_moderators(&self, message: &ServerMessage) {
+        for member in self.members.values().filter(|member| member.actions().contains(Action::Moderate)) {
+            self.tell(member.id, message);
+        }
+    }
+}
+
+/// Users are known by their id, wherever they come from; who is anonymous, by their peer id only.
+fn ban_of(user_id: Option<&str>, peer_id: Option<&str>) -> Option<Ban> {
+    match (user_id, peer_id) {
+        (Some(user_id), _) => Some(Ban::UserId(user_id.to_owned())),
+        (None, Some(peer_id)) => Some(Ban::PeerId(peer_id.to_owned())),
+        (None, None) => None,
+    }
+}
