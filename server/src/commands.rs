@@ -8,8 +8,10 @@ use clap::{Args, Parser, Subcommand};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::config::{Config, ConfigError, Flags};
+use crate::keys::KeysCommand;
 use crate::reload::Reloader;
-use crate::{log, serve, tls};
+use crate::token_command::TokenArguments;
+use crate::{keys, log, serve, tls, token_command};
 
 /// How long tasks may take to end when all else has.
 const TASKS_WAIT: Duration = Duration::from_millis(200);
@@ -42,6 +44,11 @@ enum Command {
     /// Looks at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Prints a token for trying out, signed with the first of access.secrets
+    Token(TokenArguments),
+    /// Makes, lists and revokes API keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -72,6 +79,8 @@ pub(crate) fn run() -> Result<()> {
             print!("{}", config.to_toml());
             Ok(())
         }
+        Some(Command::Token(arguments)) => token_command::run(&config, &arguments),
+        Some(Command::Keys(command)) => keys::run(&config, &command),
     }
 }
 

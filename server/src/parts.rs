@@ -57,8 +57,7 @@ impl Parts {
             database: Some(database.clone()),
         };
         let messaging = Messaging::start(config.messaging.clone(), parts).await?;
-        let calls =
-            config.signaling.enabled.then(|| Calls::start(config, authority.clone(), tasks)).transpose()?;
+        let calls = config.signaling.enabled.then(|| Calls::start(config, &authority, tasks)).transpose()?;
         if let Some(calls) = &calls {
             calls.signaling.connect(messaging.clone());
         }
@@ -103,11 +102,11 @@ impl Parts {
 }
 
 impl Calls {
-    fn start(config: &Config, authority: Authority, tasks: &mut JoinSet<anyhow::Error>) -> Result<Self> {
+    fn start(config: &Config, authority: &Authority, tasks: &mut JoinSet<anyhow::Error>) -> Result<Self> {
         let sfu = veche_sfu::start(config.sfu())?;
         let media = Media::from(sfu.handle.clone());
         let (signaling, pump) =
-            Signaling::start(config.signaling.clone(), media, sfu.events.clone(), authority);
+            Signaling::start(config.signaling.clone(), media, sfu.events.clone(), authority.clone());
         tasks.spawn(async { ended("what takes the media plane's reports", pump.await) });
         let failures = sfu.failures.clone();
         tasks.spawn(async move {

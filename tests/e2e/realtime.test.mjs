@@ -53,7 +53,7 @@ stage({}, (story) => {
       });
       const file = await download;
       assert.equal(file.suggestedFilename(), 'paper.pdf');
-      assert.equal((await readFile(await file.path())).toString('base64'), DOCUMENT);
+      assert.equal((await bytesOf(await file.createReadStream())).toString('base64'), DOCUMENT);
 
       await page.evaluate((picture) => {
         document.querySelector('img').remove();
@@ -237,4 +237,10 @@ async function shown(page, check) {
 
 async function subscribers(call, channel, count) {
   await until(`${count} subscribe to ${channel}`, async () => (await call.server.get('/realtime/connections')).channels[channel] === count);
+}
+
+async function bytesOf(stream) {
+  const blocks = [];
+  for await (const block of stream) blocks.push(block);
+  return Buffer.concat(blocks);
 }

@@ -51,7 +51,7 @@ export function joined(change: Partial<Joined> = {}): ServerMessage {
   return {
     signal_type: 'joined',
     peer_id: 'me',
-    room: { room_id: 'r', name: 'r', max_participants: 50 },
+    room: { room_id: 'r', name: 'r', max_participants: 50, locked: false, waiting_room: false },
     resume_token: 'token-1',
     resume_seconds: 30,
     resumed: false,
@@ -59,6 +59,7 @@ export function joined(change: Partial<Joined> = {}): ServerMessage {
     participants: [],
     tracks: [],
     slots: [],
+    grants: [],
     limits: { max_signal_bytes: 1_000_000, max_data_message_bytes: 65_536, max_fragmented_bytes: 1_000_000 },
     ...change,
   };

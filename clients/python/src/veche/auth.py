@@ -84,7 +84,7 @@ class WSAuthenticator:
     `url` is the server's address (`http://…`); `VECHE_URL` unless told.
     """
 
-    def __init__(self, url: str | None = None, *, timeout: float = 10.0) -> None:
+    def __init__(self, url: str | None = None, *, timeout: float = 15.0) -> None:
         self._url = url or get_settings().VECHE_URL
         self._timeout = timeout
 

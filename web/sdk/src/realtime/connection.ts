@@ -18,8 +18,8 @@ const HEARTBEAT_MS = 30_000;
 const HEARTBEAT_ID = 0;
 /** Marks the message that says who we are. */
 const IDENTITY_ID = 'auth';
-/** How long the answer to a ping, or the welcome, may take. */
-const SILENCE_MS = 10_000;
+/** How long the answer to a ping, or the welcome, may take: longer than the server waits for who we are. */
+const SILENCE_MS = 15_000;
 const REQUEST_MS = 15_000;
 /** How long we are quiet after the server has dropped messages because they came too fast. */
 const PAUSE_MS = 1_000;

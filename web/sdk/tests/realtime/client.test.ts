@@ -190,7 +190,7 @@ describe('coming back', () => {
     socket.answer('ping', { type: 'pong' });
     await vi.advanceTimersByTimeAsync(29_000);
     expect(FakeSocket.all).toHaveLength(1);
-    await vi.advanceTimersByTimeAsync(13_000);
+    await vi.advanceTimersByTimeAsync(17_000);
     expect(FakeSocket.all).toHaveLength(2);
   });
 

@@ -43,5 +43,7 @@ describe('binary frames', () => {
 
 it('base64 goes there and back, however long', () => {
   const bytes = Uint8Array.from({ length: 100_001 }, (_, index) => index % 251);
-  expect(fromBase64(toBase64(bytes))).toEqual(bytes);
+  const again = fromBase64(toBase64(bytes));
+  expect(again.length).toBe(bytes.length);
+  expect(again.every((byte, index) => byte === bytes[index])).toBe(true);
 });

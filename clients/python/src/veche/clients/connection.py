@@ -57,7 +57,7 @@ class Connection:
         backoff: Backoff | None = None,
         native_binary: bool = False,
         request_timeout: float = 15.0,
-        open_timeout: float = 10.0,
+        open_timeout: float = 15.0,
         max_message_bytes: int = 64 * 1024 * 1024,
         inbox: int = 1024,
         connect_options: Mapping[str, Any] | None = None,
