@@ -56,9 +56,21 @@ const DESCRIPTOR: &[u8] = &[0xc1, 0x00, 0x02];
 
 fn main() -> std::io::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
-    for (name, bytes) in
-        [bridge(), stun(), rtp(), rtcp(), srtp(), sdp(), dtls(), data(), signaling(), tcp(), engine(), protobuf()]
-            .concat()
+    for (name, bytes) in [
+        bridge(),
+        stun(),
+        rtp(),
+        rtcp(),
+        srtp(),
+        sdp(),
+        dtls(),
+        data(),
+        signaling(),
+        tcp(),
+        engine(),
+        protobuf(),
+    ]
+    .concat()
     {
         let path = folder.join(name);
         fs::create_dir_all(path.parent().expect("each seed is in its target's folder"))?;
