@@ -1,5 +1,7 @@
 //! The log: what is written, how, and a filter that can change. Spans may go to OpenTelemetry too.
 
+use std::io::IsTerminal as _;
+
 use anyhow::{Context, Result};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -16,7 +18,7 @@ pub(crate) struct Log(reload::Handle<EnvFilter, Registry>);
 pub(crate) fn start(config: &Config) -> Result<(Log, Option<Traces>)> {
     let traces = Traces::start(&config.telemetry)?;
     let (filter, handle) = reload::Layer::new(parse(&config.log.filter)?);
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let lines = match config.log.format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().boxed(),

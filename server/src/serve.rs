@@ -20,10 +20,11 @@ use crate::{banner, description, metrics, web};
 
 /// Runs until a signal or until something fails that should run on.
 pub(crate) async fn serve(mut reloader: Reloader) -> Result<()> {
-    let mut running = start(&mut reloader).await?;
+    // Before anybody is told that it runs: whoever reads that may signal at once.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
+    let mut running = start(&mut reloader).await?;
     let result = loop {
         tokio::select! {
             () = either(&mut terminate, &mut interrupt) => break Ok(()),

@@ -18,7 +18,7 @@ use rustls::sign::CertifiedKey;
 use serde::{Deserialize, Serialize};
 use x509_cert::der::Decode;
 
-use super::{Certificates, certified, write};
+use super::{Certificates, PrivateKeyDer, aws_lc_rs, certified, write};
 use crate::config::{Acme, Config};
 
 const ACCOUNT: &str = "acme-account.json";
@@ -219,7 +219,11 @@ fn proof(name: &str, digest: &[u8]) -> Result<CertifiedKey> {
     parameters.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
     let key = KeyPair::generate()?;
     let certificate = parameters.self_signed(&key)?;
-    certified(certificate.pem().as_bytes(), key.serialize_pem().as_bytes())
+    // Not read again: a critical extension, which RFC 8737 wants here, is refused wherever a certificate is checked.
+    let key =
+        PrivateKeyDer::try_from(key.serialize_der()).map_err(|error| anyhow!("the private key: {error}"))?;
+    let key = aws_lc_rs::default_provider().key_provider.load_private_key(key)?;
+    Ok(CertifiedKey::new(vec![certificate.der().clone()], key))
 }
 
 /// Why the authority was not convinced.

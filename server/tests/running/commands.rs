@@ -52,7 +52,7 @@ async fn slips_are_named_with_what_was_meant() {
             vec!["http.certificate_file = \"none.pem\"", "none.pem: No such file"],
         ),
         (vec![], vec![("WEBRTC_MAX_ROOMS", "many")], vec!["WEBRTC_MAX_ROOMS=many: not a number"]),
-        (vec!["--set", "media.tpc=no"], vec![], vec!["--set media.tpc", "did you mean media.tcp?"]),
+        (vec!["--set", "media.worker=no"], vec![], vec!["--set media.worker", "did you mean", "workers?"]),
     ] {
         let line = [&["config", "check"][..], &line].concat();
         let (code, _, error) = run(&folder, &line, &variables).await;

@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use yawc::{Options, WebSocket};
+use yawc::{OpCode, Options, WebSocket};
 
 use crate::client::get;
 use crate::server::{PATIENCE, Server};
@@ -54,7 +54,9 @@ async fn who_is_there_is_told_and_what_has_begun_is_finished() {
     let closed = async {
         loop {
             let frame = socket.next_frame().await.expect("a close comes first");
-            if let Some(code) = frame.close_code() {
+            if frame.opcode() == OpCode::Close
+                && let Some(code) = frame.close_code()
+            {
                 return u16::from(code);
             }
         }
