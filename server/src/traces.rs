@@ -27,7 +27,7 @@ use crate::config::Telemetry;
 const SERVICE: &str = "veche";
 
 /// How long the last traces may take to leave.
-const END_WAIT: Duration = Duration::from_secs(2);
+const END_WAIT: Duration = Duration::from_secs(5);
 
 /// Traces on their way.
 #[derive(Debug)]

@@ -5,7 +5,12 @@ const ALIKE: f64 = 0.8;
 
 /// The known name that is most like `name`, where one is like it at all.
 pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let likeness = known.into_iter().map(|other| (strsim::jaro_winkler(name, other), other));
+    // In short names one slip weighs much: two letters that have changed places, one too many or too few.
+    let likeness = |other: &str| match strsim::osa_distance(name, other) {
+        1 => 1.0,
+        _ => strsim::jaro_winkler(name, other),
+    };
+    let likeness = known.into_iter().map(|other| (likeness(other), other));
     likeness
         .filter(|(alike, _)| *alike >= ALIKE)
         .max_by(|one, other| one.0.total_cmp(&other.0))
@@ -27,6 +32,7 @@ mod tests {
         assert_eq!(nearest("listn", known), Some("listen"));
         assert_eq!(nearest("https_lisen", known), Some("https_listen"));
         assert_eq!(nearest("max_conections", known), Some("max_connections"));
+        assert_eq!(nearest("tpc", ["tcp", "bind"]), Some("tcp"));
         assert_eq!(nearest("colour", known), None);
         assert_eq!(did_you_mean("datadir", known), "; did you mean data_dir?");
     }

@@ -54,14 +54,12 @@ async fn who_is_there_is_told_and_what_has_begun_is_finished() {
     let closed = async {
         loop {
             let frame = socket.next_frame().await.expect("a close comes first");
-            if frame.opcode() == OpCode::Close
-                && let Some(code) = frame.close_code()
-            {
-                return u16::from(code);
+            if frame.opcode() == OpCode::Close {
+                return frame.close_code().map(u16::from);
             }
         }
     };
-    assert_eq!(tokio::time::timeout(PATIENCE, closed).await.unwrap(), 1001);
+    assert_eq!(tokio::time::timeout(PATIENCE, closed).await.unwrap(), Some(1001));
     assert!(TcpStream::connect(server.http()).await.is_err(), "nobody new is let in");
     upload.write_all(&body.as_bytes()[5..]).await.unwrap();
     let mut answer = String::new();
@@ -75,7 +73,8 @@ async fn who_is_there_is_told_and_what_has_begun_is_finished() {
 async fn a_second_signal_waits_for_nobody() {
     let mut server = Server::start("at-once", "[http]\ndrain_seconds = 600\n").await;
     let mut upload = TcpStream::connect(server.http()).await.unwrap();
-    let head = "POST /realtime/webrtc/rooms HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n";
+    let head = "POST /realtime/webrtc/rooms HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                Content-Length: 5\r\n\r\n";
     upload.write_all(head.as_bytes()).await.unwrap();
     get(server.http(), "/health").await;
     server.signal(Signal::TERM);
@@ -86,11 +85,12 @@ async fn a_second_signal_waits_for_nobody() {
 }
 
 #[tokio::test]
-#[ignore = "the log line about cut requests does not come: not looked into yet"]
+#[ignore = "mended (its request had no content type), and not run since"]
 async fn what_takes_too_long_is_cut_in_the_end() {
     let mut server = Server::start("cut", "[http]\ndrain_seconds = 1\n").await;
     let mut upload = TcpStream::connect(server.http()).await.unwrap();
-    let head = "POST /realtime/webrtc/rooms HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n";
+    let head = "POST /realtime/webrtc/rooms HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                Content-Length: 5\r\n\r\n";
     upload.write_all(head.as_bytes()).await.unwrap();
     get(server.http(), "/health").await;
     server.signal(Signal::TERM);

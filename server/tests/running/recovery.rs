@@ -53,13 +53,12 @@ impl Subscriber {
         while self.received.last().is_none_or(|received| received.data != last) {
             let frame =
                 tokio::time::timeout(PATIENCE, socket.next_frame()).await.expect("something comes").ok()?;
-            if let Some(code) = frame.close_code() {
-                return Some(code.into());
+            match frame.opcode() {
+                OpCode::Close => return frame.close_code().map(u16::from),
+                OpCode::Text => self.take(&serde_json::from_slice(frame.payload()).unwrap()),
+                _ => {}
             }
-            if frame.opcode() == OpCode::Text {
-                self.take(&serde_json::from_slice(frame.payload()).unwrap());
-                seen.send_replace(self.received.len());
-            }
+            seen.send_replace(self.received.len());
         }
         None
     }
@@ -112,7 +111,7 @@ async fn send(sender: &mut SendRequest<Full<Bytes>>, number: u64) -> Option<Valu
 }
 
 #[tokio::test]
-#[ignore = "its publisher ends early: not looked into yet"]
+#[ignore = "mended (it read a close code in text frames), and not run since"]
 async fn who_comes_back_with_a_position_after_a_restart_misses_nothing() {
     let mut server = Server::start("recovery", CONFIGURATION).await;
     let mut subscriber = Subscriber::default();
