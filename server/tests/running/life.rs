@@ -85,7 +85,6 @@ async fn a_second_signal_waits_for_nobody() {
 }
 
 #[tokio::test]
-#[ignore = "mended (its request had no content type), and not run since"]
 async fn what_takes_too_long_is_cut_in_the_end() {
     let mut server = Server::start("cut", "[http]\ndrain_seconds = 1\n").await;
     let mut upload = TcpStream::connect(server.http()).await.unwrap();

@@ -111,7 +111,6 @@ async fn send(sender: &mut SendRequest<Full<Bytes>>, number: u64) -> Option<Valu
 }
 
 #[tokio::test]
-#[ignore = "mended (it read a close code in text frames), and not run since"]
 async fn who_comes_back_with_a_position_after_a_restart_misses_nothing() {
     let mut server = Server::start("recovery", CONFIGURATION).await;
     let mut subscriber = Subscriber::default();
