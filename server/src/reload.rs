@@ -19,12 +19,13 @@ pub(crate) struct Reloader {
     certificates: Option<Certificates>,
     webhooks: Option<Couriers>,
     authority: Option<Authority>,
+    turn: Option<veche_turn::Handle>,
 }
 
 impl Reloader {
     /// What has been read from `options` is in force.
     pub(crate) fn new(options: Options, config: Config, log: Log) -> Self {
-        Self { options, config, log, certificates: None, webhooks: None, authority: None }
+        Self { options, config, log, certificates: None, webhooks: None, authority: None, turn: None }
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -36,6 +37,7 @@ impl Reloader {
         self.certificates = tls.map(|tls| tls.certificates.clone());
         self.webhooks = Some(parts.webhooks.clone());
         self.authority = Some(parts.authority.clone());
+        self.turn = parts.turn.as_ref().map(|turn| turn.handle.clone());
     }
 
     /// Reads everything again. What cannot be used changes nothing; the log tells.
@@ -79,6 +81,9 @@ impl Reloader {
             authority.reload(&new.access)?;
         }
         self.log.set_filter(&new.log.filter)?;
+        if let Some(turn) = &self.turn {
+            turn.set_credentials(&new.turn.secrets, &crate::turn::users(&new.turn));
+        }
         Ok(())
     }
 }

@@ -23,11 +23,12 @@ use veche_sfu_core::rights::Rights;
 use veche_sfu_core::timeline::Entry;
 
 use crate::error::{Error, ErrorKind};
+use crate::ice_servers::IceServers;
 use crate::journal::MessagingCell;
 use crate::link::{self, Close, Outbox};
 use crate::media::Media;
 use crate::name::{MAX_ROOM_ID_BYTES, check_peer_id, check_room_id};
-use crate::protocol::{self, IceServer, LeaveReason, Limits};
+use crate::protocol::{self, LeaveReason, Limits};
 use crate::room::{Entrance, Member, Room, RoomChange, RoomState, Welcome};
 use crate::settings::Settings;
 
@@ -43,6 +44,8 @@ pub struct Rooms {
     pub(crate) settings: Settings,
     pub(crate) media: Media,
     pub(crate) authority: Authority,
+    /// What clients are told of STUN and TURN.
+    pub(crate) ice_servers: Arc<IceServers>,
     welcome: Welcome,
     registry: Mutex<Registry>,
     connections: Arc<Semaphore>,
@@ -97,11 +100,10 @@ pub struct Counts {
 impl Rooms {
     /// No rooms yet.
     pub fn new(settings: Settings, media: Media, authority: Authority) -> Self {
-        let urls = settings.stun_servers.clone();
-        let ice_server = IceServer { urls, username: None, credential: None };
+        let ice_servers = Arc::new(IceServers::stun(&settings.stun_servers));
         let welcome = Welcome {
             resume_seconds: settings.resume_seconds,
-            ice_servers: if ice_server.urls.is_empty() { Vec::new() } else { vec![ice_server] },
+            ice_servers: ice_servers.clone(),
             limits: Limits {
                 max_signal_bytes: settings.max_message_bytes,
                 max_data_message_bytes: settings.max_data_message_bytes,
@@ -109,6 +111,7 @@ impl Rooms {
             },
         };
         Self {
+            ice_servers,
             welcome,
             media,
             authority,

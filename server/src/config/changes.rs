@@ -5,7 +5,15 @@ use toml::{Table, Value};
 use super::Config;
 
 /// Settings that can change while the server runs: `section.field`, or a section for all of it.
-const LIVE: &[&str] = &["log.filter", "http.certificate_file", "http.key_file", "access", "webhooks"];
+const LIVE: &[&str] = &[
+    "log.filter",
+    "http.certificate_file",
+    "http.key_file",
+    "access",
+    "webhooks",
+    "turn.secrets",
+    "turn.users",
+];
 
 /// Names of settings, as `section.field`.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -24,6 +24,8 @@ mod stun;
 pub mod stun_request;
 mod tcp;
 mod token;
+pub mod turn;
+mod turn_stream;
 
 #[path = "../../../sfu/src/frames.rs"]
 #[allow(unused, reason = "the shell's own file, whose functions are not public")]
@@ -33,7 +35,7 @@ mod frames;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 17] = [
     ("bridge", bridge::run),
     ("data", data::run),
     ("dtls", dtls::run),
@@ -49,6 +51,8 @@ pub const TARGETS: [(&str, Target); 15] = [
     ("stun", stun::run),
     ("tcp", tcp::run),
     ("token", token::run),
+    ("turn", turn::run),
+    ("turn_stream", turn_stream::run),
 ];
 
 /// Feeds one target. Panics when there is none of this name, which is a mistake of the caller.
