@@ -22,7 +22,7 @@ fn expected(mut stream: &[u8]) -> Vec<Vec<u8>> {
         let len = usize::from(u16::from_be_bytes([high, low]));
         let len = match first {
             0..=3 if len.is_multiple_of(4) => 20 + len,
-            0x40..=0x4f => 4 + len.div_ceil(4) * 4,
+            0x40..=0x7f => 4 + len.div_ceil(4) * 4,
             _ => break,
         };
         if len > MAX_UNPROVEN_FRAME || stream.len() < len {

@@ -13,9 +13,7 @@ use crate::peers::PeerPolicy;
 use crate::refusals::Refusal;
 use crate::request::{Family, Request};
 use crate::server::Server;
-
-/// The numbers that channels may have (RFC 8656 section 12).
-const CHANNELS: std::ops::RangeInclusive<u16> = 0x4000..=0x4fff;
+use crate::wire::CHANNELS;
 
 impl Server {
     pub(crate) fn create_permission(

@@ -40,9 +40,13 @@ pub fn is_turn(packet: &[u8]) -> bool {
     packet.first().is_some_and(|&byte| byte < 4 || is_channel(byte))
 }
 
-/// Whether a first byte is that of a channel's number, 0x4000 to 0x4fff.
+/// The numbers that channels may have. RFC 8656 section 12 leaves clients those to 0x4fff; those of RFC 5766, coturn's among
+/// them, take any to 0x7ffe, and nothing else begins with such a byte.
+pub(crate) const CHANNELS: std::ops::RangeInclusive<u16> = 0x4000..=0x7ffe;
+
+/// Whether a first byte is that of a channel's number.
 pub(crate) fn is_channel(byte: u8) -> bool {
-    byte & 0xf0 == 0x40
+    byte & 0xc0 == 0x40
 }
 
 /// The length of the data in ChannelData, by its header.
@@ -73,7 +77,7 @@ mod tests {
         assert_eq!(stream_frame_len([0x40, 0x00, 0x00, 0x05]), Some(12));
         assert_eq!(stream_frame_len([0x4f, 0xff, 0xff, 0xff]), Some(4 + 65_536));
         assert_eq!(stream_frame_len(*b"GET "), Some(4 + 0x5420));
-        assert_eq!(stream_frame_len([0x50, 0, 0, 0]), None);
+        assert_eq!(stream_frame_len([0x80, 0, 0, 0]), None);
         assert_eq!(stream_frame_len([0x16, 3, 1, 0]), None);
         assert!(is_turn(&[0]) && is_turn(&[0x40]) && !is_turn(&[0x80]) && !is_turn(&[20]) && !is_turn(&[]));
     }

@@ -282,12 +282,8 @@ impl Client {
 
     pub(crate) fn read(&mut self, answer: &[u8]) -> Reply {
         let message = Message::parse(answer).unwrap();
-        let mut reply = Reply {
-            code: 0,
-            attributes: Vec::new(),
-            transaction: message.transaction(),
-            len: answer.len(),
-        };
+        let mut reply =
+            Reply { code: 0, attributes: Vec::new(), transaction: message.transaction(), len: answer.len() };
         for attribute in message.attributes().map(Result::unwrap) {
             reply.attributes.push((attribute.kind, attribute.value.to_vec()));
             match attribute.kind {

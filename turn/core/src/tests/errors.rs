@@ -173,7 +173,7 @@ fn peers_that_may_not_be_reached_get_403_and_other_families_443() {
     assert_eq!(ask(method::CHANNEL_BIND, &bind(0x4000, "127.0.0.1:40000")), 0);
     assert_eq!(ask(method::CHANNEL_BIND, &bind(0x4001, "[2606:4700::1]:5")), 443);
     assert_eq!(ask(method::CHANNEL_BIND, &bind(0x3fff, PEER)), 400);
-    assert_eq!(ask(method::CHANNEL_BIND, &bind(0x5000, PEER)), 400);
+    assert_eq!(ask(method::CHANNEL_BIND, &bind(0x7fff, PEER)), 400);
     assert_eq!(ask(method::CHANNEL_BIND, &bind(0x4000, PEER)), 400, "the number is another's");
     assert_eq!(ask(method::CHANNEL_BIND, &bind(0x4001, "127.0.0.1:40000")), 400, "the peer has another");
     assert_eq!(ask(method::CHANNEL_BIND, &[Attr::channel(0x4001)]), 400);

@@ -80,7 +80,7 @@ fn data_of_channels_has_four_bytes_in_front_and_padding_in_streams() {
             (&b"\x4a\xbc\x00\x06hello"[..], Refusal::Malformed),
             (b"\x4a\xbc\x00", Refusal::Malformed),
             (b"\x4a\xbd\x00\x01x", Refusal::NoChannel),
-            (b"\x50\x00\x00\x01x", Refusal::NotTurn),
+            (b"\x80\x00\x00\x01x", Refusal::NotTurn),
         ] {
             let before = world.server.refusals().get(reason);
             assert_eq!(world.deliver(ann.tuple, wrong), []);
