@@ -81,7 +81,9 @@ impl Parts {
             Some(calls) => calls.signaling.router(),
             None => disabled_router(),
         };
-        calls.merge(self.messaging.router())
+        let turn = self.turn.as_ref();
+        let turn = turn.map(|turn| turn::router(turn.handle.clone(), self.authority.clone()));
+        calls.merge(self.messaging.router()).merge(turn.unwrap_or_default())
     }
 
     /// What the HTTP API is, of all of them together.
