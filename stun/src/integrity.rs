@@ -44,7 +44,9 @@ impl IntegrityKey {
     /// Whether `tag` is the integrity of what stands before it; in constant time.
     pub fn verify(&self, signed: &[u8], tag: &[u8]) -> bool {
         let is_cut = self.attribute == MESSAGE_INTEGRITY_SHA256 && tag.len() >= MIN_SHA256_LEN;
-        if tag.len() > self.tag_len() || !(tag.len() == self.tag_len() || is_cut && tag.len() % 4 == 0) {
+        if tag.len() > self.tag_len()
+            || !(tag.len() == self.tag_len() || is_cut && tag.len().is_multiple_of(4))
+        {
             return false;
         }
         let whole = self.sign_for(signed, tag.len());

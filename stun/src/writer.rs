@@ -38,7 +38,9 @@ impl<'a> Writer<'a> {
         let begin = self.out.len();
         self.out.extend_from_slice(&kind.to_be_bytes());
         self.out.extend_from_slice(&[0, 0]);
-        pieces.iter().for_each(|piece| self.out.extend_from_slice(piece));
+        for piece in pieces {
+            self.out.extend_from_slice(piece);
+        }
         self.out.truncate(begin + ATTRIBUTE_HEADER_LEN + usize::from(u16::MAX));
         let len = (self.out.len() - begin - ATTRIBUTE_HEADER_LEN) as u16;
         self.out[begin + 2..begin + 4].copy_from_slice(&len.to_be_bytes());

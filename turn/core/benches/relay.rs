@@ -81,7 +81,9 @@ impl Bench {
         let server = Server::new(config, Arc::new(credentials), accounts, now, 1_000_000);
         let mut bench = Self { server, out: Outbox::new(), now, clients: Vec::new(), made: 0.0 };
         let begin = cpu_time();
-        (0..count as u32).for_each(|number| bench.add(number));
+        for number in 0..count as u32 {
+            bench.add(number);
+        }
         bench.made = (cpu_time() - begin).as_nanos() as f64 / count as f64;
         bench
     }
@@ -126,7 +128,9 @@ impl Bench {
     ) -> Option<Vec<u8>> {
         let mut request = Vec::new();
         let mut writer = Writer::begin(kind, &[0; 12], &mut request);
-        attributes.iter().for_each(|(kind, value)| writer.attribute(*kind, value));
+        for (kind, value) in attributes {
+            writer.attribute(*kind, value);
+        }
         if let Some(nonce) = nonce {
             writer.attribute(USERNAME, NAME.as_bytes());
             writer.attribute(REALM, TEST_REALM.as_bytes());

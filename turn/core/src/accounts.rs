@@ -175,15 +175,16 @@ impl Accounts {
     pub(crate) fn close(&self, holder: Holder, permissions: usize, channels: usize) {
         holder.give_back(Resource::Permission, permissions);
         holder.give_back(Resource::Channel, channels);
+        let Holder { user, address, accounts } = holder;
         let mut table = self.table.lock();
-        for account in &holder.accounts {
+        for account in &accounts {
             account.allocations.fetch_sub(1, Relaxed);
         }
-        if holder.accounts[0].allocations.load(Relaxed) == 0 {
-            table.account_by_user.remove(&holder.user);
+        if accounts[0].allocations.load(Relaxed) == 0 {
+            table.account_by_user.remove(&user);
         }
-        if holder.accounts[1].allocations.load(Relaxed) == 0 {
-            table.account_by_address.remove(&holder.address);
+        if accounts[1].allocations.load(Relaxed) == 0 {
+            table.account_by_address.remove(&address);
         }
     }
 }

@@ -105,7 +105,9 @@ fn user_hash(name: &str, realm: &str) -> [u8; 32] {
 
 fn sha256<const N: usize>(pieces: [&[u8]; N]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
-    pieces.iter().for_each(|piece| context.update(piece));
+    for piece in pieces {
+        context.update(piece);
+    }
     let mut hash = [0; 32];
     hash.copy_from_slice(context.finish().as_ref());
     hash

@@ -138,12 +138,11 @@ fn is_refused(address: IpAddr) -> bool {
 /// Teredo (RFC 4380).
 fn embedded(address: IpAddr) -> Option<Ipv4Addr> {
     let IpAddr::V6(address) = address else { return None };
-    let [a, b, c, d, e, f, g, h] = address.segments();
-    let join = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
-    match [a, b, c, d, e, f] {
-        [0, 0, 0, 0, 0, 0xffff] | [0x64, 0xff9b, 0, 0, 0, 0] => Some(join(g, h)),
-        [0x2002, ..] => Some(join(b, c)),
-        [0x2001, 0, ..] => Some(join(!g, !h)),
+    let join = |high: u16, low: u16| Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)));
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => join(high, low),
+        [0x2002, high, low, ..] => join(high, low),
+        [0x2001, 0, .., high, low] => join(!high, !low),
         _ => None,
     }
 }

@@ -10,7 +10,7 @@ use slab::Slab;
 use veche_stun::attribute::XOR_MAPPED_ADDRESS;
 use veche_stun::{Class, HEADER_LEN, Message, TransactionId, Writer, message_type};
 
-use crate::accounts::{Accounts, Resource};
+use crate::accounts::{Accounts, Resource, Traffic};
 use crate::allocation::{Allocation, AllocationId, RelayId};
 use crate::answer::{Answer, Detail};
 use crate::authentication::Denied;
@@ -185,7 +185,9 @@ impl Server {
     /// Ends all allocations, for the server stops.
     pub fn close(&mut self, out: &mut Outbox) {
         let all: Vec<usize> = self.allocations.iter().map(|(index, _)| index).collect();
-        all.into_iter().for_each(|index| self.remove(index, out));
+        for index in all {
+            self.remove(index, out);
+        }
     }
 
     /// Which client has an allocation, of which a relay is.
@@ -429,7 +431,7 @@ impl Server {
     pub(crate) fn look_after(&mut self, index: usize, now: Instant, out: &mut Outbox) {
         let allocation = &mut self.allocations[index];
         let traffic = std::mem::take(&mut allocation.traffic);
-        if traffic != Default::default() {
+        if traffic != Traffic::default() {
             allocation.holder.tell(&traffic);
         }
         if now < allocation.due {

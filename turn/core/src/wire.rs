@@ -60,7 +60,7 @@ pub(crate) fn stream_frame_len(header: [u8; CHANNEL_HEADER_LEN]) -> Option<usize
     let len = channel_data_len(header);
     match header[0] {
         // RFC 8489 section 5: the length of attributes, which are all padded.
-        0..4 if len % 4 == 0 => Some(veche_stun::HEADER_LEN + len),
+        0..4 if len.is_multiple_of(4) => Some(veche_stun::HEADER_LEN + len),
         byte if is_channel(byte) => Some(CHANNEL_HEADER_LEN + len.next_multiple_of(4)),
         _ => None,
     }
