@@ -8,6 +8,8 @@
 //!
 //! Clients take turns in an order that no cache foresees. Of each the best of several rounds counts, in time of the processor.
 
+#![expect(clippy::disallowed_methods, reason = "virtual time has to start somewhere")]
+
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::sync::Arc;

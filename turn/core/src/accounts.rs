@@ -300,6 +300,7 @@ impl Account {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "virtual time has to start somewhere")]
 mod tests {
     use std::time::Duration;
 

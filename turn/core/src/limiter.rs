@@ -58,6 +58,7 @@ impl Limiter {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "virtual time has to start somewhere")]
 mod tests {
     use super::*;
 

@@ -168,6 +168,6 @@ mod tests {
         let expected = [(1, &b"abc"[..], &[2, 3][..]), (2, b"", &[0]), (1, b"def", &[3])];
         assert_eq!(runs, expected.map(|(port, bytes, ends)| (to(port), bytes.to_vec(), ends.to_vec())));
         outbox.clear_packets();
-        assert!(outbox.is_empty() && outbox.runs().count() == 0 && outbox.len() == 0);
+        assert_eq!((outbox.is_empty(), outbox.runs().count(), outbox.len()), (true, 0, 0));
     }
 }

@@ -1,5 +1,7 @@
 //! A client that says whatever it is told to, and a world that opens relays.
 
+#![expect(clippy::disallowed_methods, reason = "virtual time has to start somewhere")]
+
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;

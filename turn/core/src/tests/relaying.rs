@@ -54,7 +54,7 @@ fn data_goes_by_indications_where_there_is_a_permission() {
     let sent = world.arrive(relay, PEER, b"hi");
     let message = Message::parse(&sent[0].1).unwrap();
     assert_eq!((message.class(), message.method()), (Class::Indication, method::DATA));
-    let reply = ann.clone().read_indication(&sent[0].1);
+    let reply = read_indication(&sent[0].1);
     assert_eq!(reply, (address(PEER), b"hi".to_vec()));
     assert_eq!(world.arrive(relay, "198.51.100.8:9999", b"hi"), []);
 }
@@ -220,12 +220,11 @@ fn a_connection_that_ends_takes_its_allocation_along() {
     assert!(world.open.is_empty() && world.accounts.users().is_empty());
 }
 
-impl Client {
-    fn read_indication(&self, packet: &[u8]) -> (std::net::SocketAddr, Vec<u8>) {
-        let message = Message::parse(packet).unwrap();
-        let find = |kind| message.attributes().map(Result::unwrap).find(|a| a.kind == kind).unwrap().value;
-        let peer = find(attribute::XOR_PEER_ADDRESS);
-        let peer = veche_stun::address::read_xor(peer, &message.transaction()).unwrap();
-        (peer, find(attribute::DATA).to_vec())
-    }
+/// Who sent what, by a Data indication.
+fn read_indication(packet: &[u8]) -> (std::net::SocketAddr, Vec<u8>) {
+    let message = Message::parse(packet).unwrap();
+    let find = |kind| message.attributes().map(Result::unwrap).find(|a| a.kind == kind).unwrap().value;
+    let peer = find(attribute::XOR_PEER_ADDRESS);
+    let peer = veche_stun::address::read_xor(peer, &message.transaction()).unwrap();
+    (peer, find(attribute::DATA).to_vec())
 }
