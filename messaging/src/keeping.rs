@@ -62,10 +62,9 @@ async fn find(load: Load, database: Database, clock: Clock) {
     let now = clock.now();
     match database.channel(load.channel().as_str(), now.0 as i64).await {
         Ok(stored) => {
-            if stored.highest_offset == 0 {
-                let event = NewEvent::new(kind::CHANNEL_CREATED, now.0 as i64);
-                database.record(event.channel(load.channel().as_str()));
-            }
+            // Also where messages of it are kept: it was gone from the views since it idled away, or the server started.
+            let event = NewEvent::new(kind::CHANNEL_CREATED, now.0 as i64);
+            database.record(event.channel(load.channel().as_str()));
             let kept = stored.kept.iter().filter_map(|kept| {
                 let message = Message::from_stored(&kept.body);
                 message

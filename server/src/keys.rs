@@ -34,7 +34,8 @@ pub(crate) struct CreateArguments {
     room: Vec<String>,
     #[arg(long, value_name = "PATTERN")]
     channel: Vec<String>,
-    #[arg(long, value_name = "ACTION", default_values = ["join", "publish", "subscribe", "send", "upload"])]
+    /// What it grants there, as for `veche token`
+    #[arg(long, value_name = "ACTION")]
     grant: Vec<String>,
     #[arg(long)]
     admin: bool,
@@ -46,7 +47,7 @@ pub(crate) struct CreateArguments {
 pub(crate) fn run(config: &Config, command: &KeysCommand) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
-        let database = Database::open(&config.storage, &config.http.data_dir).await?;
+        let database = Database::open_beside(&config.storage, &config.http.data_dir).await?;
         let result = act(&database, command).await;
         database.close().await;
         result

@@ -1,6 +1,6 @@
 //! The kinds of events that are known here. The log takes any others as well.
 
-/// The server began: rooms and channels of before are gone. Those that it restores are created again.
+/// The server began: rooms and channels of before are gone. Channels are created again when they are used again.
 pub const SERVER_STARTED: &str = "server.started";
 /// Events were lost, as many as `data.lost` says: too many waited, or the database failed.
 pub const LOG_GAP: &str = "log.gap";
@@ -18,7 +18,7 @@ pub const PARTICIPANT_LEFT: &str = "participant.left";
 pub const TRACK_PUBLISHED: &str = "track.published";
 /// A track ended: `participant_id`, `track_id`.
 pub const TRACK_UNPUBLISHED: &str = "track.unpublished";
-/// A channel came to be.
+/// A channel came to be, or is used again after it was gone from memory.
 pub const CHANNEL_CREATED: &str = "channel.created";
 /// A channel is gone, because nobody used it.
 pub const CHANNEL_DELETED: &str = "channel.deleted";

@@ -102,11 +102,7 @@ impl Views {
                 }
             }
             kind::CHANNEL_CREATED | kind::CHANNEL_DELETED => self.apply_to_channels(event),
-            kind::MESSAGE_KEPT | kind::FILE_UPLOADED | kind::FILE_DELETED => {
-                if let Some(channel) = event.channel.as_ref().and_then(|name| self.channels.get_mut(name)) {
-                    channel.apply(event);
-                }
-            }
+            kind::MESSAGE_KEPT | kind::FILE_UPLOADED | kind::FILE_DELETED => self.apply_to_a_channel(event),
             _ => {}
         }
     }
@@ -139,10 +135,30 @@ impl Views {
     fn apply_to_channels(&mut self, event: &Event) {
         let Some(name) = &event.channel else { return };
         if event.kind == kind::CHANNEL_CREATED {
-            let channel = ChannelView { created: event.time, ..ChannelView::default() };
-            self.channels.insert(name.clone(), channel);
+            // Files may have come before anybody used the channel.
+            self.channels.entry(name.clone()).or_default().created = event.time;
         } else {
             self.channels.remove(name);
+        }
+    }
+
+    /// What comes to a channel makes it, where it is not there.
+    fn apply_to_a_channel(&mut self, event: &Event) {
+        let Some(name) = &event.channel else { return };
+        if event.kind == kind::FILE_DELETED {
+            if let Some(channel) = self.channels.get_mut(name) {
+                channel.files.remove(&text(event, "file_id"));
+            }
+            return;
+        }
+        let created = event.time;
+        let made = || ChannelView { created, ..ChannelView::default() };
+        let channel = self.channels.entry(name.clone()).or_insert_with(made);
+        if event.kind == kind::FILE_UPLOADED {
+            channel.files.insert(text(event, "file_id"), number(event, "size"));
+        } else {
+            channel.kept += 1;
+            channel.kept_offset = channel.kept_offset.max(number(event, "offset"));
         }
     }
 }
@@ -178,23 +194,6 @@ impl RoomView {
                 } else {
                     participant.tracks.remove(&track_id);
                 }
-            }
-        }
-    }
-}
-
-impl ChannelView {
-    fn apply(&mut self, event: &Event) {
-        match event.kind.as_str() {
-            kind::MESSAGE_KEPT => {
-                self.kept += 1;
-                self.kept_offset = self.kept_offset.max(number(event, "offset"));
-            }
-            kind::FILE_UPLOADED => {
-                self.files.insert(text(event, "file_id"), number(event, "size"));
-            }
-            _ => {
-                self.files.remove(&text(event, "file_id"));
             }
         }
     }

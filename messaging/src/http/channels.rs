@@ -8,12 +8,12 @@ use veche_access::{Action, Identity, Resource};
 use veche_doors::extract::{Path, Query};
 use veche_doors::{Error, ErrorAnswer, ErrorKind};
 use veche_hub::{ChannelName, HistoryQuery};
-use veche_storage::{Event, EventQuery};
+use veche_storage::{Event, EventQuery, StorageError};
 
 use super::connections::may_administer;
 use super::{Api, Caller};
 use crate::protocol::ServerMessage;
-use crate::protocol::answer::{HistoryAnswer, refusal};
+use crate::protocol::answer::HistoryAnswer;
 use crate::protocol::request::{self, epoch};
 use crate::session::{MAX_HISTORY, USUAL_HISTORY};
 use crate::{Shared, check};
@@ -226,9 +226,15 @@ async fn find_events(
     })?;
     let limit = query.limit.unwrap_or(100).clamp(1, MAX_EVENTS);
     let wanted = EventQuery { since: query.since, room, channel, limit };
-    let events = database.events(&wanted).await.map_err(|error| refusal(error.code(), error.to_string()))?;
+    let events = database.events(&wanted).await.map_err(|error| out_of_reach(&error))?;
     let next = events.last().map_or(query.since, |event| event.sequence);
     Ok(Json(Events { events, next }))
+}
+
+/// The cause is for the operator: it may name files and statements.
+fn out_of_reach(error: &StorageError) -> Error {
+    tracing::error!(%error, "the event log cannot be read");
+    Error::new(ErrorKind::StorageUnavailable, "the event log is out of reach; try again in a moment")
 }
 
 fn readable(identity: &Identity, channel: &str) -> Result<ChannelName, Error> {

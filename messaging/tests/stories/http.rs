@@ -124,6 +124,15 @@ async fn the_event_log_can_be_read_on() {
 }
 
 #[tokio::test]
+async fn a_log_that_is_out_of_reach_is_told_without_its_reasons() {
+    let server = Server::start().await;
+    server.database.close().await;
+    let answer = server.get("/realtime/channels/c/events").await;
+    assert_eq!(answer.code(), (503, "storage_unavailable"));
+    assert_eq!(answer.body["error"]["message"], "the event log is out of reach; try again in a moment");
+}
+
+#[tokio::test]
 async fn bad_requests_are_told_what_to_change() {
     let server = Server::start().await;
     for (path, body, expected) in [

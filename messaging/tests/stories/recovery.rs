@@ -7,6 +7,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use veche_hub::HubSettings;
 use veche_messaging::Settings;
+use veche_storage::{NewEvent, kind};
 
 use crate::server::{Server, Setup};
 
@@ -167,4 +168,22 @@ async fn who_does_not_read_is_told_and_comes_back_for_the_rest() {
     for offset in newest + 1..=400 {
         assert_eq!(back.expect("channel_message").await["data"][0], offset);
     }
+}
+
+#[tokio::test]
+async fn a_channel_with_kept_messages_is_in_the_views_again_after_a_restart() {
+    let server = Server::start().await;
+    let send = async |server: &Server| {
+        let body = json!({ "channel": "c", "data": 1, "persistent": true });
+        assert_eq!(server.post("/realtime/send", body).await.status, 200);
+    };
+    send(&server).await;
+    server.database.record(NewEvent::new(kind::SERVER_STARTED, 1));
+    let server = server.restart(Setup::default()).await;
+    server.subscriber("c").await;
+    send(&server).await;
+    server.database.flush().await.unwrap();
+    let view = server.database.views().await.unwrap().channels["c"].clone();
+    assert_eq!((view.kept, view.kept_offset), (1, 2));
+    assert!(view.created > 1);
 }

@@ -26,8 +26,14 @@ pub(super) fn hide(table: &mut Table) {
 }
 
 /// A value for an error.
-pub(super) fn shown(name: &str, value: &Value) -> String {
-    if WITH_SECRETS.contains(&name) { HIDDEN.to_owned() } else { value.to_string() }
+pub(super) fn shown<'a>(name: &str, value: &'a str) -> &'a str {
+    if WITH_SECRETS.contains(&name) { HIDDEN } else { value }
+}
+
+/// Why a value cannot be used. Reasons name the value that they are about, unless they are about the name of a field.
+pub(super) fn reason<'a>(name: &str, reason: &'a str) -> &'a str {
+    let is_about_a_name = ["unknown field", "missing field"].iter().any(|about| reason.starts_with(about));
+    if is_about_a_name || !WITH_SECRETS.contains(&name) { reason } else { "not of the form that it needs" }
 }
 
 #[cfg(test)]
@@ -49,7 +55,7 @@ mod tests {
         let mut local: Table = "[storage]\nurl = \"sqlite:veche.db\"".parse().unwrap();
         hide(&mut local);
         assert!(local.to_string().contains("sqlite:veche.db"));
-        assert_eq!(shown("storage.url", &"s3cret".into()), HIDDEN);
-        assert_eq!(shown("log.filter", &"info".into()), "\"info\"");
+        assert_eq!(shown("storage.url", "s3cret"), HIDDEN);
+        assert_eq!(shown("log.filter", "info"), "info");
     }
 }

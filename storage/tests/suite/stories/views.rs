@@ -98,7 +98,8 @@ impl Life {
         self.time += self.random.random_range(1..500);
         match self.random.random_range(0..100) {
             0..6 => self.create_room(database),
-            6..12 => self.create_channel(database),
+            6..11 => self.create_channel(database),
+            11 => self.create_channel_by_file(database),
             12 => self.restart(database),
             13 => self.record(database, NewEvent::new("hub.something", self.time).data(json!([1, 2]))),
             14..16 => self.nonsense(database),
@@ -119,6 +120,14 @@ impl Life {
         let name = self.name("channel");
         self.record(database, NewEvent::new(kind::CHANNEL_CREATED, self.time).channel(&name));
         self.channels.push(Channel { name, created: self.time, offset: 0, files: Vec::new() });
+    }
+
+    /// A file may come to a channel before anybody uses it.
+    fn create_channel_by_file(&mut self, database: &Database) {
+        let (name, file, size) = (self.name("channel"), self.name("file"), 7);
+        let data = json!({ "file_id": file, "size": size });
+        self.record(database, NewEvent::new(kind::FILE_UPLOADED, self.time).channel(&name).data(data));
+        self.channels.push(Channel { name, created: self.time, offset: 0, files: vec![(file, size)] });
     }
 
     fn restart(&mut self, database: &Database) {
@@ -221,7 +230,15 @@ impl Life {
                 database.keep(message).unwrap();
                 return;
             }
-            13..17 => {
+            13 => {
+                // It is loaded again: what is known of it stays.
+                channel.created = time;
+                let channel = &self.channels[index].name;
+                let event = NewEvent::new(kind::CHANNEL_CREATED, time).channel(channel);
+                self.record(database, event);
+                return;
+            }
+            14..17 => {
                 channel.files.push((name.clone(), time.unsigned_abs()));
                 (kind::FILE_UPLOADED, json!({ "file_id": name, "size": time }))
             }
