@@ -57,6 +57,20 @@ pub enum Resource<'a> {
     Server,
 }
 
+impl<'a> Resource<'a> {
+    /// The room that it belongs to.
+    pub(crate) fn room(self) -> Option<&'a str> {
+        match self {
+            Self::Room(room_id) => Some(room_id),
+            Self::Channel(name) => match Owner::of(name) {
+                Owner::Room(room_id) => Some(room_id),
+                Owner::Server | Owner::User(_) | Owner::Nobody => None,
+            },
+            Self::User(_) | Self::Server => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Grant {
     pattern: Pattern,

@@ -449,11 +449,21 @@ impl Hub {
     /// Ends a user's subscriptions to a channel. They are told by [`Item::Unsubscribed`]; how many.
     pub fn unsubscribe_user(&self, user_id: &str, channel: &ChannelName, now: Timestamp) -> usize {
         let members = self.core.members_of(user_id);
-        let was_subscribed = |member: &&Arc<Member>| self.unsubscribe(member, channel, now);
-        let told = members.iter().filter(was_subscribed).map(|member| {
-            member.put(Item::Unsubscribed(Box::new(channel.clone())), self.core.settings.outbox_bytes)
-        });
-        told.count()
+        members.iter().filter(|member| self.end_subscription(member, channel, now)).count()
+    }
+
+    /// Ends a connection's subscription to a channel. It is told by [`Item::Unsubscribed`]; `false` if there was none.
+    pub fn unsubscribe_connection(&self, id: ConnectionId, channel: &ChannelName, now: Timestamp) -> bool {
+        let member = self.core.members.shard(&id).get(&id).map(Arc::clone);
+        member.is_some_and(|member| self.end_subscription(&member, channel, now))
+    }
+
+    fn end_subscription(&self, member: &Arc<Member>, channel: &ChannelName, now: Timestamp) -> bool {
+        let was_subscribed = self.unsubscribe(member, channel, now);
+        if was_subscribed {
+            member.put(Item::Unsubscribed(Box::new(channel.clone())), self.core.settings.outbox_bytes);
+        }
+        was_subscribed
     }
 
     pub(crate) fn unsubscribe(&self, member: &Arc<Member>, channel: &ChannelName, now: Timestamp) -> bool {

@@ -31,7 +31,8 @@ use veche_doors::websocket::{DeflatePool, deflate_pool};
 use veche_doors::{Error, ErrorKind};
 use veche_files::Files;
 use veche_hub::{
-    Body, ChannelName, Disconnect, Door, Hub, HubSettings, Outbox, Publication, Signal, Timestamp, Who,
+    Body, ChannelName, ConnectionId, Disconnect, Door, Hub, HubSettings, Outbox, Publication, Signal,
+    Timestamp, Who,
 };
 use veche_storage::{Database, NewEvent};
 
@@ -50,6 +51,9 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// Passes a signal to a peer of a call's room, from somebody whose connection has this name.
 pub type PeerRelay = Arc<dyn Fn(&Signal, &str) -> Result<(), Error> + Send + Sync>;
+
+/// Whether a call's room lets a connection that is in it do something in its channels; `None`: what its credential grants.
+pub type RoomRule = Arc<dyn Fn(Action) -> Option<bool> + Send + Sync>;
 
 /// What the doors lead to.
 pub struct Parts {
@@ -233,6 +237,23 @@ impl Messaging {
         let Ok(told) = serde_json::value::to_raw_value(&told) else { return };
         // A server that stops, or is full of channels, tells nobody.
         let _ = self.shared.hub.publish(Publication::new(channel, Body::Data(told)), now);
+    }
+
+    /// Ends the subscriptions of a user, and of a connection, to the channels of a call's room. They are told.
+    pub fn leave_room(&self, room_id: &str, user_id: Option<&str>, connection: Option<ConnectionId>) {
+        let (hub, now) = (self.hub(), self.now());
+        let own = format!("room:{room_id}");
+        let is_own = |name: &str| {
+            name.strip_prefix(&*own).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+        };
+        for channel in hub.channels(&own, usize::MAX).iter().filter(|channel| is_own(channel.name.as_str())) {
+            if let Some(user_id) = user_id {
+                hub.unsubscribe_user(user_id, &channel.name, now);
+            }
+            if let Some(connection) = connection {
+                hub.unsubscribe_connection(connection, &channel.name, now);
+            }
+        }
     }
 
     /// Notes an event in the log, where there is one.

@@ -116,7 +116,7 @@ impl Shared {
     }
 
     /// Passes a signal to a connection, or to all of a user, or to a peer of a call, which sees `from` as the sender; `None`:
-    /// it went to such a peer.
+    /// it went to such a peer. Whether they may send in a room that it names, the caller has asked.
     pub(crate) async fn signal(
         &self,
         identity: &Identity,

@@ -20,7 +20,7 @@ use crate::protocol::message::Encoding;
 use crate::protocol::request::{self, Unreadable, bad};
 use crate::protocol::{ClientMessage, Content, Id, Publish, Recipient, Request, ServerMessage};
 use crate::sending::{once, to_hub};
-use crate::{Shared, check, proto};
+use crate::{RoomRule, Shared, check, proto};
 
 /// Messages that one answer to `history` has at most.
 pub(crate) const MAX_HISTORY: usize = 1000;
@@ -36,8 +36,8 @@ pub struct Session {
     door: Door,
     /// How answers are encoded.
     encoding: Encoding,
-    /// The call's room whose channels the connection may use beyond its grants.
-    room: Option<Box<str>>,
+    /// The call's room that the connection is in, which says what it may do in its channels.
+    room: Option<(Box<str>, RoomRule)>,
     chat: Chat,
 }
 
@@ -86,9 +86,9 @@ impl Session {
         &self.identity
     }
 
-    /// Lets the connection use `room:<id>` and the channels below it, since it is in that call.
-    pub fn allow_room(&mut self, room_id: &str) {
-        self.room = Some(room_id.into());
+    /// Has this call's room, which the connection is in, say what it may do in `room:<id>` and the channels below it.
+    pub fn enter_room(&mut self, room_id: &str, rule: RoomRule) {
+        self.room = Some((room_id.into(), rule));
     }
 
     /// Answers in this encoding from now on, which is that of the outbox's reader; JSON before.
@@ -315,6 +315,9 @@ impl Session {
     }
 
     async fn signal(&self, id: Tag, signal: Signal) -> Result<(), Error> {
+        if let Some(room_id) = &signal.room_id {
+            self.may_in_room(Action::Send, room_id, Resource::Room(room_id))?;
+        }
         let (sender, from) = (self.connection.sender(), self.connection.id().to_string());
         let outcome = self.shared.signal(&self.identity, Some(sender), &from, signal).await?;
         if id.is_some() {
@@ -335,11 +338,22 @@ impl Session {
     }
 
     fn may(&self, action: Action, channel: &ChannelName) -> Result<(), Error> {
-        let of_room = self.room.as_deref().is_some_and(|room| {
-            let rest = channel.as_str().strip_prefix("room:").and_then(|name| name.strip_prefix(room));
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
-        });
-        if of_room { Ok(()) } else { check(&self.identity, action, Resource::Channel(channel.as_str())) }
+        let of_room = channel.as_str().strip_prefix("room:").and_then(|name| name.split(':').next());
+        self.may_in_room(action, of_room.unwrap_or_default(), Resource::Channel(channel.as_str()))
+    }
+
+    /// The room that the connection is in decides by itself; others by the credential.
+    fn may_in_room(&self, action: Action, room_id: &str, resource: Resource<'_>) -> Result<(), Error> {
+        let own = self.room.as_ref().filter(|(own, _)| **own == *room_id);
+        match own.and_then(|(_, rule)| rule(action)) {
+            Some(true) => Ok(()),
+            Some(false) => {
+                let message =
+                    format!("`{}` is not granted to you in this room; ask a moderator for it", action.name());
+                Err(Error::new(ErrorKind::Forbidden, message))
+            }
+            None => check(&self.identity, action, resource),
+        }
     }
 }
 

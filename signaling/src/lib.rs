@@ -49,6 +49,10 @@ impl Signaling {
         authority: Authority,
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let rooms = Arc::new(Rooms::new(settings, media, authority));
+        let limits = Arc::downgrade(&rooms);
+        rooms.authority.limit_rooms(Box::new(move |room_id, identity| {
+            limits.upgrade().and_then(|rooms| rooms.left_to(room_id, identity))
+        }));
         let pump = tokio::spawn(events::pump(Arc::downgrade(&rooms), events));
         (Self { rooms }, pump)
     }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use veche_access::{Action, Actions};
+use veche_access::{Action, Actions, Identity};
+use veche_hub::ConnectionId;
 use veche_sfu_core::control::Command;
 use veche_sfu_core::ids::ParticipantId;
 use veche_sfu_core::rights::Rights;
@@ -13,7 +14,7 @@ use crate::link::Close;
 use crate::name::check_peer_id;
 use crate::protocol::{Ban, LeaveReason, Moderation, Waiting};
 use crate::room::waiting::Decision;
-use crate::room::{Room, RoomChange};
+use crate::room::{Member, Room, RoomChange};
 
 /// The longest reason that somebody is told for being sent out, in characters.
 const MAX_REASON_CHARS: usize = 200;
@@ -25,6 +26,12 @@ pub struct Moderator<'a> {
     pub peer_id: Option<&'a str>,
     /// What they may do in the room.
     pub actions: Actions,
+}
+
+/// Who reads the channels of a room: a user, wherever they are connected, and a signaling connection.
+struct Reader {
+    user_id: Option<Arc<str>>,
+    connection: Option<ConnectionId>,
 }
 
 /// A place in a waiting room; dropping it gives it up.
@@ -60,6 +67,11 @@ impl Rooms {
             (who.clone(), state.wait(who)?)
         };
         Ok(Some(Wait { rooms: self.clone(), room, who, decision }))
+    }
+
+    /// What a room leaves to somebody, whatever door they come through; `None`: all that they are granted.
+    pub(crate) fn left_to(&self, room_id: &str, identity: &Identity) -> Option<Actions> {
+        self.room(room_id).ok()?.lock().left_to(identity)
     }
 
     /// Does what a moderator asks for.
@@ -98,12 +110,15 @@ impl Rooms {
                     let message = format!("grants: `{}` is not yours to grant", action.name());
                     return Err(Error::new(ErrorKind::Forbidden, message));
                 }
-                let participant = {
+                let (participant, reader) = {
                     let mut state = room.lock();
                     let participant = state.expect_peer(&peer_id)?;
                     state.grant(participant, grants);
-                    participant
+                    (participant, state.members.get(&participant).map(Reader::of))
                 };
+                if let Some(reader) = reader.filter(|_| !grants.contains(Action::Subscribe)) {
+                    self.end_reading(room, &reader);
+                }
                 self.tell_rights(room, participant, None).await
             }
             Moderation::Lock { locked } => {
@@ -164,7 +179,7 @@ impl Rooms {
                 Ban::PeerId(banned) => user_id.is_none() && peer_id == banned,
             };
             let there = state.members.values().filter(|m| meant(m.identity.user_id.as_deref(), &m.peer_id));
-            let there: Vec<_> = there.map(|member| member.id).collect();
+            let there: Vec<_> = there.map(|member| (member.id, Reader::of(member))).collect();
             let waiting =
                 state.waiting.list().into_iter().filter(|w| meant(w.user_id.as_deref(), &w.peer_id));
             (there, waiting.collect::<Vec<_>>())
@@ -173,15 +188,33 @@ impl Rooms {
             let error = Error::new(ErrorKind::Banned, told("a moderator keeps you out of this room", reason));
             let _ = room.lock().decide(&who.peer_id, Err(error));
         }
-        for participant in there {
+        for (participant, reader) in there {
             self.send_out(room, participant, reason);
+            self.end_reading(room, &reader);
+        }
+        if let Ban::UserId(user_id) = named {
+            // They may read without being there.
+            self.end_reading(room, &Reader { user_id: Some(user_id.into()), connection: None });
         }
         Ok(())
+    }
+
+    /// Ends subscriptions to the room's channels. Without the room's lock: their end may be told in the room.
+    fn end_reading(&self, room: &Room, reader: &Reader) {
+        if let Some(messaging) = self.messaging() {
+            messaging.leave_room(&room.room_id, reader.user_id.as_deref(), reader.connection);
+        }
     }
 
     fn send_out(&self, room: &Arc<Room>, participant: ParticipantId, reason: Option<&str>) {
         let error = Error::new(ErrorKind::Removed, told("a moderator sent you out of this room", reason));
         self.remove_participant(room, participant, LeaveReason::Removed, Close::Because(error), |_| true);
+    }
+}
+
+impl Reader {
+    fn of(member: &Member) -> Self {
+        Self { user_id: member.identity.user_id.clone(), connection: member.channels }
     }
 }
 
