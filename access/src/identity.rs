@@ -86,6 +86,11 @@ impl Identity {
         Err(AccessError::new(AccessErrorKind::Forbidden, message))
     }
 
+    /// Whether they may do something anywhere at all; for refusing early what will be looked at again.
+    pub fn allows_somewhere(&self, action: Action) -> bool {
+        self.grants.allow_somewhere(action)
+    }
+
     /// All that their credential grants in a room.
     pub fn room_actions(&self, room_id: &str) -> Actions {
         self.grants.room_actions(room_id)
