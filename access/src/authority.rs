@@ -98,7 +98,7 @@ impl Authority {
     }
 
     /// Who comes in at a door. Who shows nothing where nothing is required is anonymous: they may do everything on a
-    /// server that is open, and only take part on one that checks tokens. An open server has no key to check a token
+    /// server that is open, and only take part on one that checks tokens, as far as `access.default_grants` go. An open server has no key to check a token
     /// with, and passes it over: it would add nothing to what everybody may do.
     pub async fn identify(
         &self,
@@ -115,7 +115,7 @@ impl Authority {
                 ));
             }
             None if self.is_open() => Identity::anonymous(true),
-            None => Identity::guest(),
+            None => Identity::guest(&self.rules().settings.default_grants),
         };
         Ok(self.bound_by_rooms(identity))
     }

@@ -102,6 +102,24 @@ impl GrantsClaim {
         }
     }
 
+    /// What of it is taking part, and not ruling: no more than the usual grants, of whatever rooms and channels. Who
+    /// rules everything takes part everywhere.
+    pub(crate) fn without_rule(&self) -> Self {
+        let usual = Self::usual();
+        if self.admin {
+            return usual;
+        }
+        let cut = |patterns: &BTreeMap<String, Actions>, most: Actions| {
+            patterns.iter().map(|(pattern, actions)| (pattern.clone(), actions.intersection(most))).collect()
+        };
+        Self {
+            server: self.server.intersection(usual.server),
+            rooms: cut(&self.rooms, usual.rooms["*"]),
+            channels: cut(&self.channels, usual.channels["*"]),
+            ..Self::default()
+        }
+    }
+
     /// What is wrong with it, where something is.
     pub fn check(&self) -> Result<(), String> {
         for (list, patterns) in [("rooms", &self.rooms), ("channels", &self.channels)] {

@@ -46,9 +46,10 @@ impl Identity {
         Self { grants: Arc::new(grants), ..Self::default() }
     }
 
-    /// Somebody who showed no credential where others do: takes part, but rules nobody, and reads the channel of no user.
-    pub(crate) fn guest() -> Self {
-        Self { grants: Arc::new(Grants::new(&GrantsClaim::usual(), None)), ..Self::default() }
+    /// Somebody who showed no credential where others do: takes part as far as `access.default_grants` let anybody, but
+    /// rules nobody, and reads the channel of no user.
+    pub(crate) fn guest(default_grants: &GrantsClaim) -> Self {
+        Self { grants: Arc::new(Grants::new(&default_grants.without_rule(), None)), ..Self::default() }
     }
 
     /// Whether they showed a credential.
@@ -142,7 +143,7 @@ mod tests {
             }
         }
         assert!(!open.is_authenticated());
-        let guest = Identity::guest();
+        let guest = Identity::guest(&GrantsClaim::usual());
         assert_eq!(guest.allows(Action::Join, Resource::Room("tea")), Ok(()));
         assert!(guest.allows(Action::Subscribe, Resource::Channel("user_anna")).is_err());
         let error = guest.allows(Action::Moderate, Resource::Room("tea")).unwrap_err();
@@ -150,6 +151,20 @@ mod tests {
             error.message,
             "`moderate` is not granted for the room `tea`; use a token whose `veche.rooms` grants \"moderate\" there"
         );
+    }
+
+    #[test]
+    fn guests_may_do_what_the_default_grants_let_anybody_and_never_rule() {
+        let claim = |text: &str| serde_json::from_str::<GrantsClaim>(text).unwrap();
+        let guest = Identity::guest(&claim(r#"{ "rooms": { "lobby": ["join", "moderate"] } }"#));
+        assert_eq!(guest.room_actions("lobby"), Actions::of(&[Action::Join]));
+        assert!(guest.allows(Action::Join, Resource::Room("tea")).is_err());
+        assert!(guest.allows(Action::Send, Resource::Channel("news")).is_err());
+        assert!(guest.allows(Action::Broadcast, Resource::Server).is_err());
+        let nobody = Identity::guest(&GrantsClaim::default());
+        assert!(nobody.allows(Action::Join, Resource::Room("lobby")).is_err());
+        let all = Identity::guest(&claim(r#"{ "admin": true, "server": ["administer"] }"#));
+        assert_eq!(all.grants, Identity::guest(&GrantsClaim::usual()).grants);
     }
 
     #[test]

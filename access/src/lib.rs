@@ -28,5 +28,5 @@ pub use credential::Credential;
 pub use error::{AccessError, AccessErrorKind};
 pub use grants::{Grants, GrantsClaim, Resource};
 pub use identity::{Identity, RoomLimit};
-pub use issue::{NewToken, issue};
+pub use issue::{IssueError, NewToken, issue};
 pub use settings::{AccessSettings, PublicKey, Secret, SettingsError};

@@ -224,15 +224,17 @@ impl Messaging {
         let _ = self.shared.peers.set(relay);
     }
 
-    /// Tells the subscribers of a call's room what happened in it, as data of the channel `room:<id>`, and notes it in the
-    /// log.
-    pub fn note_room(&self, room_id: &str, event: &str, data: serde_json::Value) {
+    /// Tells the subscribers of a call's room what happened in it and whose doing it was, as data of the channel
+    /// `room:<id>`, and notes it in the log.
+    pub fn note_room(&self, room_id: &str, event: &str, user_id: Option<&str>, data: serde_json::Value) {
         let now = self.now();
         let mut told = serde_json::json!({ "event": event, "room_id": room_id });
         if let (Some(told), Some(data)) = (told.as_object_mut(), data.as_object()) {
+            told.extend(user_id.map(|user_id| ("user_id".to_owned(), user_id.into())));
             told.extend(data.clone());
         }
-        self.record(NewEvent::new(event, now.0 as i64).room(room_id).data(data));
+        let note = NewEvent::new(event, now.0 as i64).room(room_id).data(data);
+        self.record(NewEvent { user_id: user_id.map(ToOwned::to_owned), ..note });
         let Ok(channel) = ChannelName::new(&format!("room:{room_id}")) else { return };
         let Ok(told) = serde_json::value::to_raw_value(&told) else { return };
         // A server that stops, or is full of channels, tells nobody.

@@ -83,16 +83,17 @@ async fn join(
         Ok(identity) => request.identity = identity,
         Err(error) => return Some(Err(error.into())),
     }
-    match rooms.knock(&request) {
-        Ok(None) => {}
-        Ok(Some(mut wait)) => {
-            if let Err(error) = wait_in(&rooms.settings, &mut wait, sink, stream).await? {
-                return Some(Err(error));
-            }
-            request.admitted = true;
-            request.peer_id = Some(wait.who.peer_id.clone());
-        }
+    // Given up only when they are in: a room that nobody is in meanwhile stays what it is.
+    let mut wait = match rooms.knock(&request) {
+        Ok(wait) => wait,
         Err(error) => return Some(Err(error)),
+    };
+    if let Some(wait) = &mut wait {
+        if let Err(error) = wait_in(&rooms.settings, wait, sink, stream).await? {
+            return Some(Err(error));
+        }
+        request.admitted = true;
+        request.peer_id = Some(wait.who.peer_id.clone());
     }
     let joined = rooms.join(&request).await;
     Some(joined.map(|(seat, outbox)| (seat, outbox, request.identity)))

@@ -322,7 +322,7 @@ impl Rooms {
             registry.rooms.values().cloned().collect::<Vec<_>>()
         };
         for room in rooms {
-            room.lock().close_all(&Error::new(ErrorKind::ServerStopping, "the server stops; it may be back"));
+            room.lock().close_all(&stopping());
         }
         let all = u32::try_from(self.settings.max_connections).unwrap_or(u32::MAX);
         let _ = tokio::time::timeout(STOP_WAIT, self.connections.acquire_many(all)).await;
@@ -455,7 +455,7 @@ impl Rooms {
 
         let mut registry = self.registry.lock();
         if registry.stopping {
-            return Err(Error::new(ErrorKind::ServerStopping, "the server stops; it may be back"));
+            return Err(stopping());
         }
         let room = self.find_or_make_room(&mut registry, room_id)?;
         let token = request.resume_token.as_deref().unwrap_or_default();
@@ -612,6 +612,10 @@ impl Registry {
 fn check_join(identity: &Identity, room_id: &str) -> Result<(), Error> {
     // What the room itself says to that, it says better.
     identity.is_granted(Action::Join, Resource::Room(room_id)).map_err(Error::from)
+}
+
+fn stopping() -> Error {
+    Error::new(ErrorKind::ServerStopping, "the server stops; it may be back")
 }
 
 fn no_such_room(room_id: &str) -> Error {

@@ -61,6 +61,9 @@ pub struct TrackView {
     pub source: String,
     /// Since when, in milliseconds since 1970.
     pub published: i64,
+    /// Whether it is muted.
+    #[serde(default)]
+    pub muted: bool,
 }
 
 /// A channel.
@@ -92,8 +95,10 @@ impl Views {
             kind::SERVER_STARTED => *self = Self::default(),
             kind::ROOM_CREATED | kind::ROOM_UPDATED | kind::ROOM_DELETED => self.apply_to_rooms(event),
             kind::PARTICIPANT_JOINED
+            | kind::PARTICIPANT_UPDATED
             | kind::PARTICIPANT_LEFT
             | kind::TRACK_PUBLISHED
+            | kind::TRACK_UPDATED
             | kind::TRACK_UNPUBLISHED
             | kind::RECORDING_STARTED
             | kind::RECORDING_STOPPED => {
@@ -186,15 +191,30 @@ impl RoomView {
                 self.participants.remove(&participant_id);
             }
             _ => {
-                let Some(participant) = self.participants.get_mut(&participant_id) else { return };
-                let track_id = text(event, "track_id");
-                if event.kind == kind::TRACK_PUBLISHED {
-                    let (kind, source) = (text(event, "kind"), text(event, "source"));
-                    participant.tracks.insert(track_id, TrackView { kind, source, published: event.time });
-                } else {
-                    participant.tracks.remove(&track_id);
+                if let Some(participant) = self.participants.get_mut(&participant_id) {
+                    participant.apply(event);
                 }
             }
+        }
+    }
+}
+
+impl ParticipantView {
+    fn apply(&mut self, event: &Event) {
+        let track_id = text(event, "track_id");
+        let (kind, source) = (text(event, "kind"), text(event, "source"));
+        let muted = event.data.get("muted").and_then(Value::as_bool).unwrap_or_default();
+        match event.kind.as_str() {
+            kind::PARTICIPANT_UPDATED => self.name = text(event, "name"),
+            kind::TRACK_PUBLISHED => {
+                self.tracks.insert(track_id, TrackView { kind, source, published: event.time, muted });
+            }
+            kind::TRACK_UPDATED => {
+                if let Some(track) = self.tracks.get_mut(&track_id) {
+                    *track = TrackView { kind, source, published: track.published, muted };
+                }
+            }
+            _ => drop(self.tracks.remove(&track_id)),
         }
     }
 }

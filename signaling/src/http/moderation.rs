@@ -312,7 +312,8 @@ pub(crate) async fn deny(
 async fn moderate(api: &Api, caller: &Caller, room_id: &str, what: Moderation) -> Result<StatusCode, Error> {
     caller.needs(Action::Moderate, room_id)?;
     let room = api.rooms.room(room_id)?;
-    let by = Moderator { peer_id: None, actions: caller.0.actions_now(room_id) };
+    let user_id = caller.0.user_id.as_deref();
+    let by = Moderator { peer_id: None, user_id, actions: caller.0.actions_now(room_id) };
     api.rooms.moderate(&room, by, what).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
 use veche_access::{Action, Actions, Identity};
 use veche_sfu_core::ids::{ParticipantId, TrackId};
 
@@ -9,6 +10,7 @@ use super::media_events::track_id;
 use super::{Member, RoomState};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::{Ban, Moderated, ServerMessage, TrackSource};
+use crate::rooms::Moderator;
 
 /// As many may be banned from one room; then somebody must be let in again first.
 const MAX_BANS: usize = 1000;
@@ -138,6 +140,14 @@ impl RoomState {
         let Some(member) = self.members.get_mut(&id) else { return };
         member.granted = Some(granted);
         self.tell(id, &ServerMessage::Grants { grants: granted.iter().collect() });
+    }
+
+    /// Notes what a moderator did.
+    pub(crate) fn note_moderation(&self, kind: &str, by: Moderator<'_>, mut data: Value) {
+        if let Some(peer_id) = by.peer_id {
+            data["by"] = peer_id.into();
+        }
+        self.journal.note(kind, by.user_id, data);
     }
 
     /// Sends a message to everybody who moderates the room.

@@ -219,6 +219,53 @@ async fn heard(client: &mut Client, signal_type: &str) -> Value {
 }
 
 #[tokio::test]
+async fn what_is_told_of_a_room_is_all_there_is_and_says_whose_doing_it_was() {
+    let (server, _messaging) = server_with(Authority::new(&access::settings(), None).unwrap()).await;
+    let token = access::may("anna", &["*"]);
+    let (mut anna, _) = server.join(&format!("room_id=tea&peer_id=anna&token={token}")).await;
+    anna.send(json!({ "type": "subscribe", "channel": "room:tea" })).await;
+    next(&mut anna, "subscribed").await;
+    let (mut boris, _) =
+        server.join(&format!("room_id=tea&peer_id=b&token={}", access::usual("boris"))).await;
+    let mut told = async || next(&mut anna, "channel_message").await["data"].clone();
+    let joined = told().await;
+    assert_eq!((&joined["event"], &joined["user_id"]), (&json!("participant.joined"), &json!("boris")));
+    boris.send(json!({ "signal_type": "update", "name": "Bob", "metadata": { "hand": true } })).await;
+    boris.send(json!({ "signal_type": "update", "metadata": { "hand": false } })).await;
+    let renamed = told().await;
+    assert_eq!((&renamed["event"], &renamed["name"]), (&json!("participant.updated"), &json!("Bob")));
+
+    let room = format!("{}/tea", access::ROOMS);
+    let ask = async |method, path: &str, body| {
+        let status = access::ask(&server, &token, method, &format!("{room}{path}"), Some(body)).await.status;
+        assert!(status < 300, "{path}: {status}");
+    };
+    ask("PUT", "", json!({ "locked": true })).await;
+    let updated = told().await;
+    assert_eq!(
+        updated,
+        json!({
+            "event": "room.updated", "room_id": "tea", "name": "tea",
+            "max_participants": updated["max_participants"], "locked": true, "waiting_room": false
+        })
+    );
+    ask("PUT", "/participants/b/grants", json!({ "grants": ["join"] })).await;
+    let granted = told().await;
+    assert_eq!((&granted["event"], &granted["grants"]), (&json!("participant.granted"), &json!(["join"])));
+    assert_eq!((&granted["user_id"], &granted["participant_id"]), (&json!("anna"), &json!("b")));
+    ask("POST", "/participants/b/ban", json!({})).await;
+    let banned = told().await;
+    assert_eq!(
+        (&banned["event"], &banned["who"]),
+        (&json!("participant.banned"), &json!({ "user_id": "boris" }))
+    );
+    let left = told().await;
+    assert_eq!((&left["event"], &left["user_id"]), (&json!("participant.left"), &json!("boris")));
+    ask("DELETE", "/bans", json!({ "user_id": "boris" })).await;
+    assert_eq!(told().await["event"], "participant.unbanned");
+}
+
+#[tokio::test]
 async fn without_messaging_a_type_alone_is_no_signal() {
     let server = Server::start(Settings::default()).await;
     let (mut anna, _) = server.join("room_id=r").await;

@@ -73,7 +73,7 @@ struct Person {
     name: String,
     user_id: Option<String>,
     joined: i64,
-    tracks: Vec<(String, &'static str, i64)>,
+    tracks: Vec<(String, &'static str, i64, bool)>,
 }
 
 struct Channel {
@@ -189,9 +189,22 @@ impl Life {
                 let person = room.people.remove(person);
                 (kind::PARTICIPANT_LEFT, person.user_id, json!({ "participant_id": person.id }))
             }
-            (14..19, Some(person)) => {
+            (14, Some(person)) => {
                 let person = &mut room.people[person];
-                person.tracks.push((name.clone(), "camera", time));
+                person.name.clone_from(&name);
+                let data = json!({ "participant_id": person.id, "name": name });
+                (kind::PARTICIPANT_UPDATED, person.user_id.clone(), data)
+            }
+            (15, Some(person)) => {
+                let person = &mut room.people[person];
+                let Some((track, source, _, muted)) = person.tracks.last_mut() else { return };
+                (*source, *muted) = ("screen", !*muted);
+                let data = json!({ "participant_id": person.id, "track_id": track, "kind": "video", "source": "screen", "muted": muted });
+                (kind::TRACK_UPDATED, person.user_id.clone(), data)
+            }
+            (16..19, Some(person)) => {
+                let person = &mut room.people[person];
+                person.tracks.push((name.clone(), "camera", time, false));
                 let data = json!({ "participant_id": person.id, "track_id": name, "kind": "video", "source": "camera" });
                 (kind::TRACK_PUBLISHED, person.user_id.clone(), data)
             }
@@ -281,10 +294,11 @@ impl Room {
 
 impl Person {
     fn remembered(&self) -> ParticipantView {
-        let track = |since: i64, source: &str| TrackView {
+        let track = |since: i64, source: &str, muted: bool| TrackView {
             kind: "video".to_owned(),
             source: source.to_owned(),
             published: since,
+            muted,
         };
         ParticipantView {
             name: self.name.clone(),
@@ -293,7 +307,7 @@ impl Person {
             tracks: self
                 .tracks
                 .iter()
-                .map(|(id, source, since)| (id.clone(), track(*since, source)))
+                .map(|(id, source, since, muted)| (id.clone(), track(*since, source, *muted)))
                 .collect(),
         }
     }
