@@ -41,7 +41,7 @@ enum Progress {
     /// It only waits for those before it.
     Ready,
     /// It could not be stored.
-    Failed(String),
+    Failed(PublishError),
 }
 
 impl Channel {
@@ -109,7 +109,7 @@ impl Channel {
         self: &Arc<Self>,
         core: &Arc<Core>,
         offset: u64,
-        result: Result<(), &str>,
+        result: Result<(), PublishError>,
         now: Timestamp,
     ) {
         let mut state = self.state.lock();
@@ -119,7 +119,7 @@ impl Channel {
         let Some(pending) = index.and_then(|index| state.pending.get_mut(index)) else { return };
         pending.progress = match result {
             Ok(()) => Progress::Ready,
-            Err(why) => Progress::Failed(why.to_owned()),
+            Err(why) => Progress::Failed(why),
         };
         while let Some(pending) =
             state.pending.pop_front_if(|pending| !matches!(pending.progress, Progress::Storing))
@@ -127,7 +127,7 @@ impl Channel {
             state.pending_bytes -= pending.message.size();
             if let Progress::Failed(why) = pending.progress {
                 state.delivered = pending.message.offset();
-                self.refuse(core, pending.answer, PublishError::Storage(why));
+                self.refuse(core, pending.answer, why);
             } else {
                 self.deliver(&mut state, core, pending.message, pending.answer, now);
             }

@@ -49,6 +49,9 @@ const STOP_WAIT: Duration = Duration::from_secs(5);
 /// How often the hub is asked to look at the time, at least.
 const TICK: Duration = Duration::from_millis(100);
 
+/// As good as no limit, and a number that can be counted to.
+const MAX_CONNECTIONS: usize = u32::MAX as usize;
+
 /// Passes a signal to a peer of a call's room, from somebody whose connection has this name.
 pub type PeerRelay = Arc<dyn Fn(&Signal, &str) -> Result<(), Error> + Send + Sync>;
 
@@ -100,7 +103,12 @@ pub(crate) struct Shared {
 
 impl Messaging {
     /// Starts it on the current tokio runtime. Channels of a stop before come back with their histories.
-    pub async fn start(settings: Settings, parts: Parts) -> Result<Self, Error> {
+    pub async fn start(mut settings: Settings, parts: Parts) -> Result<Self, Error> {
+        let Settings { websocket_max_connections, sse_max_connections, grpc_max_connections, .. } =
+            &mut settings;
+        for limit in [websocket_max_connections, sse_max_connections, grpc_max_connections] {
+            *limit = (*limit).min(MAX_CONNECTIONS);
+        }
         let clock = Clock::start();
         let max_subscriptions = parts.channels.max_subscriptions;
         let seed = rand::random();

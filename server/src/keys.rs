@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand};
 use veche_access::{GrantsClaim, NewApiKey};
-use veche_storage::{ApiKey, Database};
+use veche_storage::{ApiKey, Database, rfc3339};
 
 use crate::config::Config;
 use crate::token_command::{grants, parse_span};
@@ -86,10 +86,11 @@ async fn act(database: &Database, command: &KeysCommand) -> Result<()> {
                     _ => "good",
                 };
                 println!(
-                    "{}\t{state}\t{}\t{}\t{}",
+                    "{}\t{state}\t{}\t{}\tlast used {}\t{}",
                     key.id,
                     key.user_id.as_deref().unwrap_or("-"),
                     key.name,
+                    key.last_used.map_or_else(|| "never".to_owned(), rfc3339),
                     key.grants
                 );
             }

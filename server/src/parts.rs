@@ -47,7 +47,7 @@ impl Parts {
         let database = Database::open(&config.storage, &config.http.data_dir).await?;
         database.record(NewEvent::new(kind::SERVER_STARTED, now()));
         let webhooks = Couriers::new(database.clone());
-        webhooks.set(&config.webhooks).await?;
+        webhooks.prepare(&config.webhooks)?.start().await;
         let authority = access::authority(&config.access, &database)?;
         let files = open_files(config, &database, tasks).await?;
         let parts = veche_messaging::Parts {
@@ -56,8 +56,9 @@ impl Parts {
             files: files.clone(),
             database: Some(database.clone()),
         };
-        let messaging = Messaging::start(config.messaging.clone(), parts).await?;
         let calls = config.signaling.enabled.then(|| Calls::start(config, &authority, tasks)).transpose()?;
+        // Last of what can fail: it takes the channels of before out of storage.
+        let messaging = Messaging::start(config.messaging.clone(), parts).await?;
         if let Some(calls) = &calls {
             calls.signaling.connect(messaging.clone());
         }

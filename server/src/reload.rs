@@ -66,19 +66,23 @@ impl Reloader {
         self.config = new;
     }
 
-    /// What can fail comes first.
+    /// What can fail comes first, so that all of it is in force, or nothing.
     async fn apply(&mut self, new: &Config) -> anyhow::Result<()> {
-        if let Some(certificates) = &self.certificates {
-            certificates.reload(new)?;
-        }
-        if let Some(webhooks) = self.webhooks.as_ref().filter(|_| new.webhooks != self.config.webhooks) {
-            webhooks.set(&new.webhooks).await?;
-        }
-        // Always, for the files of keys may have changed.
+        let certificate = if self.certificates.is_some() { Certificates::read(new)? } else { None };
+        let webhooks = self.webhooks.as_ref().filter(|_| new.webhooks != self.config.webhooks);
+        let webhooks = webhooks.map(|webhooks| webhooks.prepare(&new.webhooks)).transpose()?;
+        // Always, for the files of keys may have changed. It changes all of itself, or nothing.
         if let Some(authority) = &self.authority {
             authority.reload(&new.access)?;
         }
+        // Whether it is a filter was looked at when it was read.
         self.log.set_filter(&new.log.filter)?;
+        if let Some(webhooks) = webhooks {
+            webhooks.start().await;
+        }
+        if let (Some(certificates), Some(certificate)) = (&self.certificates, certificate) {
+            certificates.replace(certificate);
+        }
         Ok(())
     }
 }

@@ -16,6 +16,20 @@ async fn with(settings: Settings) -> Server {
 }
 
 #[tokio::test]
+async fn a_limit_may_be_as_large_as_numbers_are() {
+    let all = usize::MAX;
+    let settings = Settings {
+        websocket_max_connections: all,
+        sse_max_connections: all,
+        grpc_max_connections: all,
+        ..Settings::default()
+    };
+    let server = Server::with(Setup { settings, ..Setup::default() }).await;
+    server.join("").await;
+    server.messaging.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_message_is_said_and_the_connection_goes_on() {
     let server = Server::start().await;
     let (mut client, _) = server.join("").await;

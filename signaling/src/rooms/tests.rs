@@ -290,6 +290,16 @@ async fn who_was_let_in_and_goes_away_holds_no_room() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_limit_may_be_as_large_as_numbers_are() {
+    let settings = Settings { max_connections: usize::MAX, ..Settings::default() };
+    let rooms = Rooms::new(settings, Media::queue(1).0, Authority::open());
+    let permit = rooms.admit().unwrap();
+    assert_eq!(rooms.counts().connections, 1);
+    drop(permit);
+    rooms.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_waits_is_told_that_the_server_stops() {
     let story = Story::new();
     let (_anna, boris, mut wait) = waiting(&story).await;
