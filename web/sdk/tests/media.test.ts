@@ -113,6 +113,7 @@ describe('another microphone', () => {
     await media.setMicrophone(false);
     const room = {
       localTracks: [{ source: 'microphone' }],
+      on: () => () => {},
       publish: (track: MediaStreamTrack | null, options: object) => published.push({ media: track, ...options } as LocalTrack),
     };
     media.attach(room as unknown as Room);
