@@ -143,7 +143,7 @@ export class Moderation {
   /** @internal Nothing that was asked will be answered any more. */
   abandon(): void {
     const message = 'the connection was lost before the server answered';
-    for (const id of [...this.#pending.keys()]) this.settle(id, { code: 'not_connected', message });
+    for (const id of this.#pending.keys()) this.settle(id, { code: 'not_connected', message });
   }
 
   #ask(wish: Wish): Promise<void> {

@@ -66,9 +66,9 @@ describe('a moderator', () => {
       moderation.unban({ peerId: 'b' }), moderation.grant('b', ['join']), moderation.lock(true),
       moderation.setWaitingRoom(true), moderation.admit('c'), moderation.deny('d'),
     ];
-    const sent = FakeSocket.last.of('moderate').map(({ signal_type: _, id, ...wish }) => {
-      FakeSocket.last.say({ signal_type: 'done', id });
-      return wish;
+    const sent = FakeSocket.last.of('moderate').map((wish) => {
+      FakeSocket.last.say({ signal_type: 'done', id: wish.id });
+      return { ...wish, signal_type: undefined, id: undefined };
     });
     expect(sent).toEqual([
       { action: 'mute', peer_id: 'b', track_id: 'T' },
