@@ -17,7 +17,7 @@ import { followModeration, forbidden } from './moderation';
 import { inviteLink, mayOpenUnasked, readOptions, roomAddress } from './options';
 import { explainClose, explainMedia } from './problems';
 import { isFresh, storedCall, storedName, storedPeer, type StoredCall } from './storage';
-import { dismissAll, toast } from './toasts';
+import { announce, dismissAll, toast } from './toasts';
 
 declare global {
   interface Window {
@@ -268,7 +268,8 @@ function handleClosed(closed: Room, reason: ErrorBody): void {
     room.value = null;
     page.value = 'left';
   });
-  if (reason.code !== 'left') toast(explainClose(reason));
+  // To be seen it stands on the page.
+  if (reason.code !== 'left') announce(explainClose(reason));
 }
 
 /** Keeps what a reload needs. */

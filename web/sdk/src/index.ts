@@ -2,7 +2,7 @@
 
 export { RoomError } from './errors';
 export { Room } from './room';
-export type { ConnectOptions, LocalTrack, RoomEvents, RoomOptions, RoomState } from './room';
+export type { ConnectOptions, LocalTrack, RoomEvents, RoomOptions, RoomState } from './room-types';
 export { LocalMedia, classify, listDevices } from './media';
 export type { LocalSource, MediaProblem } from './media';
 export type { Banned, ModeratedEvent, Moderation, WaitingPerson } from './moderation';

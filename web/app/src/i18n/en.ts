@@ -91,7 +91,8 @@ export const en = {
   'ban.title': 'Ban {name}?',
   'ban.what': 'They leave the call at once, and cannot come back until you unban them.',
   'ban.anonymous':
-    'They leave the call at once. They came without an account, so a new browser window could bring them back: a waiting room or a lock keeps them out for sure.',
+    'They have no account, so a new browser window could bring them back. A waiting room or a lock keeps them out for sure.',
+  'ban.open': 'They have no account, so a new browser window could bring them back.',
   'ban.button': 'Ban',
   'door.lock': 'Lock the room',
   'door.lockHint': 'Nobody new comes in, except moderators.',

@@ -1,5 +1,6 @@
 /** Everybody in the call; for moderators also who waits before it, who is banned, and the door. */
 
+import { useEffect } from 'preact/hooks';
 import type { RemoteParticipant } from '@veche/sdk';
 import { t } from '../i18n';
 import {
@@ -34,6 +35,10 @@ export function PeoplePanel() {
 
 function Waiting() {
   const list = waiting.value;
+  useEffect(() => {
+    // The button that had the focus goes with whom it was about: whoever uses the keyboard stays in the panel.
+    if (document.activeElement === document.body) document.querySelector<HTMLElement>('[data-testid=people-panel]')?.focus();
+  }, [list.length]);
   if (list.length === 0) return null;
   return (
     <section class="knocking" aria-label={t('waiting.list')} data-testid="waiting-list">

@@ -3,7 +3,7 @@
 import { useState } from 'preact/hooks';
 import type { RemoteParticipant, TrackSource } from '@veche/sdk';
 import { t } from '../i18n';
-import { banPerson, muteTheir, removePerson, sendingOut } from '../moderation';
+import { banPerson, hasDoor, muteTheir, removePerson, sendingOut } from '../moderation';
 import { Dialog } from './dialog';
 import type { IconName } from './icons';
 import { Menu, type MenuItem } from './menu';
@@ -54,7 +54,8 @@ export function SendOutDialog() {
   return (
     <Dialog title={t(`${kind}.title`, { name })} testid="send-out" onClose={close}>
       <form class="send-out" onSubmit={submit}>
-        <p>{t(kind === 'ban' && !isUser ? 'ban.anonymous' : `${kind}.what`)}</p>
+        <p>{t(`${kind}.what`)}</p>
+        {kind === 'ban' && !isUser && <p class="notice">{t(hasDoor.value ? 'ban.anonymous' : 'ban.open')}</p>}
         <label class="field">
           <span>{t('person.reason')}</span>
           <input
