@@ -17,14 +17,14 @@ use futures_util::FutureExt;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use utoipa::OpenApi;
+use utoipa::{IntoParams, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veche_access::{Door, Identity};
 use veche_doors::extract::Body;
-use veche_doors::http::{Limiter, cors, limit, method_not_allowed};
+use veche_doors::http::{AllowedOrigins, Limiter, cors, limit, method_not_allowed};
 use veche_doors::rate::AddressBuckets;
-use veche_doors::{Error, ErrorKind, origin};
+use veche_doors::{Error, ErrorAnswer, ErrorKind, origin};
 use veche_files::http::{Announcement, Published, Publisher};
 use veche_hub::{Letter, Publication};
 
@@ -40,13 +40,16 @@ pub(crate) struct Api {
 }
 
 #[derive(OpenApi)]
-#[openapi(tags((name = "messaging", description = "Channels, messages and notifications")))]
+#[openapi(
+    components(schemas(ErrorAnswer)),
+    tags((name = "messaging", description = "Channels, messages and notifications"))
+)]
 struct Description;
 
 /// All doors.
 pub(crate) fn router(shared: &Arc<Shared>) -> Router {
     let settings = &shared.settings;
-    let cors = cors(settings.allowed_origins.clone());
+    let allowed_origins: AllowedOrigins = settings.allowed_origins.as_slice().into();
     let limiter: Option<Limiter> = (settings.requests_per_second > 0).then(|| {
         Arc::new(Mutex::new(AddressBuckets::new(settings.requests_per_second, settings.request_burst)))
     });
@@ -70,6 +73,7 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
     if let Some(limiter) = &limiter {
         router = router.layer(middleware::from_fn_with_state(limiter.clone(), limit));
     }
+    let cors = middleware::from_fn_with_state(allowed_origins, cors);
     router.layer(cors).merge(grpc::router(shared, limiter)).with_state(api)
 }
 
@@ -184,6 +188,16 @@ impl<T: DeserializeOwned> FromRequest<Api> for JsonBody<T> {
         let wrong = |error: serde_json::Error| Error::new(ErrorKind::BadRequest, error.to_string());
         serde_json::from_str(text.get()).map(JsonBody).map_err(wrong)
     }
+}
+
+/// The header that makes a repetition harmless, for the description.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes the header; it is read with the others")]
+pub(crate) struct Once {
+    /// The same for ten minutes: the first answer again, and nothing is sent twice.
+    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 128)]
+    idempotency_key: Option<String>,
 }
 
 /// What makes a repetition of the request harmless.

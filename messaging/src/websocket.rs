@@ -16,6 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 use utoipa::IntoParams;
 use veche_access::{Credential, Identity};
+use veche_doors::answers::TooOften;
 use veche_doors::extract::Query;
 use veche_doors::rate::{TokenBucket, Verdict};
 use veche_doors::websocket::{CLOSE_WAIT, MAX_CLOSE_REASON, options};
@@ -47,6 +48,7 @@ type Stream = futures_util::stream::SplitStream<WebSocket<HttpStream>>;
 
 /// Who connects, and how they want binary messages.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct ConnectQuery {
     /// The client's name for people.
     name: Option<String>,
@@ -71,10 +73,12 @@ struct Handshake {
 #[utoipa::path(
     get,
     path = "/realtime/ws",
+    operation_id = "connectWebSocket",
     tag = "messaging",
     params(ConnectQuery),
     responses(
         (status = 101, description = "The WebSocket is open. Whoever may not stay is told there"),
+        TooOften,
         (status = 400, description = "Not a WebSocket request", body = ErrorAnswer),
         (status = 503, description = "As many connections as there may be, or switched off", body = ErrorAnswer),
     )

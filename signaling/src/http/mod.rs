@@ -23,7 +23,8 @@ use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as OpenApiDocument;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use veche_doors::http::{Limiter, cors, limit, method_not_allowed, not_found};
+use veche_doors::answers::TooOften;
+use veche_doors::http::{AllowedOrigins, Limiter, cors, limit, method_not_allowed, not_found};
 use veche_doors::websocket::{DeflatePool, deflate_pool};
 use veche_doors::{ErrorAnswer, extract};
 
@@ -42,17 +43,20 @@ pub(crate) struct Api {
 }
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "Veche",
-    description = "Rooms of video calls. Calls themselves go over the WebSocket: see PROTOCOL.md."
-))]
+#[openapi(
+    info(
+        title = "Veche",
+        description = "Rooms of video calls. Calls themselves go over the WebSocket: see PROTOCOL.md."
+    ),
+    components(schemas(ErrorAnswer))
+)]
 struct Description;
 
 /// The routes below `/realtime`, and `/health`.
 pub(crate) fn router(rooms: Arc<Rooms>) -> Router {
     let (routes, _) = routes().split_for_parts();
     let document = description();
-    let cors = cors(rooms.settings.allowed_origins.clone());
+    let allowed_origins: AllowedOrigins = rooms.settings.allowed_origins.as_slice().into();
     let body_limit = DefaultBodyLimit::max(rooms.settings.max_message_bytes as usize);
     let limiter = limiter(&rooms.settings);
     let deflate = deflate_pool();
@@ -65,7 +69,7 @@ pub(crate) fn router(rooms: Arc<Rooms>) -> Router {
     if let Some(limiter) = limiter {
         router = router.layer(middleware::from_fn_with_state(limiter, limit));
     }
-    router.layer(cors).with_state(api)
+    router.layer(middleware::from_fn_with_state(allowed_origins, cors)).with_state(api)
 }
 
 /// What the routes are, for programs and for a description of the whole server.
@@ -110,7 +114,13 @@ fn routes() -> OpenApiRouter<Api> {
 }
 
 /// This description.
-#[utoipa::path(get, path = "/realtime/openapi.json", responses((status = 200, description = "OpenAPI 3.1")))]
+#[utoipa::path(
+    get,
+    path = "/realtime/openapi.json",
+    operation_id = "getOpenApi",
+    responses((status = 200, description = "OpenAPI 3.1", body = Object), TooOften),
+    security(())
+)]
 async fn openapi(State(document): State<Arc<OpenApiDocument>>) -> Json<OpenApiDocument> {
     Json(OpenApiDocument::clone(&document))
 }

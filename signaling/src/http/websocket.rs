@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use veche_access::{Credential, Identity};
+use veche_doors::answers::TooOften;
 use veche_doors::websocket;
 use yawc::IncomingUpgrade;
 
@@ -19,6 +20,7 @@ use crate::settings::Settings;
 
 /// Who connects, and where to.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct ConnectQuery {
     /// The room.
     room_id: String,
@@ -40,9 +42,11 @@ pub(crate) struct ConnectQuery {
 #[utoipa::path(
     get,
     path = "/realtime/webrtc/signaling",
+    operation_id = "connectSignaling",
     params(ConnectQuery),
     responses(
         (status = 101, description = "The WebSocket is open. Whoever cannot join is told there"),
+        TooOften,
         (status = 400, description = "Not a WebSocket request", body = ErrorAnswer),
         (status = 503, description = "As many connections as there may be", body = ErrorAnswer),
     )
