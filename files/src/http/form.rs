@@ -7,10 +7,10 @@ use bytes::Bytes;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use veche_access::Identity;
-use veche_doors::extract::Query;
+use veche_doors::extract::{Query, refuse_encoded};
 use veche_doors::{Error, ErrorAnswer, ErrorKind};
 
-use super::body::{Arriving, refuse_encoded};
+use super::body::Arriving;
 use super::multipart::{Parser, Part, Piece};
 use super::repeats::Seen;
 use super::{Door, Uploaded, counted_as, identity, text};
