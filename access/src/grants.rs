@@ -162,6 +162,14 @@ impl Grants {
         }
     }
 
+    /// Whether an action is granted anywhere at all.
+    pub fn allow_somewhere(&self, action: Action) -> bool {
+        let grants = self.rooms.iter().chain(&self.channels);
+        self.everything
+            || self.server.contains(action)
+            || grants.fold(Actions::NONE, |all, grant| all.union(grant.actions)).contains(action)
+    }
+
     /// All that is granted in a room.
     pub fn room_actions(&self, room_id: &str) -> Actions {
         if self.everything { Actions::ALL } else { union(self.rooms.iter(), room_id) }
@@ -252,6 +260,7 @@ mod tests {
         }
         assert!(!channel(&grants, Action::Subscribe, "room:tea"));
         assert!(!grants.allow(Action::Send, Resource::Server));
+        assert!(grants.allow_somewhere(Action::Send) && !grants.allow_somewhere(Action::Upload));
     }
 
     #[test]

@@ -61,6 +61,11 @@ impl Identity {
         Err(AccessError::new(AccessErrorKind::Forbidden, message))
     }
 
+    /// Whether they may do something anywhere at all; for refusing early what will be looked at again.
+    pub fn allows_somewhere(&self, action: Action) -> bool {
+        self.grants.allow_somewhere(action)
+    }
+
     /// All that they may do in a room.
     pub fn room_actions(&self, room_id: &str) -> Actions {
         self.grants.room_actions(room_id)

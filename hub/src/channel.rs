@@ -1,6 +1,6 @@
 //! A channel: who is subscribed, what is in its history, and when it comes and goes. What is published is in `publishing.rs`.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -201,6 +201,8 @@ impl Channel {
     fn admit(self: &Arc<Self>, state: &mut State, core: &Core, key: usize, start: Start, now: Timestamp) {
         state.expire(self.rule, core, now);
         let was_waiting = mem::replace(&mut state.subscribers[key].is_waiting, false);
+        // What waits from before stands ahead of the answer: nothing newer may take its place.
+        state.subscribers[key].place = NOWHERE;
         let subscriber = &state.subscribers[key];
         let recovered = start.recover.map(|position| state.can_recover(position));
         let wanted = |message: &&Arc<Message>| subscriber.takes(&message.body);
@@ -261,9 +263,12 @@ impl Channel {
     }
 
     /// The member has another name now.
-    pub fn renamed(self: &Arc<Self>, core: &Core, key: u32, now: Timestamp) {
+    pub fn renamed(self: &Arc<Self>, core: &Core, key: u32, member: &Arc<Member>, now: Timestamp) {
         let mut state = self.state.lock();
-        let Some(subscriber) = state.subscribers.get(key as usize) else { return };
+        if !state.holds(key, member) {
+            return;
+        }
+        let subscriber = &state.subscribers[key as usize];
         if self.rule.presence && state.watchers > 0 && !subscriber.is_waiting {
             let entry = subscriber.member.entry(subscriber.since);
             self.window(&mut state, core, now).join(entry, core.settings.presence_entries);
@@ -300,6 +305,8 @@ impl Channel {
     /// Storage cannot read the channel. Whoever waited for that is told, and the next one asks again.
     pub fn not_found(self: &Arc<Self>, core: &Core, why: &str, now: Timestamp) {
         let mut refused = Vec::new();
+        // Who asked twice is told twice.
+        let mut removed: HashMap<usize, Arc<Member>> = HashMap::new();
         let mut state = self.state.lock();
         let Phase::Loading(early) = mem::replace(&mut state.phase, Phase::Unloaded) else { return };
         for request in early {
@@ -307,7 +314,10 @@ impl Channel {
                 Early::Publish(draft) => self.refuse(core, draft.answer, PublishError::Storage(why.into())),
                 Early::Subscribe { key, start } => {
                     if state.subscribers.get(key).is_some_and(|subscriber| subscriber.is_waiting) {
-                        refused.push((state.remove_subscriber(core, key).member, start.tag));
+                        removed.insert(key, state.remove_subscriber(core, key).member);
+                    }
+                    if let Some(member) = removed.get(&key) {
+                        refused.push((Arc::clone(member), start.tag));
                     }
                 }
             }

@@ -15,7 +15,7 @@ use crate::keeper::{Task, TaskQueue};
 use crate::member::{Door, Member};
 use crate::name::{ChannelName, ConnectionId, Epoch, MessageId, Position, Timestamp};
 use crate::outbox::Put;
-use crate::settings::{HubSettings, Rules};
+use crate::settings::{HubSettings, Rule, Rules};
 use crate::sharded::Sharded;
 use crate::shelf::Bounds;
 use crate::timers::Timers;
@@ -131,6 +131,18 @@ impl Core {
             bytes: self.settings.kept_bytes,
             total: &self.kept_bytes,
             total_bytes: self.settings.kept_total_bytes,
+            share: self.settings.kept_total_bytes / self.channel_count().max(1),
+        }
+    }
+
+    /// What the history of a channel with this rule may hold.
+    pub fn history_bounds(&self, rule: Rule) -> Bounds<'_> {
+        Bounds {
+            messages: rule.history_messages,
+            bytes: self.settings.history_bytes,
+            total: &self.history_bytes,
+            total_bytes: self.settings.history_total_bytes,
+            share: self.settings.history_total_bytes / self.channel_count().max(1),
         }
     }
 

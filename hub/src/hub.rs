@@ -77,6 +77,8 @@ pub struct Letter {
     pub sender: Option<Arc<Sender>>,
     /// A connection that does not get it.
     pub except: Option<ConnectionId>,
+    /// Of a letter to a user: connections that are subscribed to this channel get it only if their filters there take it.
+    pub filtered_as: Option<ChannelName>,
     /// Makes a repetition harmless.
     pub once: Option<Once>,
 }
@@ -95,7 +97,7 @@ pub enum Recipient {
 impl Letter {
     /// A letter without sender.
     pub fn new(to: Recipient, body: Body) -> Self {
-        Self { to, body, sender: None, except: None, once: None }
+        Self { to, body, sender: None, except: None, filtered_as: None, once: None }
     }
 }
 
@@ -299,7 +301,7 @@ impl Hub {
 
     fn send_now(&self, letter: Letter, now: Timestamp) -> Result<Sent, SendError> {
         let core = &self.core;
-        let Letter { to, body, sender, except, .. } = letter;
+        let Letter { to, body, sender, except, filtered_as, .. } = letter;
         let message_id = core.message_id();
         let message = |to| Arc::new(Message::new(message_id, now, sender, to, false, body));
         let wanted = |member: &&Arc<Member>| Some(member.id) != except;
@@ -307,7 +309,16 @@ impl Hub {
             Recipient::User(user_id) => {
                 let members = core.members_of(&user_id);
                 let message = message(To::User(user_id));
-                match members.iter().filter(wanted).filter(|member| self.deliver(member, &message)).count() {
+                let takes = |member: &&Arc<Member>| {
+                    filtered_as.as_ref().is_none_or(|channel| member.takes(channel, &message.body))
+                };
+                match members
+                    .iter()
+                    .filter(wanted)
+                    .filter(takes)
+                    .filter(|member| self.deliver(member, &message))
+                    .count()
+                {
                     0 => return Err(SendError::NoSuchUser),
                     recipients => recipients,
                 }

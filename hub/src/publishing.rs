@@ -12,7 +12,6 @@ use crate::keeper::{Keep, Task};
 use crate::message::{Body, Message, Sender, To};
 use crate::name::{Position, Timestamp};
 use crate::outbox::Put;
-use crate::shelf::Bounds;
 
 /// How many messages of a channel may wait for one that is being stored; then further ones are refused as busy. What they
 /// may take is bounded like what waits for storage.
@@ -158,13 +157,7 @@ impl Channel {
             state.kept.push(Arc::clone(&message), core.kept_bounds());
         }
         if self.rule.history_age > 0 {
-            let bounds = Bounds {
-                messages: self.rule.history_messages,
-                bytes: core.settings.history_bytes,
-                total: &core.history_bytes,
-                total_bytes: core.settings.history_total_bytes,
-            };
-            state.history.push(message, bounds);
+            state.history.push(message, core.history_bounds(self.rule));
         } else {
             state.history.begin_after(message.offset());
         }

@@ -14,7 +14,8 @@ pub struct HubSettings {
     pub history_seconds: u64,
     /// What a channel's history may take in memory; then its oldest messages go.
     pub history_bytes: usize,
-    /// What all histories may take in memory; then a channel that gets a message gives up its own oldest.
+    /// What all histories may take in memory; then a channel that gets a message gives up its own oldest, down to its fair
+    /// share. All together may so take up to twice this much.
     pub history_total_bytes: usize,
     /// The newest kept messages of a channel that a new subscriber is given.
     pub kept_messages: usize,

@@ -24,7 +24,7 @@ use veche_access::{Door, Identity};
 use veche_doors::extract::Body;
 use veche_doors::http::{Limiter, cors, limit, method_not_allowed};
 use veche_doors::rate::AddressBuckets;
-use veche_doors::{Error, ErrorKind};
+use veche_doors::{Error, ErrorKind, origin};
 use veche_files::http::{Announcement, Published, Publisher};
 use veche_hub::{Letter, Publication};
 
@@ -46,14 +46,16 @@ struct Description;
 /// All doors.
 pub(crate) fn router(shared: &Arc<Shared>) -> Router {
     let settings = &shared.settings;
-    let body_limit = DefaultBodyLimit::max(settings.max_text_bytes());
     let cors = cors(settings.allowed_origins.clone());
     let limiter: Option<Limiter> = (settings.requests_per_second > 0).then(|| {
         Arc::new(Mutex::new(AddressBuckets::new(settings.requests_per_second, settings.request_burst)))
     });
     let api = Api { shared: shared.clone() };
     let (asked, _) = asked_routes().split_for_parts();
-    let mut asked = asked.layer(body_limit);
+    let (large, _) = large_routes().split_for_parts();
+    let mut asked = asked
+        .layer(DefaultBodyLimit::max(settings.max_message_bytes))
+        .merge(large.layer(DefaultBodyLimit::max(settings.max_text_bytes())));
     if let Some(files) = &shared.files {
         let shared = shared.clone();
         let announce = Arc::new(move |announcement| announce(shared.clone(), announcement).boxed());
@@ -76,6 +78,8 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
     let (_, mut document) = open_routes().split_for_parts();
     let (_, asked) = asked_routes().split_for_parts();
     document.merge(asked);
+    let (_, large) = large_routes().split_for_parts();
+    document.merge(large);
     document.merge(veche_files::http::document());
     document
 }
@@ -85,8 +89,6 @@ fn asked_routes() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(send::send))
         .routes(routes!(send::broadcast))
-        .routes(routes!(send::send_binary))
-        .routes(routes!(send::send_text))
         .routes(routes!(notifications::to_user))
         .routes(routes!(notifications::to_channel))
         .routes(routes!(notifications::to_everybody))
@@ -98,6 +100,13 @@ fn asked_routes() -> OpenApiRouter<Api> {
         .routes(routes!(channels::room_events))
 }
 
+/// Those too, with bodies as large as a binary message in base64.
+fn large_routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(send::send_binary))
+        .routes(routes!(send::send_text))
+}
+
 /// Those that find it out themselves, or do not mind.
 fn open_routes() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(Description::openapi())
@@ -106,10 +115,17 @@ fn open_routes() -> OpenApiRouter<Api> {
         .routes(routes!(health::health))
 }
 
-/// Finds out who asks, and puts their identity beside the request. A signed link needs none: whoever has no credential is
+/// Finds out who asks, and puts their identity beside the request. Pages of other origins change nothing here, even by
+/// requests that browsers send without asking first. A signed link needs none: whoever has no credential is
 /// let through to files without one, and refused there.
 async fn authenticate(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let shared = &api.shared;
+    if !request.method().is_safe()
+        && !origin::is_allowed(request.headers(), request.uri(), &shared.settings.allowed_origins)
+    {
+        let message = "pages of this origin may not send; add it to messaging.allowed_origins";
+        return Error::new(ErrorKind::ForbiddenOrigin, message).into_response();
+    }
     let is_required = shared.authority.is_required(Door::Http);
     let credential = match shared.credential(request.headers(), request.uri().query()) {
         Ok(credential) => credential,
@@ -143,7 +159,7 @@ async fn announce(shared: Arc<Shared>, announcement: Announcement) -> Result<Pub
         shared.publish(publication).await?
     } else {
         let to = veche_hub::Recipient::Everybody;
-        shared.send(Letter { to, body, sender, except: None, once: None }).await?
+        shared.send(Letter { sender, ..Letter::new(to, body) }).await?
     };
     let PublishedAnswer { message_id, epoch, offset, recipients, .. } = PublishedAnswer::new(None, &outcome);
     let message_id = message_id.map(|id| id.to_string()).unwrap_or_default();

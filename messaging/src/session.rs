@@ -2,13 +2,13 @@
 //! the connection's outbox, in order with everything else that goes there.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use veche_access::{Action, Credential, Identity, Resource};
 use veche_doors::{Error, ErrorKind};
 use veche_hub::{
-    Body, ChannelName, Connection, Disconnect, Door, HistoryQuery, Letter, Outbox, Publication, Signal,
+    Body, ChannelName, Connection, Disconnect, Door, HistoryQuery, Letter, Once, Outbox, Publication, Signal,
     Subscribe, Tag,
 };
 
@@ -19,7 +19,7 @@ use crate::protocol::answer::{HistoryAnswer, Limits, PublishedAnswer, Welcome, j
 use crate::protocol::message::Encoding;
 use crate::protocol::request::{self, Unreadable, bad};
 use crate::protocol::{ClientMessage, Content, Id, Publish, Recipient, Request, ServerMessage};
-use crate::sending::{once, to_hub};
+use crate::sending::{Outcome, Outgoing, once, to_hub};
 use crate::{Shared, check, proto};
 
 /// Messages that one answer to `history` has at most.
@@ -27,6 +27,9 @@ pub(crate) const MAX_HISTORY: usize = 1000;
 
 /// Messages that one answer to `history` has where the client does not say how many.
 pub(crate) const USUAL_HISTORY: usize = 100;
+
+/// How often it is asked whether an API key is still good.
+const KEY_CHECK: Duration = Duration::from_mins(1);
 
 /// One connection's actions. Dropping it leaves all channels.
 pub struct Session {
@@ -39,6 +42,17 @@ pub struct Session {
     /// The call's room whose channels the connection may use beyond its grants.
     room: Option<Box<str>>,
     chat: Chat,
+    key_checked: Instant,
+}
+
+/// How it is with the credential of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Good,
+    /// Its time is over.
+    Expired,
+    /// It is an API key that was revoked.
+    Revoked,
 }
 
 /// What becomes of the connection after a request.
@@ -71,6 +85,7 @@ impl Session {
                 encoding: Encoding::Json,
                 room: None,
                 chat: Chat::default(),
+                key_checked: Instant::now(),
             },
             outbox,
         ))
@@ -185,6 +200,28 @@ impl Session {
         self.answer(&ServerMessage::error(error, id));
     }
 
+    /// How it is with the credential. Doors ask at each turn, however much there is to do; that a key was revoked is seen
+    /// within a minute.
+    pub(crate) async fn standing(&mut self) -> Standing {
+        if self.is_expired() {
+            return Standing::Expired;
+        }
+        if self.identity.key_id.is_none() || self.key_checked.elapsed() < KEY_CHECK {
+            return Standing::Good;
+        }
+        self.key_checked = Instant::now();
+        let is_revoked = self.shared.authority.is_revoked(&self.identity).await;
+        if is_revoked { Standing::Revoked } else { Standing::Good }
+    }
+
+    /// Until when at the latest to ask again how it is with the credential.
+    pub(crate) fn until_standing(&self) -> Duration {
+        self.identity.expires_at.map_or(KEY_CHECK, |end| {
+            let left = end.duration_since(SystemTime::now()).unwrap_or_default();
+            KEY_CHECK.min(left.saturating_add(Duration::from_millis(1)))
+        })
+    }
+
     /// Whether the credential has ended.
     pub(crate) fn is_expired(&self) -> bool {
         self.identity.is_expired(SystemTime::now())
@@ -237,7 +274,8 @@ impl Session {
             ClientMessage::Chat { user, message } => {
                 check(&self.identity, Action::Broadcast, Resource::Server)?;
                 let body = Chat::line(&user, &message, None, now);
-                self.send(id, Recipient::Everybody, body, None, true).await?;
+                let result = self.send(Recipient::Everybody, body, None, true).await;
+                self.settle(id, None, result).await?;
             }
             ClientMessage::Action(action) => {
                 let identity = &self.identity;
@@ -262,12 +300,11 @@ impl Session {
             Door::WebSocket | Door::Sse => veche_access::Door::WebSocket,
         };
         let identity = self.shared.identify(door, Some(&credential)).await?;
-        if identity.user_id != self.identity.user_id
-            || identity.key_id.is_some() != self.identity.key_id.is_some()
-        {
+        if identity.user_id != self.identity.user_id || identity.key_id != self.identity.key_id {
             return Ok(Turn::Identify(identity));
         }
         self.identity = identity;
+        self.leave_forbidden();
         let expires_at = self.identity.expires_at.and_then(|end| {
             let since = end.duration_since(SystemTime::UNIX_EPOCH).ok()?;
             Some(rfc3339(veche_hub::Timestamp(since.as_millis() as u64)))
@@ -277,15 +314,36 @@ impl Session {
         Ok(Turn::Continue)
     }
 
+    /// Ends the subscriptions that the credential of now does not allow.
+    fn leave_forbidden(&mut self) {
+        for channel in self.connection.subscriptions() {
+            if self.may(Action::Subscribe, &channel).is_err() {
+                self.connection.unsubscribe(&channel, self.shared.now());
+                self.answer(&ServerMessage::Unsubscribed { id: None, channel });
+            }
+        }
+    }
+
     async fn publish(&self, id: Tag, publish: Publish) -> Result<(), Error> {
         let Publish { to, content, persistent, idempotency_key: key } = publish;
         let sender = self.connection.sender();
         let channel = if let Recipient::Channel(channel) = &to { Some(channel.clone()) } else { None };
         let is_binary = matches!(content, Content::Binary { .. });
-        let body = self.shared.body(content, channel.as_ref(), &sender).await?;
-        let Some(channel) = channel else { return self.send(id, to, body, key, !is_binary).await };
+        // What goes to no channel is in no list of files.
+        let may_upload = || channel.as_ref().map_or(Ok(()), |name| self.may(Action::Upload, name));
+        let Outgoing { body, file_id } =
+            self.shared.body(content, channel.as_ref(), &sender, may_upload).await?;
         let once = once(&self.identity, key);
+        let Some(channel) = channel else {
+            let result = self.send(to, body, once, !is_binary).await;
+            return self.settle(id, file_id, result).await;
+        };
         let publication = Publication { persistent, once, ..Publication::new(channel, body) };
+        if file_id.is_some() {
+            let result = self.shared.publish(Publication { sender: Some(sender), ..publication }).await;
+            return self.settle(id, file_id, result).await;
+        }
+        // What becomes of it comes through the outbox, and the client's next message is not kept waiting.
         self.connection
             .publish(publication, id, self.shared.now())
             .map_err(|error| refusal(error.code(), error.to_string()))
@@ -294,20 +352,25 @@ impl Session {
     /// To a user, a connection or everybody; `echo`: also to the sender, where it is to everybody.
     async fn send(
         &self,
-        id: Tag,
         to: Recipient,
         body: Body,
-        key: Option<Box<str>>,
+        once: Option<Once>,
         echo: bool,
+    ) -> Result<Outcome, Error> {
+        let sender = Some(self.connection.sender());
+        let except = (!echo).then(|| self.connection.id());
+        self.shared.send(Letter { sender, except, once, ..Letter::new(to_hub(to), body) }).await
+    }
+
+    /// Says what became of something, and takes back its file where nobody was told of it.
+    async fn settle(
+        &self,
+        id: Tag,
+        file_id: Option<String>,
+        result: Result<Outcome, Error>,
     ) -> Result<(), Error> {
-        let letter = Letter {
-            to: to_hub(to),
-            body,
-            sender: Some(self.connection.sender()),
-            except: (!echo).then(|| self.connection.id()),
-            once: once(&self.identity, key),
-        };
-        let outcome = self.shared.send(letter).await?;
+        self.shared.take_back(file_id, &result).await;
+        let outcome = result?;
         if id.is_some() {
             self.answer(&ServerMessage::Published(PublishedAnswer::new(id, &outcome)));
         }

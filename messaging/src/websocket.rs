@@ -6,7 +6,7 @@ mod line;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
@@ -31,7 +31,7 @@ use crate::Shared;
 use crate::http::Api;
 use crate::protocol::ServerMessage;
 use crate::protocol::message::encode_item;
-use crate::session::{Session, Turn};
+use crate::session::{Session, Standing, Turn};
 use entrance::{Entrance, MAX_STRANGER_BYTES};
 use language::{Language, frame, sub_protocol};
 use line::Line;
@@ -43,9 +43,6 @@ const WRITE_BYTES: usize = 64 * 1024;
 /// all is cut after that; who only reads more slowly than others send, when their outbox is full.
 const WRITE_WAIT: Duration = Duration::from_secs(20);
 const WRITE_BYTES_PER_SECOND: usize = 64 * 1024;
-
-/// How often it is asked whether an API key is still good.
-const KEY_CHECK: Duration = Duration::from_mins(1);
 
 type Sink<S = Line> = futures_util::stream::SplitSink<WebSocket<S>, Frame>;
 type Stream<S = Line> = futures_util::stream::SplitStream<WebSocket<S>>;
@@ -107,7 +104,7 @@ pub(crate) async fn connect(
     })?;
     let (mut response, agreed) = upgrade.agree(shared.deflate.clone()).map_err(|_| not_a_websocket())?;
     // Browsers hide the answer to a failed handshake from the page, so refusals are told over the open WebSocket.
-    let handshake = if origin::is_allowed(&headers, &shared.settings.allowed_origins) {
+    let handshake = if origin::is_allowed(&headers, &uri, &shared.settings.allowed_origins) {
         query.map(|Query(query)| Handshake {
             credential: shared.credential(&headers, uri.query()),
             name: query.name,
@@ -198,7 +195,11 @@ async fn converse(
             end = write(shared, &mut sink, &mut outbox, language) => End::Close(end),
         };
         next = match end {
-            End::Identify(identity) => Ok(identity),
+            End::Identify(identity) => {
+                // What the client asked before still has its answers.
+                let _ = timeout(WRITE_WAIT, write_rest(shared, &mut sink, &mut outbox, language)).await;
+                Ok(identity)
+            }
             End::Close(Close::Because(error)) => {
                 // What was said before still waits, and comes first.
                 let _ = timeout(CLOSE_WAIT, write_rest(shared, &mut sink, &mut outbox, language)).await;
@@ -231,21 +232,17 @@ enum Close {
 async fn read(session: &mut Session, stream: &mut Stream, language: &Language) -> End {
     let settings = &session.shared.settings;
     let mut bucket = TokenBucket::new(settings.messages_per_second, settings.message_burst, Instant::now());
-    let mut key_checked = Instant::now();
     loop {
-        session.connection.room().await;
+        // Whose client does not read still ends with their credential.
+        let _ = timeout(session.until_standing(), session.connection.room()).await;
+        if let Some(end) = end_of_credential(session).await {
+            return End::Close(end);
+        }
         let frame = match next_frame(session, stream).await {
             Ok(Some(frame)) => frame,
             Ok(None) => continue,
             Err(end) => return End::Close(end),
         };
-        if session.identity.key_id.is_some() && key_checked.elapsed() > KEY_CHECK {
-            key_checked = Instant::now();
-            if session.shared.authority.is_revoked(&session.identity).await {
-                let error = Error::new(ErrorKind::InvalidApiKey, "the API key was revoked");
-                return End::Close(Close::Because(error));
-            }
-        }
         match take(session, &mut bucket, &frame) {
             Ok(true) => {}
             Ok(false) => continue,
@@ -279,19 +276,31 @@ async fn handle_protobuf(session: &mut Session, request: Option<Bytes>) -> Turn 
     session.handle_protobuf(request).await
 }
 
+/// How the connection ends because of its credential; `None`: it goes on.
+async fn end_of_credential(session: &mut Session) -> Option<Close> {
+    match session.standing().await {
+        Standing::Good => None,
+        Standing::Expired => {
+            session.expire();
+            // The writer says so, and ends the connection, if the client reads.
+            sleep(CLOSE_WAIT).await;
+            Some(Close::Told(Disconnect::Expired))
+        }
+        Standing::Revoked => {
+            Some(Close::Because(Error::new(ErrorKind::InvalidApiKey, "the API key was revoked")))
+        }
+    }
+}
+
 /// The next frame. `None`: it is time to look whether the credential has ended.
-async fn next_frame(session: &Session, stream: &mut Stream) -> Result<Option<Frame>, Close> {
+async fn next_frame(session: &mut Session, stream: &mut Stream) -> Result<Option<Frame>, Close> {
     let heartbeat = session.shared.settings.websocket_heartbeat_seconds;
     let silence = Duration::from_secs(u64::from(heartbeat) * 2 + 15);
-    let wait = session.identity.expires_at.map_or(silence, |end| {
-        end.duration_since(SystemTime::now()).unwrap_or_default().saturating_add(Duration::from_millis(1))
-    });
+    // A key is looked at when something comes, and be it a pong.
+    let wait = if session.identity.expires_at.is_some() { session.until_standing() } else { silence };
     let next = timeout(wait.min(silence), stream.next()).await;
-    if session.is_expired() {
-        session.expire();
-        // The writer says so, and ends the connection, if the client reads.
-        sleep(CLOSE_WAIT).await;
-        return Err(Close::Told(Disconnect::Expired));
+    if let Some(end) = end_of_credential(session).await {
+        return Err(end);
     }
     match next {
         Ok(Some(frame)) if frame.opcode() != OpCode::Close => Ok(Some(frame)),
@@ -343,10 +352,11 @@ async fn write(shared: &Shared, sink: &mut Sink, outbox: &mut Outbox, language: 
             },
             () = &mut heartbeat => {
                 heartbeat.as_mut().reset(tokio::time::Instant::now() + period);
-                if sink.send(Frame::ping("")).await.is_err() {
-                    return Close::Gone;
+                match timeout(WRITE_WAIT, sink.send(Frame::ping(""))).await {
+                    Ok(Ok(())) => continue,
+                    Ok(Err(_)) => return Close::Gone,
+                    Err(_) => return Close::Told(Disconnect::SlowConsumer),
                 }
-                continue;
             }
         }
         let largest = items.iter().map(size).sum::<usize>();

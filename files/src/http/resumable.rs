@@ -104,7 +104,9 @@ pub(crate) async fn create(State(door): State<Door>, request: Request) -> Result
     let location = format!("{ADDRESS}/{}", upload.file_id());
     let held = door.files.make_resumable(upload, metadata.persistent).await?;
     let body = if has_piece(&parts.headers) { body } else { Body::empty() };
-    let received = door.continued(held, identity, Arriving::new(body, &parts.headers)).await?;
+    let received = door
+        .continued(held, identity, Arriving::new(body, &parts.headers, door.files.max_file_bytes()))
+        .await?;
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], received).into_response())
 }
 
@@ -244,7 +246,8 @@ impl Door {
         };
         let size = held.state.upload.new_file().size.unwrap_or_default();
         // A client that finds everything there sends no more: an end that failed is tried again here.
-        let progress = self.continued(held, identity, Arriving::new(Body::empty(), &parts.headers)).await?;
+        let progress =
+            self.continued(held, identity, Arriving::new(Body::empty(), &parts.headers, 0)).await?;
         Ok((StatusCode::OK, [(UPLOAD_LENGTH, size.to_string())], progress).into_response())
     }
 
@@ -283,7 +286,9 @@ impl Door {
         if length.is_some_and(|length: u64| length > left) {
             return Err(bad(&format!("{left} bytes are missing; this piece is longer")));
         }
-        let progress = self.continued(held, identity, Arriving::new(body, &parts.headers)).await?;
+        let progress = self
+            .continued(held, identity, Arriving::new(body, &parts.headers, self.files.max_file_bytes()))
+            .await?;
         Ok((StatusCode::NO_CONTENT, progress).into_response())
     }
 

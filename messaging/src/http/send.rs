@@ -184,7 +184,8 @@ pub(crate) async fn send_binary(
     JsonBody(body): JsonBody<BinaryBody>,
 ) -> Result<Json<SentAnswer>, Error> {
     let to = recipient(body.channel.as_deref(), body.user_id.as_deref(), body.connection_id.as_deref())?;
-    let content = binary(&body.binary_data, body.content_type, body.filename)?;
+    let limit = api.shared.settings.websocket_binary_max_bytes;
+    let content = binary(&body.binary_data, body.content_type, body.filename, limit)?;
     let to = to.unwrap_or(Recipient::Everybody);
     dispatch(&api.shared, &identity, &headers, to, content, body.persistent).await
 }

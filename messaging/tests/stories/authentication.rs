@@ -171,6 +171,20 @@ async fn a_token_ends_the_connection_with_it_unless_it_is_renewed() {
 }
 
 #[tokio::test]
+async fn a_narrower_token_ends_what_it_does_not_allow() {
+    let server = closed_server().await;
+    let wide = server.granted("42", json!({ "channels": { "*": ["subscribe", "send"] } }));
+    let (mut client, _) = server.join(&format!("token={wide}")).await;
+    client.subscribe("news").await;
+    client.subscribe("tea").await;
+    let narrow = server.granted("42", json!({ "channels": { "news": ["subscribe"] } }));
+    client.send(json!({ "type": "auth", "token": narrow })).await;
+    assert_eq!(client.expect("unsubscribed").await["channel"], "tea");
+    client.expect("authenticated").await;
+    assert_eq!(client.refused(json!({ "type": "publish", "channel": "news", "data": 1 })).await, "forbidden");
+}
+
+#[tokio::test]
 async fn on_an_open_server_a_token_is_harmless() {
     let server = Server::start().await;
     let (mut client, _) = server.join("token=undefined").await;

@@ -48,6 +48,20 @@ async fn what_is_wrong_with_a_message_is_said_and_the_connection_goes_on() {
     ] {
         assert_eq!(client.refused(message.clone()).await, code, "{message}");
     }
+    let long = "x".repeat((1 << 20) + 1);
+    for text in [
+        format!(r#"{{"action":"message","text":"{long}"}}"#),
+        format!(r#"{{"type":"unknown","data":"{long}"}}"#),
+        format!(r#"["{long}"]"#),
+        long.clone(),
+    ] {
+        client.send_text(&text).await;
+        assert_eq!(client.error().await, "message_too_large", "{}", &text[..20]);
+    }
+    for path in ["/realtime/send", "/realtime/broadcast", "/realtime/notifications/broadcast"] {
+        let answer = server.post(path, json!({ "channel": "c", "title": "t", "data": long })).await;
+        assert_eq!(answer.code(), (413, "message_too_large"), "{path}");
+    }
     client.send_text(r#"{"type":"ping","type":"ping"}"#).await;
     assert_eq!(client.error().await, "bad_message");
     client.send_binary(vec![0x21, 0]).await;
@@ -151,6 +165,10 @@ async fn pages_of_other_origins_may_not_come_in() {
     let mut client = server.connect_with("", &[("Origin", "https://app.example")]).await.unwrap();
     client.expect("welcome").await;
     let answer = server.raw("GET", "/realtime/events", "Origin: https://evil.example\r\n", b"").await;
+    assert_eq!(answer.code(), (403, "forbidden_origin"));
+    // Browsers send a form without asking first.
+    let form = "Origin: https://evil.example\r\nContent-Type: multipart/form-data; boundary=b\r\n";
+    let answer = server.raw("POST", "/realtime/binary/upload", form, b"--b--\r\n").await;
     assert_eq!(answer.code(), (403, "forbidden_origin"));
     let answer = server.raw("GET", "/realtime/health", "Origin: https://app.example\r\n", b"").await;
     assert!(answer.headers.contains("access-control-allow-origin: https://app.example"));

@@ -139,15 +139,17 @@ async fn who_does_not_read_is_told_and_comes_back_for_the_rest() {
     let mut slow = server.subscriber("load").await;
     slow.patience = Duration::from_mins(1);
     let (mut publisher, _) = server.join("").await;
+    publisher.send(json!({ "type": "publish", "id": 0, "channel": "load", "data": [1] })).await;
+    publisher.expect("published").await;
+    let mut last = slow.expect("channel_message").await;
     let text = "x".repeat(50_000);
     // Many times more than the outbox and the buffers of the connection hold.
-    for number in 1..=400 {
+    for number in 2..=400 {
         publisher
             .send(json!({ "type": "publish", "id": number, "channel": "load", "data": [number, text] }))
             .await;
         publisher.expect("published").await;
     }
-    let mut last = Value::Null;
     let goodbye = loop {
         let message = slow.receive().await;
         match message["type"].as_str() {
