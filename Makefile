@@ -42,9 +42,10 @@ test-browsers: build tests/e2e/node_modules ## Calls between real browsers
 	@cargo build --quiet --profile $(PROFILE) --package veche-testkit --bins
 	@cd tests/e2e && npm test --silent
 
-test-interop: build ## Calls with other people's stacks
+test-interop: build ## Calls and uploads with other people's stacks
 	@scripts/need python
 	@tests/interop/aiortc/run
+	@tests/interop/tus/run
 
 fuzz: ## Fuzz every parser for SECONDS each
 	@scripts/need build
