@@ -9,15 +9,10 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{Extensions, HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use parking_lot::Mutex;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use crate::doorkeeper::Doorkeeper;
 use crate::error::{Error, ErrorKind};
-use crate::origin;
-use crate::rate::AddressBuckets;
-
-/// What each client address may still ask.
-pub type Limiter = Arc<Mutex<AddressBuckets>>;
 
 /// The address that a request came from; known where the server is started with
 /// `into_make_service_with_connect_info::<SocketAddr>`.
@@ -26,18 +21,18 @@ pub fn client_address(extensions: &Extensions) -> Option<IpAddr> {
 }
 
 /// A middleware that answers 429 to an address that asks too often.
-pub async fn limit(State(limiter): State<Limiter>, request: Request, next: Next) -> Response {
+pub async fn limit(State(doorkeeper): State<Arc<Doorkeeper>>, request: Request, next: Next) -> Response {
     let address = client_address(request.extensions());
-    if address.is_some_and(|address| !limiter.lock().take(address, Instant::now())) {
+    if address.is_some_and(|address| !doorkeeper.takes_request(address, Instant::now())) {
         let message = "too many requests from this address; try again in some seconds";
         return Error::new(ErrorKind::RateLimited, message).into_response();
     }
     next.run(request).await
 }
 
-/// Lets pages of these origins (`*` for all) use the API.
-pub fn cors(allowed_origins: Vec<String>) -> CorsLayer {
-    let is_allowed = move |origin: &HeaderValue, _: &_| origin::is_listed(origin, &allowed_origins);
+/// Lets pages of the origins that are listed use the API.
+pub fn cors(doorkeeper: Arc<Doorkeeper>) -> CorsLayer {
+    let is_allowed = move |origin: &HeaderValue, _: &_| doorkeeper.lists_origin(origin);
     CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(is_allowed))
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])

@@ -22,7 +22,7 @@ use veche_access::{Credential, Identity};
 use veche_doors::extract::Query;
 use veche_doors::rate::{TokenBucket, Verdict};
 use veche_doors::websocket::{Agreed, CLOSE_WAIT, MAX_CLOSE_REASON, Upgrade};
-use veche_doors::{Error, ErrorAnswer, ErrorKind, origin};
+use veche_doors::{Error, ErrorAnswer, ErrorKind};
 use veche_hub::{Disconnect, Door, Item, Outbox};
 use yawc::close::CloseCode;
 use yawc::{Frame, OpCode, WebSocket};
@@ -104,7 +104,7 @@ pub(crate) async fn connect(
     })?;
     let (mut response, agreed) = upgrade.agree(shared.deflate.clone()).map_err(|_| not_a_websocket())?;
     // Browsers hide the answer to a failed handshake from the page, so refusals are told over the open WebSocket.
-    let handshake = if origin::is_allowed(&headers, &uri, &shared.settings.allowed_origins) {
+    let handshake = if shared.doorkeeper.allows_origin(&headers, &uri) {
         query.map(|Query(query)| Handshake {
             credential: shared.credential(&headers, uri.query()),
             name: query.name,
@@ -230,8 +230,7 @@ enum Close {
 
 /// Takes what the client sends.
 async fn read(session: &mut Session, stream: &mut Stream, language: &Language) -> End {
-    let settings = &session.shared.settings;
-    let mut bucket = TokenBucket::new(settings.messages_per_second, settings.message_burst, Instant::now());
+    let mut bucket = session.shared.doorkeeper.messages(Instant::now());
     loop {
         // Whose client does not read still ends with their credential.
         let _ = timeout(session.until_standing(), session.connection.room()).await;
@@ -316,21 +315,22 @@ async fn next_frame(session: &mut Session, stream: &mut Stream) -> Result<Option
 /// Whether a frame is a message, and one that the client may send now; an error ends the connection.
 fn take(session: &Session, bucket: &mut TokenBucket, frame: &Frame) -> Result<bool, Error> {
     let shared = &session.shared;
-    let settings = &shared.settings;
     shared.counters.messages_in.add(1);
     shared.counters.bytes_in.add(frame.payload().len() as u64);
+    let (per_second, burst) = shared.doorkeeper.message_rate();
+    bucket.set_rate(per_second, burst);
     match bucket.handle_message(Instant::now()) {
         Verdict::Take => {}
         Verdict::Drop { tell } => {
             shared.counters.rate_limited.add(1);
             if tell {
-                session.refuse(too_many(settings.messages_per_second), None);
+                session.refuse(too_many(per_second), None);
             }
             return Ok(false);
         }
-        Verdict::Close => return Err(too_many(settings.messages_per_second)),
+        Verdict::Close => return Err(too_many(per_second)),
     }
-    let limit = settings.websocket_binary_max_bytes;
+    let limit = shared.settings.websocket_binary_max_bytes;
     match frame.opcode() {
         OpCode::Binary if frame.payload().len() > limit => {
             let message = format!("a binary message may have {limit} bytes; upload larger ones in pieces");
