@@ -253,6 +253,24 @@ impl Door {
 
     /// The answer to the last piece may be lost: then the client asks, and hears that all is there.
     async fn tell_finished(&self, upload_id: &str, identity: &Identity) -> Result<Response, Error> {
+        let size = self.finished(upload_id, identity).await?.to_string();
+        Ok((StatusCode::OK, [(UPLOAD_LENGTH, size.clone()), (UPLOAD_OFFSET, size)]).into_response())
+    }
+
+    /// Browsers send a request again by themselves when the line is cut before its answer. Whose last piece comes twice is
+    /// told like who sends any other piece twice.
+    async fn refuse_finished(&self, upload_id: &str, identity: &Identity) -> Error {
+        match self.finished(upload_id, identity).await {
+            Ok(size) => {
+                let message = format!("the upload is at {size}, which is its end; the file is there");
+                Error::new(ErrorKind::UploadOffsetMismatch, message)
+            }
+            Err(error) => error,
+        }
+    }
+
+    /// The size of one's own file that was such an upload.
+    async fn finished(&self, upload_id: &str, identity: &Identity) -> Result<u64, Error> {
         let row = self.files.row(upload_id).await.map_err(|error| match error.kind {
             ErrorKind::FileNotFound => unknown(),
             _ => error,
@@ -260,8 +278,7 @@ impl Door {
         if row.owner.is_some() && row.owner.as_deref() != identity.user_id.as_deref() {
             return Err(unknown());
         }
-        let size = row.size.to_string();
-        Ok((StatusCode::OK, [(UPLOAD_LENGTH, size.clone()), (UPLOAD_OFFSET, size)]).into_response())
+        Ok(row.size)
     }
 
     async fn take_piece(&self, upload_id: &str, parts: &Parts, body: Body) -> Result<Response, Error> {
@@ -273,7 +290,13 @@ impl Door {
         }
         let message = "Upload-Offset: where the piece begins, as HEAD tells it";
         let offset = number(&parts.headers, &UPLOAD_OFFSET, message)?;
-        let held = self.held(upload_id, &identity).await?;
+        let held = match self.held(upload_id, &identity).await {
+            Ok(held) => held,
+            Err(error) if error.kind == ErrorKind::UploadNotFound => {
+                return Err(self.refuse_finished(upload_id, &identity).await);
+            }
+            Err(error) => return Err(error),
+        };
         let upload = &held.state.upload;
         let received = upload.received();
         if offset != received {

@@ -9,7 +9,7 @@ use veche_hub::HubSettings;
 use veche_messaging::Settings;
 use yawc::OpCode;
 
-use crate::server::{PATIENCE, Server, Setup};
+use crate::server::{PATIENCE, Server, Setup, known};
 
 async fn with(settings: Settings) -> Server {
     Server::with(Setup { settings, ..Setup::default() }).await
@@ -98,6 +98,64 @@ async fn who_sends_too_much_is_told_once_and_then_sent_away() {
     assert_eq!(client.error().await, "rate_limited");
     assert_eq!(client.error().await, "rate_limited");
     assert_eq!(client.closed().await.0, 4429);
+}
+
+#[tokio::test]
+async fn all_connections_of_a_user_share_what_they_may_send() {
+    let settings = Settings { user_messages_per_second: 1, user_message_burst: 3, ..Settings::default() };
+    let server = Server::with(Setup { settings, access: known(), ..Setup::default() }).await;
+    let token = format!("token={}", server.token("anna", Duration::from_mins(10)));
+    let mut told = Vec::new();
+    for _ in 0..10 {
+        let (mut client, _) = server.join(&token).await;
+        client.send(json!({ "type": "ping" })).await;
+        told.push(client.receive().await["error"]["code"].clone());
+    }
+    assert!(told[0].is_null() && told.iter().any(|code| code == "rate_limited"), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_name_has_a_length() {
+    let server = Server::start().await;
+    let mut client = server.connect(&format!("name={}", "x".repeat(65))).await;
+    assert_eq!(client.error().await, "bad_request");
+    let (mut client, _) = server.join("").await;
+    let long = json!({ "action": "set_username", "username": "x".repeat(65) });
+    assert_eq!(client.refused(long).await, "bad_request");
+}
+
+#[tokio::test]
+async fn what_unfolds_to_too_much_ends_the_connection() {
+    let settings =
+        Settings { websocket_binary_max_bytes: 1 << 20, max_message_bytes: 1 << 20, ..Settings::default() };
+    let server = with(settings).await;
+    let mut client = server.connect_compressed().await;
+    client.expect("welcome").await;
+    // Some hundred kilobytes on the line.
+    client.send_text(&" ".repeat(100 << 20)).await;
+    let end =
+        async { while client.any_frame().await.is_some_and(|frame| frame.opcode() != OpCode::Close) {} };
+    tokio::time::timeout(PATIENCE, end).await.expect("it ends");
+    let (mut other, _) = server.join("").await;
+    other.silent().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_does_not_read_is_told_and_nobody_waits_for_it() {
+    let channels = HubSettings { outbox_bytes: 64 * 1024, ..HubSettings::default() };
+    let server = Server::with(Setup { channels, ..Setup::default() }).await;
+    let mut slow = server.stream("channel=c", "").await;
+    let text = "x".repeat(60_000);
+    for number in 0..400 {
+        let answer = server.post("/realtime/send", json!({ "channel": "c", "data": [number, text] })).await;
+        assert_eq!(answer.status, 200);
+    }
+    let mut last = None;
+    while let Some(event) = slow.next().await {
+        last = Some(event);
+    }
+    let last = last.unwrap();
+    assert_eq!((last.name.as_str(), &last.data["reason"]), ("disconnect", &json!("slow_consumer")));
 }
 
 #[tokio::test]
