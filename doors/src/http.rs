@@ -9,14 +9,9 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{Extensions, HeaderMap, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use parking_lot::Mutex;
 
+use crate::doorkeeper::Doorkeeper;
 use crate::error::{Error, ErrorKind};
-use crate::origin;
-use crate::rate::AddressBuckets;
-
-/// What each client address may still ask.
-pub type Limiter = Arc<Mutex<AddressBuckets>>;
 
 /// The address that a request came from; known where the server is started with
 /// `into_make_service_with_connect_info::<SocketAddr>`.
@@ -25,23 +20,20 @@ pub fn client_address(extensions: &Extensions) -> Option<IpAddr> {
 }
 
 /// A middleware that answers 429 to an address that asks too often.
-pub async fn limit(State(limiter): State<Limiter>, request: Request, next: Next) -> Response {
+pub async fn limit(State(doorkeeper): State<Arc<Doorkeeper>>, request: Request, next: Next) -> Response {
     let address = client_address(request.extensions());
-    if address.is_some_and(|address| !limiter.lock().take(address, Instant::now())) {
+    if address.is_some_and(|address| !doorkeeper.takes_request(address, Instant::now())) {
         let message = "too many requests from this address; try again in some seconds";
         return Error::new(ErrorKind::RateLimited, message).into_response();
     }
     next.run(request).await
 }
 
-/// Origins whose pages may use the API; `*` for all.
-pub type AllowedOrigins = Arc<[String]>;
-
-/// A middleware that lets pages of other origins use the API (the CORS protocol of the Fetch standard). Only what is a
-/// preflight is answered here: any other `OPTIONS` is a request like others, such as the one that tus begins with.
-pub async fn cors(State(allowed): State<AllowedOrigins>, request: Request, next: Next) -> Response {
+/// A middleware that lets pages of the origins that are listed use the API (the CORS protocol of the Fetch standard). Only what
+/// is a preflight is answered here: any other `OPTIONS` is a request like others, such as the one that tus begins with.
+pub async fn cors(State(doorkeeper): State<Arc<Doorkeeper>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    let origin = headers.get(header::ORIGIN).filter(|origin| origin::is_listed(origin, &allowed)).cloned();
+    let origin = headers.get(header::ORIGIN).filter(|origin| doorkeeper.lists_origin(origin)).cloned();
     let is_preflight = request.method() == Method::OPTIONS
         && headers.contains_key(header::ORIGIN)
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);

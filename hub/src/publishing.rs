@@ -156,8 +156,8 @@ impl Channel {
         if message.persistent {
             state.kept.push(Arc::clone(&message), core.kept_bounds());
         }
-        if self.rule.history_age > 0 {
-            state.history.push(message, core.history_bounds(self.rule));
+        if state.rule.history_age > 0 {
+            state.history.push(message, core.history_bounds(state.rule));
         } else {
             state.history.begin_after(message.offset());
         }
@@ -167,13 +167,13 @@ impl Channel {
     }
 
     fn fan_out(&self, state: &mut State, core: &Core, message: &Arc<Message>) -> usize {
-        let limit = core.settings.outbox_bytes;
+        let (rule, limit) = (state.rule, core.settings.outbox_bytes);
         let (mut recipients, mut slow) = (0, 0);
         for (_, subscriber) in &mut state.subscribers {
             if subscriber.is_waiting || !subscriber.takes(&message.body) {
                 continue;
             }
-            match subscriber.deliver(message, self.rule, limit) {
+            match subscriber.deliver(message, rule, limit) {
                 Put::Taken => recipients += 1,
                 Put::Overflow => slow += 1,
                 Put::Closed => {}

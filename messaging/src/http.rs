@@ -14,7 +14,6 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router, middleware};
 use futures_util::FutureExt;
-use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, OpenApi};
@@ -22,9 +21,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veche_access::{Door, Identity};
 use veche_doors::extract::Body;
-use veche_doors::http::{AllowedOrigins, Limiter, cors, limit, method_not_allowed};
-use veche_doors::rate::AddressBuckets;
-use veche_doors::{Error, ErrorAnswer, ErrorKind, origin};
+use veche_doors::http::{cors, limit, method_not_allowed};
+use veche_doors::{Error, ErrorAnswer, ErrorKind};
 use veche_files::http::{Announcement, Published, Publisher};
 use veche_hub::{Letter, Publication};
 
@@ -49,10 +47,7 @@ struct Description;
 /// All doors.
 pub(crate) fn router(shared: &Arc<Shared>) -> Router {
     let settings = &shared.settings;
-    let allowed_origins: AllowedOrigins = settings.allowed_origins.as_slice().into();
-    let limiter: Option<Limiter> = (settings.requests_per_second > 0).then(|| {
-        Arc::new(Mutex::new(AddressBuckets::new(settings.requests_per_second, settings.request_burst)))
-    });
+    let doorkeeper = &shared.doorkeeper;
     let api = Api { shared: shared.clone() };
     let (asked, _) = asked_routes().split_for_parts();
     let (large, _) = large_routes().split_for_parts();
@@ -69,12 +64,13 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
     }
     let asked = asked.layer(middleware::from_fn_with_state(api.clone(), authenticate));
     let (open, _) = open_routes().split_for_parts();
-    let mut router = asked.merge(open).method_not_allowed_fallback(method_not_allowed);
-    if let Some(limiter) = &limiter {
-        router = router.layer(middleware::from_fn_with_state(limiter.clone(), limit));
-    }
-    let cors = middleware::from_fn_with_state(allowed_origins, cors);
-    router.layer(cors).merge(grpc::router(shared, limiter)).with_state(api)
+    asked
+        .merge(open)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(doorkeeper.clone(), limit))
+        .layer(middleware::from_fn_with_state(doorkeeper.clone(), cors))
+        .merge(grpc::router(shared))
+        .with_state(api)
 }
 
 /// The description of all doors.
@@ -124,9 +120,7 @@ fn open_routes() -> OpenApiRouter<Api> {
 /// let through to files without one, and refused there.
 async fn authenticate(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let shared = &api.shared;
-    if !request.method().is_safe()
-        && !origin::is_allowed(request.headers(), request.uri(), &shared.settings.allowed_origins)
-    {
+    if !request.method().is_safe() && !shared.doorkeeper.allows_origin(request.headers(), request.uri()) {
         let message = "pages of this origin may not send; add it to messaging.allowed_origins";
         return Error::new(ErrorKind::ForbiddenOrigin, message).into_response();
     }

@@ -23,7 +23,7 @@ use utoipa::IntoParams;
 use veche_access::{Action, Door as AccessDoor, Resource};
 use veche_doors::answers::Refusals;
 use veche_doors::extract::Query;
-use veche_doors::{Error, ErrorKind, origin};
+use veche_doors::{Error, ErrorKind};
 use veche_hub::{
     Body as MessageBody, ChannelName, ConnectionId, Door, Filters, Form, Item, Message, Outbox, Position,
     Subscribe,
@@ -130,7 +130,7 @@ pub(crate) async fn events(
     if !shared.settings.sse_enabled {
         return Err(Error::new(ErrorKind::DoorDisabled, "event streams are switched off by SSE_ENABLED"));
     }
-    if !origin::is_allowed(&headers, &uri, &shared.settings.allowed_origins) {
+    if !shared.doorkeeper.allows_origin(&headers, &uri) {
         let message = "pages of this origin may not connect; add it to messaging.allowed_origins";
         return Err(Error::new(ErrorKind::ForbiddenOrigin, message));
     }

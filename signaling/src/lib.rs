@@ -63,6 +63,11 @@ impl Signaling {
         self.rooms.connect(messaging);
     }
 
+    /// Takes over what may change while it runs: origins and rates. Everything else stays as it was at the start.
+    pub fn reload(&self, settings: &Settings) {
+        self.rooms.doorkeeper.set(settings.policy());
+    }
+
     /// Everything below `/realtime`, and `/health`.
     pub fn router(&self) -> axum::Router {
         http::router(self.rooms.clone())

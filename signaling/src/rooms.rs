@@ -15,6 +15,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 use veche_access::{Action, Authority, Identity, Resource};
+use veche_doors::doorkeeper::Doorkeeper;
 use veche_hub::Signal;
 use veche_messaging::Messaging;
 use veche_sfu_core::control::{Command, Event, ParticipantStats};
@@ -40,7 +41,9 @@ const STOP_WAIT: Duration = Duration::from_secs(2);
 /// All rooms.
 #[derive(Debug)]
 pub struct Rooms {
+    /// As they were at the start; what of them may change is with the doorkeeper.
     pub(crate) settings: Settings,
+    pub(crate) doorkeeper: Arc<Doorkeeper>,
     pub(crate) media: Media,
     pub(crate) authority: Authority,
     welcome: Welcome,
@@ -119,6 +122,7 @@ impl Rooms {
             last_connection: AtomicU64::new(0),
             last_request: AtomicU64::new(0),
             messaging: MessagingCell::default(),
+            doorkeeper: Arc::new(Doorkeeper::new(settings.policy())),
             settings,
         }
     }

@@ -8,10 +8,10 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use veche_access::{Action, Identity};
 use veche_doors::answers::BodyRefusals;
-use veche_doors::extract::Query;
+use veche_doors::extract::{Query, refuse_encoded};
 use veche_doors::{Error, ErrorAnswer, ErrorKind};
 
-use super::body::{Arriving, refuse_encoded};
+use super::body::Arriving;
 use super::multipart::{Parser, Part, Piece};
 use super::repeats::Seen;
 use super::{Door, Uploaded, counted_as, identity, text};

@@ -11,10 +11,10 @@ use base64::engine::general_purpose::STANDARD;
 use time::OffsetDateTime;
 use veche_access::Identity;
 use veche_doors::answers::{BodyRefusals, Refusals};
-use veche_doors::extract::Path;
+use veche_doors::extract::{Path, refuse_encoded};
 use veche_doors::{Error, ErrorAnswer, ErrorKind};
 
-use super::body::{Arriving, refuse_encoded};
+use super::body::Arriving;
 use super::form::flag;
 use super::{Door, counted_as, identity};
 use crate::resumable::{Held, unknown};

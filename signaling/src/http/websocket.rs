@@ -14,7 +14,6 @@ use super::extract::Query;
 use super::{Api, ErrorAnswer};
 use crate::connection::{self, Arrival};
 use crate::error::{Error, ErrorKind};
-use crate::origin;
 use crate::rooms::JoinRequest;
 use crate::settings::Settings;
 
@@ -67,7 +66,7 @@ pub(crate) async fn connect(
         .upgrade(websocket::options(hard_limit, api.deflate.clone()))
         .map_err(|_| not_a_websocket())?;
     // Browsers hide the answer to a failed handshake from the page, so refusals are told over the open WebSocket.
-    let arrival = if origin::is_allowed(&headers, &uri, &api.rooms.settings.allowed_origins) {
+    let arrival = if api.rooms.doorkeeper.allows_origin(&headers, &uri) {
         query.and_then(|Query(query)| {
             let request = JoinRequest {
                 room_id: query.room_id,
