@@ -20,6 +20,7 @@ mod serve;
 mod tls;
 mod token_command;
 mod traces;
+mod turn;
 mod web;
 mod webhooks;
 

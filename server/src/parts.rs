@@ -1,9 +1,11 @@
 //! The parts of the server: each is a crate of its own; here they meet.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use axum::Router;
+use rustls::ServerConfig;
 use tokio::task::JoinSet;
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{
@@ -15,10 +17,12 @@ use veche_messaging::Messaging;
 use veche_sfu::Sfu;
 use veche_signaling::{Media, Signaling, disabled_router};
 use veche_storage::{Database, NewEvent, kind};
+use veche_turn::Turn;
 
 use crate::access;
 use crate::config::Config;
 use crate::serve::ended;
+use crate::turn::{self, Surroundings};
 use crate::webhooks::Couriers;
 
 /// How long the media plane may take to say goodbye.
@@ -35,6 +39,8 @@ pub(crate) struct Parts {
     pub(crate) messaging: Messaging,
     /// The media plane and its rooms; `None` where they are switched off.
     pub(crate) calls: Option<Calls>,
+    /// STUN and TURN; `None` where they are switched off, or the usual port is another program's.
+    pub(crate) turn: Option<Turn>,
 }
 
 /// The media plane, and the rooms that use it.
@@ -45,8 +51,12 @@ pub(crate) struct Calls {
 }
 
 impl Parts {
-    /// Starts them. What of them should never end is in the tasks.
-    pub(crate) async fn start(config: &Config, tasks: &mut JoinSet<anyhow::Error>) -> Result<Self> {
+    /// Starts them. What of them should never end is in the tasks. `tls` is how TLS is spoken, where there is a certificate.
+    pub(crate) async fn start(
+        config: &Config,
+        tls: Option<Arc<ServerConfig>>,
+        tasks: &mut JoinSet<anyhow::Error>,
+    ) -> Result<Self> {
         let database = Database::open(&config.storage, &config.http.data_dir).await?;
         database.record(NewEvent::new(kind::SERVER_STARTED, now()));
         let webhooks = Couriers::new(database.clone());
@@ -65,7 +75,8 @@ impl Parts {
         if let Some(calls) = &calls {
             calls.signaling.connect(messaging.clone());
         }
-        Ok(Self { database, webhooks, authority, files, messaging, calls })
+        let turn = start_turn(config, calls.as_ref(), &authority, tls, tasks)?;
+        Ok(Self { database, webhooks, authority, files, messaging, calls, turn })
     }
 
     /// What they answer over HTTP.
@@ -74,7 +85,9 @@ impl Parts {
             Some(calls) => calls.signaling.router(),
             None => disabled_router(),
         };
-        calls.merge(self.messaging.router())
+        let turn = self.turn.as_ref();
+        let turn = turn.map(|turn| turn::router(turn.handle.clone(), self.authority.clone()));
+        calls.merge(self.messaging.router()).merge(turn.unwrap_or_default())
     }
 
     /// What the HTTP API is, of all of them together. A server that wants no credentials takes requests without, too.
@@ -100,6 +113,10 @@ impl Parts {
             }
         };
         tokio::join!(calls, self.messaging.stop());
+        // The last: calls that go through a relay are told through it that they end.
+        if let Some(turn) = &self.turn {
+            let _ = tokio::time::timeout(MEDIA_STOP_WAIT, turn.handle.stop()).await;
+        }
     }
 
     /// Keeps what is to be kept, when nobody asks for anything any more.
@@ -128,6 +145,31 @@ impl Calls {
         });
         Ok(Self { sfu, signaling })
     }
+}
+
+/// Starts the TURN server, which clients of calls are told of.
+fn start_turn(
+    config: &Config,
+    calls: Option<&Calls>,
+    authority: &Authority,
+    tls: Option<Arc<ServerConfig>>,
+    tasks: &mut JoinSet<anyhow::Error>,
+) -> Result<Option<Turn>> {
+    let workers = calls.map(|calls| calls.sfu.handle.metrics()).unwrap_or_default();
+    let media_ports = workers.iter().map(|worker| worker.port).collect();
+    let surroundings = Surroundings { media_ports, is_open: authority.is_open(), tls };
+    let Some(turn) = turn::start(config, &surroundings)? else { return Ok(None) };
+    if let Some(calls) = calls {
+        calls.signaling.set_turn(turn::source(config, turn.handle.clone()));
+    }
+    let failures = turn.failures.clone();
+    tasks.spawn(async move {
+        match failures.recv_async().await {
+            Ok(failure) => failure.into(),
+            Err(_) => anyhow!("all TURN workers have ended"),
+        }
+    });
+    Ok(Some(turn))
 }
 
 /// Opens them, where they are not switched off, and removes what expires for as long as the server runs.

@@ -23,6 +23,7 @@ pub(crate) struct Reloader {
     authority: Option<Authority>,
     messaging: Option<Messaging>,
     signaling: Option<Signaling>,
+    turn: Option<veche_turn::Handle>,
 }
 
 impl Reloader {
@@ -37,6 +38,7 @@ impl Reloader {
             authority: None,
             messaging: None,
             signaling: None,
+            turn: None,
         }
     }
 
@@ -51,6 +53,7 @@ impl Reloader {
         self.authority = Some(parts.authority.clone());
         self.messaging = Some(parts.messaging.clone());
         self.signaling = parts.calls.as_ref().map(|calls| calls.signaling.clone());
+        self.turn = parts.turn.as_ref().map(|turn| turn.handle.clone());
     }
 
     /// Reads everything again. What cannot be used changes nothing; the log tells.
@@ -103,6 +106,9 @@ impl Reloader {
         }
         if let Some(signaling) = &self.signaling {
             signaling.reload(&new.signaling);
+        }
+        if let Some(turn) = &self.turn {
+            turn.set_credentials(&new.turn.secrets, &crate::turn::users(&new.turn));
         }
         Ok(())
     }

@@ -25,6 +25,8 @@ const LIVE: &[&str] = &[
     "signaling.messages_per_second",
     "signaling.request_burst",
     "signaling.requests_per_second",
+    "turn.secrets",
+    "turn.users",
     "webhooks",
 ];
 

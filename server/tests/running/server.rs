@@ -78,6 +78,8 @@ impl Server {
             "--set",
             "media.first_port=0",
             "--set",
+            "turn.listen=127.0.0.1:0",
+            "--set",
             "media.workers=1",
         ]);
         if !configuration.contains("https_listen") {

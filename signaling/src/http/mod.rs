@@ -6,6 +6,7 @@
 mod caller;
 mod connections;
 mod health;
+mod ice_servers;
 mod moderation;
 mod rooms;
 mod signal;
@@ -103,6 +104,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(signal::send))
         .routes(routes!(connections::list))
         .routes(routes!(timeline::show))
+        .routes(routes!(ice_servers::list))
         .routes(routes!(health::health))
         .routes(routes!(health::webrtc_health))
         .routes(routes!(openapi))
@@ -158,6 +160,7 @@ mod tests {
             "GET /realtime/webrtc/connections",
             "GET /realtime/webrtc/connections/{peer_id}/timeline",
             "GET /realtime/webrtc/health",
+            "GET /realtime/webrtc/ice-servers",
             "GET /realtime/webrtc/rooms",
             "GET /realtime/webrtc/rooms/{room_id}",
             "GET /realtime/webrtc/rooms/{room_id}/bans",

@@ -27,6 +27,8 @@ mod stun;
 pub mod stun_request;
 mod tcp;
 mod token;
+pub mod turn;
+mod turn_stream;
 
 #[path = "../../../sfu/src/frames.rs"]
 #[allow(unused, reason = "the shell's own file, whose functions are not public")]
@@ -49,7 +51,7 @@ mod range;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 18] = [
+pub const TARGETS: [(&str, Target); 20] = [
     ("bridge", bridge::run),
     ("data", data::run),
     ("doors", doors::run),
@@ -68,6 +70,8 @@ pub const TARGETS: [(&str, Target); 18] = [
     ("stun", stun::run),
     ("tcp", tcp::run),
     ("token", token::run),
+    ("turn", turn::run),
+    ("turn_stream", turn_stream::run),
 ];
 
 /// Feeds one target. Panics when there is none of this name, which is a mistake of the caller.
