@@ -19,6 +19,7 @@ use veche_access::{Action, Actions, Identity};
 use veche_sfu_core::ids::{ParticipantId, RoomId};
 
 use crate::error::{Error, ErrorKind};
+use crate::ice_servers::IceServers;
 use crate::journal::{Journal, MessagingCell};
 use crate::link::{Close, Link, encode};
 use crate::protocol::{self, ActiveSpeaker, Joined, LeaveReason, Limits, Participant, ServerMessage};
