@@ -128,6 +128,7 @@ pub(crate) async fn verify(
         key_id: Some(record.id.into()),
         key_hash: Some(hash.into()),
         authenticated: true,
+        ..Identity::default()
     })
 }
 

@@ -11,7 +11,7 @@ use crate::api_key::{self, KeyLookup};
 use crate::claims::{Claims, Expected};
 use crate::credential::Credential;
 use crate::error::{AccessError, AccessErrorKind};
-use crate::identity::Identity;
+use crate::identity::{Identity, RoomLimit, RoomLimits};
 use crate::key::Key;
 use crate::key_set::{KeySet, Source};
 use crate::settings::{AccessSettings, SettingsError};
@@ -44,6 +44,7 @@ pub struct Authority {
 struct Shared {
     rules: RwLock<Arc<Rules>>,
     lookup: Option<KeyLookup>,
+    rooms: RoomLimits,
 }
 
 /// What the settings say, ready for use.
@@ -97,23 +98,31 @@ impl Authority {
     }
 
     /// Who comes in at a door. Who shows nothing where nothing is required is anonymous: they may do everything on a
-    /// server that is open, and only take part on one that checks tokens. An open server has no key to check a token
+    /// server that is open, and only take part on one that checks tokens, as far as `access.default_grants` go. An open server has no key to check a token
     /// with, and passes it over: it would add nothing to what everybody may do.
     pub async fn identify(
         &self,
         door: Door,
         credential: Option<&Credential>,
     ) -> Result<Identity, AccessError> {
-        match credential {
-            Some(Credential::Token(_)) if self.is_open() => Ok(Identity::anonymous(true)),
-            Some(credential) => self.verify(credential).await,
-            None if self.is_required(door) => Err(AccessError::new(
-                AccessErrorKind::Missing,
-                "show a token or an API key: the header `Authorization: Bearer …`, `X-API-Key: …`, or `?token=…`",
-            )),
-            None if self.is_open() => Ok(Identity::anonymous(true)),
-            None => Ok(Identity::guest()),
-        }
+        let identity = match credential {
+            Some(Credential::Token(_)) if self.is_open() => Identity::anonymous(true),
+            Some(credential) => return self.verify(credential).await,
+            None if self.is_required(door) => {
+                return Err(AccessError::new(
+                    AccessErrorKind::Missing,
+                    "show a token or an API key: the header `Authorization: Bearer …`, `X-API-Key: …`, or `?token=…`",
+                ));
+            }
+            None if self.is_open() => Identity::anonymous(true),
+            None => Identity::guest(&self.rules().settings.default_grants),
+        };
+        Ok(self.bound_by_rooms(identity))
+    }
+
+    /// Asks from now on what rooms leave to identities. Only the first counts.
+    pub fn limit_rooms(&self, limit: RoomLimit) {
+        let _ = self.shared.rooms.0.set(limit);
     }
 
     /// Whose credential it is.
@@ -127,10 +136,15 @@ impl Authority {
         credential: &Credential,
         now: SystemTime,
     ) -> Result<Identity, AccessError> {
-        match credential {
+        let identity = match credential {
             Credential::Token(token) => self.rules().verify(token, now).await,
             Credential::ApiKey(key) => api_key::verify(key, self.shared.lookup.as_ref(), now).await,
-        }
+        };
+        identity.map(|identity| self.bound_by_rooms(identity))
+    }
+
+    fn bound_by_rooms(&self, identity: Identity) -> Identity {
+        Identity { rooms: self.shared.rooms.clone(), ..identity }
     }
 
     /// Whether the API key that let somebody in was revoked since. Tokens cannot be revoked; they expire.
@@ -142,7 +156,13 @@ impl Authority {
     }
 
     fn from_rules(rules: Rules, lookup: Option<KeyLookup>) -> Self {
-        Self { shared: Arc::new(Shared { rules: RwLock::new(Arc::new(rules)), lookup }) }
+        Self {
+            shared: Arc::new(Shared {
+                rules: RwLock::new(Arc::new(rules)),
+                lookup,
+                rooms: RoomLimits::default(),
+            }),
+        }
     }
 
     fn rules(&self) -> Arc<Rules> {

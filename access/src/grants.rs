@@ -57,6 +57,20 @@ pub enum Resource<'a> {
     Server,
 }
 
+impl<'a> Resource<'a> {
+    /// The room that it belongs to.
+    pub(crate) fn room(self) -> Option<&'a str> {
+        match self {
+            Self::Room(room_id) => Some(room_id),
+            Self::Channel(name) => match Owner::of(name) {
+                Owner::Room(room_id) => Some(room_id),
+                Owner::Server | Owner::User(_) | Owner::Nobody => None,
+            },
+            Self::User(_) | Self::Server => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Grant {
     pattern: Pattern,
@@ -84,6 +98,24 @@ impl GrantsClaim {
             channels: [("*", channels), ("user:*", users), ("user_*", users)]
                 .map(|(pattern, actions)| (pattern.to_owned(), actions))
                 .into(),
+            ..Self::default()
+        }
+    }
+
+    /// What of it is taking part, and not ruling: no more than the usual grants, of whatever rooms and channels. Who
+    /// rules everything takes part everywhere.
+    pub(crate) fn without_rule(&self) -> Self {
+        let usual = Self::usual();
+        if self.admin {
+            return usual;
+        }
+        let cut = |patterns: &BTreeMap<String, Actions>, most: Actions| {
+            patterns.iter().map(|(pattern, actions)| (pattern.clone(), actions.intersection(most))).collect()
+        };
+        Self {
+            server: self.server.intersection(usual.server),
+            rooms: cut(&self.rooms, usual.rooms["*"]),
+            channels: cut(&self.channels, usual.channels["*"]),
             ..Self::default()
         }
     }
@@ -160,6 +192,14 @@ impl Grants {
                 Owner::Nobody => self.everything || self.channel_actions("", name).contains(action),
             },
         }
+    }
+
+    /// Whether an action is granted anywhere at all.
+    pub fn allow_somewhere(&self, action: Action) -> bool {
+        let grants = self.rooms.iter().chain(&self.channels);
+        self.everything
+            || self.server.contains(action)
+            || grants.fold(Actions::NONE, |all, grant| all.union(grant.actions)).contains(action)
     }
 
     /// All that is granted in a room.
@@ -252,6 +292,7 @@ mod tests {
         }
         assert!(!channel(&grants, Action::Subscribe, "room:tea"));
         assert!(!grants.allow(Action::Send, Resource::Server));
+        assert!(grants.allow_somewhere(Action::Send) && !grants.allow_somewhere(Action::Upload));
     }
 
     #[test]

@@ -22,6 +22,20 @@ pub struct NewToken {
     pub lifetime: Duration,
 }
 
+/// Why there is no token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IssueError {
+    /// A setting is missing or wrong.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// Nobody can have this id.
+    #[error("the user: {0}")]
+    User(String),
+    /// It cannot be granted like that.
+    #[error("the grants: {0}")]
+    Grants(String),
+}
+
 #[derive(Serialize)]
 struct Claims<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,18 +53,18 @@ struct Claims<'a> {
 }
 
 /// Makes a token that a server with these settings accepts, signed with the first of its secrets.
-pub fn issue(settings: &AccessSettings, new: &NewToken, now: SystemTime) -> Result<String, SettingsError> {
-    let wrong = |field, message: String| SettingsError { field, message };
+pub fn issue(settings: &AccessSettings, new: &NewToken, now: SystemTime) -> Result<String, IssueError> {
+    let wrong = |message: String| SettingsError { field: "secrets", message };
     let secret = settings.secrets.first().ok_or_else(|| {
         let message = "there is none, and only a shared secret can sign here; for example \
                        VECHE_ACCESS_SECRETS=$(openssl rand -base64 32)";
-        wrong("secrets", message.to_owned())
+        wrong(message.to_owned())
     })?;
     if let Some(user_id) = &new.user_id {
-        check_user_id(user_id).map_err(|error| wrong("secrets", error))?;
+        check_user_id(user_id).map_err(IssueError::User)?;
     }
     if let Some(grants) = &new.grants {
-        grants.check().map_err(|error| wrong("default_grants", error))?;
+        grants.check().map_err(IssueError::Grants)?;
     }
     let iat = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let claims = Claims {
@@ -64,5 +78,5 @@ pub fn issue(settings: &AccessSettings, new: &NewToken, now: SystemTime) -> Resu
     };
     let header = Header { kid: secret.kid().map(str::to_owned), ..Header::new(Algorithm::HS256) };
     let key = EncodingKey::from_secret(secret.text().as_bytes());
-    jsonwebtoken::encode(&header, &claims, &key).map_err(|error| wrong("secrets", error.to_string()))
+    Ok(jsonwebtoken::encode(&header, &claims, &key).map_err(|error| wrong(error.to_string()))?)
 }

@@ -83,6 +83,11 @@ impl Key {
         named && self.algorithm == token.algorithm
     }
 
+    /// Whether the token gives this key's name.
+    pub(crate) fn is_named_by(&self, token: &Token<'_>) -> bool {
+        self.kid.is_some() && self.kid.as_deref() == token.kid.as_deref()
+    }
+
     /// Whether it has signed the token.
     pub(crate) fn verifies(&self, token: &Token<'_>) -> bool {
         self.algorithm == token.algorithm

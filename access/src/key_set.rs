@@ -1,7 +1,7 @@
 //! Keys that somebody else publishes (RFC 7517): fetched when first needed, refreshed in the background, and fetched
-//! again for a key that is not known, which is how its owner rotates them.
+//! again for a token of a key that is not known, which is how its owner rotates them.
 //!
-//! Whoever shows tokens chooses their `kid`, so unknown ones cause a request at most every ten seconds. A publisher that
+//! Whoever shows tokens chooses what is in them, so unknown ones cause a request at most every ten seconds. A publisher that
 //! cannot be reached for a while does not matter: what was fetched stays good for a day.
 
 use std::sync::Arc;
@@ -81,13 +81,16 @@ impl KeySet {
     /// Whether a key of the set has signed the token.
     pub(crate) async fn verifies(self: &Arc<Self>, token: &Token<'_>) -> Result<bool, AccessError> {
         let known = self.known();
-        if known.iter().any(|key| key.suits(token)) {
+        let signed = |keys: &[Key]| keys.iter().any(|key| key.suits(token) && key.verifies(token));
+        let is_named = known.iter().any(|key| key.suits(token) && key.is_named_by(token));
+        if is_named || signed(&known) {
             if self.is_due(self.refresh) {
                 let set = self.clone();
                 tokio::spawn(async move { set.fetch().await });
             }
-            return Ok(known.iter().any(|key| key.suits(token) && key.verifies(token)));
+            return Ok(signed(&known));
         }
+        // Its key may be new: one whose name is not known, or where names do not tell, any.
         self.fetch().await;
         let known = self.known();
         if known.is_empty() {
@@ -97,7 +100,7 @@ impl KeySet {
             );
             return Err(AccessError::new(AccessErrorKind::Unavailable, message));
         }
-        Ok(known.iter().any(|key| key.suits(token) && key.verifies(token)))
+        Ok(signed(&known))
     }
 
     /// The keys that are good now.

@@ -27,6 +27,6 @@ pub use authority::{Authority, Door};
 pub use credential::Credential;
 pub use error::{AccessError, AccessErrorKind};
 pub use grants::{Grants, GrantsClaim, Resource};
-pub use identity::Identity;
-pub use issue::{NewToken, issue};
+pub use identity::{Identity, RoomLimit};
+pub use issue::{IssueError, NewToken, issue};
 pub use settings::{AccessSettings, PublicKey, Secret, SettingsError};

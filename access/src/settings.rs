@@ -3,7 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::grants::GrantsClaim;
 
@@ -44,13 +45,11 @@ pub struct AccessSettings {
 }
 
 /// A shared secret, as a text or as `{ kid = "2026", secret = "…" }`.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Secret {
     /// Without a name.
     Text(String),
     /// With a name, which tokens may give.
-    #[serde(rename_all = "snake_case")]
     Named {
         /// The `kid` of tokens.
         kid: String,
@@ -60,7 +59,7 @@ pub enum Secret {
 }
 
 /// A file with a public key, as a path or as `{ kid = "2026", file = "…" }`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum PublicKey {
     /// Without a name.
@@ -191,6 +190,74 @@ impl PublicKey {
     }
 }
 
+/// Read by hand, so that a slip is told without the secret in which it stands.
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match NamedOrNot::read(deserializer, ["kid", "secret"])? {
+            NamedOrNot::Text(text) => Self::Text(text),
+            NamedOrNot::Named { kid, value: secret } => Self::Named { kid, secret },
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for PublicKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match NamedOrNot::read(deserializer, ["kid", "file"])? {
+            NamedOrNot::Text(file) => Self::File(file.into()),
+            NamedOrNot::Named { kid, value: file } => Self::Named { kid, file: file.into() },
+        })
+    }
+}
+
+/// A text, or a map of a name and a text.
+enum NamedOrNot {
+    Text(String),
+    Named { kid: String, value: String },
+}
+
+impl NamedOrNot {
+    fn read<'de, D: Deserializer<'de>>(deserializer: D, fields: [&'static str; 2]) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NamedOrNotVisitor { fields })
+    }
+}
+
+struct NamedOrNotVisitor {
+    fields: [&'static str; 2],
+}
+
+impl<'de> Visitor<'de> for NamedOrNotVisitor {
+    type Value = NamedOrNot;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [kid, value] = self.fields;
+        write!(f, "a text or {{ {kid} = \"2026\", {value} = \"…\" }}")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<NamedOrNot, E> {
+        Ok(NamedOrNot::Text(text.to_owned()))
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<NamedOrNot, M::Error> {
+        use serde::de::Error as _;
+        let mut found = [None, None];
+        while let Some(name) = map.next_key::<String>()? {
+            let index = self.fields.iter().position(|field| *field == name);
+            let index = index.ok_or_else(|| {
+                let shown: String = name.chars().take(32).collect();
+                let [kid, value] = self.fields;
+                M::Error::custom(format!("unknown field `{shown}`; there are `{kid}` and `{value}`"))
+            })?;
+            found[index] = Some(map.next_value::<String>()?);
+        }
+        let [kid, value] = found;
+        match (kid, value) {
+            (Some(kid), Some(value)) => Ok(NamedOrNot::Named { kid, value }),
+            (None, _) => Err(M::Error::missing_field(self.fields[0])),
+            (_, None) => Err(M::Error::missing_field(self.fields[1])),
+        }
+    }
+}
+
 /// Where a configuration is printed, secrets are not.
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -259,6 +326,24 @@ mod tests {
         assert!(settings.checks_tokens());
         assert!(!format!("{settings:?}").contains(text));
         assert!(!serde_json::to_string(&settings).unwrap().contains(text));
+    }
+
+    #[test]
+    fn slips_in_keys_name_the_field() {
+        let error = |json: &str| serde_json::from_str::<AccessSettings>(json).unwrap_err().to_string();
+        for (json, part) in [
+            (
+                r#"{"secrets":[{"kid":"a","secert":"x"}]}"#,
+                "unknown field `secert`; there are `kid` and `secret`",
+            ),
+            (r#"{"secrets":[{"secret":"x"}]}"#, "missing field `kid`"),
+            (r#"{"secrets":[{"kid":"a"}]}"#, "missing field `secret`"),
+            (r#"{"secrets":[{"kid":"a","secret":"x","alg":"HS256"}]}"#, "unknown field `alg`"),
+            (r#"{"public_keys":[{"kid":"a","path":"x"}]}"#, "there are `kid` and `file`"),
+            (r#"{"public_keys":[7]}"#, "expected a text or { kid = \"2026\", file = \"…\" }"),
+        ] {
+            assert!(error(json).contains(part), "{}", error(json));
+        }
     }
 
     #[test]

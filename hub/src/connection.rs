@@ -68,7 +68,7 @@ impl Connection {
     pub fn rename(&self, name: &str, now: Timestamp) {
         self.member.rename(name);
         for subscription in self.member.subscriptions.lock().iter() {
-            subscription.channel.renamed(self.core(), subscription.key, now);
+            subscription.channel.renamed(self.core(), subscription.key, &self.member, now);
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use ahash::RandomState;
+use parking_lot::RwLock;
 use smallvec::SmallVec;
 
 use crate::answer::Recent;
@@ -15,7 +16,7 @@ use crate::keeper::{Task, TaskQueue};
 use crate::member::{Door, Member};
 use crate::name::{ChannelName, ConnectionId, Epoch, MessageId, Position, Timestamp};
 use crate::outbox::Put;
-use crate::settings::{HubSettings, Rules};
+use crate::settings::{HubSettings, Rule, Rules};
 use crate::sharded::Sharded;
 use crate::shelf::Bounds;
 use crate::timers::Timers;
@@ -23,7 +24,7 @@ use crate::timers::Timers;
 #[derive(Debug)]
 pub(crate) struct Core {
     pub settings: HubSettings,
-    rules: Rules,
+    rules: RwLock<Rules>,
     seed: u64,
     pub hasher: RandomState,
     numbers: AtomicU64,
@@ -73,7 +74,7 @@ impl Core {
         let random = |number| spread(seed.wrapping_sub(number));
         let hasher = RandomState::with_seeds(random(1), random(2), random(3), random(4));
         Self {
-            rules: Rules::new(&settings),
+            rules: RwLock::new(Rules::new(&settings)),
             settings,
             seed,
             numbers: AtomicU64::new(0),
@@ -111,6 +112,15 @@ impl Core {
         self.settings.channel_linger_seconds.saturating_mul(1_000)
     }
 
+    /// What the rules say of a channel.
+    pub fn rule_of(&self, name: &ChannelName) -> Rule {
+        self.rules.read().of(name.as_str())
+    }
+
+    pub fn set_rules(&self, settings: &HubSettings) {
+        *self.rules.write() = Rules::new(settings);
+    }
+
     pub fn message_id(&self) -> MessageId {
         MessageId(self.number())
     }
@@ -131,6 +141,18 @@ impl Core {
             bytes: self.settings.kept_bytes,
             total: &self.kept_bytes,
             total_bytes: self.settings.kept_total_bytes,
+            share: self.settings.kept_total_bytes / self.channel_count().max(1),
+        }
+    }
+
+    /// What the history of a channel with this rule may hold.
+    pub fn history_bounds(&self, rule: Rule) -> Bounds<'_> {
+        Bounds {
+            messages: rule.history_messages,
+            bytes: self.settings.history_bytes,
+            total: &self.history_bytes,
+            total_bytes: self.settings.history_total_bytes,
+            share: self.settings.history_total_bytes / self.channel_count().max(1),
         }
     }
 
@@ -172,7 +194,7 @@ impl Core {
 
     fn make(&self, name: ChannelName, position: Position, now: Timestamp) -> Arc<Channel> {
         let phase = if self.tasks.is_some() { Phase::Unloaded } else { Phase::Ready };
-        let rule = self.rules.of(name.as_str());
+        let rule = self.rule_of(&name);
         let channel = Channel::new(name, rule, phase, position, now);
         channel.set_expiry(&mut channel.state.lock(), self, now);
         channel

@@ -77,6 +77,8 @@ pub struct Letter {
     pub sender: Option<Arc<Sender>>,
     /// A connection that does not get it.
     pub except: Option<ConnectionId>,
+    /// Of a letter to a user: connections that are subscribed to this channel get it only if their filters there take it.
+    pub filtered_as: Option<ChannelName>,
     /// Makes a repetition harmless.
     pub once: Option<Once>,
 }
@@ -95,7 +97,7 @@ pub enum Recipient {
 impl Letter {
     /// A letter without sender.
     pub fn new(to: Recipient, body: Body) -> Self {
-        Self { to, body, sender: None, except: None, once: None }
+        Self { to, body, sender: None, except: None, filtered_as: None, once: None }
     }
 }
 
@@ -233,6 +235,16 @@ impl Hub {
         Ok((Connection::new(self.clone(), Arc::clone(&member)), Outbox::new(member)))
     }
 
+    /// Takes the rules of channels and the bounds of histories by number and age from other settings, for all channels that
+    /// there are and will be. Nothing else of the settings changes.
+    pub fn set_rules(&self, settings: &HubSettings, now: Timestamp) {
+        // First of all: a channel that is made meanwhile has the new ones, or is found below.
+        self.core.set_rules(settings);
+        for channel in self.all_channels("") {
+            channel.set_rule(&self.core, self.core.rule_of(&channel.name), now);
+        }
+    }
+
     /// Publishes in a channel. What becomes of it is known at once, but for persistent messages, and those that come behind
     /// them in the channel.
     pub fn publish(&self, publication: Publication, now: Timestamp) -> Result<Receipt, PublishError> {
@@ -299,7 +311,7 @@ impl Hub {
 
     fn send_now(&self, letter: Letter, now: Timestamp) -> Result<Sent, SendError> {
         let core = &self.core;
-        let Letter { to, body, sender, except, .. } = letter;
+        let Letter { to, body, sender, except, filtered_as, .. } = letter;
         let message_id = core.message_id();
         let message = |to| Arc::new(Message::new(message_id, now, sender, to, false, body));
         let wanted = |member: &&Arc<Member>| Some(member.id) != except;
@@ -307,7 +319,16 @@ impl Hub {
             Recipient::User(user_id) => {
                 let members = core.members_of(&user_id);
                 let message = message(To::User(user_id));
-                match members.iter().filter(wanted).filter(|member| self.deliver(member, &message)).count() {
+                let takes = |member: &&Arc<Member>| {
+                    filtered_as.as_ref().is_none_or(|channel| member.takes(channel, &message.body))
+                };
+                match members
+                    .iter()
+                    .filter(wanted)
+                    .filter(takes)
+                    .filter(|member| self.deliver(member, &message))
+                    .count()
+                {
                     0 => return Err(SendError::NoSuchUser),
                     recipients => recipients,
                 }
@@ -353,9 +374,10 @@ impl Hub {
 
     /// Who is in a channel; nobody, where a rule says that this is not told.
     pub fn presence(&self, channel: &ChannelName) -> PresenceList {
-        let found = self.core.find(channel).filter(|channel| channel.rule.presence);
         let bound = self.core.settings.presence_entries;
-        found.map(|channel| channel.state.lock().presence(bound)).unwrap_or_default()
+        let Some(channel) = self.core.find(channel) else { return PresenceList::default() };
+        let state = channel.state.lock();
+        if state.rule.presence { state.presence(bound) } else { PresenceList::default() }
     }
 
     /// Channels whose names begin with `prefix`, in the order of their names, at most `limit`.
@@ -449,11 +471,21 @@ impl Hub {
     /// Ends a user's subscriptions to a channel. They are told by [`Item::Unsubscribed`]; how many.
     pub fn unsubscribe_user(&self, user_id: &str, channel: &ChannelName, now: Timestamp) -> usize {
         let members = self.core.members_of(user_id);
-        let was_subscribed = |member: &&Arc<Member>| self.unsubscribe(member, channel, now);
-        let told = members.iter().filter(was_subscribed).map(|member| {
-            member.put(Item::Unsubscribed(Box::new(channel.clone())), self.core.settings.outbox_bytes)
-        });
-        told.count()
+        members.iter().filter(|member| self.end_subscription(member, channel, now)).count()
+    }
+
+    /// Ends a connection's subscription to a channel. It is told by [`Item::Unsubscribed`]; `false` if there was none.
+    pub fn unsubscribe_connection(&self, id: ConnectionId, channel: &ChannelName, now: Timestamp) -> bool {
+        let member = self.core.members.shard(&id).get(&id).map(Arc::clone);
+        member.is_some_and(|member| self.end_subscription(&member, channel, now))
+    }
+
+    fn end_subscription(&self, member: &Arc<Member>, channel: &ChannelName, now: Timestamp) -> bool {
+        let was_subscribed = self.unsubscribe(member, channel, now);
+        if was_subscribed {
+            member.put(Item::Unsubscribed(Box::new(channel.clone())), self.core.settings.outbox_bytes);
+        }
+        was_subscribed
     }
 
     pub(crate) fn unsubscribe(&self, member: &Arc<Member>, channel: &ChannelName, now: Timestamp) -> bool {

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use crate::channel::Channel;
 use crate::core::Core;
+use crate::error::PublishError;
 use crate::message::Message;
 use crate::name::{ChannelName, Timestamp};
 
@@ -151,8 +152,8 @@ impl Keep {
         self.settle(Ok(()), now);
     }
 
-    /// It could not be kept: it is delivered to nobody, and its sender is told.
-    pub fn failed(mut self, why: &str, now: Timestamp) {
+    /// It could not be kept: it is delivered to nobody, and its sender is told why.
+    pub fn failed(mut self, why: PublishError, now: Timestamp) {
         self.settle(Err(why), now);
     }
 
@@ -163,7 +164,7 @@ impl Keep {
         }
     }
 
-    fn settle(&mut self, result: Result<(), &str>, now: Timestamp) {
+    fn settle(&mut self, result: Result<(), PublishError>, now: Timestamp) {
         let Some(channel) = self.channel.take() else { return };
         self.give_back();
         channel.settled(&self.core, self.message.offset(), result, now);
@@ -172,7 +173,7 @@ impl Keep {
 
 impl Drop for Keep {
     fn drop(&mut self) {
-        self.settle(Err("storage is gone"), self.core.now());
+        self.settle(Err(PublishError::Storage("storage is gone".into())), self.core.now());
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use crate::channel::Channel;
-use crate::message::{PresenceEntry, Sender};
+use crate::message::{Body, PresenceEntry, Sender};
 use crate::name::{ChannelName, ConnectionId, Timestamp};
 use crate::outbox::Queue;
 
@@ -108,6 +108,15 @@ impl Member {
 
     pub fn find(subscriptions: &[Subscription], channel: &ChannelName) -> Option<usize> {
         subscriptions.iter().position(|subscription| subscription.channel.name == *channel)
+    }
+
+    /// Whether it takes what the channel says: it is not subscribed there, or its filters let it through.
+    pub fn takes(&self, channel: &ChannelName, body: &Body) -> bool {
+        let subscriptions = self.subscriptions.lock();
+        let Some(index) = Self::find(&subscriptions, channel) else { return true };
+        let Subscription { channel, key } = &subscriptions[index];
+        let state = channel.state.lock();
+        state.subscribers.get(*key as usize).is_none_or(|subscriber| subscriber.takes(body))
     }
 
     /// Waits until no more than `enough` bytes wait, or the connection is being closed.

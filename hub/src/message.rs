@@ -109,6 +109,9 @@ pub struct File {
     pub size: u64,
     /// Such as `image/png`; filters look at it.
     pub content_type: Box<str>,
+    /// Of its bytes; tells it from another one when a request is repeated. Messages kept by older versions have none.
+    #[serde(default)]
+    pub sha256: Box<str>,
     /// The object that clients are sent.
     pub description: Json,
 }
@@ -268,7 +271,7 @@ impl Body {
                 (data, content_type, filename).hash(hasher);
             }
             // The same file that is put away twice has two descriptions.
-            Self::File(file) => (file.size, &file.content_type).hash(hasher),
+            Self::File(file) => (file.size, &file.content_type, &file.sha256).hash(hasher),
             Self::Notification(note) => {
                 (&note.title, &note.body, &note.notification_type, json(&note.data)).hash(hasher);
             }

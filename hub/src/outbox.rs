@@ -269,7 +269,11 @@ impl Queue {
     fn put_latest(&mut self, message: &Arc<Message>, limit: usize, place: &mut u64) -> Put {
         let waiting = (*place != NOWHERE).then(|| place.checked_sub(self.popped)).flatten();
         if let Some(old) = waiting.and_then(|index| self.items.get_mut(index as usize)) {
-            self.bytes = self.bytes - old.size() + message.size();
+            let bytes = self.bytes - old.size() + message.size();
+            if bytes > limit + self.backlog && bytes > message.size() {
+                return Put::Overflow;
+            }
+            self.bytes = bytes;
             *old = Item::Message(Arc::clone(message));
             return Put::Taken;
         }

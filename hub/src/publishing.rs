@@ -12,7 +12,6 @@ use crate::keeper::{Keep, Task};
 use crate::message::{Body, Message, Sender, To};
 use crate::name::{Position, Timestamp};
 use crate::outbox::Put;
-use crate::shelf::Bounds;
 
 /// How many messages of a channel may wait for one that is being stored; then further ones are refused as busy. What they
 /// may take is bounded like what waits for storage.
@@ -42,7 +41,7 @@ enum Progress {
     /// It only waits for those before it.
     Ready,
     /// It could not be stored.
-    Failed(String),
+    Failed(PublishError),
 }
 
 impl Channel {
@@ -110,7 +109,7 @@ impl Channel {
         self: &Arc<Self>,
         core: &Arc<Core>,
         offset: u64,
-        result: Result<(), &str>,
+        result: Result<(), PublishError>,
         now: Timestamp,
     ) {
         let mut state = self.state.lock();
@@ -120,7 +119,7 @@ impl Channel {
         let Some(pending) = index.and_then(|index| state.pending.get_mut(index)) else { return };
         pending.progress = match result {
             Ok(()) => Progress::Ready,
-            Err(why) => Progress::Failed(why.to_owned()),
+            Err(why) => Progress::Failed(why),
         };
         while let Some(pending) =
             state.pending.pop_front_if(|pending| !matches!(pending.progress, Progress::Storing))
@@ -128,7 +127,7 @@ impl Channel {
             state.pending_bytes -= pending.message.size();
             if let Progress::Failed(why) = pending.progress {
                 state.delivered = pending.message.offset();
-                self.refuse(core, pending.answer, PublishError::Storage(why));
+                self.refuse(core, pending.answer, why);
             } else {
                 self.deliver(&mut state, core, pending.message, pending.answer, now);
             }
@@ -146,7 +145,7 @@ impl Channel {
         now: Timestamp,
     ) {
         state.delivered = message.offset();
-        let recipients = self.fan_out(state, core, &message);
+        let recipients = fan_out(state, core, &message);
         let published = Published {
             message_id: message.id,
             position: state.position(),
@@ -157,14 +156,8 @@ impl Channel {
         if message.persistent {
             state.kept.push(Arc::clone(&message), core.kept_bounds());
         }
-        if self.rule.history_age > 0 {
-            let bounds = Bounds {
-                messages: self.rule.history_messages,
-                bytes: core.settings.history_bytes,
-                total: &core.history_bytes,
-                total_bytes: core.settings.history_total_bytes,
-            };
-            state.history.push(message, bounds);
+        if state.rule.history_age > 0 {
+            state.history.push(message, core.history_bounds(state.rule));
         } else {
             state.history.begin_after(message.offset());
         }
@@ -172,22 +165,23 @@ impl Channel {
         answer.tell(&core.recent, &self.name, Ok(published));
         self.set_expiry(state, core, now);
     }
+}
 
-    fn fan_out(&self, state: &mut State, core: &Core, message: &Arc<Message>) -> usize {
-        let limit = core.settings.outbox_bytes;
-        let (mut recipients, mut slow) = (0, 0);
-        for (_, subscriber) in &mut state.subscribers {
-            if subscriber.is_waiting || !subscriber.takes(&message.body) {
-                continue;
-            }
-            match subscriber.deliver(message, self.rule, limit) {
-                Put::Taken => recipients += 1,
-                Put::Overflow => slow += 1,
-                Put::Closed => {}
-            }
+/// Puts a message in the outboxes of who takes it; how many that are.
+fn fan_out(state: &mut State, core: &Core, message: &Arc<Message>) -> usize {
+    let (rule, limit) = (state.rule, core.settings.outbox_bytes);
+    let (mut recipients, mut slow) = (0, 0);
+    for (_, subscriber) in &mut state.subscribers {
+        if subscriber.is_waiting || !subscriber.takes(&message.body) {
+            continue;
         }
-        core.counters.delivered.fetch_add(recipients as u64, Ordering::Relaxed);
-        core.counters.slow_consumers.fetch_add(slow, Ordering::Relaxed);
-        recipients
+        match subscriber.deliver(message, rule, limit) {
+            Put::Taken => recipients += 1,
+            Put::Overflow => slow += 1,
+            Put::Closed => {}
+        }
     }
+    core.counters.delivered.fetch_add(recipients as u64, Ordering::Relaxed);
+    core.counters.slow_consumers.fetch_add(slow, Ordering::Relaxed);
+    recipients
 }

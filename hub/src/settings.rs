@@ -14,7 +14,8 @@ pub struct HubSettings {
     pub history_seconds: u64,
     /// What a channel's history may take in memory; then its oldest messages go.
     pub history_bytes: usize,
-    /// What all histories may take in memory; then a channel that gets a message gives up its own oldest.
+    /// What all histories may take in memory; then a channel that gets a message gives up its own oldest, down to its fair
+    /// share. All together may so take up to twice this much.
     pub history_total_bytes: usize,
     /// The newest kept messages of a channel that a new subscriber is given.
     pub kept_messages: usize,
@@ -46,7 +47,8 @@ pub struct HubSettings {
     pub uncommitted_messages: usize,
     /// What they may take together; then a further one is refused as busy.
     pub uncommitted_bytes: usize,
-    /// Exceptions for channels; the first whose pattern matches counts.
+    /// Exceptions for channels; the first whose pattern matches counts. Behind them stand two for calls: of
+    /// `room:*:cursors` only the newest message waits, and neither it nor `room:*:typing` has a history.
     pub rules: Vec<ChannelRule>,
 }
 
@@ -159,7 +161,14 @@ impl Rules {
             latest_only: false,
             presence: true,
         };
-        let by_pattern = settings.rules.iter().filter_map(|rule| {
+        let moment = |pattern: &str, latest_only| ChannelRule {
+            pattern: pattern.into(),
+            history_seconds: Some(0),
+            latest_only: Some(latest_only),
+            ..ChannelRule::default()
+        };
+        let own = [moment("room:*:cursors", true), moment("room:*:typing", false)];
+        let by_pattern = settings.rules.iter().chain(&own).filter_map(|rule| {
             let pattern = Pattern::new(&rule.pattern).ok()?;
             let rule = Rule {
                 history_messages: rule.history_messages.unwrap_or(default.history_messages),
@@ -198,6 +207,11 @@ mod tests {
         assert_eq!(rules.of("chat:1").history_messages, 8);
         assert_eq!(rules.of("other").history_messages, 1_000);
         assert_eq!(rules.of("chat:1").history_age, 300_000);
+        let (cursors, typing) = (rules.of("room:tea:cursors"), rules.of("room:tea:typing"));
+        assert_eq!((cursors.latest_only, cursors.history_age), (true, 0));
+        assert_eq!((typing.latest_only, typing.history_age), (false, 0));
+        let settings = HubSettings { rules: vec![rule("room:*", 9)], ..HubSettings::default() };
+        assert!(!Rules::new(&settings).of("room:tea:cursors").latest_only, "an operator's rule comes first");
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(crate) struct Bounds<'a> {
     /// What all shelves of this kind hold, and may hold.
     pub total: &'a AtomicUsize,
     pub total_bytes: usize,
+    /// What is left to a shelf even then: its fair share of the total, so that nobody can empty those of others.
+    pub share: usize,
 }
 
 impl Shelf {
@@ -44,7 +46,7 @@ impl Shelf {
         self.messages.push_back(message);
         while self.messages.len() > bounds.messages
             || self.weight > bounds.bytes
-            || bounds.total.load(Ordering::Relaxed) > bounds.total_bytes
+            || self.weight > bounds.share && bounds.total.load(Ordering::Relaxed) > bounds.total_bytes
         {
             if !self.pop(bounds.total) {
                 break;
@@ -127,7 +129,8 @@ mod tests {
     fn the_oldest_go_by_count_age_and_memory() {
         let total = AtomicUsize::new(0);
         let weight = message(1).weight();
-        let bounds = Bounds { messages: 3, bytes: usize::MAX, total: &total, total_bytes: usize::MAX };
+        let bounds =
+            Bounds { messages: 3, bytes: usize::MAX, total: &total, total_bytes: usize::MAX, share: 0 };
         let mut shelf = Shelf::default();
         for offset in [1, 2, 4, 5] {
             shelf.push(message(offset), bounds);
@@ -143,6 +146,8 @@ mod tests {
         total.fetch_add(weight * 5, Ordering::Relaxed);
         shelf.push(message(7), Bounds { total_bytes: weight * 6, ..bounds });
         assert_eq!(offsets(&shelf, 0), [7]);
+        shelf.push(message(8), Bounds { total_bytes: weight, share: weight, ..bounds });
+        assert_eq!(offsets(&shelf, 0), [8], "its share is left to it");
         shelf.push(message(8), Bounds { total_bytes: weight, ..bounds });
         assert!(shelf.is_empty() && shelf.covers(8) && !shelf.covers(7));
         assert_eq!(total.load(Ordering::Relaxed), weight * 5);

@@ -8,7 +8,7 @@ use crate::channel::{Channel, Phase};
 use crate::hub::Hub;
 use crate::message::Message;
 use crate::name::{ChannelName, Position, Timestamp};
-use crate::shelf::{Bounds, Shelf};
+use crate::shelf::Shelf;
 
 /// A channel as it was. It may be restored once: an epoch that went on twice would have two messages at one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,12 +40,7 @@ impl Hub {
         let mut state = channel.state.lock();
         state.history = Shelf::default();
         state.history.begin_after(through);
-        let bounds = Bounds {
-            messages: channel.rule.history_messages,
-            bytes: core.settings.history_bytes,
-            total: &core.history_bytes,
-            total_bytes: core.settings.history_total_bytes,
-        };
+        let bounds = core.history_bounds(state.rule);
         for message in messages {
             state.history.push(Arc::new(message), bounds);
         }

@@ -12,7 +12,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use veche_hub::{
     Binary, Body, ChannelRule, Connection, Disconnect, Door, Filters, Hub, HubSettings, Item, Keeper,
-    Message, MessageId, Outbox, Position, Publication, Receipt, Subscribe, Subscribed, Task, Timestamp, Who,
+    Message, MessageId, Outbox, Position, Publication, PublishError, Receipt, Subscribe, Subscribed, Task,
+    Timestamp, Who,
 };
 
 const CHANNELS: [&str; 4] = ["a", "b", "short", "latest"];
@@ -204,7 +205,9 @@ impl World {
     fn answer(&mut self, task: Task, is_broken: bool) {
         match task {
             Task::Load(load) if is_broken => load.failed("broken", self.now),
-            Task::Keep(keep) if is_broken => keep.failed("broken", self.now),
+            Task::Keep(keep) if is_broken => {
+                keep.failed(PublishError::Storage("broken".into()), self.now);
+            }
             Task::Load(load) => {
                 let (highest, bodies) = self.disk.get(load.channel().as_str()).cloned().unwrap_or_default();
                 let kept = bodies.iter().map(|body| Message::from_stored(body).unwrap()).collect();

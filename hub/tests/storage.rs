@@ -88,7 +88,7 @@ fn what_cannot_be_kept_is_sent_to_nobody_and_the_rest_goes_on() {
     let mut first = hub.publish(publication.clone(), NOW).unwrap();
     let mut repeated = hub.publish(publication.clone(), NOW).unwrap();
     let mut second = hub.publish(Publication::new(name("c"), data("2")), NOW).unwrap();
-    keeps(&mut keeper).remove(0).failed("the disk is full", NOW);
+    keeps(&mut keeper).remove(0).failed(PublishError::Storage("the disk is full".into()), NOW);
     for receipt in [&mut first, &mut repeated] {
         assert!(
             matches!(receipt.try_now(), Some(Err(PublishError::Storage(why))) if why == "the disk is full")

@@ -289,6 +289,16 @@ fn of_some_channels_only_the_newest_message_waits() {
     let subscribed = a.subscribe_with(recover("price:y", Position { offset: 95, ..position }), NOW);
     assert_eq!((subscribed.recovered, subscribed.missed), (Some(true), 1));
     assert_eq!(a.texts(), ["\"y99\""]);
+
+    // What waits from before a new subscription never gets newer than the answer to it.
+    publish(&hub, "price:y", "100", NOW);
+    a.connection.subscribe(recover("price:y", Position { offset: 100, ..position }), None, NOW).unwrap();
+    publish(&hub, "price:y", "101", NOW);
+    let [Item::Message(old), Item::Subscribed(_), Item::Message(missed), Item::Message(new)] = &a.items()[..]
+    else {
+        panic!("not in order");
+    };
+    assert_eq!([old, missed, new].map(|message| text_of(message)), ["100", "100", "101"]);
 }
 
 #[test]
@@ -308,7 +318,8 @@ fn who_is_there_is_told_at_once_and_changes_together() {
     assert!(a.messages().is_empty());
     hub.tick(later(260));
     let told = a.presence();
-    assert_eq!((told.joined.len(), told.left.len(), told.present), (2, 0, 3));
+    assert_eq!((told.joined.len(), told.left.len(), told.present), (2, 1, 3));
+    assert_eq!(told.left[0].user_id, None, "somebody may have seen them in a list");
     assert_eq!(told.joined[0].connection_id, b.connection.id());
     assert_eq!((told.joined[1].since, &*told.joined[1].name), (later(20), "name of b"));
     assert!(b.messages().is_empty(), "who did not ask is not told");
@@ -318,12 +329,18 @@ fn who_is_there_is_told_at_once_and_changes_together() {
     b2.connection.unsubscribe(&name("c"), later(320));
     hub.tick(later(600));
     let told = a.presence();
-    assert_eq!((told.joined.len(), told.left.len(), told.present), (0, 1, 2));
+    assert_eq!((told.joined.len(), told.left.len(), told.present), (1, 1, 2));
+    assert_eq!(told.joined[0].connection_id, b.connection.id());
     assert_eq!(told.left[0].connection_id, b2.connection.id());
     b.connection.rename("Вера", later(700));
     hub.tick(later(1_000));
     assert_eq!(&*a.presence().joined[0].name, "Вера");
     assert_eq!(hub.presence(&name("c")).total, 2);
+    b.connection.rename("Вера 2", later(1_100));
+    b.connection.unsubscribe(&name("c"), later(1_110));
+    hub.tick(later(1_400));
+    let told = a.presence();
+    assert_eq!((told.joined.len(), told.left.len(), told.present), (0, 1, 1));
 }
 
 #[test]

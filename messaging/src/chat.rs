@@ -26,6 +26,8 @@ pub(crate) struct Chat {
 struct Room {
     name: String,
     channel: ChannelName,
+    /// Whether the subscription is the client's own, made before it joined; then it stays.
+    was_subscribed: bool,
 }
 
 /// What is said in a room.
@@ -69,11 +71,12 @@ impl Chat {
                 self.username = Some(username);
                 return Ok(Some(ServerMessage::System { message }));
             }
-            Action::Join { room } => self.join(room, shared, identity, connection)?,
+            Action::Join { room } => self.join(&room, shared, identity, connection)?,
             Action::Message { text } => {
                 let Some(room) = &self.room else {
                     return Err(Error::new(ErrorKind::BadRequest, "Вы не находитесь в комнате"));
                 };
+                check(identity, Permission::Send, Resource::Channel(room.channel.as_str()))?;
                 let body = Self::line(&self.username(), &text, Some(&room.name), shared.now());
                 say(shared, connection, &room.channel, body)?;
             }
@@ -84,9 +87,11 @@ impl Chat {
 
     /// Leaves the room, if the connection is in one, and tells those who stay.
     pub(crate) fn leave(&mut self, shared: &Shared, connection: &Connection) {
-        let Some(Room { name, channel }) = self.room.take() else { return };
+        let Some(Room { name, channel, was_subscribed }) = self.room.take() else { return };
         let now = shared.now();
-        connection.unsubscribe(&channel, now);
+        if !was_subscribed {
+            connection.unsubscribe(&channel, now);
+        }
         let message = format!("{} покинул комнату", self.username());
         let body = said("system", None, &message, Some(&name), now);
         // A server that stops has nobody to tell.
@@ -95,7 +100,7 @@ impl Chat {
 
     fn join(
         &mut self,
-        name: String,
+        name: &str,
         shared: &Shared,
         identity: &Identity,
         connection: &Connection,
@@ -106,14 +111,16 @@ impl Chat {
         }
         self.leave(shared, connection);
         let now = shared.now();
-        let wish = Subscribe { kept: false, ..Subscribe::to(channel.clone()) };
-        connection
-            .subscribe(wish, Some(UNASKED.into()), now)
-            .map_err(|error| refusal(error.code(), error.to_string()))?;
+        let was_subscribed = connection.is_subscribed(&channel);
+        if !was_subscribed {
+            let wish = Subscribe { kept: false, ..Subscribe::to(channel.clone()) };
+            connection
+                .subscribe(wish, Some(UNASKED.into()), now)
+                .map_err(|error| refusal(error.code(), error.to_string()))?;
+        }
+        self.room = Some(Room { name: name.to_owned(), channel: channel.clone(), was_subscribed });
         let message = format!("{} присоединился к комнате", self.username());
-        say(shared, connection, &channel, said("system", None, &message, Some(&name), now))?;
-        self.room = Some(Room { name, channel });
-        Ok(())
+        say(shared, connection, &channel, said("system", None, &message, Some(name), now))
     }
 
     fn username(&self) -> String {

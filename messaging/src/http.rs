@@ -14,17 +14,15 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router, middleware};
 use futures_util::FutureExt;
-use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use utoipa::OpenApi;
+use utoipa::{IntoParams, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veche_access::{Door, Identity};
 use veche_doors::extract::Body;
-use veche_doors::http::{Limiter, cors, limit, method_not_allowed};
-use veche_doors::rate::AddressBuckets;
-use veche_doors::{Error, ErrorKind};
+use veche_doors::http::{cors, limit, method_not_allowed};
+use veche_doors::{Error, ErrorAnswer, ErrorKind};
 use veche_files::http::{Announcement, Published, Publisher};
 use veche_hub::{Letter, Publication};
 
@@ -40,20 +38,22 @@ pub(crate) struct Api {
 }
 
 #[derive(OpenApi)]
-#[openapi(tags((name = "messaging", description = "Channels, messages and notifications")))]
+#[openapi(
+    components(schemas(ErrorAnswer)),
+    tags((name = "messaging", description = "Channels, messages and notifications"))
+)]
 struct Description;
 
 /// All doors.
 pub(crate) fn router(shared: &Arc<Shared>) -> Router {
     let settings = &shared.settings;
-    let body_limit = DefaultBodyLimit::max(settings.max_text_bytes());
-    let cors = cors(settings.allowed_origins.clone());
-    let limiter: Option<Limiter> = (settings.requests_per_second > 0).then(|| {
-        Arc::new(Mutex::new(AddressBuckets::new(settings.requests_per_second, settings.request_burst)))
-    });
+    let doorkeeper = &shared.doorkeeper;
     let api = Api { shared: shared.clone() };
     let (asked, _) = asked_routes().split_for_parts();
-    let mut asked = asked.layer(body_limit);
+    let (large, _) = large_routes().split_for_parts();
+    let mut asked = asked
+        .layer(DefaultBodyLimit::max(settings.max_message_bytes))
+        .merge(large.layer(DefaultBodyLimit::max(settings.max_text_bytes())));
     if let Some(files) = &shared.files {
         let shared = shared.clone();
         let announce = Arc::new(move |announcement| announce(shared.clone(), announcement).boxed());
@@ -64,11 +64,13 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
     }
     let asked = asked.layer(middleware::from_fn_with_state(api.clone(), authenticate));
     let (open, _) = open_routes().split_for_parts();
-    let mut router = asked.merge(open).method_not_allowed_fallback(method_not_allowed);
-    if let Some(limiter) = &limiter {
-        router = router.layer(middleware::from_fn_with_state(limiter.clone(), limit));
-    }
-    router.layer(cors).merge(grpc::router(shared, limiter)).with_state(api)
+    asked
+        .merge(open)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(doorkeeper.clone(), limit))
+        .layer(middleware::from_fn_with_state(doorkeeper.clone(), cors))
+        .merge(grpc::router(shared))
+        .with_state(api)
 }
 
 /// The description of all doors.
@@ -76,6 +78,8 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
     let (_, mut document) = open_routes().split_for_parts();
     let (_, asked) = asked_routes().split_for_parts();
     document.merge(asked);
+    let (_, large) = large_routes().split_for_parts();
+    document.merge(large);
     document.merge(veche_files::http::document());
     document
 }
@@ -85,8 +89,6 @@ fn asked_routes() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(send::send))
         .routes(routes!(send::broadcast))
-        .routes(routes!(send::send_binary))
-        .routes(routes!(send::send_text))
         .routes(routes!(notifications::to_user))
         .routes(routes!(notifications::to_channel))
         .routes(routes!(notifications::to_everybody))
@@ -98,6 +100,13 @@ fn asked_routes() -> OpenApiRouter<Api> {
         .routes(routes!(channels::room_events))
 }
 
+/// Those too, with bodies as large as a binary message in base64.
+fn large_routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(send::send_binary))
+        .routes(routes!(send::send_text))
+}
+
 /// Those that find it out themselves, or do not mind.
 fn open_routes() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(Description::openapi())
@@ -106,10 +115,15 @@ fn open_routes() -> OpenApiRouter<Api> {
         .routes(routes!(health::health))
 }
 
-/// Finds out who asks, and puts their identity beside the request. A signed link needs none: whoever has no credential is
+/// Finds out who asks, and puts their identity beside the request. Pages of other origins change nothing here, even by
+/// requests that browsers send without asking first. A signed link needs none: whoever has no credential is
 /// let through to files without one, and refused there.
 async fn authenticate(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let shared = &api.shared;
+    if !request.method().is_safe() && !shared.doorkeeper.allows_origin(request.headers(), request.uri()) {
+        let message = "pages of this origin may not send; add it to messaging.allowed_origins";
+        return Error::new(ErrorKind::ForbiddenOrigin, message).into_response();
+    }
     let is_required = shared.authority.is_required(Door::Http);
     let credential = match shared.credential(request.headers(), request.uri().query()) {
         Ok(credential) => credential,
@@ -143,7 +157,7 @@ async fn announce(shared: Arc<Shared>, announcement: Announcement) -> Result<Pub
         shared.publish(publication).await?
     } else {
         let to = veche_hub::Recipient::Everybody;
-        shared.send(Letter { to, body, sender, except: None, once: None }).await?
+        shared.send(Letter { sender, ..Letter::new(to, body) }).await?
     };
     let PublishedAnswer { message_id, epoch, offset, recipients, .. } = PublishedAnswer::new(None, &outcome);
     let message_id = message_id.map(|id| id.to_string()).unwrap_or_default();
@@ -168,6 +182,16 @@ impl<T: DeserializeOwned> FromRequest<Api> for JsonBody<T> {
         let wrong = |error: serde_json::Error| Error::new(ErrorKind::BadRequest, error.to_string());
         serde_json::from_str(text.get()).map(JsonBody).map_err(wrong)
     }
+}
+
+/// The header that makes a repetition harmless, for the description.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes the header; it is read with the others")]
+pub(crate) struct Once {
+    /// The same for ten minutes: the first answer again, and nothing is sent twice.
+    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 128)]
+    idempotency_key: Option<String>,
 }
 
 /// What makes a repetition of the request harmless.

@@ -1,8 +1,8 @@
 //! What the hub asks of storage, done: messages are kept, channels found, and saved over a restart.
 
 use veche_doors::Error;
-use veche_hub::{Epoch, Hub, Keep, Keeper, Load, Message, Position, Task, Timestamp};
-use veche_storage::{ChannelSnapshot, Database, KeptMessage, NewEvent, Receipt, kind};
+use veche_hub::{Epoch, Hub, Keep, Keeper, Load, Message, Position, PublishError, Task, Timestamp};
+use veche_storage::{ChannelSnapshot, Database, KeptMessage, NewEvent, Receipt, StorageError, kind};
 
 use crate::clock::Clock;
 use crate::protocol::answer::refusal;
@@ -47,7 +47,7 @@ pub(crate) async fn run(mut keeper: Keeper, database: Database, clock: Clock) {
                     Ok(receipt) => {
                         tokio::spawn(settle(keep, receipt, clock));
                     }
-                    Err(why) => keep.failed(&why, clock.now()),
+                    Err(why) => keep.failed(why, clock.now()),
                 },
                 Task::Removed(channel) => {
                     let event = NewEvent::new(kind::CHANNEL_DELETED, clock.now().0 as i64);
@@ -62,10 +62,9 @@ async fn find(load: Load, database: Database, clock: Clock) {
     let now = clock.now();
     match database.channel(load.channel().as_str(), now.0 as i64).await {
         Ok(stored) => {
-            if stored.highest_offset == 0 {
-                let event = NewEvent::new(kind::CHANNEL_CREATED, now.0 as i64);
-                database.record(event.channel(load.channel().as_str()));
-            }
+            // Also where messages of it are kept: it was gone from the views since it idled away, or the server started.
+            let event = NewEvent::new(kind::CHANNEL_CREATED, now.0 as i64);
+            database.record(event.channel(load.channel().as_str()));
             let kept = stored.kept.iter().filter_map(|kept| {
                 let message = Message::from_stored(&kept.body);
                 message
@@ -81,10 +80,10 @@ async fn find(load: Load, database: Database, clock: Clock) {
     }
 }
 
-fn queue(keep: &Keep, database: &Database) -> Result<Receipt, String> {
+fn queue(keep: &Keep, database: &Database) -> Result<Receipt, PublishError> {
     let message = keep.message();
     let (Some(channel), Some(position)) = (message.channel(), message.position()) else {
-        return Err("only messages of channels can be kept".into());
+        return Err(PublishError::Storage("only messages of channels can be kept".into()));
     };
     let kept = KeptMessage {
         channel: channel.to_string(),
@@ -95,7 +94,20 @@ fn queue(keep: &Keep, database: &Database) -> Result<Receipt, String> {
         user_id: message.sender.as_ref().and_then(|sender| sender.user_id.as_deref()).map(ToOwned::to_owned),
         body: message.to_stored(),
     };
-    database.keep(kept).map_err(|error| error.to_string())
+    let size = kept.body.len();
+    database.keep(kept).map_err(|error| why_not(&error, size))
+}
+
+/// Why a message of this size is not kept, as its sender is told.
+fn why_not(error: &StorageError, size: usize) -> PublishError {
+    match error {
+        StorageError::Busy => PublishError::Busy,
+        StorageError::TooLarge { limit } => {
+            PublishError::TooLarge { size, limit: usize::try_from(*limit).unwrap_or(usize::MAX) }
+        }
+        StorageError::Closed => PublishError::Draining,
+        error => PublishError::Storage(error.to_string()),
+    }
 }
 
 async fn settle(keep: Keep, receipt: Receipt, clock: Clock) {
@@ -103,7 +115,8 @@ async fn settle(keep: Keep, receipt: Receipt, clock: Clock) {
         Ok(()) => keep.committed(clock.now()),
         Err(error) => {
             tracing::error!(%error, "a message could not be kept");
-            keep.failed(&error.to_string(), clock.now());
+            let size = keep.message().to_stored().len();
+            keep.failed(why_not(&error, size), clock.now());
         }
     }
 }
@@ -115,4 +128,18 @@ fn of_storage(snapshot: ChannelSnapshot) -> Option<veche_hub::ChannelSnapshot> {
         position: Position { epoch, offset: snapshot.offset },
         body: snapshot.body,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn senders_are_told_what_storage_says() {
+        let code = |error: StorageError| why_not(&error, 9).code();
+        assert_eq!(code(StorageError::Busy), "storage_busy");
+        assert_eq!(code(StorageError::TooLarge { limit: 8 }), "message_too_large");
+        assert_eq!(code(StorageError::Closed), "stopping");
+        assert_eq!(code(StorageError::Failed("the disk is full".into())), "storage_unavailable");
+    }
 }

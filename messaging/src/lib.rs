@@ -26,12 +26,14 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use veche_access::{Action, Authority, Credential, Identity, Resource};
+use veche_doors::doorkeeper::Doorkeeper;
 use veche_doors::rate::ClientBuckets;
 use veche_doors::websocket::{DeflatePool, deflate_pool};
 use veche_doors::{Error, ErrorKind};
 use veche_files::Files;
 use veche_hub::{
-    Body, ChannelName, Disconnect, Door, Hub, HubSettings, Outbox, Publication, Signal, Timestamp, Who,
+    Body, ChannelName, ConnectionId, Disconnect, Door, Hub, HubSettings, Outbox, Publication, Signal,
+    Timestamp, Who,
 };
 use veche_storage::{Database, NewEvent};
 
@@ -48,8 +50,14 @@ const STOP_WAIT: Duration = Duration::from_secs(5);
 /// How often the hub is asked to look at the time, at least.
 const TICK: Duration = Duration::from_millis(100);
 
+/// As good as no limit, and a number that can be counted to.
+const MAX_CONNECTIONS: usize = u32::MAX as usize;
+
 /// Passes a signal to a peer of a call's room, from somebody whose connection has this name.
 pub type PeerRelay = Arc<dyn Fn(&Signal, &str) -> Result<(), Error> + Send + Sync>;
+
+/// Whether a call's room lets a connection that is in it do something in its channels; `None`: what its credential grants.
+pub type RoomRule = Arc<dyn Fn(Action) -> Option<bool> + Send + Sync>;
 
 /// What the doors lead to.
 pub struct Parts {
@@ -72,7 +80,9 @@ pub struct Messaging {
 
 /// What all connections share.
 pub(crate) struct Shared {
+    /// As they were at the start; what of them may change is with the doorkeeper and the users' buckets.
     pub(crate) settings: Settings,
+    pub(crate) doorkeeper: Arc<Doorkeeper>,
     pub(crate) max_subscriptions: usize,
     pub(crate) hub: Hub,
     pub(crate) authority: Authority,
@@ -89,14 +99,19 @@ pub(crate) struct Shared {
     /// What gRPC says of how the server is.
     pub(crate) health: tonic_health::server::HealthReporter,
     pub(crate) started_at: Instant,
-    users: Option<Mutex<ClientBuckets<Arc<str>>>>,
+    users: Mutex<ClientBuckets<Arc<str>>>,
     peers: OnceLock<PeerRelay>,
     clock: Clock,
 }
 
 impl Messaging {
     /// Starts it on the current tokio runtime. Channels of a stop before come back with their histories.
-    pub async fn start(settings: Settings, parts: Parts) -> Result<Self, Error> {
+    pub async fn start(mut settings: Settings, parts: Parts) -> Result<Self, Error> {
+        let Settings { websocket_max_connections, sse_max_connections, grpc_max_connections, .. } =
+            &mut settings;
+        for limit in [websocket_max_connections, sse_max_connections, grpc_max_connections] {
+            *limit = (*limit).min(MAX_CONNECTIONS);
+        }
         let clock = Clock::start();
         let max_subscriptions = parts.channels.max_subscriptions;
         let seed = rand::random();
@@ -111,9 +126,7 @@ impl Messaging {
             }
         };
         tasks.push(tokio::spawn(tick(hub.clone(), clock)));
-        let users = (settings.user_messages_per_second > 0).then(|| {
-            Mutex::new(ClientBuckets::new(settings.user_messages_per_second, settings.user_message_burst))
-        });
+        let users = ClientBuckets::new(settings.user_messages_per_second, settings.user_message_burst);
         let shared = Shared {
             max_subscriptions,
             hub,
@@ -127,12 +140,22 @@ impl Messaging {
             calls: Arc::new(Semaphore::new(settings.grpc_max_connections)),
             health: grpc::health().await,
             started_at: Instant::now(),
-            users,
+            users: Mutex::new(users),
+            doorkeeper: Arc::new(Doorkeeper::new(settings.policy())),
             peers: OnceLock::new(),
             clock,
             settings,
         };
         Ok(Self { shared: Arc::new(shared), tasks: Arc::new(Mutex::new(tasks)) })
+    }
+
+    /// Takes over what may change while it runs: origins, rates, and the rules and histories of channels. Everything else
+    /// stays as it was at the start.
+    pub fn reload(&self, settings: &Settings, channels: &HubSettings) {
+        let shared = &self.shared;
+        shared.doorkeeper.set(settings.policy());
+        shared.users.lock().set_rate(settings.user_messages_per_second, settings.user_message_burst);
+        shared.hub.set_rules(channels, shared.now());
     }
 
     /// The doors: `/realtime/ws`, `/realtime/events`, the HTTP API, and gRPC for who speaks HTTP/2. Addresses below `/realtime` that nobody has are
@@ -220,19 +243,38 @@ impl Messaging {
         let _ = self.shared.peers.set(relay);
     }
 
-    /// Tells the subscribers of a call's room what happened in it, as data of the channel `room:<id>`, and notes it in the
-    /// log.
-    pub fn note_room(&self, room_id: &str, event: &str, data: serde_json::Value) {
+    /// Tells the subscribers of a call's room what happened in it and whose doing it was, as data of the channel
+    /// `room:<id>`, and notes it in the log.
+    pub fn note_room(&self, room_id: &str, event: &str, user_id: Option<&str>, data: serde_json::Value) {
         let now = self.now();
         let mut told = serde_json::json!({ "event": event, "room_id": room_id });
         if let (Some(told), Some(data)) = (told.as_object_mut(), data.as_object()) {
+            told.extend(user_id.map(|user_id| ("user_id".to_owned(), user_id.into())));
             told.extend(data.clone());
         }
-        self.record(NewEvent::new(event, now.0 as i64).room(room_id).data(data));
+        let note = NewEvent::new(event, now.0 as i64).room(room_id).data(data);
+        self.record(NewEvent { user_id: user_id.map(ToOwned::to_owned), ..note });
         let Ok(channel) = ChannelName::new(&format!("room:{room_id}")) else { return };
         let Ok(told) = serde_json::value::to_raw_value(&told) else { return };
         // A server that stops, or is full of channels, tells nobody.
         let _ = self.shared.hub.publish(Publication::new(channel, Body::Data(told)), now);
+    }
+
+    /// Ends the subscriptions of a user, and of a connection, to the channels of a call's room. They are told.
+    pub fn leave_room(&self, room_id: &str, user_id: Option<&str>, connection: Option<ConnectionId>) {
+        let (hub, now) = (self.hub(), self.now());
+        let own = format!("room:{room_id}");
+        let is_own = |name: &str| {
+            name.strip_prefix(&*own).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+        };
+        for channel in hub.channels(&own, usize::MAX).iter().filter(|channel| is_own(channel.name.as_str())) {
+            if let Some(user_id) = user_id {
+                hub.unsubscribe_user(user_id, &channel.name, now);
+            }
+            if let Some(connection) = connection {
+                hub.unsubscribe_connection(connection, &channel.name, now);
+            }
+        }
     }
 
     /// Notes an event in the log, where there is one.
@@ -295,17 +337,18 @@ impl Shared {
 
     /// Counts a message or request of a user against what all their connections may send.
     pub(crate) fn take_from_user(&self, identity: &Identity) -> Result<(), Error> {
-        let (Some(users), Some(user_id)) = (&self.users, &identity.user_id) else { return Ok(()) };
-        if users.lock().take(user_id.clone(), Instant::now()) {
-            return Ok(());
-        }
+        let Some(user_id) = &identity.user_id else { return Ok(()) };
+        let per_second = {
+            let mut users = self.users.lock();
+            if users.take(user_id.clone(), Instant::now()) {
+                return Ok(());
+            }
+            users.per_second()
+        };
         self.counters.rate_limited.add(1);
         Err(Error::new(
             ErrorKind::RateLimited,
-            format!(
-                "all connections of a user together may send {} messages a second",
-                self.settings.user_messages_per_second
-            ),
+            format!("all connections of a user together may send {per_second} messages a second"),
         ))
     }
 

@@ -33,16 +33,20 @@ impl Shared {
         }
     }
 
-    /// What goes out for what came in: bytes are checked, and put away as a file where they are too large to be inline.
+    /// What goes out for what came in: bytes are checked, and put away as a file where they are too large to be inline and
+    /// the sender may upload.
     pub(crate) async fn body(
         &self,
         content: Content,
         channel: Option<&ChannelName>,
         sender: &Sender,
-    ) -> Result<Body, Error> {
+        may_upload: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<Outgoing, Error> {
         let (data, content_type, filename) = match content {
-            Content::Data(data) => return Ok(Body::Data(data)),
-            Content::Notification(notification) => return Ok(Body::Notification(notification)),
+            Content::Data(data) => return Ok(Outgoing::plain(Body::Data(data))),
+            Content::Notification(notification) => {
+                return Ok(Outgoing::plain(Body::Notification(notification)));
+            }
             Content::Binary { data, content_type, filename } => (data, content_type, filename),
         };
         let files = self.files.as_ref().ok_or_else(|| {
@@ -50,8 +54,9 @@ impl Shared {
         })?;
         let checked = files.check_inline(content_type.as_deref(), filename.as_deref(), &data)?;
         if data.len() <= files.inline_bytes() {
-            return Ok(inline(data, checked.content_type, checked.filename));
+            return Ok(Outgoing::plain(inline(data, checked.content_type, checked.filename)));
         }
+        may_upload()?;
         let new = NewFile {
             user_id: sender.user_id.as_deref().map(ToOwned::to_owned),
             by: sender.connection_id.map(|id| id.to_string()),
@@ -61,7 +66,30 @@ impl Shared {
             size: Some(data.len() as u64),
         };
         let info = files.store(new, &data).await?;
-        file(&info)
+        Ok(Outgoing { body: file(&info)?, file_id: Some(info.file_id) })
+    }
+
+    /// Takes a file away again that was put away for a message that did not go out, or had gone out before.
+    pub(crate) async fn take_back(&self, file_id: Option<String>, result: &Result<Outcome, Error>) {
+        let (Some(file_id), Some(files)) = (file_id, &self.files) else { return };
+        if result.as_ref().is_ok_and(|outcome| !outcome.is_repeated()) {
+            return;
+        }
+        if let Err(error) = files.delete(&file_id).await {
+            tracing::warn!(%error, file_id, "a file that nobody was told of stays");
+        }
+    }
+}
+
+/// What goes out, and the file that was put away for it.
+pub(crate) struct Outgoing {
+    pub(crate) body: Body,
+    pub(crate) file_id: Option<String>,
+}
+
+impl Outgoing {
+    fn plain(body: Body) -> Self {
+        Self { body, file_id: None }
     }
 }
 
@@ -74,13 +102,14 @@ impl Shared {
         receipt.await.map(|published| Outcome::Published(channel, published)).map_err(refused)
     }
 
-    /// Sends to a user, a connection or everybody. A notification for a user who is not connected goes to their channel,
-    /// whose history they find when they come.
-    pub(crate) async fn send(&self, letter: Letter) -> Result<Outcome, Error> {
+    /// Sends to a user, a connection or everybody. A notification for a user passes by connections whose filters in the
+    /// user's channel do not want it. Where no connection gets it, it goes to that channel, whose history they find when
+    /// they come.
+    pub(crate) async fn send(&self, mut letter: Letter) -> Result<Outcome, Error> {
         let offline = match (&letter.to, &letter.body) {
             (veche_hub::Recipient::User(user_id), Body::Notification(notification)) => {
-                let channel = ChannelName::new(&format!("user_{user_id}")).ok();
-                channel.map(|channel| {
+                letter.filtered_as = ChannelName::new(&format!("user_{user_id}")).ok();
+                letter.filtered_as.clone().map(|channel| {
                     (channel, notification.clone(), letter.sender.clone(), letter.once.clone())
                 })
             }
@@ -88,7 +117,11 @@ impl Shared {
         };
         match (self.hub.send(letter, self.now()), offline) {
             (Ok(sent), _) => Ok(Outcome::Sent(sent)),
-            (Err(SendError::NoSuchUser), Some((channel, notification, sender, once))) => {
+            // A key that was used may be that of the same notification, which went to the channel then.
+            (
+                Err(SendError::NoSuchUser | SendError::KeyReused),
+                Some((channel, notification, sender, once)),
+            ) => {
                 let body = Body::Notification(notification);
                 self.publish(Publication { sender, once, ..Publication::new(channel, body) }).await
             }
@@ -106,17 +139,24 @@ impl Shared {
         let sender = sender(identity);
         let nobody = Sender { user_id: None, name: "".into(), connection_id: None };
         let by = sender.as_deref().unwrap_or(&nobody);
-        if let Recipient::Channel(channel) = to {
-            let body = self.body(content, Some(&channel), by).await?;
+        let channel = if let Recipient::Channel(channel) = &to { Some(channel.clone()) } else { None };
+        let may_upload = || match &to {
+            Recipient::Channel(name) => check(identity, Action::Upload, Resource::Channel(name.as_str())),
+            // It is in no list of files.
+            _ => Ok(()),
+        };
+        let Outgoing { body, file_id } = self.body(content, channel.as_ref(), by, may_upload).await?;
+        let result = if let Some(channel) = channel {
             self.publish(Publication { sender, persistent, once, ..Publication::new(channel, body) }).await
         } else {
-            let body = self.body(content, None, by).await?;
-            self.send(Letter { to: to_hub(to), body, sender, except: None, once }).await
-        }
+            self.send(Letter { sender, once, ..Letter::new(to_hub(to), body) }).await
+        };
+        self.take_back(file_id, &result).await;
+        result
     }
 
     /// Passes a signal to a connection, or to all of a user, or to a peer of a call, which sees `from` as the sender; `None`:
-    /// it went to such a peer.
+    /// it went to such a peer. Whether they may send in a room that it names, the caller has asked.
     pub(crate) async fn signal(
         &self,
         identity: &Identity,
@@ -132,8 +172,7 @@ impl Shared {
         };
         if let Some(to) = to {
             self.may_send(identity, &to)?;
-            let letter =
-                Letter { to: to_hub(to), body: Body::Signal(signal), sender, except: None, once: None };
+            let letter = Letter { sender, ..Letter::new(to_hub(to), Body::Signal(signal)) };
             return self.send(letter).await.map(Some);
         }
         let nobody = || {
@@ -162,6 +201,15 @@ pub(crate) enum Outcome {
     Sent(Sent),
 }
 
+impl Outcome {
+    fn is_repeated(&self) -> bool {
+        match self {
+            Self::Published(_, published) => published.repeated,
+            Self::Sent(sent) => sent.repeated,
+        }
+    }
+}
+
 /// Bytes small enough to be in the message.
 pub(crate) fn inline(data: Bytes, content_type: String, filename: Option<String>) -> Body {
     Body::Binary(Binary { data, content_type: content_type.into(), filename: filename.map(Into::into) })
@@ -175,6 +223,7 @@ pub(crate) fn file(info: &FileInfo) -> Result<Body, Error> {
     Ok(Body::File(veche_hub::File {
         size: info.size,
         content_type: info.content_type.as_str().into(),
+        sha256: info.sha256.as_str().into(),
         description,
     }))
 }

@@ -2,13 +2,13 @@
 //! the connection's outbox, in order with everything else that goes there.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use veche_access::{Action, Credential, Identity, Resource};
 use veche_doors::{Error, ErrorKind};
 use veche_hub::{
-    Body, ChannelName, Connection, Disconnect, Door, HistoryQuery, Letter, Outbox, Publication, Signal,
+    Body, ChannelName, Connection, Disconnect, Door, HistoryQuery, Letter, Once, Outbox, Publication, Signal,
     Subscribe, Tag,
 };
 
@@ -19,14 +19,17 @@ use crate::protocol::answer::{HistoryAnswer, Limits, PublishedAnswer, Welcome, j
 use crate::protocol::message::Encoding;
 use crate::protocol::request::{self, Unreadable, bad};
 use crate::protocol::{ClientMessage, Content, Id, Publish, Recipient, Request, ServerMessage};
-use crate::sending::{once, to_hub};
-use crate::{Shared, check, proto};
+use crate::sending::{Outcome, Outgoing, once, to_hub};
+use crate::{RoomRule, Shared, check, proto};
 
 /// Messages that one answer to `history` has at most.
 pub(crate) const MAX_HISTORY: usize = 1000;
 
 /// Messages that one answer to `history` has where the client does not say how many.
 pub(crate) const USUAL_HISTORY: usize = 100;
+
+/// How often it is asked whether an API key is still good.
+const KEY_CHECK: Duration = Duration::from_mins(1);
 
 /// One connection's actions. Dropping it leaves all channels.
 pub struct Session {
@@ -36,9 +39,20 @@ pub struct Session {
     door: Door,
     /// How answers are encoded.
     encoding: Encoding,
-    /// The call's room whose channels the connection may use beyond its grants.
-    room: Option<Box<str>>,
+    /// The call's room that the connection is in, which says what it may do in its channels.
+    room: Option<(Box<str>, RoomRule)>,
     chat: Chat,
+    key_checked: Instant,
+}
+
+/// How it is with the credential of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Good,
+    /// Its time is over.
+    Expired,
+    /// It is an API key that was revoked.
+    Revoked,
 }
 
 /// What becomes of the connection after a request.
@@ -71,6 +85,7 @@ impl Session {
                 encoding: Encoding::Json,
                 room: None,
                 chat: Chat::default(),
+                key_checked: Instant::now(),
             },
             outbox,
         ))
@@ -86,9 +101,9 @@ impl Session {
         &self.identity
     }
 
-    /// Lets the connection use `room:<id>` and the channels below it, since it is in that call.
-    pub fn allow_room(&mut self, room_id: &str) {
-        self.room = Some(room_id.into());
+    /// Has this call's room, which the connection is in, say what it may do in `room:<id>` and the channels below it.
+    pub fn enter_room(&mut self, room_id: &str, rule: RoomRule) {
+        self.room = Some((room_id.into(), rule));
     }
 
     /// Answers in this encoding from now on, which is that of the outbox's reader; JSON before.
@@ -100,7 +115,8 @@ impl Session {
     pub fn welcome(&self) {
         let sender = self.connection.sender();
         let settings = &self.shared.settings;
-        let limits = Limits::new(settings, self.shared.max_subscriptions);
+        let rate = self.shared.doorkeeper.message_rate();
+        let limits = Limits::new(settings, rate, self.shared.max_subscriptions);
         let heartbeat = settings.websocket_heartbeat_seconds;
         let welcome =
             Welcome::new(self.connection.id(), sender.name.clone(), self.shared.now(), limits, heartbeat);
@@ -185,6 +201,28 @@ impl Session {
         self.answer(&ServerMessage::error(error, id));
     }
 
+    /// How it is with the credential. Doors ask at each turn, however much there is to do; that a key was revoked is seen
+    /// within a minute.
+    pub(crate) async fn standing(&mut self) -> Standing {
+        if self.is_expired() {
+            return Standing::Expired;
+        }
+        if self.identity.key_id.is_none() || self.key_checked.elapsed() < KEY_CHECK {
+            return Standing::Good;
+        }
+        self.key_checked = Instant::now();
+        let is_revoked = self.shared.authority.is_revoked(&self.identity).await;
+        if is_revoked { Standing::Revoked } else { Standing::Good }
+    }
+
+    /// Until when at the latest to ask again how it is with the credential.
+    pub(crate) fn until_standing(&self) -> Duration {
+        self.identity.expires_at.map_or(KEY_CHECK, |end| {
+            let left = end.duration_since(SystemTime::now()).unwrap_or_default();
+            KEY_CHECK.min(left.saturating_add(Duration::from_millis(1)))
+        })
+    }
+
     /// Whether the credential has ended.
     pub(crate) fn is_expired(&self) -> bool {
         self.identity.is_expired(SystemTime::now())
@@ -237,7 +275,8 @@ impl Session {
             ClientMessage::Chat { user, message } => {
                 check(&self.identity, Action::Broadcast, Resource::Server)?;
                 let body = Chat::line(&user, &message, None, now);
-                self.send(id, Recipient::Everybody, body, None, true).await?;
+                let result = self.send(Recipient::Everybody, body, None, true).await;
+                self.settle(id, None, result).await?;
             }
             ClientMessage::Action(action) => {
                 let identity = &self.identity;
@@ -262,12 +301,11 @@ impl Session {
             Door::WebSocket | Door::Sse => veche_access::Door::WebSocket,
         };
         let identity = self.shared.identify(door, Some(&credential)).await?;
-        if identity.user_id != self.identity.user_id
-            || identity.key_id.is_some() != self.identity.key_id.is_some()
-        {
+        if identity.user_id != self.identity.user_id || identity.key_id != self.identity.key_id {
             return Ok(Turn::Identify(identity));
         }
         self.identity = identity;
+        self.leave_forbidden();
         let expires_at = self.identity.expires_at.and_then(|end| {
             let since = end.duration_since(SystemTime::UNIX_EPOCH).ok()?;
             Some(rfc3339(veche_hub::Timestamp(since.as_millis() as u64)))
@@ -277,15 +315,36 @@ impl Session {
         Ok(Turn::Continue)
     }
 
+    /// Ends the subscriptions that the credential of now does not allow.
+    fn leave_forbidden(&mut self) {
+        for channel in self.connection.subscriptions() {
+            if self.may(Action::Subscribe, &channel).is_err() {
+                self.connection.unsubscribe(&channel, self.shared.now());
+                self.answer(&ServerMessage::Unsubscribed { id: None, channel });
+            }
+        }
+    }
+
     async fn publish(&self, id: Tag, publish: Publish) -> Result<(), Error> {
         let Publish { to, content, persistent, idempotency_key: key } = publish;
         let sender = self.connection.sender();
         let channel = if let Recipient::Channel(channel) = &to { Some(channel.clone()) } else { None };
         let is_binary = matches!(content, Content::Binary { .. });
-        let body = self.shared.body(content, channel.as_ref(), &sender).await?;
-        let Some(channel) = channel else { return self.send(id, to, body, key, !is_binary).await };
+        // What goes to no channel is in no list of files.
+        let may_upload = || channel.as_ref().map_or(Ok(()), |name| self.may(Action::Upload, name));
+        let Outgoing { body, file_id } =
+            self.shared.body(content, channel.as_ref(), &sender, may_upload).await?;
         let once = once(&self.identity, key);
+        let Some(channel) = channel else {
+            let result = self.send(to, body, once, !is_binary).await;
+            return self.settle(id, file_id, result).await;
+        };
         let publication = Publication { persistent, once, ..Publication::new(channel, body) };
+        if file_id.is_some() {
+            let result = self.shared.publish(Publication { sender: Some(sender), ..publication }).await;
+            return self.settle(id, file_id, result).await;
+        }
+        // What becomes of it comes through the outbox, and the client's next message is not kept waiting.
         self.connection
             .publish(publication, id, self.shared.now())
             .map_err(|error| refusal(error.code(), error.to_string()))
@@ -294,20 +353,25 @@ impl Session {
     /// To a user, a connection or everybody; `echo`: also to the sender, where it is to everybody.
     async fn send(
         &self,
-        id: Tag,
         to: Recipient,
         body: Body,
-        key: Option<Box<str>>,
+        once: Option<Once>,
         echo: bool,
+    ) -> Result<Outcome, Error> {
+        let sender = Some(self.connection.sender());
+        let except = (!echo).then(|| self.connection.id());
+        self.shared.send(Letter { sender, except, once, ..Letter::new(to_hub(to), body) }).await
+    }
+
+    /// Says what became of something, and takes back its file where nobody was told of it.
+    async fn settle(
+        &self,
+        id: Tag,
+        file_id: Option<String>,
+        result: Result<Outcome, Error>,
     ) -> Result<(), Error> {
-        let letter = Letter {
-            to: to_hub(to),
-            body,
-            sender: Some(self.connection.sender()),
-            except: (!echo).then(|| self.connection.id()),
-            once: once(&self.identity, key),
-        };
-        let outcome = self.shared.send(letter).await?;
+        self.shared.take_back(file_id, &result).await;
+        let outcome = result?;
         if id.is_some() {
             self.answer(&ServerMessage::Published(PublishedAnswer::new(id, &outcome)));
         }
@@ -315,6 +379,9 @@ impl Session {
     }
 
     async fn signal(&self, id: Tag, signal: Signal) -> Result<(), Error> {
+        if let Some(room_id) = &signal.room_id {
+            self.may_in_room(Action::Send, room_id, Resource::Room(room_id))?;
+        }
         let (sender, from) = (self.connection.sender(), self.connection.id().to_string());
         let outcome = self.shared.signal(&self.identity, Some(sender), &from, signal).await?;
         if id.is_some() {
@@ -335,11 +402,22 @@ impl Session {
     }
 
     fn may(&self, action: Action, channel: &ChannelName) -> Result<(), Error> {
-        let of_room = self.room.as_deref().is_some_and(|room| {
-            let rest = channel.as_str().strip_prefix("room:").and_then(|name| name.strip_prefix(room));
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
-        });
-        if of_room { Ok(()) } else { check(&self.identity, action, Resource::Channel(channel.as_str())) }
+        let of_room = channel.as_str().strip_prefix("room:").and_then(|name| name.split(':').next());
+        self.may_in_room(action, of_room.unwrap_or_default(), Resource::Channel(channel.as_str()))
+    }
+
+    /// The room that the connection is in decides by itself; others by the credential.
+    fn may_in_room(&self, action: Action, room_id: &str, resource: Resource<'_>) -> Result<(), Error> {
+        let own = self.room.as_ref().filter(|(own, _)| **own == *room_id);
+        match own.and_then(|(_, rule)| rule(action)) {
+            Some(true) => Ok(()),
+            Some(false) => {
+                let message =
+                    format!("`{}` is not granted to you in this room; ask a moderator for it", action.name());
+                Err(Error::new(ErrorKind::Forbidden, message))
+            }
+            None => check(&self.identity, action, resource),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -21,8 +21,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use utoipa::IntoParams;
 use veche_access::{Action, Door as AccessDoor, Resource};
+use veche_doors::answers::Refusals;
 use veche_doors::extract::Query;
-use veche_doors::{Error, ErrorAnswer, ErrorKind, origin};
+use veche_doors::{Error, ErrorKind};
 use veche_hub::{
     Body as MessageBody, ChannelName, ConnectionId, Door, Filters, Form, Item, Message, Outbox, Position,
     Subscribe,
@@ -34,21 +35,18 @@ use crate::protocol::ServerMessage;
 use crate::protocol::answer::{SubscribedAnswer, refusal};
 use crate::protocol::message::{sse_event, to_sse};
 use crate::protocol::request;
-use crate::session::Session;
+use crate::session::{Session, Standing};
 use crate::{Shared, check};
 
 /// About how many bytes go out in one piece.
 const PIECE_BYTES: usize = 64 * 1024;
-
-/// How often it is asked whether an API key is still good.
-const KEY_CHECK: Duration = Duration::from_mins(1);
 
 /// What a stream carries. Read by hand, since `channel` may come several times.
 #[derive(Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct EventsQuery {
     /// A channel; may come several times.
-    #[param(value_type = Vec<String>)]
+    #[param(value_type = Vec<String>, required = false)]
     channel: Vec<ChannelName>,
     /// Channels separated by commas.
     #[expect(dead_code, reason = "for the description; they go to `channel`")]
@@ -62,6 +60,7 @@ struct EventsQuery {
     /// Kinds of notifications, separated by commas: `message,call`.
     notification_types: Option<String>,
     /// Whether to be told who comes and goes.
+    #[param(required = false)]
     presence: bool,
     /// The client's name for people.
     name: Option<String>,
@@ -83,7 +82,6 @@ struct Events {
     places: Vec<Place>,
     /// What stands at the beginning of the stream, until it is sent.
     greeting: Option<Bytes>,
-    key_checked: Instant,
     ended: bool,
     _permit: OwnedSemaphorePermit,
 }
@@ -114,14 +112,12 @@ struct Connected<'a> {
 #[utoipa::path(
     get,
     path = "/realtime/events",
+    operation_id = "streamEvents",
     tag = "messaging",
     params(EventsQuery),
     responses(
         (status = 200, description = "The stream", content_type = "text/event-stream", body = String),
-        (status = 400, description = "A parameter is wrong", body = ErrorAnswer),
-        (status = 401, description = "No credentials, or wrong ones", body = ErrorAnswer),
-        (status = 403, description = "Not with these credentials, or from this origin", body = ErrorAnswer),
-        (status = 503, description = "As many streams as there may be, or switched off", body = ErrorAnswer),
+        Refusals,
     )
 )]
 pub(crate) async fn events(
@@ -134,7 +130,7 @@ pub(crate) async fn events(
     if !shared.settings.sse_enabled {
         return Err(Error::new(ErrorKind::DoorDisabled, "event streams are switched off by SSE_ENABLED"));
     }
-    if !origin::is_allowed(&headers, &shared.settings.allowed_origins) {
+    if !shared.doorkeeper.allows_origin(&headers, &uri) {
         let message = "pages of this origin may not connect; add it to messaging.allowed_origins";
         return Err(Error::new(ErrorKind::ForbiddenOrigin, message));
     }
@@ -164,16 +160,8 @@ pub(crate) async fn events(
             .subscribe(wish, None, shared.now())
             .map_err(|error| refusal(error.code(), error.to_string()))?;
     }
-    let mut events = Events {
-        session,
-        outbox,
-        places,
-        greeting: None,
-        key_checked: Instant::now(),
-        ended: false,
-        _permit: permit,
-        shared,
-    };
+    let mut events =
+        Events { session, outbox, places, greeting: None, ended: false, _permit: permit, shared };
     events.greeting = Some(events.greet());
     let body = stream::unfold(events, |mut events| async move {
         let piece = events.next().await?;
@@ -280,9 +268,10 @@ impl Events {
         }
         let heartbeat = Duration::from_secs(u64::from(self.shared.settings.sse_heartbeat_seconds));
         loop {
-            let end = self.session.identity.expires_at;
-            let left = end.map(|end| end.duration_since(SystemTime::now()).unwrap_or_default());
-            let wait = left.map_or(heartbeat, |left| heartbeat.min(left + Duration::from_millis(1)));
+            if self.session.standing().await != Standing::Good {
+                self.session.expire();
+            }
+            let wait = heartbeat.min(self.session.until_standing());
             let mut items = Vec::new();
             match timeout(wait, self.outbox.drain(&mut items, PIECE_BYTES)).await {
                 Ok(false) => return None,
@@ -295,18 +284,10 @@ impl Events {
                         return None;
                     }
                 }
-                Err(_) if self.session.is_expired() || self.is_revoked().await => self.session.expire(),
+                Err(_) if wait < heartbeat => {}
                 Err(_) => return Some(Bytes::from_static(b": heartbeat\n\n")),
             }
         }
-    }
-
-    async fn is_revoked(&mut self) -> bool {
-        if self.session.identity.key_id.is_none() || self.key_checked.elapsed() < KEY_CHECK {
-            return false;
-        }
-        self.key_checked = Instant::now();
-        self.shared.authority.is_revoked(&self.session.identity).await
     }
 
     fn write(&mut self, items: Vec<Item>) -> Bytes {

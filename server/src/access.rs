@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use veche_access::{AccessSettings, Authority, KeyLookup, KeyRecord};
-use veche_storage::Database;
+use veche_storage::{ApiKey, Database};
+
+/// How old what is noted of a key's use may be, in milliseconds.
+const USE_NOTED_AFTER: i64 = 60_000;
 
 /// By these settings, and the API keys of the database.
 pub(crate) fn authority(settings: &AccessSettings, database: &Database) -> Result<Authority> {
@@ -13,6 +16,9 @@ pub(crate) fn authority(settings: &AccessSettings, database: &Database) -> Resul
         let database = database.clone();
         Box::pin(async move {
             let key = database.key_by_hash(&hash).await.map_err(|error| error.to_string())?;
+            if let Some(key) = &key {
+                note_use(&database, key);
+            }
             Ok(key.map(|key| KeyRecord {
                 id: key.id,
                 hash: key.hash,
@@ -25,4 +31,19 @@ pub(crate) fn authority(settings: &AccessSettings, database: &Database) -> Resul
         })
     });
     Ok(Authority::new(settings, Some(lookup))?)
+}
+
+/// Notes that a key is used, once a minute. Nobody waits for that.
+fn note_use(database: &Database, key: &ApiKey) {
+    let now = database.now();
+    let is_fresh = key.last_used.is_some_and(|at| now.saturating_sub(at) < USE_NOTED_AFTER);
+    if is_fresh || key.revoked.is_some() || key.expires.is_some_and(|at| at <= now) {
+        return;
+    }
+    let (database, id) = (database.clone(), key.id.clone());
+    tokio::spawn(async move {
+        if let Err(error) = database.key_used(&id, now).await {
+            tracing::debug!(%error, key = id, "its use is not noted");
+        }
+    });
 }

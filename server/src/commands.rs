@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use rustix::process::{Resource, getrlimit, setrlimit};
+use veche_access::Authority;
 
 use crate::config::{Config, ConfigError, Flags};
 use crate::keys::KeysCommand;
@@ -90,6 +91,7 @@ fn check(config: &Config, notes: &[String]) -> Result<()> {
         println!("{note}");
     }
     tls::check(config)?;
+    Authority::new(&config.access, None)?;
     println!("The configuration is fine.");
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand};
 use veche_access::{GrantsClaim, NewApiKey};
-use veche_storage::{ApiKey, Database};
+use veche_storage::{ApiKey, Database, rfc3339};
 
 use crate::config::Config;
 use crate::token_command::{grants, parse_span};
@@ -34,7 +34,8 @@ pub(crate) struct CreateArguments {
     room: Vec<String>,
     #[arg(long, value_name = "PATTERN")]
     channel: Vec<String>,
-    #[arg(long, value_name = "ACTION", default_values = ["join", "publish", "subscribe", "send", "upload"])]
+    /// What it grants there, as for `veche token`
+    #[arg(long, value_name = "ACTION")]
     grant: Vec<String>,
     #[arg(long)]
     admin: bool,
@@ -46,7 +47,7 @@ pub(crate) struct CreateArguments {
 pub(crate) fn run(config: &Config, command: &KeysCommand) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
-        let database = Database::open(&config.storage, &config.http.data_dir).await?;
+        let database = Database::open_beside(&config.storage, &config.http.data_dir).await?;
         let result = act(&database, command).await;
         database.close().await;
         result
@@ -85,10 +86,11 @@ async fn act(database: &Database, command: &KeysCommand) -> Result<()> {
                     _ => "good",
                 };
                 println!(
-                    "{}\t{state}\t{}\t{}\t{}",
+                    "{}\t{state}\t{}\t{}\tlast used {}\t{}",
                     key.id,
                     key.user_id.as_deref().unwrap_or("-"),
                     key.name,
+                    key.last_used.map_or_else(|| "never".to_owned(), rfc3339),
                     key.grants
                 );
             }

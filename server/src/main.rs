@@ -1,6 +1,7 @@
 //! The binary `veche`: configuration and wiring only.
 
 mod access;
+mod arriving;
 mod banner;
 mod commands;
 mod config;

@@ -8,6 +8,9 @@ use axum::Router;
 use rustls::ServerConfig;
 use tokio::task::JoinSet;
 use utoipa::openapi::OpenApi;
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use veche_access::Authority;
 use veche_files::{Clock, Files};
 use veche_messaging::Messaging;
@@ -57,7 +60,7 @@ impl Parts {
         let database = Database::open(&config.storage, &config.http.data_dir).await?;
         database.record(NewEvent::new(kind::SERVER_STARTED, now()));
         let webhooks = Couriers::new(database.clone());
-        webhooks.set(&config.webhooks).await?;
+        webhooks.prepare(&config.webhooks)?.start().await;
         let authority = access::authority(&config.access, &database)?;
         let files = open_files(config, &database, tasks).await?;
         let parts = veche_messaging::Parts {
@@ -66,8 +69,9 @@ impl Parts {
             files: files.clone(),
             database: Some(database.clone()),
         };
-        let messaging = Messaging::start(config.messaging.clone(), parts).await?;
         let calls = config.signaling.enabled.then(|| Calls::start(config, &authority, tasks)).transpose()?;
+        // Last of what can fail: it takes the channels of before out of storage.
+        let messaging = Messaging::start(config.messaging.clone(), parts).await?;
         if let Some(calls) = &calls {
             calls.signaling.connect(messaging.clone());
         }
@@ -86,10 +90,17 @@ impl Parts {
         calls.merge(self.messaging.router()).merge(turn.unwrap_or_default())
     }
 
-    /// What the HTTP API is, of all of them together.
+    /// What the HTTP API is, of all of them together. A server that wants no credentials takes requests without, too.
     pub(crate) fn description() -> OpenApi {
         let mut description = veche_signaling::description();
         description.merge(Messaging::document());
+        let components = description.components.get_or_insert_default();
+        let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        components.add_security_scheme("token", SecurityScheme::Http(token));
+        let api_key = ApiKey::Header(ApiKeyValue::new("X-API-Key"));
+        components.add_security_scheme("api_key", SecurityScheme::ApiKey(api_key));
+        let either = ["token", "api_key"].map(|name| SecurityRequirement::new(name, [""; 0]));
+        description.security = Some(either.into());
         description
     }
 
@@ -184,4 +195,41 @@ async fn open_files(
 fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     since.as_millis() as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// What several parts describe under one name would be described wrongly by all but one of them.
+    #[test]
+    fn the_parts_describe_different_things_by_different_names() {
+        let whole = serde_json::to_value(Parts::description()).unwrap();
+        for part in [veche_signaling::description(), Messaging::document()] {
+            let part = serde_json::to_value(part).unwrap();
+            for (name, schema) in part["components"]["schemas"].as_object().unwrap() {
+                assert_eq!(&whole["components"]["schemas"][name], schema, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_operation_has_a_name_of_its_own_and_parameters_stand_where_they_are_read() {
+        let whole = serde_json::to_value(Parts::description()).unwrap();
+        let mut names = BTreeSet::new();
+        for (path, item) in whole["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let name = operation["operationId"].as_str().unwrap();
+                assert!(names.insert(name.to_owned()), "{name} is there twice");
+                for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                    let name = parameter["name"].as_str().unwrap();
+                    let is_in_path = path.contains(&format!("{{{name}}}"));
+                    assert_eq!(parameter["in"] == "path", is_in_path, "{name} of {method} {path}");
+                }
+            }
+        }
+        assert!(names.len() > 40, "{names:?}");
+    }
 }

@@ -1,6 +1,8 @@
 //! A new configuration for a running server, by SIGHUP.
 
 use veche_access::Authority;
+use veche_messaging::Messaging;
+use veche_signaling::Signaling;
 
 use crate::commands::Options;
 use crate::config::Config;
@@ -19,13 +21,25 @@ pub(crate) struct Reloader {
     certificates: Option<Certificates>,
     webhooks: Option<Couriers>,
     authority: Option<Authority>,
+    messaging: Option<Messaging>,
+    signaling: Option<Signaling>,
     turn: Option<veche_turn::Handle>,
 }
 
 impl Reloader {
     /// What has been read from `options` is in force.
     pub(crate) fn new(options: Options, config: Config, log: Log) -> Self {
-        Self { options, config, log, certificates: None, webhooks: None, authority: None, turn: None }
+        Self {
+            options,
+            config,
+            log,
+            certificates: None,
+            webhooks: None,
+            authority: None,
+            messaging: None,
+            signaling: None,
+            turn: None,
+        }
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -37,6 +51,8 @@ impl Reloader {
         self.certificates = tls.map(|tls| tls.certificates.clone());
         self.webhooks = Some(parts.webhooks.clone());
         self.authority = Some(parts.authority.clone());
+        self.messaging = Some(parts.messaging.clone());
+        self.signaling = parts.calls.as_ref().map(|calls| calls.signaling.clone());
         self.turn = parts.turn.as_ref().map(|turn| turn.handle.clone());
     }
 
@@ -68,19 +84,29 @@ impl Reloader {
         self.config = new;
     }
 
-    /// What can fail comes first.
+    /// What can fail comes first, so that all of it is in force, or nothing.
     async fn apply(&mut self, new: &Config) -> anyhow::Result<()> {
-        if let Some(certificates) = &self.certificates {
-            certificates.reload(new)?;
-        }
-        if let Some(webhooks) = self.webhooks.as_ref().filter(|_| new.webhooks != self.config.webhooks) {
-            webhooks.set(&new.webhooks).await?;
-        }
-        // Always, for the files of keys may have changed.
+        let certificate = if self.certificates.is_some() { Certificates::read(new)? } else { None };
+        let webhooks = self.webhooks.as_ref().filter(|_| new.webhooks != self.config.webhooks);
+        let webhooks = webhooks.map(|webhooks| webhooks.prepare(&new.webhooks)).transpose()?;
+        // Always, for the files of keys may have changed. It changes all of itself, or nothing.
         if let Some(authority) = &self.authority {
             authority.reload(&new.access)?;
         }
+        // Whether it is a filter was looked at when it was read.
         self.log.set_filter(&new.log.filter)?;
+        if let Some(webhooks) = webhooks {
+            webhooks.start().await;
+        }
+        if let (Some(certificates), Some(certificate)) = (&self.certificates, certificate) {
+            certificates.replace(certificate);
+        }
+        if let Some(messaging) = &self.messaging {
+            messaging.reload(&new.messaging, &new.channels);
+        }
+        if let Some(signaling) = &self.signaling {
+            signaling.reload(&new.signaling);
+        }
         if let Some(turn) = &self.turn {
             turn.set_credentials(&new.turn.secrets, &crate::turn::users(&new.turn));
         }

@@ -24,8 +24,8 @@ pub(crate) struct TokenArguments {
     /// Channels it is for (a pattern)
     #[arg(long, value_name = "PATTERN")]
     channel: Vec<String>,
-    /// What it grants there: join, publish, subscribe, send, upload, moderate, … or *
-    #[arg(long, value_name = "ACTION", default_values = ["join", "publish", "subscribe", "send", "upload"])]
+    /// What it grants there: join, publish, subscribe, send, upload (those where it is not said), moderate, … or *
+    #[arg(long, value_name = "ACTION")]
     grant: Vec<String>,
     /// Everything everywhere
     #[arg(long)]
@@ -55,15 +55,21 @@ pub(crate) fn grants(
     actions: &[String],
     admin: bool,
 ) -> Result<Option<GrantsClaim>> {
-    if rooms.is_empty() && channels.is_empty() && !admin {
-        return Ok(None);
-    }
     let named = |name: &String| {
         Actions::named(name)
             .ok_or_else(|| anyhow!("--grant {name}: no action; for example --grant join --grant subscribe"))
     };
     let granted =
         actions.iter().map(named).try_fold(Actions::NONE, |all, actions| anyhow::Ok(all.union(actions?)))?;
+    if rooms.is_empty() && channels.is_empty() {
+        if let Some(action) = actions.first() {
+            return Err(anyhow!("--grant {action}: where? for example --room tea --grant {action}"));
+        }
+        if !admin {
+            return Ok(None);
+        }
+    }
+    let granted = if actions.is_empty() { Actions::PARTICIPATE } else { granted };
     let patterns =
         |list: &[String]| list.iter().map(|pattern| (pattern.clone(), granted)).collect::<BTreeMap<_, _>>();
     Ok(Some(GrantsClaim {
@@ -118,7 +124,14 @@ mod tests {
                 && !claim.rooms["tea"].contains(Action::Moderate)
         );
         assert_eq!(claim.channels["news"], claim.rooms["tea"]);
-        assert_eq!(grants(&[], &[], &list(&["join"]), false).unwrap(), None);
+        assert_eq!(grants(&[], &[], &[], false).unwrap(), None);
+        assert!(grants(&[], &[], &[], true).unwrap().unwrap().admin);
+        let usual = grants(&list(&["tea"]), &[], &[], false).unwrap().unwrap();
+        assert_eq!(usual.rooms["tea"], Actions::PARTICIPATE);
+        for admin in [false, true] {
+            let error = grants(&[], &[], &list(&["send"]), admin).unwrap_err().to_string();
+            assert_eq!(error, "--grant send: where? for example --room tea --grant send");
+        }
         let error = grants(&list(&["tea"]), &[], &list(&["jion"]), false).unwrap_err().to_string();
         assert!(error.starts_with("--grant jion: no action"), "{error}");
     }

@@ -2,14 +2,15 @@
 //! connection. A message with a `type` and no `signal_type` goes to a session of messaging; what comes from there goes out
 //! between the messages of signaling.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use veche_access::{Action, Actions, Identity};
+use veche_access::Identity;
 use veche_hub::{Disconnect, Door, Item};
 use veche_messaging::{Encoded, Encoding, Session, encode_item};
 use yawc::Frame;
 
-use crate::room::Member;
 use crate::rooms::{Rooms, Seat};
 
 /// About how many bytes are taken at once.
@@ -26,13 +27,16 @@ pub(crate) fn open(rooms: &Rooms, seat: &Seat, identity: Identity) -> (Option<Se
         rooms.messaging().map(|messaging| messaging.session(Door::WebSocket, identity, name.as_deref()));
     match opened {
         Some(Ok((mut session, outbox))) => {
-            // Who may do less has what their token grants there, and no more.
-            let usual = Actions::of(&[Action::Subscribe, Action::Send]);
-            let actions =
-                seat.lock().and_then(|room| room.members.get(&seat.participant).map(Member::actions));
-            if actions.is_some_and(|actions| usual.difference(actions).is_empty()) {
-                session.allow_room(&seat.room.room_id);
+            if let Some(mut room) = seat.lock()
+                && let Some(member) = room.members.get_mut(&seat.participant)
+            {
+                member.channels = Some(session.connection().id());
             }
+            let own = seat.clone();
+            // A connection that has lost its place may do nothing there.
+            let rule =
+                move |action| own.lock().map_or(Some(false), |room| room.lets(own.participant, action));
+            session.enter_room(&seat.room.room_id, Arc::new(rule));
             (Some(session), Channels(Some(outbox)))
         }
         Some(Err(error)) => {

@@ -117,8 +117,12 @@ async fn handle_mute(rooms: &Rooms, seat: &Seat, name: &str, muted: bool) -> Res
 }
 
 async fn handle_moderate(rooms: &Rooms, seat: &Seat, moderate: Moderate) -> Result<(), Error> {
-    let Some(actions) = actions(seat) else { return Ok(()) };
-    let by = Moderator { peer_id: Some(&seat.peer_id), actions };
+    let known = seat.lock().and_then(|room| {
+        let member = room.members.get(&seat.participant)?;
+        Some((member.actions(), member.identity.user_id.clone()))
+    });
+    let Some((actions, user_id)) = known else { return Ok(()) };
+    let by = Moderator { peer_id: Some(&seat.peer_id), user_id: user_id.as_deref(), actions };
     rooms.moderate(&seat.room, by, moderate.what).await?;
     if let Some(room) = seat.lock() {
         room.tell(seat.participant, &ServerMessage::Done { id: moderate.id });

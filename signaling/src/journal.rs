@@ -20,10 +20,10 @@ impl Journal {
         Self { room_id, messaging }
     }
 
-    /// Notes an event of one of the kinds that the log knows.
-    pub(crate) fn note(&self, kind: &str, data: Value) {
+    /// Notes an event of one of the kinds that the log knows, and whose doing it was.
+    pub(crate) fn note(&self, kind: &str, user_id: Option<&str>, data: Value) {
         if let Some(messaging) = self.messaging.get() {
-            messaging.note_room(&self.room_id, kind, data);
+            messaging.note_room(&self.room_id, kind, user_id, data);
         }
     }
 }

@@ -51,6 +51,10 @@ impl Signaling {
         authority: Authority,
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let rooms = Arc::new(Rooms::new(settings, media, authority));
+        let limits = Arc::downgrade(&rooms);
+        rooms.authority.limit_rooms(Box::new(move |room_id, identity| {
+            limits.upgrade().and_then(|rooms| rooms.left_to(room_id, identity))
+        }));
         let pump = tokio::spawn(events::pump(Arc::downgrade(&rooms), events));
         (Self { rooms }, pump)
     }
@@ -59,6 +63,11 @@ impl Signaling {
     /// first counts.
     pub fn connect(&self, messaging: Messaging) {
         self.rooms.connect(messaging);
+    }
+
+    /// Takes over what may change while it runs: origins and rates. Everything else stays as it was at the start.
+    pub fn reload(&self, settings: &Settings) {
+        self.rooms.doorkeeper.set(settings.policy());
     }
 
     /// Clients are told of these TURN servers from now on, with a credential for each. Only the first source counts.

@@ -15,6 +15,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 use veche_access::{Action, Authority, Identity, Resource};
+use veche_doors::doorkeeper::Doorkeeper;
 use veche_hub::Signal;
 use veche_messaging::Messaging;
 use veche_sfu_core::control::{Command, Event, ParticipantStats};
@@ -41,7 +42,9 @@ const STOP_WAIT: Duration = Duration::from_secs(2);
 /// All rooms.
 #[derive(Debug)]
 pub struct Rooms {
+    /// As they were at the start; what of them may change is with the doorkeeper.
     pub(crate) settings: Settings,
+    pub(crate) doorkeeper: Arc<Doorkeeper>,
     pub(crate) media: Media,
     pub(crate) authority: Authority,
     /// What clients are told of STUN and TURN.
@@ -99,7 +102,9 @@ pub struct Counts {
 
 impl Rooms {
     /// No rooms yet.
-    pub fn new(settings: Settings, media: Media, authority: Authority) -> Self {
+    pub fn new(mut settings: Settings, media: Media, authority: Authority) -> Self {
+        // As good as no limit, and a number that can be counted to.
+        settings.max_connections = settings.max_connections.min(u32::MAX as usize);
         let ice_servers = Arc::new(IceServers::stun(&settings.stun_servers));
         let welcome = Welcome {
             resume_seconds: settings.resume_seconds,
@@ -120,6 +125,7 @@ impl Rooms {
             last_connection: AtomicU64::new(0),
             last_request: AtomicU64::new(0),
             messaging: MessagingCell::default(),
+            doorkeeper: Arc::new(Doorkeeper::new(settings.policy())),
             settings,
         }
     }
@@ -325,7 +331,7 @@ impl Rooms {
             registry.rooms.values().cloned().collect::<Vec<_>>()
         };
         for room in rooms {
-            room.lock().close_all(&Error::new(ErrorKind::ServerStopping, "the server stops; it may be back"));
+            room.lock().close_all(&stopping());
         }
         let all = u32::try_from(self.settings.max_connections).unwrap_or(u32::MAX);
         let _ = tokio::time::timeout(STOP_WAIT, self.connections.acquire_many(all)).await;
@@ -458,7 +464,7 @@ impl Rooms {
 
         let mut registry = self.registry.lock();
         if registry.stopping {
-            return Err(Error::new(ErrorKind::ServerStopping, "the server stops; it may be back"));
+            return Err(stopping());
         }
         let room = self.find_or_make_room(&mut registry, room_id)?;
         let token = request.resume_token.as_deref().unwrap_or_default();
@@ -613,7 +619,12 @@ impl Registry {
 }
 
 fn check_join(identity: &Identity, room_id: &str) -> Result<(), Error> {
-    identity.allows(Action::Join, Resource::Room(room_id)).map_err(Error::from)
+    // What the room itself says to that, it says better.
+    identity.is_granted(Action::Join, Resource::Room(room_id)).map_err(Error::from)
+}
+
+fn stopping() -> Error {
+    Error::new(ErrorKind::ServerStopping, "the server stops; it may be back")
 }
 
 fn no_such_room(room_id: &str) -> Error {

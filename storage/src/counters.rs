@@ -1,6 +1,6 @@
 //! What storage has done, for metrics.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::writer::Waiting;
 
@@ -31,6 +31,8 @@ pub(crate) struct Counts {
     pub(crate) events_lost: AtomicU64,
     pub(crate) commits: AtomicU64,
     pub(crate) failures: AtomicU64,
+    /// The database failed at the last attempt to write.
+    pub(crate) is_failing: AtomicBool,
 }
 
 impl Counts {

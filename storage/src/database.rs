@@ -6,17 +6,19 @@
 //! costs little, because everything that waits meanwhile goes into the next one (`writer.rs`).
 
 use std::fmt;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _, Row as _, Transaction};
+use sqlx::{Any, AnyPool, Connection as _, Executor as _, Transaction};
 use tokio::sync::watch;
 
 use crate::counters::{Counters, Counts};
 use crate::error::StorageError;
+use crate::lock::Lock;
 use crate::schema;
 use crate::settings::StorageSettings;
 use crate::writer::{self, Queue};
@@ -30,17 +32,8 @@ const READERS: u32 = 4;
 /// How long a statement waits for a connection, for instance while PostgreSQL restarts.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a starting server waits for one that is stopping.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-
-/// How often it looks.
-const LOCK_POLL: Duration = Duration::from_millis(50);
-
 /// How often what is too old is removed.
 const PRUNE_INTERVAL: Duration = Duration::from_mins(1);
-
-/// The advisory lock of PostgreSQL that a server holds: "veche" in ASCII.
-const POSTGRES_LOCK: i64 = 0x76_65_63_68_65;
 
 /// A transaction on either database.
 pub(crate) type Work = Transaction<'static, Any>;
@@ -64,8 +57,8 @@ pub(crate) struct Shared {
     readers: AnyPool,
     /// One connection, so that writers take turns.
     writer: AnyPool,
-    /// Held as long as a server works with this database.
-    lock: parking_lot::Mutex<Option<Lock>>,
+    /// Held as long as a server works with this database; a command beside it has none.
+    lock: Option<Lock>,
 }
 
 /// Which database it is.
@@ -80,12 +73,6 @@ pub(crate) enum Kind {
 pub(crate) enum Place {
     Sqlite(PathBuf),
     Postgres(String),
-}
-
-/// Keeps a second server away.
-enum Lock {
-    File { _file: File },
-    Connection { _connection: Box<AnyConnection> },
 }
 
 impl Database {
@@ -110,7 +97,7 @@ impl Database {
             url => Place::parse(url)?,
         };
         let options = place.prepare()?;
-        let lock = if is_server { Some(place.lock(&options).await?) } else { None };
+        let lock = if is_server { Some(Lock::take(place.clone(), options.clone()).await?) } else { None };
         let kind = place.kind();
         let shared = Arc::new(Shared {
             settings: settings.clone(),
@@ -119,7 +106,7 @@ impl Database {
             kind,
             readers: pool(kind, READERS, kind.reader_set_up()).connect_lazy_with(options.clone()),
             writer: pool(kind, 1, kind.writer_set_up()).connect_lazy_with(options),
-            lock: parking_lot::Mutex::new(lock),
+            lock,
         });
         schema::migrate(&shared).await?;
         shared.newest.send_replace(crate::events::newest_sequence(&shared).await?);
@@ -136,13 +123,25 @@ impl Database {
         self.queue.close().await;
         self.shared.readers.close().await;
         self.shared.writer.close().await;
-        self.shared.lock.lock().take();
+        if let Some(lock) = &self.shared.lock {
+            lock.release().await;
+        }
     }
 
-    /// Asks the database for something small.
+    /// Asks the database for something small; and to write something small, where it could not at the last attempt.
     pub async fn check(&self) -> Result<(), StorageError> {
         sqlx::query("SELECT CAST(1 AS BIGINT)").fetch_one(self.shared.readers()).await?;
-        Ok(())
+        if !self.shared.counts.is_failing.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let result = self.shared.try_writing().await;
+        self.shared.note_writing(result.as_ref().err());
+        result
+    }
+
+    /// The time, in milliseconds since 1970, as everything that is stored has it.
+    pub fn now(&self) -> i64 {
+        now()
     }
 
     /// What has been done so far.
@@ -159,6 +158,13 @@ impl Database {
     pub async fn prune(&self, now: i64) -> Result<(), StorageError> {
         self.shared.prune(now).await
     }
+
+    /// Makes sure that the database is still this server's alone. A server's database does so by itself every minute.
+    pub async fn look_after_lock(&self) {
+        if let Some(lock) = &self.shared.lock {
+            lock.look_after().await;
+        }
+    }
 }
 
 impl fmt::Debug for Database {
@@ -174,6 +180,28 @@ impl Shared {
 
     pub(crate) fn readers(&self) -> &AnyPool {
         &self.readers
+    }
+
+    async fn try_writing(&self) -> Result<(), StorageError> {
+        let mut work = self.work().await?;
+        let put = sqlx::query(
+            "INSERT INTO meta (name, value) VALUES ('checked', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        );
+        put.bind(now().to_string()).execute(&mut *work).await?;
+        work.commit().await?;
+        Ok(())
+    }
+
+    /// Notes how an attempt to write went: one line in the log when the database begins to fail, one when it works again.
+    pub(crate) fn note_writing(&self, error: Option<&StorageError>) {
+        let was_failing = self.counts.is_failing.swap(error.is_some(), Ordering::Relaxed);
+        match error {
+            Some(error) if !was_failing => {
+                tracing::error!(%error, "Storage fails: messages are not kept and events are lost until it works again");
+            }
+            None if was_failing => tracing::info!("Storage works again"),
+            _ => {}
+        }
     }
 
     /// Removes what is too old at `now`, or too much.
@@ -278,46 +306,6 @@ impl Place {
         };
         url.parse().map_err(|error: sqlx::Error| StorageError::BadUrl(error.to_string()))
     }
-
-    /// Waits for a server that is stopping; one that goes on is an error.
-    async fn lock(&self, options: &AnyConnectOptions) -> Result<Lock, StorageError> {
-        let deadline = tokio::time::Instant::now() + LOCK_PATIENCE;
-        loop {
-            if let Some(lock) = self.try_lock(options).await? {
-                return Ok(lock);
-            }
-            if tokio::time::Instant::now() >= deadline {
-                return Err(StorageError::InUse(self.to_string()));
-            }
-            tokio::time::sleep(LOCK_POLL).await;
-        }
-    }
-
-    async fn try_lock(&self, options: &AnyConnectOptions) -> Result<Option<Lock>, StorageError> {
-        match self {
-            Self::Sqlite(path) => {
-                let path = path.with_added_extension("lock");
-                let failed =
-                    |error: std::io::Error| StorageError::Failed(format!("{}: {error}", path.display()));
-                let file = create_private(&path).map_err(failed)?;
-                match file.try_lock() {
-                    Ok(()) => Ok(Some(Lock::File { _file: file })),
-                    Err(TryLockError::WouldBlock) => Ok(None),
-                    Err(TryLockError::Error(error)) => Err(failed(error)),
-                }
-            }
-            Self::Postgres(_) => {
-                let mut connection = AnyConnection::connect_with(options).await?;
-                // When the network is cut, the lock of a server that is gone ends after half a minute.
-                sqlx::raw_sql("SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3")
-                    .execute(&mut connection)
-                    .await?;
-                let taken = sqlx::query("SELECT pg_try_advisory_lock($1)").bind(POSTGRES_LOCK);
-                let taken: bool = taken.fetch_one(&mut connection).await?.try_get(0)?;
-                Ok(taken.then(|| Lock::Connection { _connection: Box::new(connection) }))
-            }
-        }
-    }
 }
 
 impl fmt::Display for Place {
@@ -349,7 +337,7 @@ fn pool(kind: Kind, connections: u32, set_up: &'static str) -> AnyPoolOptions {
 }
 
 /// Opens a file that only this user may read, or makes it; messages and hashes of keys are nobody else's.
-fn create_private(path: &Path) -> std::io::Result<File> {
+pub(crate) fn create_private(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
@@ -370,6 +358,9 @@ async fn prune_regularly(shared: Weak<Shared>) {
     loop {
         interval.tick().await;
         let Some(shared) = shared.upgrade() else { return };
+        if let Some(lock) = &shared.lock {
+            lock.look_after().await;
+        }
         match shared.prune(now()).await {
             Ok(()) => {}
             Err(StorageError::Closed) => return,
@@ -386,6 +377,8 @@ pub(crate) fn now() -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use sqlx::Row as _;
+
     use super::*;
 
     #[tokio::test]

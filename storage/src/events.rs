@@ -21,6 +21,9 @@ const MAX_LIMIT: u32 = 1_000;
 /// Events that are read together where all are read.
 const PAGE: i64 = 1_000;
 
+/// Pages that one transaction removes: nothing else is written meanwhile.
+const PAGES_PRUNED_AT_ONCE: usize = 16;
+
 /// Something that happened, before it has a place in the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewEvent {
@@ -203,19 +206,34 @@ pub(crate) async fn newest_sequence(shared: &Shared) -> Result<i64, StorageError
 /// Removes events that are too old at `now` or too many; the base of the views takes them in.
 pub(crate) async fn prune(shared: &Shared, now: i64) -> Result<(), StorageError> {
     let last = last_to_prune(shared, now).await?;
-    loop {
-        let mut work = shared.work().await?;
-        let page = page(&mut work, 0, last).await?;
-        let Some(newest) = page.last() else { return Ok(()) };
-        let mut base = views::read_base(&mut work).await?;
+    while prune_some(shared, last).await? {}
+    Ok(())
+}
+
+/// Removes events up to `last`, but no more than others may wait for; whether there may be more. The base of the views,
+/// which may be large, is read and written once for all of them.
+async fn prune_some(shared: &Shared, last: i64) -> Result<bool, StorageError> {
+    let mut work = shared.work().await?;
+    let mut base = None;
+    let mut removed = 0;
+    for _ in 0..PAGES_PRUNED_AT_ONCE {
+        let page = page(&mut work, removed, last).await?;
+        let Some(newest) = page.last() else { break };
+        removed = newest.sequence;
+        let base = match &mut base {
+            Some(base) => base,
+            none => none.insert(views::read_base(&mut work).await?),
+        };
         for event in &page {
             base.apply(event);
         }
-        views::write_base(&mut work, &base).await?;
-        let removed = sqlx::query("DELETE FROM events WHERE sequence <= $1");
-        removed.bind(newest.sequence).execute(&mut *work).await?;
-        work.commit().await?;
     }
+    let Some(base) = base else { return Ok(false) };
+    views::write_base(&mut work, &base).await?;
+    let delete = sqlx::query("DELETE FROM events WHERE sequence <= $1");
+    delete.bind(removed).execute(&mut *work).await?;
+    work.commit().await?;
+    Ok(true)
 }
 
 /// The sequence of the last event that is to go. What comes after the first event that is young enough stays, whatever

@@ -13,6 +13,7 @@ mod files;
 mod kept;
 mod keys;
 pub mod kind;
+mod lock;
 mod rows;
 mod schema;
 mod settings;

@@ -61,6 +61,9 @@ pub struct TrackView {
     pub source: String,
     /// Since when, in milliseconds since 1970.
     pub published: i64,
+    /// Whether it is muted.
+    #[serde(default)]
+    pub muted: bool,
 }
 
 /// A channel.
@@ -92,8 +95,10 @@ impl Views {
             kind::SERVER_STARTED => *self = Self::default(),
             kind::ROOM_CREATED | kind::ROOM_UPDATED | kind::ROOM_DELETED => self.apply_to_rooms(event),
             kind::PARTICIPANT_JOINED
+            | kind::PARTICIPANT_UPDATED
             | kind::PARTICIPANT_LEFT
             | kind::TRACK_PUBLISHED
+            | kind::TRACK_UPDATED
             | kind::TRACK_UNPUBLISHED
             | kind::RECORDING_STARTED
             | kind::RECORDING_STOPPED => {
@@ -102,11 +107,7 @@ impl Views {
                 }
             }
             kind::CHANNEL_CREATED | kind::CHANNEL_DELETED => self.apply_to_channels(event),
-            kind::MESSAGE_KEPT | kind::FILE_UPLOADED | kind::FILE_DELETED => {
-                if let Some(channel) = event.channel.as_ref().and_then(|name| self.channels.get_mut(name)) {
-                    channel.apply(event);
-                }
-            }
+            kind::MESSAGE_KEPT | kind::FILE_UPLOADED | kind::FILE_DELETED => self.apply_to_a_channel(event),
             _ => {}
         }
     }
@@ -139,10 +140,30 @@ impl Views {
     fn apply_to_channels(&mut self, event: &Event) {
         let Some(name) = &event.channel else { return };
         if event.kind == kind::CHANNEL_CREATED {
-            let channel = ChannelView { created: event.time, ..ChannelView::default() };
-            self.channels.insert(name.clone(), channel);
+            // Files may have come before anybody used the channel.
+            self.channels.entry(name.clone()).or_default().created = event.time;
         } else {
             self.channels.remove(name);
+        }
+    }
+
+    /// What comes to a channel makes it, where it is not there.
+    fn apply_to_a_channel(&mut self, event: &Event) {
+        let Some(name) = &event.channel else { return };
+        if event.kind == kind::FILE_DELETED {
+            if let Some(channel) = self.channels.get_mut(name) {
+                channel.files.remove(&text(event, "file_id"));
+            }
+            return;
+        }
+        let created = event.time;
+        let made = || ChannelView { created, ..ChannelView::default() };
+        let channel = self.channels.entry(name.clone()).or_insert_with(made);
+        if event.kind == kind::FILE_UPLOADED {
+            channel.files.insert(text(event, "file_id"), number(event, "size"));
+        } else {
+            channel.kept += 1;
+            channel.kept_offset = channel.kept_offset.max(number(event, "offset"));
         }
     }
 }
@@ -170,32 +191,30 @@ impl RoomView {
                 self.participants.remove(&participant_id);
             }
             _ => {
-                let Some(participant) = self.participants.get_mut(&participant_id) else { return };
-                let track_id = text(event, "track_id");
-                if event.kind == kind::TRACK_PUBLISHED {
-                    let (kind, source) = (text(event, "kind"), text(event, "source"));
-                    participant.tracks.insert(track_id, TrackView { kind, source, published: event.time });
-                } else {
-                    participant.tracks.remove(&track_id);
+                if let Some(participant) = self.participants.get_mut(&participant_id) {
+                    participant.apply(event);
                 }
             }
         }
     }
 }
 
-impl ChannelView {
+impl ParticipantView {
     fn apply(&mut self, event: &Event) {
+        let track_id = text(event, "track_id");
+        let (kind, source) = (text(event, "kind"), text(event, "source"));
+        let muted = event.data.get("muted").and_then(Value::as_bool).unwrap_or_default();
         match event.kind.as_str() {
-            kind::MESSAGE_KEPT => {
-                self.kept += 1;
-                self.kept_offset = self.kept_offset.max(number(event, "offset"));
+            kind::PARTICIPANT_UPDATED => self.name = text(event, "name"),
+            kind::TRACK_PUBLISHED => {
+                self.tracks.insert(track_id, TrackView { kind, source, published: event.time, muted });
             }
-            kind::FILE_UPLOADED => {
-                self.files.insert(text(event, "file_id"), number(event, "size"));
+            kind::TRACK_UPDATED => {
+                if let Some(track) = self.tracks.get_mut(&track_id) {
+                    *track = TrackView { kind, source, published: track.published, muted };
+                }
             }
-            _ => {
-                self.files.remove(&text(event, "file_id"));
-            }
+            _ => drop(self.tracks.remove(&track_id)),
         }
     }
 }

@@ -128,7 +128,7 @@ impl WebhookSettings {
                 return Err(format!(
                     "{}: {} is there twice; put all of its kinds into one, for example events = [\"room.*\", \"file.*\"]",
                     name("url"),
-                    webhook.url
+                    shown(&webhook.url)
                 ));
             }
             if webhook.secret.is_empty() {
@@ -233,29 +233,35 @@ impl Courier {
         }
     }
 
-    /// Posts these events until they have arrived or are given up.
+    /// Posts these events until they have arrived or are given up. As long as nothing arrives each attempt waits longer,
+    /// whichever events it is for.
     async fn deliver(&mut self, mut events: Vec<Event>) -> Result<(), Stopped> {
-        while !events.is_empty() {
+        loop {
+            if self.failures > 0 {
+                self.give_up_old(&mut events);
+            }
+            if events.is_empty() {
+                return Ok(());
+            }
+            if self.failures > 0 {
+                let jitter = self.random.random_range(-JITTER..JITTER);
+                self.wait(self.pace.wait(self.failures, jitter)).await?;
+            }
+            let url = shown(&self.settings.url);
             let Err(reason) = self.post(&events).await else {
                 if self.failures > 0 {
-                    tracing::info!(url = self.settings.url, "Webhook works again");
+                    tracing::info!(url, "Webhook works again");
                 }
                 self.failures = 0;
                 add(&self.counts.delivered, events.len());
                 return Ok(());
             };
             if self.failures == 0 {
-                tracing::warn!(url = self.settings.url, reason, "Webhook fails; it is tried again");
+                tracing::warn!(url, reason, "Webhook fails; it is tried again");
             }
             self.failures = self.failures.saturating_add(1);
             add(&self.counts.failures, 1);
-            self.give_up_old(&mut events);
-            if !events.is_empty() {
-                let jitter = self.random.random_range(-JITTER..JITTER);
-                self.wait(self.pace.wait(self.failures, jitter)).await?;
-            }
         }
-        Ok(())
     }
 
     async fn post(&self, events: &[Event]) -> Result<(), String> {
@@ -281,7 +287,7 @@ impl Courier {
             add(&self.counts.given_up, given_up);
             let hours = self.settings.give_up_hours;
             tracing::error!(
-                url = self.settings.url,
+                url = shown(&self.settings.url),
                 given_up,
                 hours,
                 "Webhook did not take events in time; they are given up"
@@ -387,6 +393,11 @@ fn sign(secret: &str, time: i64, body: &[u8]) -> String {
 /// What stands for an address in storage: not the address itself, which may hold a secret.
 fn webhook_id(url: &str) -> String {
     hex(&digest::digest(&digest::SHA256, url.as_bytes()).as_ref()[..16])
+}
+
+/// An address without its query, in which a secret may stand.
+fn shown(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -72,8 +72,6 @@ struct Writer {
     shared: Arc<Shared>,
     jobs: mpsc::UnboundedReceiver<Job>,
     gate: Arc<Gate>,
-    /// The database failed at the last attempt.
-    is_failing: bool,
     /// Bytes kept and events recorded since something was removed last.
     bytes_since_pruned: u64,
     events_since_pruned: u64,
@@ -91,8 +89,7 @@ pub(crate) fn start(shared: Arc<Shared>) -> Queue {
         unreported: AtomicU64::new(0),
     });
     let queue = Queue { jobs: sender, gate: Arc::clone(&gate) };
-    let writer =
-        Writer { shared, jobs, gate, is_failing: false, bytes_since_pruned: 0, events_since_pruned: 0 };
+    let writer = Writer { shared, jobs, gate, bytes_since_pruned: 0, events_since_pruned: 0 };
     tokio::spawn(writer.run());
     queue
 }
@@ -258,7 +255,7 @@ impl Writer {
     /// Tells those who wait how it went.
     fn settle(&mut self, jobs: Vec<Job>, result: Result<(), sqlx::Error>) {
         let result = result.map_err(StorageError::from);
-        self.tell_of_changes(result.as_ref().err());
+        self.shared.note_writing(result.as_ref().err());
         for job in jobs {
             match job {
                 Job::Keep { message, done, .. } => {
@@ -278,18 +275,6 @@ impl Writer {
                 Job::Flush(_) | Job::Close(_) => {}
             }
         }
-    }
-
-    /// One line in the log when the database begins to fail, one when it works again.
-    fn tell_of_changes(&mut self, error: Option<&StorageError>) {
-        match error {
-            Some(error) if !self.is_failing => {
-                tracing::error!(%error, "Storage fails: messages are not kept and events are lost until it works again");
-            }
-            None if self.is_failing => tracing::info!("Storage works again"),
-            _ => {}
-        }
-        self.is_failing = error.is_some();
     }
 
     /// Much may come within the minute after which old things are removed anyway.

@@ -24,6 +24,21 @@ stage({}, (story) => {
     await cid.seesMoving('Ann');
   });
 
+  story('on a server that asks for nothing everybody may moderate, and nobody is kept at a door', async (call) => {
+    const [ann, bob] = [await call.joined('Ann'), await call.joined('Bob')];
+    await allMeet([ann, bob]);
+    await bob.click('people-button');
+    await until('Bob can moderate Ann', () => bob.exists('[data-testid=person][data-name=Ann] [data-testid=person-menu]'));
+    assert.ok(!(await bob.exists('[data-testid=lock-switch]')), 'a lock that keeps nobody out is offered');
+    await bob.page.click('[data-testid=person][data-name=Ann] [data-testid=person-menu]');
+    await bob.click('remove');
+    await bob.click('confirm-button');
+    await until('Ann sees the last page', () => ann.exists('[data-testid=left][data-code=removed]'));
+    await ann.click('rejoin-button');
+    await ann.isInCall();
+    await bob.seesExactly(['Ann']);
+  });
+
   story("the first contract's sample page: peer to peer, the server only relays", async (call) => {
     const [first, second] = [await call.person('First'), await call.person('Second')];
     for (const one of [first, second]) await one.page.goto(`${call.server.url}/health`);

@@ -470,6 +470,30 @@ async fn published_keys_are_fetched_once_kept_and_rotated() {
 }
 
 #[tokio::test]
+async fn keys_without_names_are_rotated_too() {
+    let publisher = Publisher::start().await;
+    let settings =
+        AccessSettings { jwks_url: format!("{}/keys", publisher.url), ..AccessSettings::default() };
+    let authority = Authority::new(&settings, None).unwrap();
+    let (old, new) = (Signer::ed(), Signer::ed());
+    let without_name = |signer: &Signer| {
+        let mut jwk = signer.jwk("");
+        jwk.as_object_mut().unwrap().remove("kid");
+        json!({ "keys": [jwk] })
+    };
+    publisher.answer("/keys", &without_name(&old));
+    assert!(verify(&authority, &old.good(None)).await.is_ok());
+    publisher.answer("/keys", &without_name(&new));
+    // Whoever shows wrong tokens does not cause a request for each.
+    refused(&authority, &new.good(None)).await;
+    assert_eq!(publisher.asked(), 1);
+    pass(Duration::from_secs(11)).await;
+    assert!(verify(&authority, &new.good(Some("new"))).await.is_ok());
+    refused(&authority, &old.good(None)).await;
+    assert_eq!(publisher.asked(), 2);
+}
+
+#[tokio::test]
 async fn the_keys_of_an_issuer_are_found_by_its_discovery_document() {
     let publisher = Publisher::start().await;
     let ec = Signer::ec();

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from support import Proxy, Server
 
-SECRET = "a secret of the tests, long enough for HS256"
+# Without a comma: in the environment, a list of secrets is parted by them.
+SECRET = "a secret of the tests that is long enough for HS256"
 
 
 @pytest.fixture(scope="session")

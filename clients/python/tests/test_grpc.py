@@ -29,10 +29,10 @@ class Messaging:
         self._pool = DescriptorPool(database)
         self._service = self._pool.FindServiceByName(SERVICE)
 
-    def message(self, name: str, **fields: Any) -> Any:
+    def message(self, name: str, /, **fields: Any) -> Any:
         return GetMessageClass(self._pool.FindMessageTypeByName(f"veche.v1.{name}"))(**fields)
 
-    def call(self, name: str, request: Any, **options: Any) -> Any:
+    def call(self, name: str, request: Any, /, **options: Any) -> Any:
         """Calls a method, whatever kind it is."""
         method = self._service.FindMethodByName(name)
         asked = "stream" if method.client_streaming else "unary"
@@ -71,9 +71,7 @@ def test_a_stream_gets_what_a_call_sends(messaging: Messaging) -> None:
     assert welcome.name == "Анна"
     subscribed = next(stream).subscribed
     assert (subscribed.channel, subscribed.offset) == ("grpc:stream", 0)
-    sent = messaging.call(
-        "Send", messaging.message("Send", channel="grpc:stream", data=json.dumps({"text": "привет"}))
-    )
+    sent = messaging.call("Send", messaging.message("Send", channel="grpc:stream", data=json.dumps({"text": "привет"})))
     assert sent.recipients == 1
     delivery = next(part.delivery for part in stream if part.HasField("delivery"))
     assert json.loads(delivery.data) == {"text": "привет"}
@@ -87,9 +85,8 @@ def test_a_stream_gets_what_a_call_sends(messaging: Messaging) -> None:
 def test_a_whole_session_over_one_stream(messaging: Messaging) -> None:
     def say() -> Iterator[Any]:
         yield messaging.message("ClientMessage", id="1", subscribe={"channel": "grpc:session"})
-        yield messaging.message(
-            "ClientMessage", id="2", binary={"channel": "grpc:session", "binary_data": b"\x00\x01", "filename": "a.bin"}
-        )
+        file = {"channel": "grpc:session", "binary_data": b"%PDF-1.4\n", "filename": "a.pdf"}
+        yield messaging.message("ClientMessage", id="2", binary=file)
         yield messaging.message("ClientMessage", id="3", send={"channel": "not a channel", "data": "1"})
 
     heard = {}
@@ -102,7 +99,7 @@ def test_a_whole_session_over_one_stream(messaging: Messaging) -> None:
             break
     assert heard["welcome"].welcome.name == "Boris"
     assert (heard["subscribed"].id, heard["published"].id) == ("1", "2")
-    assert heard["delivery"].delivery.binary.data == b"\x00\x01"
+    assert heard["delivery"].delivery.binary.data == b"%PDF-1.4\n"
     assert heard["delivery"].delivery.sender.name == "Boris"
     assert (heard["error"].id, heard["error"].error.code) == ("3", "bad_channel")
 

@@ -25,14 +25,16 @@ pub(super) struct Arriving {
     stream: BodyDataStream,
     began: Instant,
     bytes: u64,
+    /// More is refused, whatever it is.
+    most: u64,
     /// Whether the client waits for a word before it sends the body (`Expect: 100-continue`).
     waits: bool,
 }
 
 impl Arriving {
-    pub(super) fn new(body: Body, headers: &HeaderMap) -> Self {
+    pub(super) fn new(body: Body, headers: &HeaderMap, most: u64) -> Self {
         let waits = headers.contains_key(header::EXPECT);
-        Self { stream: body.into_data_stream(), began: Instant::now(), bytes: 0, waits }
+        Self { stream: body.into_data_stream(), began: Instant::now(), bytes: 0, most, waits }
     }
 
     /// The next bytes; `None` at the end.
@@ -46,6 +48,10 @@ impl Arriving {
             Error::new(ErrorKind::BadRequest, format!("the body ended before its end: {error}"))
         })?;
         self.bytes += data.len() as u64;
+        if self.bytes > self.most {
+            let message = format!("a body may have {} bytes; send larger files in pieces", self.most);
+            return Err(Error::new(ErrorKind::FileTooLarge, message));
+        }
         if is_too_slow(self.began.elapsed(), self.bytes) {
             let message = format!("after the first minute an upload must bring {MIN_RATE} bytes a second");
             return Err(Error::new(ErrorKind::Idle, message));
@@ -72,17 +78,6 @@ impl Arriving {
     }
 }
 
-/// Compressed bodies are refused: what they unfold to could be anything.
-pub(super) fn refuse_encoded(headers: &HeaderMap) -> Result<(), Error> {
-    match headers.get(header::CONTENT_ENCODING) {
-        Some(encoding) if encoding != "identity" => {
-            let message = "send the body as it is, without `Content-Encoding`";
-            Err(Error::new(ErrorKind::UnsupportedEncoding, message))
-        }
-        _ => Ok(()),
-    }
-}
-
 fn is_too_slow(elapsed: Duration, bytes: u64) -> bool {
     elapsed > GRACE && bytes < elapsed.as_secs() * MIN_RATE
 }
@@ -101,14 +96,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_stops_or_drips_is_given_up() {
         let silent = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
-        let mut arriving = Arriving::new(Body::from_stream(silent), &HeaderMap::new());
+        let mut arriving = Arriving::new(Body::from_stream(silent), &HeaderMap::new(), 1024);
         assert_eq!(arriving.next().await.unwrap_err().kind, ErrorKind::Idle);
 
         let dripping = futures_util::stream::unfold((), |()| async {
             tokio::time::sleep(Duration::from_secs(20)).await;
             Some((Ok::<_, std::io::Error>(Bytes::from_static(b"x")), ()))
         });
-        let mut arriving = Arriving::new(Body::from_stream(dripping), &HeaderMap::new());
+        let mut arriving = Arriving::new(Body::from_stream(dripping), &HeaderMap::new(), 1024);
         for _ in 0..3 {
             assert!(arriving.next().await.is_ok());
         }

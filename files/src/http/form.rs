@@ -6,11 +6,12 @@ use axum::http::header;
 use bytes::Bytes;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
-use veche_access::Identity;
-use veche_doors::extract::Query;
+use veche_access::{Action, Identity};
+use veche_doors::answers::BodyRefusals;
+use veche_doors::extract::{Query, refuse_encoded};
 use veche_doors::{Error, ErrorAnswer, ErrorKind};
 
-use super::body::{Arriving, refuse_encoded};
+use super::body::Arriving;
 use super::multipart::{Parser, Part, Piece};
 use super::repeats::Seen;
 use super::{Door, Uploaded, counted_as, identity, text};
@@ -23,6 +24,7 @@ const FORM_BYTES: u64 = 256 * 1024;
 
 /// What may stand in the address as well as in the form.
 #[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Wishes {
     /// The channel. Told in the address, it is checked before the file comes.
     channel: Option<String>,
@@ -66,6 +68,7 @@ struct Receiving {
 #[utoipa::path(
     post,
     path = "/realtime/binary/upload",
+    operation_id = "uploadFile",
     params(
         Wishes,
         ("Idempotency-Key" = Option<String>, Header, description = "The same for ten minutes: the first answer again"),
@@ -73,14 +76,11 @@ struct Receiving {
     request_body(content = Form, content_type = "multipart/form-data"),
     responses(
         (status = 200, description = "It is kept and announced", body = Uploaded),
-        (status = 400, description = "Not such a form", body = ErrorAnswer),
-        (status = 401, description = "Credentials are missing or wrong", body = ErrorAnswer),
-        (status = 403, description = "Not allowed in this channel", body = ErrorAnswer),
+        BodyRefusals,
         (status = 409, description = "The first request with this key is under way", body = ErrorAnswer),
         (status = 408, description = "The body did not come in time", body = ErrorAnswer),
         (status = 413, description = "Too large, or beyond a quota", body = ErrorAnswer),
         (status = 415, description = "A type that is not allowed or not true", body = ErrorAnswer),
-        (status = 429, description = "Too many uploads at once", body = ErrorAnswer),
         (status = 503, description = "The storage does not work, or files are switched off", body = ErrorAnswer),
     )
 )]
@@ -92,7 +92,7 @@ pub(crate) async fn upload(
     let (parts, body) = request.into_parts();
     let identity = identity(&parts.extensions)?;
     let (user_id, address) = counted_as(&identity, &parts.extensions);
-    let caller = user_id.as_deref().or(address.as_deref()).unwrap_or_default();
+    let caller = user_id.as_deref().or(identity.key_id.as_deref()).or(address.as_deref()).unwrap_or_default();
     let first = match door.repeats.look(caller, &parts.headers, door.files.now())? {
         Seen::Again(answer) => return Ok(Json(*answer)),
         Seen::New(first) => first,
@@ -115,7 +115,8 @@ pub(crate) async fn upload(
     };
     // A task of its own: what has begun with the disk is ended in order when the client goes away.
     let task = tokio::spawn(async move {
-        let mut body = Arriving::new(body, &parts.headers);
+        let most = receiving.door.files.max_file_bytes().saturating_add(FORM_BYTES);
+        let mut body = Arriving::new(body, &parts.headers, most);
         let result = match parser.and_then(|parser| receiving.fits(length).map(|()| parser)) {
             Ok(parser) => receiving.receive(parser, &mut body).await,
             Err(error) => Err(error),
@@ -140,9 +141,10 @@ impl Receiving {
         self.door.files.is_enabled()?;
         let length = length.unwrap_or_default();
         self.door.files.check_size(length.saturating_sub(FORM_BYTES))?;
-        match &self.wishes.channel {
-            Some(channel) => self.door.authorise_upload(&self.identity, Some(channel)),
-            None => Ok(()),
+        match self.wishes.channel.as_deref() {
+            // The channel may still come with the form; but to whom would somebody send who may send to nobody?
+            None if self.identity.allows_somewhere(Action::Upload) => Ok(()),
+            channel => self.door.authorise_upload(&self.identity, channel),
         }
     }
 

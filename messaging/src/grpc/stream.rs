@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -32,15 +32,12 @@ use crate::http::Api;
 use crate::protocol::answer::refusal;
 use crate::protocol::message::{Encoding, encode_item};
 use crate::protocol::protobuf;
-use crate::session::{Session, Turn};
+use crate::session::{Session, Standing, Turn};
 use crate::websocket::{kind_of, told_before, too_many};
 use crate::{check, proto};
 
 /// About how many bytes are taken out of the outbox at once.
 const PIECE_BYTES: usize = 64 * 1024;
-
-/// How often it is asked whether an API key is still good.
-const KEY_CHECK: Duration = Duration::from_mins(1);
 
 /// What a message of bytes may have beside them.
 const AROUND_BINARY: usize = 4096;
@@ -104,7 +101,6 @@ struct Live {
     /// What the stream ends with, after what waits.
     end: Option<Error>,
     bucket: TokenBucket,
-    key_checked: Instant,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -120,8 +116,7 @@ impl Live {
             let message = "the server has as many streams of gRPC as it may have; try again later";
             Error::new(ErrorKind::TooManyConnections, message)
         })?;
-        let settings = &shared.settings;
-        let bucket = TokenBucket::new(settings.messages_per_second, settings.message_burst, Instant::now());
+        let bucket = shared.doorkeeper.messages(Instant::now());
         let (session, outbox) = begin(&shared, identity, name.as_deref())?;
         Ok(Self {
             session,
@@ -131,7 +126,6 @@ impl Live {
             waiting: VecDeque::new(),
             end: None,
             bucket,
-            key_checked: Instant::now(),
             _permit: permit,
         })
     }
@@ -178,9 +172,14 @@ impl Live {
 
     /// Waits until something happens; `false`: nothing will.
     async fn wait(&mut self) -> Result<bool, Status> {
-        let left = self.session.identity.expires_at.map_or(KEY_CHECK, |end| {
-            end.duration_since(SystemTime::now()).unwrap_or_default().saturating_add(Duration::from_millis(1))
-        });
+        match self.session.standing().await {
+            Standing::Good => {}
+            Standing::Expired => self.session.expire(),
+            Standing::Revoked => {
+                self.finish(Error::new(ErrorKind::InvalidApiKey, "the API key was revoked"));
+                return Ok(true);
+            }
+        }
         let mut items = Vec::new();
         tokio::select! {
             more = self.outbox.drain(&mut items, PIECE_BYTES) => {
@@ -192,15 +191,7 @@ impl Live {
                 // The client has said all it wants to say, and goes on listening.
                 None => self.inbound = None,
             },
-            () = sleep(left.min(KEY_CHECK)) => {}
-        }
-        if self.session.is_expired() {
-            self.session.expire();
-        } else if self.session.identity.key_id.is_some() && self.key_checked.elapsed() >= KEY_CHECK {
-            self.key_checked = Instant::now();
-            if self.session.shared.authority.is_revoked(&self.session.identity).await {
-                self.finish(Error::new(ErrorKind::InvalidApiKey, "the API key was revoked"));
-            }
+            () = sleep(self.session.until_standing()) => {}
         }
         Ok(true)
     }
@@ -210,7 +201,9 @@ impl Live {
         let shared = self.session.shared.clone();
         shared.counters.messages_in.add(1);
         shared.counters.bytes_in.add(message.encoded_len() as u64);
-        let error = || too_many(shared.settings.messages_per_second);
+        let (per_second, burst) = shared.doorkeeper.message_rate();
+        self.bucket.set_rate(per_second, burst);
+        let error = || too_many(per_second);
         match self.bucket.handle_message(Instant::now()) {
             Verdict::Take => {}
             Verdict::Drop { tell } => {
@@ -224,7 +217,11 @@ impl Live {
         }
         if let Turn::Identify(identity) = self.session.handle_message(message).await {
             match begin(&shared, identity, self.name.as_deref()) {
-                Ok((session, outbox)) => (self.session, self.outbox) = (session, outbox),
+                Ok((session, outbox)) => {
+                    // What the client asked before still has its answers.
+                    self.take_rest();
+                    (self.session, self.outbox) = (session, outbox);
+                }
                 Err(error) => self.finish(error),
             }
         }
@@ -232,10 +229,14 @@ impl Live {
 
     /// Ends the stream with an error, after what waits.
     fn finish(&mut self, error: Error) {
+        self.take_rest();
+        self.end = Some(error);
+    }
+
+    fn take_rest(&mut self) {
         while let Some(item) = self.outbox.try_next() {
             self.waiting.push_back(item);
         }
-        self.end = Some(error);
     }
 }
 

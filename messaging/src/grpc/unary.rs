@@ -66,6 +66,9 @@ pub(super) async fn signal(State(api): State<Api>, request: Request) -> Response
     unary(api, request, limit, |caller, message: proto::Signal| async move {
         let Caller { shared, identity } = caller;
         let signal = protobuf::signal(message, &shared.settings)?;
+        if let Some(room_id) = &signal.room_id {
+            check(&identity, Action::Send, Resource::Room(room_id))?;
+        }
         let outcome = shared.signal(&identity, sender(&identity), "", signal).await?;
         let answer = outcome
             .map_or_else(|| PublishedAnswer::relayed(None), |outcome| PublishedAnswer::new(None, &outcome));

@@ -193,6 +193,9 @@ pub enum Unreadable {
 impl Request {
     /// Reads a JSON text.
     pub fn from_json(text: &str, settings: &Settings) -> Result<Self, Unreadable> {
+        if text.len() > settings.max_message_bytes && !is_binary(text) {
+            return Err(Unreadable::Wrong(too_large(settings.max_message_bytes), None));
+        }
         if !depth::is_within(text, settings.max_json_depth) {
             let message = format!("JSON may be {} deep; flatten it", settings.max_json_depth);
             return Err(Unreadable::Wrong(bad(message), None));
@@ -230,6 +233,18 @@ pub const CLIENT_TYPES: [&str; 14] = [
     "chat",
 ];
 
+/// Only bytes in base64 may be longer than other messages.
+fn is_binary(text: &str) -> bool {
+    let head = serde_json::from_str::<Head<'_>>(text);
+    head.is_ok_and(|head| head.kind.is_some_and(|kind| kind.get() == "\"binary\""))
+}
+
+/// What is said of a JSON text above the limit.
+pub(crate) fn too_large(limit: usize) -> Error {
+    let message = format!("a message may have {limit} bytes; send larger things as `binary` or upload them");
+    Error::new(ErrorKind::MessageTooLarge, message)
+}
+
 /// `None`: the server does not know what this is.
 fn message(text: &str, head: &Head<'_>, settings: &Settings) -> Result<Option<ClientMessage>, Error> {
     let kind: Option<String> = head.kind.and_then(|kind| serde_json::from_str(kind.get()).ok());
@@ -240,13 +255,6 @@ fn message(text: &str, head: &Head<'_>, settings: &Settings) -> Result<Option<Cl
             _ => Ok(None),
         };
     };
-    if kind != "binary" && text.len() > settings.max_message_bytes {
-        let message = format!(
-            "a message may have {} bytes; send larger things as `binary` or upload them",
-            settings.max_message_bytes
-        );
-        return Err(Error::new(ErrorKind::MessageTooLarge, message));
-    }
     let message = match kind {
         "auth" => authenticate(text)?,
         "subscribe" => read::<SubscribeFields>(text, kind)?.message()?,
@@ -254,7 +262,7 @@ fn message(text: &str, head: &Head<'_>, settings: &Settings) -> Result<Option<Cl
         "channel_message" | "publish" => read::<DataFields>(text, kind)?.into_channel()?,
         "direct" => read::<DataFields>(text, kind)?.into_direct()?,
         "broadcast" => read::<DataFields>(text, kind)?.publish(Recipient::Everybody)?,
-        "binary" => read::<BinaryFields>(text, kind)?.message()?,
+        "binary" => read::<BinaryFields>(text, kind)?.message(settings)?,
         "notification" => read::<NotificationFields>(text, kind)?.message()?,
         "presence" => ClientMessage::Presence { channel: channel_of(text, kind)? },
         "history" => read::<HistoryFields>(text, kind)?.message()?,
@@ -417,23 +425,29 @@ struct BinaryFields {
 }
 
 impl BinaryFields {
-    fn message(self) -> Result<ClientMessage, Error> {
+    fn message(self, settings: &Settings) -> Result<ClientMessage, Error> {
         let to = recipient(self.channel.as_deref(), self.user_id.as_deref(), self.connection_id.as_deref())?;
-        let content = binary(&self.binary_data, self.content_type, self.filename)?;
+        let limit = settings.websocket_binary_max_bytes;
+        let content = binary(&self.binary_data, self.content_type, self.filename, limit)?;
         publication(to.unwrap_or(Recipient::Everybody), content, self.persistent, self.idempotency_key)
             .map(ClientMessage::Publish)
     }
 }
 
-/// Bytes that came as base64.
+/// Bytes that came as base64, of which there may be `limit`.
 pub(crate) fn binary(
     base64: &str,
     content_type: Option<String>,
     filename: Option<String>,
+    limit: usize,
 ) -> Result<Content, Error> {
     let data = BASE64_STANDARD.decode(base64).map_err(|error| {
         bad(format!("binary_data: not base64 (RFC 4648 section 4, with padding): {error}"))
     })?;
+    if data.len() > limit {
+        let message = format!("a binary message may have {limit} bytes; upload larger ones in pieces");
+        return Err(Error::new(ErrorKind::MessageTooLarge, message));
+    }
     text_within("content_type", content_type.as_deref(), MAX_TEXT_BYTES)?;
     text_within("filename", filename.as_deref(), MAX_TEXT_BYTES)?;
     Ok(Content::Binary { data: data.into(), content_type, filename })

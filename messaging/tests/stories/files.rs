@@ -1,9 +1,11 @@
 //! Bytes: in JSON, in binary frames, as files.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 use veche_messaging::frame::{DELIVERY, PUBLISH};
 
-use crate::server::Server;
+use crate::server::{Server, Setup, required};
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR";
 
@@ -66,6 +68,34 @@ async fn what_is_too_large_to_be_inline_becomes_a_file() {
     let head = server.raw("HEAD", file["url"].as_str().unwrap(), "", b"").await;
     assert_eq!(head.status, 200);
     assert!(head.headers.contains("content-length: 300000"), "{}", head.headers);
+}
+
+#[tokio::test]
+async fn what_becomes_a_file_needs_the_grant_and_stays_once() {
+    let server = Server::with(Setup { access: required(), ..Setup::default() }).await;
+    let grants = |actions: &[&str]| json!({ "channels": { "c": actions } });
+    let token = server.granted("anna", grants(&["subscribe", "send", "upload"]));
+    let (mut anna, _) = server.join(&format!("token={token}")).await;
+    let bearer = format!("Authorization: Bearer {token}\r\n");
+    let mut payload = PNG.to_vec();
+    payload.resize(300_000, 7);
+    let large = |last: u8| {
+        let mut payload = payload.clone();
+        *payload.last_mut().unwrap() = last;
+        json!({ "type": "binary", "binary_data": BASE64_STANDARD.encode(payload), "content_type": "image/png",
+            "channel": "c", "idempotency_key": "1", "id": 1 })
+    };
+    for repeated in [false, true] {
+        anna.send(large(7)).await;
+        assert_eq!(anna.expect("published").await["repeated"].as_bool().unwrap_or_default(), repeated);
+    }
+    assert_eq!(anna.refused(large(8)).await, "idempotency_conflict");
+    let files = server.raw("GET", "/realtime/files?channel=c", &bearer, b"").await;
+    assert_eq!(files.body["files"].as_array().unwrap().len(), 1, "{}", files.body);
+
+    let token = server.granted("boris", grants(&["subscribe", "send"]));
+    let (mut boris, _) = server.join(&format!("token={token}")).await;
+    assert_eq!(boris.refused(large(9)).await, "forbidden");
 }
 
 #[tokio::test]

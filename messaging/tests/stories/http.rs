@@ -1,8 +1,10 @@
 //! The HTTP API.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::server::Server;
+use crate::server::{Server, Setup, known};
 
 #[tokio::test]
 async fn what_is_sent_reaches_channels_users_connections_and_everybody() {
@@ -46,6 +48,31 @@ async fn notifications_go_to_a_user_a_channel_and_everybody() {
     assert_eq!(anna.expect("notification").await["notification_type"], "info");
     assert_eq!(server.post("/realtime/notifications/broadcast", json!({ "title": "all" })).await.status, 200);
     assert_eq!(anna.expect("notification").await["title"], "all");
+}
+
+#[tokio::test]
+async fn a_notification_finds_those_who_want_it_or_waits_and_never_comes_twice() {
+    let server = Server::start().await;
+    let key = "Idempotency-Key: 1\r\n";
+    let note = json!({ "user_id": "42", "title": "t", "notification_type": "call" });
+    for repeated in [false, true] {
+        let answer = server.post_with("/realtime/notifications/send", key, note.clone()).await;
+        assert_eq!((answer.status, &answer.body["repeated"]), (200, &json!(repeated)), "nobody is there");
+    }
+    let other = json!({ "user_id": "42", "title": "another" });
+    let answer = server.post_with("/realtime/notifications/send", key, other).await;
+    assert_eq!(answer.code(), (409, "idempotency_conflict"));
+
+    let server = Server::with(Setup { access: known(), ..Setup::default() }).await;
+    let token = format!("token={}", server.token("42", Duration::from_mins(10)));
+    let (mut picky, _) = server.join(&token).await;
+    let filters = json!({ "notification_types": ["message"] });
+    picky.send(json!({ "type": "subscribe", "channel": "user_42", "filters": filters })).await;
+    picky.expect("subscribed").await;
+    let (mut open, _) = server.join(&token).await;
+    assert_eq!(server.post("/realtime/notifications/send", note).await.body["recipients"], 1);
+    open.expect("notification").await;
+    picky.silent().await;
 }
 
 #[tokio::test]
@@ -121,6 +148,15 @@ async fn the_event_log_can_be_read_on() {
     let rest = server.get(&format!("/realtime/channels/c/events?since={}", events["next"])).await.body;
     assert_eq!((&rest["events"], &rest["next"]), (&json!([]), &events["next"]));
     assert_eq!(server.get("/realtime/webrtc/rooms/r/events").await.body["events"], json!([]));
+}
+
+#[tokio::test]
+async fn a_log_that_is_out_of_reach_is_told_without_its_reasons() {
+    let server = Server::start().await;
+    server.database.close().await;
+    let answer = server.get("/realtime/channels/c/events").await;
+    assert_eq!(answer.code(), (503, "storage_unavailable"));
+    assert_eq!(answer.body["error"]["message"], "the event log is out of reach; try again in a moment");
 }
 
 #[tokio::test]

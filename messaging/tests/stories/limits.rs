@@ -9,10 +9,24 @@ use veche_hub::HubSettings;
 use veche_messaging::Settings;
 use yawc::OpCode;
 
-use crate::server::{PATIENCE, Server, Setup};
+use crate::server::{PATIENCE, Server, Setup, known};
 
 async fn with(settings: Settings) -> Server {
     Server::with(Setup { settings, ..Setup::default() }).await
+}
+
+#[tokio::test]
+async fn a_limit_may_be_as_large_as_numbers_are() {
+    let all = usize::MAX;
+    let settings = Settings {
+        websocket_max_connections: all,
+        sse_max_connections: all,
+        grpc_max_connections: all,
+        ..Settings::default()
+    };
+    let server = Server::with(Setup { settings, ..Setup::default() }).await;
+    server.join("").await;
+    server.messaging.stop().await;
 }
 
 #[tokio::test]
@@ -47,6 +61,20 @@ async fn what_is_wrong_with_a_message_is_said_and_the_connection_goes_on() {
         (json!({ "type": "publish", "channel": "c", "data": "x".repeat(1 << 20) }), "message_too_large"),
     ] {
         assert_eq!(client.refused(message.clone()).await, code, "{message}");
+    }
+    let long = "x".repeat((1 << 20) + 1);
+    for text in [
+        format!(r#"{{"action":"message","text":"{long}"}}"#),
+        format!(r#"{{"type":"unknown","data":"{long}"}}"#),
+        format!(r#"["{long}"]"#),
+        long.clone(),
+    ] {
+        client.send_text(&text).await;
+        assert_eq!(client.error().await, "message_too_large", "{}", &text[..20]);
+    }
+    for path in ["/realtime/send", "/realtime/broadcast", "/realtime/notifications/broadcast"] {
+        let answer = server.post(path, json!({ "channel": "c", "title": "t", "data": long })).await;
+        assert_eq!(answer.code(), (413, "message_too_large"), "{path}");
     }
     client.send_text(r#"{"type":"ping","type":"ping"}"#).await;
     assert_eq!(client.error().await, "bad_message");
@@ -84,6 +112,64 @@ async fn who_sends_too_much_is_told_once_and_then_sent_away() {
     assert_eq!(client.error().await, "rate_limited");
     assert_eq!(client.error().await, "rate_limited");
     assert_eq!(client.closed().await.0, 4429);
+}
+
+#[tokio::test]
+async fn all_connections_of_a_user_share_what_they_may_send() {
+    let settings = Settings { user_messages_per_second: 1, user_message_burst: 3, ..Settings::default() };
+    let server = Server::with(Setup { settings, access: known(), ..Setup::default() }).await;
+    let token = format!("token={}", server.token("anna", Duration::from_mins(10)));
+    let mut told = Vec::new();
+    for _ in 0..10 {
+        let (mut client, _) = server.join(&token).await;
+        client.send(json!({ "type": "ping" })).await;
+        told.push(client.receive().await["error"]["code"].clone());
+    }
+    assert!(told[0].is_null() && told.iter().any(|code| code == "rate_limited"), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_name_has_a_length() {
+    let server = Server::start().await;
+    let mut client = server.connect(&format!("name={}", "x".repeat(65))).await;
+    assert_eq!(client.error().await, "bad_request");
+    let (mut client, _) = server.join("").await;
+    let long = json!({ "action": "set_username", "username": "x".repeat(65) });
+    assert_eq!(client.refused(long).await, "bad_request");
+}
+
+#[tokio::test]
+async fn what_unfolds_to_too_much_ends_the_connection() {
+    let settings =
+        Settings { websocket_binary_max_bytes: 1 << 20, max_message_bytes: 1 << 20, ..Settings::default() };
+    let server = with(settings).await;
+    let mut client = server.connect_compressed().await;
+    client.expect("welcome").await;
+    // Some hundred kilobytes on the line.
+    client.send_text(&" ".repeat(100 << 20)).await;
+    let end =
+        async { while client.any_frame().await.is_some_and(|frame| frame.opcode() != OpCode::Close) {} };
+    tokio::time::timeout(PATIENCE, end).await.expect("it ends");
+    let (mut other, _) = server.join("").await;
+    other.silent().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_does_not_read_is_told_and_nobody_waits_for_it() {
+    let channels = HubSettings { outbox_bytes: 64 * 1024, ..HubSettings::default() };
+    let server = Server::with(Setup { channels, ..Setup::default() }).await;
+    let mut slow = server.stream("channel=c", "").await;
+    let text = "x".repeat(60_000);
+    for number in 0..400 {
+        let answer = server.post("/realtime/send", json!({ "channel": "c", "data": [number, text] })).await;
+        assert_eq!(answer.status, 200);
+    }
+    let mut last = None;
+    while let Some(event) = slow.next().await {
+        last = Some(event);
+    }
+    let last = last.unwrap();
+    assert_eq!((last.name.as_str(), &last.data["reason"]), ("disconnect", &json!("slow_consumer")));
 }
 
 #[tokio::test]
@@ -152,8 +238,28 @@ async fn pages_of_other_origins_may_not_come_in() {
     client.expect("welcome").await;
     let answer = server.raw("GET", "/realtime/events", "Origin: https://evil.example\r\n", b"").await;
     assert_eq!(answer.code(), (403, "forbidden_origin"));
+    // Browsers send a form without asking first.
+    let form = "Origin: https://evil.example\r\nContent-Type: multipart/form-data; boundary=b\r\n";
+    let answer = server.raw("POST", "/realtime/binary/upload", form, b"--b--\r\n").await;
+    assert_eq!(answer.code(), (403, "forbidden_origin"));
     let answer = server.raw("GET", "/realtime/health", "Origin: https://app.example\r\n", b"").await;
     assert!(answer.headers.contains("access-control-allow-origin: https://app.example"));
+}
+
+#[tokio::test]
+async fn a_preflight_is_answered_for_listed_pages_and_other_options_are_requests_like_others() {
+    let server =
+        with(Settings { allowed_origins: vec!["https://app.example".into()], ..Settings::default() }).await;
+    let preflight = |origin: &str| format!("Origin: {origin}\r\nAccess-Control-Request-Method: POST\r\n");
+    let uploads = "/realtime/files/uploads";
+    let answer = server.raw("OPTIONS", uploads, &preflight("https://app.example"), b"").await;
+    assert!(answer.headers.contains("access-control-allow-origin: https://app.example"));
+    assert!(answer.headers.contains("access-control-allow-methods: GET,POST"));
+    let answer = server.raw("OPTIONS", uploads, &preflight("https://evil.example"), b"").await;
+    assert!(!answer.headers.contains("access-control-allow-origin"));
+    let answer = server.raw("OPTIONS", uploads, "", b"").await;
+    assert_eq!(answer.status, 204);
+    assert!(answer.headers.contains("tus-extension: creation"), "{}", answer.headers);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use veche_hub::HubSettings;
 use veche_messaging::Settings;
+use veche_storage::{NewEvent, kind};
 
 use crate::server::{Server, Setup};
 
@@ -139,15 +140,17 @@ async fn who_does_not_read_is_told_and_comes_back_for_the_rest() {
     let mut slow = server.subscriber("load").await;
     slow.patience = Duration::from_mins(1);
     let (mut publisher, _) = server.join("").await;
+    publisher.send(json!({ "type": "publish", "id": 0, "channel": "load", "data": [1] })).await;
+    publisher.expect("published").await;
+    let mut last = slow.expect("channel_message").await;
     let text = "x".repeat(50_000);
     // Many times more than the outbox and the buffers of the connection hold.
-    for number in 1..=400 {
+    for number in 2..=400 {
         publisher
             .send(json!({ "type": "publish", "id": number, "channel": "load", "data": [number, text] }))
             .await;
         publisher.expect("published").await;
     }
-    let mut last = Value::Null;
     let goodbye = loop {
         let message = slow.receive().await;
         match message["type"].as_str() {
@@ -167,4 +170,22 @@ async fn who_does_not_read_is_told_and_comes_back_for_the_rest() {
     for offset in newest + 1..=400 {
         assert_eq!(back.expect("channel_message").await["data"][0], offset);
     }
+}
+
+#[tokio::test]
+async fn a_channel_with_kept_messages_is_in_the_views_again_after_a_restart() {
+    let server = Server::start().await;
+    let send = async |server: &Server| {
+        let body = json!({ "channel": "c", "data": 1, "persistent": true });
+        assert_eq!(server.post("/realtime/send", body).await.status, 200);
+    };
+    send(&server).await;
+    server.database.record(NewEvent::new(kind::SERVER_STARTED, 1));
+    let server = server.restart(Setup::default()).await;
+    server.subscriber("c").await;
+    send(&server).await;
+    server.database.flush().await.unwrap();
+    let view = server.database.views().await.unwrap().channels["c"].clone();
+    assert_eq!((view.kept, view.kept_offset), (1, 2));
+    assert!(view.created > 1);
 }

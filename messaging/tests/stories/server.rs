@@ -73,6 +73,11 @@ pub(crate) fn required() -> AccessSettings {
     }
 }
 
+/// Settings of access that let everybody in, and know those who show a token.
+pub(crate) fn known() -> AccessSettings {
+    AccessSettings { required: false, ..required() }
+}
+
 impl Server {
     pub(crate) async fn start() -> Self {
         Self::with(Setup::default()).await
@@ -114,6 +119,14 @@ impl Server {
     pub(crate) fn token_at(&self, user_id: &str, lifetime: Duration, at: SystemTime) -> String {
         let new = NewToken { user_id: Some(user_id.into()), lifetime, ..NewToken::default() };
         issue(&self.access, &new, at).unwrap()
+    }
+
+    /// A token of a user with these grants, good for ten minutes.
+    pub(crate) fn granted(&self, user_id: &str, grants: Value) -> String {
+        let grants = Some(serde_json::from_value(grants).unwrap());
+        let lifetime = Duration::from_mins(10);
+        let new = NewToken { user_id: Some(user_id.into()), lifetime, grants, ..NewToken::default() };
+        issue(&self.access, &new, SystemTime::now()).unwrap()
     }
 
     /// Connects with what stands behind the `?`.
@@ -223,6 +236,19 @@ impl Client {
 
     pub(crate) async fn send_text(&mut self, text: &str) {
         self.socket.send(Frame::text(text.to_owned())).await.unwrap();
+    }
+
+    /// Sends all of these before it reads anything.
+    pub(crate) async fn send_at_once(&mut self, frames: Vec<Frame>) {
+        self.try_send_at_once(frames).await.unwrap();
+    }
+
+    /// The same to a server that may not take it all.
+    pub(crate) async fn try_send_at_once(&mut self, frames: Vec<Frame>) -> yawc::Result<()> {
+        for frame in frames {
+            self.socket.feed(frame).await?;
+        }
+        self.socket.flush().await
     }
 
     pub(crate) async fn send_binary(&mut self, bytes: Vec<u8>) {

@@ -1,9 +1,13 @@
 //! Channels over the WebSocket.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use veche_hub::{ChannelRule, HubSettings};
+use veche_messaging::Settings;
+use yawc::OpCode;
 
-use crate::server::{Server, Setup};
+use crate::server::{Server, Setup, known, required};
 
 #[tokio::test]
 async fn who_connects_is_welcome_and_pings_are_answered() {
@@ -193,6 +197,29 @@ async fn presence_says_who_is_there_who_comes_and_who_goes() {
 }
 
 #[tokio::test]
+async fn presence_says_what_a_token_says_of_somebody_and_since_when_they_are_there() {
+    let server = Server::with(Setup { access: required(), ..Setup::default() }).await;
+    let grants = json!({ "channels": { "c": ["subscribe"] }, "attributes": { "role": "host" } });
+    let (mut anna, _) = server.join(&format!("token={}", server.granted("anna", grants))).await;
+    anna.send(json!({ "type": "subscribe", "channel": "c", "presence": true })).await;
+    let entry = anna.expect("subscribed").await["presence"][0].clone();
+    assert_eq!((&entry["user_id"], &entry["attributes"]), (&json!("anna"), &json!({ "role": "host" })));
+    let since = entry["since"].as_str().unwrap();
+    assert!(since.starts_with("20") && since.ends_with('Z'), "{since}");
+}
+
+#[tokio::test]
+async fn a_quiet_connection_is_pinged_and_stays() {
+    let settings = Settings { websocket_heartbeat_seconds: 1, ..Settings::default() };
+    let server = Server::with(Setup { settings, ..Setup::default() }).await;
+    let (mut client, _) = server.join("").await;
+    for _ in 0..2 {
+        let frame = client.any_frame().await.expect("the connection stays");
+        assert_eq!(frame.opcode(), OpCode::Ping);
+    }
+}
+
+#[tokio::test]
 async fn history_gives_the_newest_messages() {
     let server = Server::start().await;
     let (mut boris, _) = server.join("").await;
@@ -232,6 +259,15 @@ async fn direct_messages_broadcasts_and_signals_reach_whom_they_name() {
     boris.expect("published").await;
     let signal = anna.expect("webrtc_signal").await;
     assert_eq!((&signal["sdp"], &signal["from_peer_id"]), (&json!("v=0\r\n"), &boris_is["connection_id"]));
+    let server = Server::with(Setup { access: known(), ..Setup::default() }).await;
+    let token = format!("token={}", server.token("anna", Duration::from_mins(10)));
+    let mut connections = [server.join(&token).await.0, server.join(&token).await.0];
+    let (mut boris, _) = server.join("").await;
+    boris.send(json!({ "type": "direct", "user_id": "anna", "data": "all", "id": 3 })).await;
+    assert_eq!(boris.expect("published").await["recipients"], 2);
+    for connection in &mut connections {
+        assert_eq!(connection.expect("direct").await["data"], "all");
+    }
     let nobody = json!({ "type": "direct", "user_id": "nobody", "data": 1 });
     assert_eq!(boris.refused(nobody).await, "recipient_not_found");
     let nobody = json!({ "type": "webrtc_signal", "signal_type": "offer", "target_peer_id": "nobody" });

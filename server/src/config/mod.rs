@@ -116,14 +116,14 @@ impl Config {
         for assignment in assignments {
             let default = assignment.default()?;
             let name = assignment.name();
-            let shown = hidden::shown(&name, &assignment.value);
+            let shown = hidden::shown(&name, &assignment.value.to_string()).to_owned();
             let Assignment { section, field, value, source } = assignment;
             match table.get_mut(&section) {
                 Some(Value::Table(fields)) => drop(fields.insert(field, value)),
                 _ => drop(table.insert(section, value)),
             }
             config = Self::deserialize(Value::Table(table.clone())).map_err(|error| {
-                let reason = error.message().lines().next().unwrap_or_default().to_owned();
+                let reason = hidden::reason(&name, error.message().lines().next().unwrap_or_default());
                 ConfigError(format!(
                     "{source}: {name} = {shown}: {reason}; for example {name} = {}",
                     example(&name, &default)

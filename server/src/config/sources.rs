@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use toml::{Table, Value};
 
-use super::{ConfigError, default_table, did_you_mean, example, nearest};
+use super::{ConfigError, default_table, did_you_mean, example, hidden, nearest};
 
 /// The prefix of environment variables: `VECHE_HTTP_LISTEN` is `http.listen`.
 const PREFIX: &str = "VECHE_";
@@ -93,8 +93,12 @@ impl Assignment {
 
 /// What a file sets. `name` is for errors.
 pub(super) fn from_file(text: &str, name: &str) -> Result<Vec<Assignment>, ConfigError> {
-    let table: Table = text.parse().map_err(|error| {
-        ConfigError(format!("{name}: {error}config.example.toml shows how it is written"))
+    let table: Table = text.parse().map_err(|error: toml::de::Error| {
+        // Without the line itself, in which a secret may stand.
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        let reason = error.message().lines().collect::<Vec<_>>().join(", ");
+        ConfigError(format!("{name}: line {line}: {reason}; config.example.toml shows how it is written"))
     })?;
     let defaults = default_table();
     let mut assignments = Vec::new();
@@ -244,8 +248,9 @@ fn parse(
     let default = find(defaults, section, field, &source)?;
     let text = text.trim();
     let wrong = |kind: &str| {
-        let example = example(&name(section, field), default);
-        ConfigError(format!("{source}={text}: not {kind}; for example {source}={example}"))
+        let name = name(section, field);
+        let (shown, example) = (hidden::shown(&name, text), example(&name, default));
+        ConfigError(format!("{source}={shown}: not {kind}; for example {source}={example}"))
     };
     let value = match default {
         Value::Boolean(_) => match text {

@@ -220,7 +220,10 @@ fn lists_of_tables_come_from_every_source() {
         ["https://three.example"]
     );
     let error = from_environment(&[("VECHE_WEBHOOKS", "[{")]).unwrap_err();
-    assert!(error.starts_with("VECHE_WEBHOOKS=[{: not a list; for example VECHE_WEBHOOKS=[{ url"), "{error}");
+    assert!(
+        error.starts_with("VECHE_WEBHOOKS=(hidden): not a list; for example VECHE_WEBHOOKS=[{ url"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -231,4 +234,24 @@ fn rust_log_comes_before_the_other_variables() {
     assert_eq!(config.log.filter, "warn");
     let error = from_environment(&[("RUST_LOG", "a=b=c")]).unwrap_err();
     assert!(error.starts_with("RUST_LOG: log.filter"), "{error}");
+}
+
+#[test]
+fn errors_show_no_secrets() {
+    let secret = "my secret";
+    let errors = [
+        from_file(&format!("[access]\nsecrets = \"{secret}\"")),
+        from_file(&format!("[access]\nsecrets = [{{ kid = \"a\", secert = \"{secret}\" }}]")),
+        from_file(&format!("[access]\nsecrets = [\"{secret}")),
+        from_file(&format!("webhooks = \"{secret}\"")),
+        from_environment(&[("VECHE_ACCESS_SECRETS", &format!("[\"{secret}"))]),
+        from_environment(&[("VECHE_WEBHOOKS", &format!("[{{ secret = \"{secret}\""))]),
+        from_flags(&["--set", &format!("access.secrets=[{secret}")]),
+    ];
+    for error in errors {
+        let error = error.unwrap_err();
+        assert!(!error.contains(secret) && !error.contains('\n'), "{error}");
+    }
+    let error = from_file("[log]\nfilter = \"info\"\n[access\n").unwrap_err();
+    assert!(error.starts_with("veche.toml: line 3: ") && error.contains("config.example.toml"), "{error}");
 }

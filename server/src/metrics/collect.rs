@@ -227,9 +227,19 @@ impl Collector for Storage {
         let counters = self.0.counters();
         counter(out, "storage_kept_messages", "Messages kept since the start", counters.kept)?;
         counter(out, "storage_events", "Events recorded since the start", counters.events)?;
-        counter(out, "storage_events_lost", "Events lost because the queue was full", counters.events_lost)?;
+        counter(
+            out,
+            "storage_events_lost",
+            "Events lost because too many waited or the database failed",
+            counters.events_lost,
+        )?;
         counter(out, "storage_commits", "Transactions committed", counters.commits)?;
-        counter(out, "storage_failures", "Transactions that failed", counters.failures)?;
+        counter(
+            out,
+            "storage_failures",
+            "Messages that could not be kept because the database failed",
+            counters.failures,
+        )?;
         gauge(out, "storage_queued_messages", "Messages that wait for the disk", counters.queued_messages)?;
         gauge(out, "storage_queued_bytes", "Bytes that wait for the disk", counters.queued_bytes)
     }

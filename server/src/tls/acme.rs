@@ -70,9 +70,8 @@ pub(super) fn kept(config: &Config) -> Option<CertifiedKey> {
 impl Renewal {
     /// Fails where the directory's own certificates cannot be read.
     pub(super) fn new(config: &Config, certificates: Certificates) -> Result<Self> {
-        let renewal = Self { acme: config.acme.clone(), folder: config.http.data_dir.clone(), certificates };
-        renewal.builder()?;
-        Ok(renewal)
+        check(&config.acme)?;
+        Ok(Self { acme: config.acme.clone(), folder: config.http.data_dir.clone(), certificates })
     }
 
     /// Asks for a certificate whenever one is due, for ever.
@@ -91,6 +90,8 @@ impl Renewal {
                 Ok(()) => {
                     tracing::info!(domains = self.acme.domains.join(", "), "got a certificate");
                     retry = FIRST_RETRY;
+                    // One that is old already, by the clock of this machine, is not asked for again at once.
+                    tokio::time::sleep(FIRST_RETRY).await;
                 }
                 Err(error) => {
                     let (domains, minutes) = (self.acme.domains.join(", "), retry.as_secs() / 60);
@@ -145,7 +146,7 @@ impl Renewal {
         };
         if let Some(text) = kept.filter(|text| names(text)) {
             let credentials: AccountCredentials = serde_json::from_slice(&text)?;
-            return Ok(self.builder()?.from_credentials(credentials).await?);
+            return Ok(builder(&self.acme)?.from_credentials(credentials).await?);
         }
         let contact = format!("mailto:{}", self.acme.email);
         let contact = [contact.as_str()];
@@ -154,18 +155,11 @@ impl Renewal {
             terms_of_service_agreed: true,
             only_return_existing: false,
         };
-        let (account, credentials) = self.builder()?.create(&new, self.acme.directory.clone(), None).await?;
+        let (account, credentials) =
+            builder(&self.acme)?.create(&new, self.acme.directory.clone(), None).await?;
         fs::create_dir_all(&self.folder)?;
         write(&file, &serde_json::to_string(&credentials)?, 0o600)?;
         Ok(account)
-    }
-
-    fn builder(&self) -> Result<AccountBuilder> {
-        match &self.acme.directory_ca_file {
-            Some(file) => Account::builder_with_root(&file.0)
-                .with_context(|| format!("acme.directory_ca_file = \"{file}\": cannot be used")),
-            None => Ok(Account::builder()?),
-        }
     }
 
     /// From now on the authority finds its proof; then it is told so.
@@ -187,6 +181,19 @@ impl Renewal {
             challenge.set_ready().await?;
         }
         Ok(())
+    }
+}
+
+/// Whether an authority can be asked at all: fails where the directory's own certificates cannot be read.
+pub(super) fn check(acme: &Acme) -> Result<()> {
+    builder(acme).map(drop)
+}
+
+fn builder(acme: &Acme) -> Result<AccountBuilder> {
+    match &acme.directory_ca_file {
+        Some(file) => Account::builder_with_root(&file.0)
+            .with_context(|| format!("acme.directory_ca_file = \"{file}\": cannot be used")),
+        None => Ok(Account::builder()?),
     }
 }
 

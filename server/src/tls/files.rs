@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use parking_lot::Mutex;
 use rustls::sign::CertifiedKey;
 
-use super::{Certificates, certified};
+use super::{Certificates, certified, self_signed};
 use crate::config::Config;
 
 /// How often the files are looked at.
@@ -24,6 +24,13 @@ pub(super) struct Named {
 /// Which files were read, and when they had been changed.
 #[derive(Debug)]
 pub(super) struct Seen(Mutex<Option<(Named, Times)>>);
+
+/// What the files had in them, and when they had been changed.
+pub(crate) struct Read {
+    certificate: CertifiedKey,
+    named: Named,
+    times: Times,
+}
 
 type Times = [Option<SystemTime>; 2];
 
@@ -42,6 +49,11 @@ impl Named {
         })
     }
 
+    pub(super) fn read_now(self) -> Result<Read> {
+        let times = self.changed_at();
+        Ok(Read { certificate: self.read()?, named: self, times })
+    }
+
     fn changed_at(&self) -> Times {
         [&self.certificate, &self.key]
             .map(|file| fs::metadata(file).and_then(|metadata| metadata.modified()).ok())
@@ -57,12 +69,11 @@ impl Seen {
         })))
     }
 
-    /// Reads these now, and looks at them from now on.
-    pub(super) fn read_now(&self, named: Named, certificates: &Certificates) -> Result<()> {
-        let times = named.changed_at();
-        certificates.set(named.read()?);
+    /// Looks at these from now on.
+    pub(super) fn replace(&self, read: Read, certificates: &Certificates) {
+        let Read { certificate, named, times } = read;
+        certificates.set(certificate);
         *self.0.lock() = Some((named, times));
-        Ok(())
     }
 
     /// Files that cannot be used, perhaps because only one of them is there yet, are tried again; what was read before
@@ -73,18 +84,32 @@ impl Seen {
             return;
         }
         let certificate = named.certificate.display().to_string();
-        match self.read_now(named, certificates) {
-            Ok(()) => tracing::info!(certificate, "read the renewed certificate"),
+        match named.read_now() {
+            Ok(read) => {
+                self.replace(read, certificates);
+                tracing::info!(certificate, "read the renewed certificate");
+            }
             Err(error) => tracing::warn!("{error:#}; the certificate of before is used"),
         }
     }
 }
 
-/// Looks at the files for ever.
+/// Looks at the files for ever, and makes a self-signed certificate anew in time.
 pub(super) async fn watch(certificates: Certificates) -> anyhow::Error {
+    let shared = &certificates.shared;
     loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
-        certificates.shared.files.look(&certificates);
+        shared.files.look(&certificates);
+        let is_named = shared.files.0.lock().is_some();
+        if !is_named
+            && let Some(folder) = shared.self_signed.as_deref()
+            && self_signed::ends_soon(folder, SystemTime::now())
+        {
+            match self_signed::load(folder) {
+                Ok(certificate) => certificates.set(certificate),
+                Err(error) => tracing::error!("{error:#}; the certificate of before is used"),
+            }
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -50,22 +50,28 @@ struct Shared {
     /// Proofs for an authority, by name, while they are asked for.
     proofs: Mutex<HashMap<String, Arc<CertifiedKey>>>,
     files: files::Seen,
+    /// Where the self-signed certificate is kept, where no other is to come.
+    self_signed: Option<PathBuf>,
 }
 
 impl Tls {
     /// Finds or makes the certificate, and keeps it fresh in the background.
     pub(crate) fn start(config: &Config, tasks: &mut JoinSet<anyhow::Error>) -> Result<Self> {
+        let folder = &config.http.data_dir;
+        let mut self_signed = None;
         let current = if let Some(named) = files::Named::of(config) {
             named.read()?
         } else if let Some(kept) = acme::kept(config) {
             kept
         } else {
-            self_signed::load(&config.http.data_dir)?
+            self_signed = config.acme.domains.is_empty().then(|| folder.clone());
+            self_signed::load(folder)?
         };
         let shared = Shared {
             current: ArcSwap::from_pointee(current),
             proofs: Mutex::default(),
             files: files::Seen::new(files::Named::of(config)),
+            self_signed,
         };
         let certificates = Certificates { shared: Arc::new(shared) };
         tasks.spawn(files::watch(certificates.clone()));
@@ -79,21 +85,26 @@ impl Tls {
     }
 }
 
-/// Whether the files that the configuration names can be used.
+/// Whether the files that the configuration names can be used, and an authority be asked.
 pub(crate) fn check(config: &Config) -> Result<()> {
     if let Some(named) = files::Named::of(config) {
         named.read()?;
+    }
+    if !config.acme.domains.is_empty() {
+        acme::check(&config.acme)?;
     }
     Ok(())
 }
 
 impl Certificates {
-    /// Reads the operator's files, which may be others now. Where there are none, all stays as it is.
-    pub(crate) fn reload(&self, config: &Config) -> Result<()> {
-        match files::Named::of(config) {
-            Some(named) => self.shared.files.read_now(named, self),
-            None => Ok(()),
-        }
+    /// Reads the operator's files, where the configuration names some.
+    pub(crate) fn read(config: &Config) -> Result<Option<files::Read>> {
+        files::Named::of(config).map(files::Named::read_now).transpose()
+    }
+
+    /// Uses these from now on, and reads them again when they change.
+    pub(crate) fn replace(&self, read: files::Read) {
+        self.shared.files.replace(read, self);
     }
 
     fn set(&self, certificate: CertifiedKey) {
@@ -135,7 +146,6 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::path::PathBuf;
     use std::time::SystemTime;
 
     use super::*;
@@ -166,7 +176,8 @@ mod tests {
     pub(super) fn certificates(certificate: &Path, key: &Path) -> Certificates {
         let current = certified(&fs::read(certificate).unwrap(), &fs::read(key).unwrap()).unwrap();
         let current = ArcSwap::from_pointee(current);
-        let shared = Shared { current, proofs: Mutex::default(), files: files::Seen::new(None) };
+        let files = files::Seen::new(None);
+        let shared = Shared { current, proofs: Mutex::default(), files, self_signed: None };
         Certificates { shared: Arc::new(shared) }
     }
 }

@@ -49,6 +49,12 @@ pub(super) fn load(folder: &Path) -> Result<CertifiedKey> {
     })
 }
 
+/// Whether it is time to make the one that is kept anew.
+pub(super) fn ends_soon(folder: &Path, now: SystemTime) -> bool {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    kept(folder).is_some_and(|kept| !kept.lasts(now))
+}
+
 /// The addresses of this machine.
 pub(crate) fn machine_addresses() -> Vec<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
@@ -64,10 +70,8 @@ pub(crate) fn machine_addresses() -> Vec<IpAddr> {
 /// every browser would have to accept again.
 pub(super) fn renew(folder: &Path, mut names: BTreeSet<String>, now: SystemTime) -> Result<()> {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let kept = fs::read(folder.join(NAMES)).ok().and_then(|text| serde_json::from_slice::<Names>(&text).ok());
     let is_there = folder.join(CERTIFICATE).exists() && folder.join(KEY).exists();
-    let lasts = |kept: &Names| is_there && kept.expires > (now + RENEWAL).as_secs();
-    if let Some(kept) = kept.filter(lasts) {
+    if let Some(kept) = kept(folder).filter(|kept| is_there && kept.lasts(now)) {
         if names.is_subset(&kept.names) {
             return Ok(());
         }
@@ -88,6 +92,17 @@ pub(super) fn renew(folder: &Path, mut names: BTreeSet<String>, now: SystemTime)
     write(&folder.join(NAMES), &serde_json::to_string_pretty(&names)?, 0o644)?;
     tracing::info!(folder = %folder.display(), "made a self-signed certificate");
     Ok(())
+}
+
+impl Names {
+    /// Whether the certificate need not be made anew.
+    fn lasts(&self, now: Duration) -> bool {
+        self.expires > (now + RENEWAL).as_secs()
+    }
+}
+
+fn kept(folder: &Path) -> Option<Names> {
+    serde_json::from_slice(&fs::read(folder.join(NAMES)).ok()?).ok()
 }
 
 /// What browsers may call this machine.
@@ -143,5 +158,15 @@ mod tests {
     fn the_machine_is_at_least_localhost() {
         let names = names();
         assert!(["localhost", "127.0.0.1", "::1"].iter().all(|name| names.contains(*name)));
+    }
+
+    #[test]
+    fn one_that_ends_soon_is_due() {
+        let folder = Folder::new("ends-soon");
+        let now = SystemTime::now();
+        assert!(!ends_soon(&folder.0, now), "there is none");
+        folder.self_signed("veche.example");
+        assert!(!ends_soon(&folder.0, now));
+        assert!(ends_soon(&folder.0, now + LIFETIME - RENEWAL / 2));
     }
 }

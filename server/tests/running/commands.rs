@@ -1,6 +1,7 @@
 //! The command line, and what it says to operators who have slipped.
 
-use crate::server::{Folder, veche};
+use crate::client::get;
+use crate::server::{Folder, Server, veche};
 
 /// The exit code, standard output and standard error.
 async fn run(folder: &Folder, line: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
@@ -38,7 +39,12 @@ async fn slips_are_named_with_what_was_meant() {
     let folder = Folder::new("slips");
     folder.write("slip.toml", "[http]\nlisten_on = \"127.0.0.1:80\"\n");
     folder.write("pair.toml", "[http]\ncertificate_file = \"none.pem\"\nkey_file = \"none.key\"\n");
+    folder.write("keys.toml", "[access]\npublic_keys = [\"gone.pem\"]\n");
+    let acme = "[acme]\ndomains = [\"veche.example\"]\ndirectory_ca_file = \"gone.pem\"\n";
+    folder.write("acme.toml", &format!("{acme}[http]\nhttps_listen = \"127.0.0.1:0\"\n"));
     for (line, variables, parts) in [
+        (vec!["--config", "keys.toml"], vec![], vec!["access.public_keys", "gone.pem: No such file"]),
+        (vec!["--config", "acme.toml"], vec![], vec!["acme.directory_ca_file = \"gone.pem\""]),
         (
             vec!["--config", "slip.toml"],
             vec![],
@@ -64,4 +70,23 @@ async fn slips_are_named_with_what_was_meant() {
     let (code, said, _) = run(&folder, &["config", "check"], &[("SSE_MAX_CONECTIONS", "5")]).await;
     assert_eq!(code, 0);
     assert!(said.contains("SSE_MAX_CONECTIONS: ignored"), "{said}");
+}
+
+#[tokio::test]
+async fn keys_are_made_and_revoked_beside_a_running_server() {
+    let server = Server::start("keys", "").await;
+    let keys = async |line: &[&str]| run(&server.folder, &[&["keys"][..], line].concat(), &[]).await;
+    let (code, key, error) = keys(&["create", "reports"]).await;
+    assert_eq!(code, 0, "{error}");
+    let path = format!("/realtime/connections?api_key={}", key.trim());
+    let answer = get(server.http(), &path).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+
+    let (_, list, _) = keys(&["list"]).await;
+    let (id, rest) = list.split_once('\t').unwrap();
+    assert!(rest.starts_with("good\t-\treports\tlast used 20"), "{list}");
+    let (code, _, error) = keys(&["revoke", id]).await;
+    assert_eq!(code, 0, "{error}");
+    let answer = get(server.http(), &path).await;
+    assert_eq!(answer.status, 401, "{}", answer.text());
 }

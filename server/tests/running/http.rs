@@ -162,4 +162,11 @@ async fn renewed_certificates_are_taken_by_the_clock_and_by_the_signal() {
     server.folder.write("two.pem", &made.cert.pem());
     server.logs("read the renewed certificate").await;
     assert_eq!(certificate(server.https(), "c.example").await, made.cert.der().to_vec());
+
+    // What is wrong elsewhere leaves all as it was.
+    let wrong = "[access]\npublic_keys = [\"gone.pem\"]\n";
+    server.folder.write("veche.toml", &format!("{configured}{wrong}"));
+    server.signal(rustix::process::Signal::HUP);
+    server.logs("cannot be used; the one before is").await;
+    assert_eq!(certificate(server.https(), "c.example").await, made.cert.der().to_vec());
 }

@@ -75,7 +75,8 @@ impl RoomState {
         let kind = if before.is_none() { "track.published" } else { "track.updated" };
         let Track { track_id, kind: media, source, muted, .. } = &track;
         let data = json!({ "participant_id": peer_id, "track_id": track_id, "kind": media, "source": source, "muted": muted });
-        self.journal.note(kind, data);
+        let user_id = self.members.get(&id).and_then(|member| member.identity.user_id.as_deref());
+        self.journal.note(kind, user_id, data);
         self.tell_all(&ServerMessage::Track { peer_id, track });
         if before.is_none()
             && let Some(error) = self.forbidden_track(id, info.id)
@@ -106,7 +107,8 @@ impl RoomState {
             member.layers.retain(|_, layers| layers.mid != gone.mid);
             let peer_id = member.peer_id.to_string();
             let data = json!({ "participant_id": peer_id, "track_id": gone.track_id });
-            self.journal.note("track.unpublished", data);
+            let user_id = member.identity.user_id.as_deref();
+            self.journal.note("track.unpublished", user_id, data);
             self.tell_all(&ServerMessage::TrackGone { peer_id, track_id: track_name(track) });
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use veche_access::{Action, Actions, Identity};
+use veche_hub::ConnectionId;
 use veche_sfu_core::ids::{Mid, ParticipantId, RequestId, TrackId};
 use veche_sfu_core::rights::Rights;
 
@@ -43,6 +44,8 @@ pub(crate) struct Member {
     pub(crate) previous_token: Option<TokenDigest>,
     /// The number of the latest connection.
     pub(crate) connection: u64,
+    /// The same connection in the hub, where it uses the room's channels.
+    pub(crate) channels: Option<ConnectionId>,
     /// The way to the client; `None` while they are away.
     pub(crate) link: Option<Link>,
     /// How good the media connection is, as the media plane says.
@@ -76,6 +79,7 @@ impl Member {
             token,
             previous_token: None,
             connection: entrance.connection,
+            channels: None,
             link: Some(entrance.link.clone()),
             media_quality: ConnectionQuality::Excellent,
             media_state: None,
@@ -89,6 +93,7 @@ impl Member {
     /// Moves to another connection. Answers to offers of the old one would confuse the new one.
     pub(crate) fn reconnect(&mut self, connection: u64, link: Link) -> Option<Link> {
         self.connection = connection;
+        self.channels = None;
         self.open_offers.clear();
         self.link.replace(link)
     }

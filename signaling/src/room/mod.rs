@@ -19,6 +19,7 @@ use veche_access::{Action, Actions, Identity};
 use veche_sfu_core::ids::{ParticipantId, RoomId};
 
 use crate::error::{Error, ErrorKind};
+use crate::ice_servers::IceServers;
 use crate::journal::{Journal, MessagingCell};
 use crate::link::{Close, Link, encode};
 use crate::protocol::{self, ActiveSpeaker, Joined, LeaveReason, Limits, Participant, ServerMessage};
@@ -126,11 +127,11 @@ impl Room {
 
     pub(crate) fn note_created(&self) {
         let room = self.lock();
-        room.journal.note("room.created", json!({ "name": room.info.name }));
+        room.journal.note("room.created", None, told_of(&room.info));
     }
 
     pub(crate) fn note_deleted(&self) {
-        self.lock().journal.note("room.deleted", json!({}));
+        self.lock().journal.note("room.deleted", None, json!({}));
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, RoomState> {
@@ -160,7 +161,7 @@ impl RoomState {
         self.id_by_peer.insert(peer_id.clone(), id);
         self.id_by_token.insert(digest, id);
         let data = json!({ "participant_id": participant.peer_id, "name": participant.name });
-        self.journal.note("participant.joined", data);
+        self.journal.note("participant.joined", participant.user_id.as_deref(), data);
         self.welcome(id, token, false, entrance.welcome);
         self.tell_others(id, &ServerMessage::ParticipantJoined { participant });
         Ok(peer_id)
@@ -185,6 +186,7 @@ impl RoomState {
             let message = "the same resume token connected again, perhaps in another window";
             replaced.close(Close::Because(Error::new(ErrorKind::Replaced, message)));
         }
+        let is_renamed = entrance.name.as_ref().is_some_and(|name| *name != member.name);
         if let Some(name) = entrance.name {
             member.name = name;
         }
@@ -201,6 +203,9 @@ impl RoomState {
         }
         let peer_id = member.peer_id.clone();
         let participant = member.participant();
+        if is_renamed {
+            self.note_name(&participant);
+        }
         self.welcome(id, new_token, true, entrance.welcome);
         self.tell_others(id, &ServerMessage::ParticipantUpdated { participant });
         Some(peer_id)
@@ -244,14 +249,15 @@ impl RoomState {
             self.id_by_token.remove(&previous);
         }
         let peer_id = member.peer_id.to_string();
-        self.journal.note("participant.left", json!({ "participant_id": peer_id, "reason": reason }));
+        let data = json!({ "participant_id": peer_id, "reason": reason });
+        self.journal.note("participant.left", member.identity.user_id.as_deref(), data);
         self.tell_all(&ServerMessage::ParticipantLeft { peer_id, reason });
         Some(member)
     }
 
-    /// Whether nobody is in the room, and nobody waits for it.
+    /// Whether nobody is in the room, and nobody waits for it or is on the way in.
     pub(crate) fn is_deserted(&self) -> bool {
-        self.members.is_empty() && self.waiting.is_empty()
+        self.members.is_empty() && self.waiting.is_empty() && !self.waiting.has_admitted()
     }
 
     /// Empties the room and closes everybody's connection.
@@ -266,8 +272,9 @@ impl RoomState {
         members.into_keys().collect()
     }
 
-    /// Closes everybody's connection; they keep their places.
-    pub(crate) fn close_all(&self, error: &Error) {
+    /// Closes everybody's connection; they keep their places. Who waits is told too.
+    pub(crate) fn close_all(&mut self, error: &Error) {
+        self.waiting.turn_away(error);
         for link in self.members.values().filter_map(|member| member.link.as_ref()) {
             link.close(Close::Because(error.clone()));
         }
@@ -276,6 +283,7 @@ impl RoomState {
     /// Changes a participant's own name or data.
     pub(crate) fn update(&mut self, id: ParticipantId, name: Option<String>, metadata: Option<Value>) {
         let Some(member) = self.members.get_mut(&id) else { return };
+        let is_renamed = name.as_ref().is_some_and(|name| *name != member.name);
         if let Some(name) = name {
             member.name = name;
         }
@@ -283,7 +291,15 @@ impl RoomState {
             member.metadata = Some(metadata);
         }
         let participant = member.participant();
+        if is_renamed {
+            self.note_name(&participant);
+        }
         self.tell_all(&ServerMessage::ParticipantUpdated { participant });
+    }
+
+    fn note_name(&self, participant: &Participant) {
+        let data = json!({ "participant_id": participant.peer_id, "name": participant.name });
+        self.journal.note("participant.updated", participant.user_id.as_deref(), data);
     }
 
     /// Changes the room itself; everybody is told where something changes. What is absent stays.
@@ -296,8 +312,7 @@ impl RoomState {
         self.info.waiting_room = waiting_room.unwrap_or(before.waiting_room);
         if self.info != before {
             let room = self.info.clone();
-            let data = json!({ "name": room.name, "max_participants": room.max_participants });
-            self.journal.note("room.updated", data);
+            self.journal.note("room.updated", None, told_of(&room));
             self.tell_all(&ServerMessage::RoomUpdated { room });
         }
         if before.waiting_room && !self.info.waiting_room {
@@ -418,4 +433,10 @@ impl RoomState {
             }
         }
     }
+}
+
+/// A room as the log has it.
+fn told_of(info: &protocol::Room) -> Value {
+    let protocol::Room { room_id: _, name, max_participants, locked, waiting_room } = info;
+    json!({ "name": name, "max_participants": max_participants, "locked": locked, "waiting_room": waiting_room })
 }

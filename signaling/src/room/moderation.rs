@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
 use veche_access::{Action, Actions, Identity};
 use veche_sfu_core::ids::{ParticipantId, TrackId};
 
-use super::RoomState;
 use super::media_events::track_id;
+use super::{Member, RoomState};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::{Ban, Moderated, ServerMessage, TrackSource};
+use crate::rooms::Moderator;
 
 /// As many may be banned from one room; then somebody must be let in again first.
 const MAX_BANS: usize = 1000;
@@ -34,6 +36,32 @@ impl RoomState {
             return Err(Error::new(ErrorKind::RoomLocked, message));
         }
         Ok(())
+    }
+
+    /// What is left to somebody of what they are granted, whatever door they come through; `None`: all of it. Users are
+    /// known by their id; who is anonymous cannot be found again, and is taken for somebody who is not in the room.
+    pub(crate) fn left_to(&self, identity: &Identity) -> Option<Actions> {
+        if let Some(user_id) = identity.user_id.as_deref() {
+            if self.bans.0.contains(&Ban::UserId(user_id.to_owned())) {
+                return Some(Actions::NONE);
+            }
+            let is_them = |member: &&Member| member.identity.user_id.as_deref() == Some(user_id);
+            let mut there = self.members.values().filter(is_them).peekable();
+            if there.peek().is_some() {
+                return there.filter_map(|member| member.granted).reduce(Actions::intersection);
+            }
+        }
+        let is_closed = self.info.locked || self.info.waiting_room;
+        let moderates = identity.room_actions(&self.info.room_id).contains(Action::Moderate);
+        (is_closed && !moderates).then_some(Actions::NONE)
+    }
+
+    /// Whether a participant may do this in the room's channels; `None`: what their credential says.
+    pub(crate) fn lets(&self, id: ParticipantId, action: Action) -> Option<bool> {
+        let Some(member) = self.members.get(&id) else { return Some(false) };
+        let may = member.actions().contains(action);
+        // A channel may be granted by its name to who has less in the room; not after a moderator has spoken.
+        (may || member.granted.is_some()).then_some(may)
     }
 
     /// Whether somebody must be let in by a moderator.
@@ -112,6 +140,14 @@ impl RoomState {
         let Some(member) = self.members.get_mut(&id) else { return };
         member.granted = Some(granted);
         self.tell(id, &ServerMessage::Grants { grants: granted.iter().collect() });
+    }
+
+    /// Notes what a moderator did.
+    pub(crate) fn note_moderation(&self, kind: &str, by: Moderator<'_>, mut data: Value) {
+        if let Some(peer_id) = by.peer_id {
+            data["by"] = peer_id.into();
+        }
+        self.journal.note(kind, by.user_id, data);
     }
 
     /// Sends a message to everybody who moderates the room.

@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
-use veche_access::{Action, Actions};
+use serde_json::json;
+use veche_access::{Action, Actions, Identity};
+use veche_hub::ConnectionId;
 use veche_sfu_core::control::Command;
 use veche_sfu_core::ids::ParticipantId;
 use veche_sfu_core::rights::Rights;
 
-use super::{JoinRequest, Rooms};
+use super::{JoinRequest, Rooms, stopping};
 use crate::error::{Error, ErrorKind};
 use crate::link::Close;
 use crate::name::check_peer_id;
 use crate::protocol::{Ban, LeaveReason, Moderation, Waiting};
 use crate::room::waiting::Decision;
-use crate::room::{Room, RoomChange};
+use crate::room::{Member, Room, RoomChange};
 
 /// The longest reason that somebody is told for being sent out, in characters.
 const MAX_REASON_CHARS: usize = 200;
@@ -23,8 +25,16 @@ const MAX_REASON_CHARS: usize = 200;
 pub struct Moderator<'a> {
     /// Their name in messages; absent over HTTP.
     pub peer_id: Option<&'a str>,
+    /// Which user they are, where that is known.
+    pub user_id: Option<&'a str>,
     /// What they may do in the room.
     pub actions: Actions,
+}
+
+/// Who reads the channels of a room: a user, wherever they are connected, and a signaling connection.
+struct Reader {
+    user_id: Option<Arc<str>>,
+    connection: Option<ConnectionId>,
 }
 
 /// A place in a waiting room; dropping it gives it up.
@@ -41,7 +51,11 @@ impl Rooms {
     /// A place to wait where a moderator must let somebody in first; `None` where they may join at once. Fails where they
     /// could not join either.
     pub fn knock(self: &Arc<Self>, request: &JoinRequest) -> Result<Option<Wait>, Error> {
-        let Ok(room) = self.room(&request.room_id) else { return Ok(None) };
+        let registry = self.registry.lock();
+        if registry.stopping {
+            return Err(stopping());
+        }
+        let Some(room) = registry.rooms.get(request.room_id.as_str()).cloned() else { return Ok(None) };
         let peer_id = request.peer_id.as_deref().map(check_peer_id).transpose()?;
         let name = self.name_of(request)?;
         let actions = request.identity.room_actions(&request.room_id);
@@ -59,7 +73,13 @@ impl Rooms {
             let who = Waiting { peer_id, name, user_id };
             (who.clone(), state.wait(who)?)
         };
+        drop(registry);
         Ok(Some(Wait { rooms: self.clone(), room, who, decision }))
+    }
+
+    /// What a room leaves to somebody, whatever door they come through; `None`: all that they are granted.
+    pub(crate) fn left_to(&self, room_id: &str, identity: &Identity) -> Option<Actions> {
+        self.room(room_id).ok()?.lock().left_to(identity)
     }
 
     /// Does what a moderator asks for.
@@ -84,26 +104,42 @@ impl Rooms {
                 Ok(())
             }
             Moderation::Remove { peer_id, reason } => {
-                let participant = room.lock().expect_peer(&peer_id)?;
+                let participant = {
+                    let state = room.lock();
+                    let participant = state.expect_peer(&peer_id)?;
+                    state.note_moderation("participant.removed", by, json!({ "participant_id": peer_id }));
+                    participant
+                };
                 self.send_out(room, participant, reason.as_deref());
                 Ok(())
             }
             Moderation::Ban { peer_id, user_id, reason } => {
-                self.ban(room, peer_id, user_id, reason.as_deref())
+                self.ban(room, by, &named(peer_id, user_id)?, reason.as_deref())
             }
-            Moderation::Unban { peer_id, user_id } => room.lock().unban(&named(peer_id, user_id)?),
+            Moderation::Unban { peer_id, user_id } => {
+                let ban = named(peer_id, user_id)?;
+                let mut state = room.lock();
+                state.unban(&ban)?;
+                state.note_moderation("participant.unbanned", by, json!({ "who": ban }));
+                Ok(())
+            }
             Moderation::Grant { peer_id, grants } => {
                 let missing = grants.difference(by.actions);
                 if let Some(action) = missing.iter().next() {
                     let message = format!("grants: `{}` is not yours to grant", action.name());
                     return Err(Error::new(ErrorKind::Forbidden, message));
                 }
-                let participant = {
+                let (participant, reader) = {
                     let mut state = room.lock();
                     let participant = state.expect_peer(&peer_id)?;
                     state.grant(participant, grants);
-                    participant
+                    let data = json!({ "participant_id": peer_id, "grants": grants });
+                    state.note_moderation("participant.granted", by, data);
+                    (participant, state.members.get(&participant).map(Reader::of))
                 };
+                if let Some(reader) = reader.filter(|_| !grants.contains(Action::Subscribe)) {
+                    self.end_reading(room, &reader);
+                }
                 self.tell_rights(room, participant, None).await
             }
             Moderation::Lock { locked } => {
@@ -144,14 +180,13 @@ impl Rooms {
     fn ban(
         &self,
         room: &Arc<Room>,
-        peer_id: Option<String>,
-        user_id: Option<String>,
+        by: Moderator<'_>,
+        named: &Ban,
         reason: Option<&str>,
     ) -> Result<(), Error> {
-        let named = named(peer_id, user_id)?;
         let (there, waiting) = {
             let mut state = room.lock();
-            let ban = match &named {
+            let ban = match named {
                 Ban::PeerId(peer_id) => match state.find_peer(peer_id) {
                     Some(participant) => state.ban_of_member(participant).unwrap_or_else(|| named.clone()),
                     None => named.clone(),
@@ -159,12 +194,13 @@ impl Rooms {
                 Ban::UserId(_) => named.clone(),
             };
             state.ban(ban.clone())?;
+            state.note_moderation("participant.banned", by, json!({ "who": ban }));
             let meant = |user_id: Option<&str>, peer_id: &str| match &ban {
                 Ban::UserId(banned) => user_id == Some(banned),
                 Ban::PeerId(banned) => user_id.is_none() && peer_id == banned,
             };
             let there = state.members.values().filter(|m| meant(m.identity.user_id.as_deref(), &m.peer_id));
-            let there: Vec<_> = there.map(|member| member.id).collect();
+            let there: Vec<_> = there.map(|member| (member.id, Reader::of(member))).collect();
             let waiting =
                 state.waiting.list().into_iter().filter(|w| meant(w.user_id.as_deref(), &w.peer_id));
             (there, waiting.collect::<Vec<_>>())
@@ -173,15 +209,33 @@ impl Rooms {
             let error = Error::new(ErrorKind::Banned, told("a moderator keeps you out of this room", reason));
             let _ = room.lock().decide(&who.peer_id, Err(error));
         }
-        for participant in there {
+        for (participant, reader) in there {
             self.send_out(room, participant, reason);
+            self.end_reading(room, &reader);
+        }
+        if let Ban::UserId(user_id) = named {
+            // They may read without being there.
+            self.end_reading(room, &Reader { user_id: Some(user_id.as_str().into()), connection: None });
         }
         Ok(())
+    }
+
+    /// Ends subscriptions to the room's channels. Without the room's lock: their end may be told in the room.
+    fn end_reading(&self, room: &Room, reader: &Reader) {
+        if let Some(messaging) = self.messaging() {
+            messaging.leave_room(&room.room_id, reader.user_id.as_deref(), reader.connection);
+        }
     }
 
     fn send_out(&self, room: &Arc<Room>, participant: ParticipantId, reason: Option<&str>) {
         let error = Error::new(ErrorKind::Removed, told("a moderator sent you out of this room", reason));
         self.remove_participant(room, participant, LeaveReason::Removed, Close::Because(error), |_| true);
+    }
+}
+
+impl Reader {
+    fn of(member: &Member) -> Self {
+        Self { user_id: member.identity.user_id.clone(), connection: member.channels }
     }
 }
 
@@ -207,7 +261,7 @@ impl Drop for Wait {
 /// Exactly one of two ids.
 fn named(peer_id: Option<String>, user_id: Option<String>) -> Result<Ban, Error> {
     match (peer_id, user_id) {
-        (Some(peer_id), None) => Ok(Ban::PeerId(peer_id)),
+        (Some(peer_id), None) => Ok(Ban::PeerId(check_peer_id(&peer_id)?.to_owned())),
         (None, Some(user_id)) if user_id.len() <= 128 => Ok(Ban::UserId(user_id)),
         (None, Some(_)) => Err(Error::new(ErrorKind::BadRequest, "user_id: longer than 128 bytes")),
         _ => Err(Error::new(ErrorKind::BadRequest, "name either `peer_id` or `user_id`")),

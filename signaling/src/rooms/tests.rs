@@ -240,3 +240,70 @@ async fn a_question_is_forgotten_when_who_asks_goes_away_or_nobody_answers() {
     assert!(story.rooms.stats(&seat.room, deadline).await.is_empty());
     assert_eq!(waiting(), 0);
 }
+
+/// Somebody who moderates nothing.
+async fn guest() -> Identity {
+    let secret = veche_access::Secret::Text("a secret of at least 32 bytes, for tests".into());
+    let settings = veche_access::AccessSettings { secrets: vec![secret], ..Default::default() };
+    let authority = Authority::new(&settings, None).unwrap();
+    authority.identify(veche_access::Door::Signaling, None).await.unwrap()
+}
+
+/// A room whose moderator has everybody wait, and somebody who does.
+async fn waiting(story: &Story) -> (Seat, JoinRequest, Wait) {
+    let (anna, _, _) = story.join("anna", None).await;
+    let change = RoomChange { waiting_room: Some(true), ..RoomChange::default() };
+    story.rooms.update_room(ROOM, change).unwrap();
+    let (room_id, peer_id) = (ROOM.to_owned(), Some("boris".to_owned()));
+    let boris = JoinRequest { room_id, peer_id, identity: guest().await, ..JoinRequest::default() };
+    let wait = story.rooms.knock(&boris).unwrap().expect("they must wait");
+    (anna, boris, wait)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_stays_what_it_is_until_who_was_let_in_is_there() {
+    let story = Story::new();
+    let (anna, boris, mut wait) = waiting(&story).await;
+    let room = story.rooms.room(ROOM).unwrap();
+    room.lock().decide("boris", Ok(())).unwrap();
+    wait.decided().await.unwrap();
+    story.rooms.leave(&anna);
+    // Nobody takes the name of who is on the way in.
+    let other = JoinRequest { identity: guest().await, ..boris.clone() };
+    assert_eq!(story.rooms.knock(&other).unwrap_err().kind, ErrorKind::PeerIdTaken);
+    let (seat, _) = story.rooms.join(&JoinRequest { admitted: true, ..boris }).await.unwrap();
+    drop(wait);
+    assert!(Arc::ptr_eq(&room, &seat.room) && seat.room.lock().info.waiting_room);
+    story.rooms.leave(&seat);
+    assert_eq!(story.rooms.counts().rooms, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_let_in_and_goes_away_holds_no_room() {
+    let story = Story::new();
+    let (anna, _, wait) = waiting(&story).await;
+    story.rooms.room(ROOM).unwrap().lock().decide("boris", Ok(())).unwrap();
+    story.rooms.leave(&anna);
+    assert_eq!(story.rooms.counts().rooms, 1);
+    drop(wait);
+    assert_eq!(story.rooms.counts().rooms, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_may_be_as_large_as_numbers_are() {
+    let settings = Settings { max_connections: usize::MAX, ..Settings::default() };
+    let rooms = Rooms::new(settings, Media::queue(1).0, Authority::open());
+    let permit = rooms.admit().unwrap();
+    assert_eq!(rooms.counts().connections, 1);
+    drop(permit);
+    rooms.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_is_told_that_the_server_stops() {
+    let story = Story::new();
+    let (_anna, boris, mut wait) = waiting(&story).await;
+    story.rooms.stop().await;
+    assert_eq!(wait.decided().await.unwrap_err().kind, ErrorKind::ServerStopping);
+    assert_eq!(story.rooms.knock(&boris).unwrap_err().kind, ErrorKind::ServerStopping);
+}

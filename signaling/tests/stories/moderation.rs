@@ -124,6 +124,7 @@ async fn who_is_removed_may_come_back_and_who_is_banned_may_not() {
     let carl = format!("room_id=tea&token={}", usual("carl"));
     assert_eq!(call.server.refused(&carl).await.0, "banned");
     assert_eq!(call.ask("POST", "/bans", Some(json!({ "user_id": "a", "peer_id": "b" }))).await, 400);
+    assert_eq!(call.ask("POST", "/bans", Some(json!({ "peer_id": "b".repeat(65) }))).await, 400);
 }
 
 #[tokio::test]

@@ -92,6 +92,33 @@ async fn what_is_too_old_is_given_up_and_what_is_not_is_not() {
     webhooks.stop().await;
 }
 
+#[tokio::test]
+async fn events_that_are_all_too_old_do_not_hammer_who_does_not_answer() {
+    let folder = TempDir::new().unwrap();
+    let (url, mut arrived) = serve(&[503, 503]).await;
+    let database = open(&folder).await;
+    let webhook = WebhookSettings { give_up_hours: 1, ..settings(&url, &["*"]) };
+    let webhooks = start(&database, &[&webhook]);
+    until_started(&database, &webhook).await;
+    for number in 1..=1_000 {
+        database.record(NewEvent { time: now() - 2 * 60 * 60 * 1_000, ..event("a", number) });
+    }
+    database.record(event("a", 1_001));
+    database.flush().await.unwrap();
+    // Only the first batch is tried; then what is not too old, until it arrives.
+    let counters = until(&webhooks, |counters| counters.delivered == 1).await;
+    assert_eq!(counters.failures, 2);
+    assert!((900..=1_000).contains(&counters.given_up), "{counters:?}");
+    assert_eq!(std::iter::from_fn(|| arrived.try_recv().ok()).count(), 3);
+    webhooks.stop().await;
+}
+
+#[test]
+fn addresses_are_shown_without_what_may_be_secret() {
+    assert_eq!(shown("https://app.example/hook?key=s3cret"), "https://app.example/hook");
+    assert_eq!(shown("https://app.example/hook"), "https://app.example/hook");
+}
+
 #[test]
 fn waits_double_up_to_the_longest() {
     let pace = Pace { first: FIRST_WAIT, longest: LONGEST_WAIT };

@@ -47,11 +47,15 @@ async fn fills_its_disk() {
     assert_eq!(database.keep(message("b", 1)).unwrap().await.unwrap_err().code(), "storage_failed");
     database.record(NewEvent::new("test.lost", present()));
     database.flush().await.unwrap();
+    // It can be read, but that is not all that there is to being well.
+    assert_eq!(database.check().await.unwrap_err().code(), "storage_failed");
     assert_eq!(offsets(&database, "a").await, acknowledged);
     let counters = database.counters();
     assert_eq!((counters.failures, counters.events_lost, counters.queued_messages), (2, 1, 0));
 
     setrlimit(Resource::Fsize, limits).unwrap();
+    // That it works again is found out by asking, though nobody writes meanwhile.
+    database.check().await.unwrap();
     let next = acknowledged.len() as u64 + 1;
     database.keep(large(next)).unwrap().await.unwrap();
     acknowledged.push(next);

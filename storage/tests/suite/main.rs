@@ -87,5 +87,26 @@ async fn postgres_may_die_and_come_back() {
     database.keep(rig::message("a", 22)).unwrap().await.unwrap();
     let kept: Vec<u64> = (1..=20).chain([22]).collect();
     assert_eq!(rig::offsets(&database, "a").await, kept);
+    // The lock against a second server ended with its connection, and is taken again.
+    database.look_after_lock().await;
+    assert_eq!(rig.try_open().await.unwrap_err().code(), "storage_in_use");
     database.close().await;
+}
+
+/// Where another server was faster, this one says so, and goes on trying.
+#[tokio::test]
+async fn a_lock_that_another_server_has_taken_is_taken_again_when_that_is_gone() {
+    let mut server = postgres::Server::start();
+    let rig = Rig::postgres(&server, "two").await;
+    let database = rig.open().await;
+    server.kill();
+    server.start_again();
+    let other = rig.open().await;
+    database.look_after_lock().await;
+    assert_eq!(rig.try_open().await.unwrap_err().code(), "storage_in_use");
+    other.close().await;
+    database.look_after_lock().await;
+    assert_eq!(rig.try_open().await.unwrap_err().code(), "storage_in_use");
+    database.close().await;
+    rig.open().await.close().await;
 }

@@ -1,5 +1,7 @@
 // Chromium, driven by playwright: one process for many people, each in a browser context of their own.
 
+import { readdir } from 'node:fs/promises';
+import path from 'node:path';
 import { chromium } from 'playwright-core';
 import { Participant, preparation } from './participant.mjs';
 
@@ -33,6 +35,7 @@ export class Chromium {
   async person(name, options) {
     const context = await this.#browser.newContext({ viewport: { width: 800, height: 600 }, locale: 'en' });
     await context.addInitScript({ content: preparation(options) });
+    if (process.env.E2E_DIST) await serveBuilt(context, path.resolve(process.env.E2E_DIST, 'assets'));
     const page = await context.newPage();
     return new Participant({ name, page, close: () => context.close(), browser: 'chromium' });
   }
@@ -51,4 +54,15 @@ export class Chromium {
   async stop() {
     await this.#server.close();
   }
+}
+
+/** The client as it was just built, in place of the one in the server: its page is the server's, what it loads is not. */
+async function serveBuilt(context, folder) {
+  const built = await readdir(folder);
+  const stem = (name) => name.replace(/-[\w-]{8}\./, '.');
+  await context.route('**/assets/*', (route) => {
+    const asked = path.basename(new URL(route.request().url()).pathname);
+    const name = built.find((each) => stem(each) === stem(asked));
+    return name ? route.fulfill({ path: path.join(folder, name) }) : route.continue();
+  });
 }

@@ -1,9 +1,10 @@
 /** Messages and files of the call: over data channels, kept nowhere. */
 
-import { computed, signal } from '@preact/signals';
+import { computed, effect, signal } from '@preact/signals';
 import { FileSharing, type Channel, type FileTransfer, type Room } from '@veche/sdk';
 import { t } from './i18n';
-import { dismissAll, toast } from './toasts';
+import { openPanel, panel } from './panels';
+import { toast } from './toasts';
 
 /** A line of the conversation: words or a file. */
 export interface Entry {
@@ -22,10 +23,12 @@ const MOST_TEXT = 4_000;
 
 export const entries = signal<readonly Entry[]>([]);
 export const files = signal<ReadonlyMap<string, FileTransfer>>(new Map());
-export const panelOpen = signal(false);
 const seen = signal(0);
 const received = signal(0);
-export const unread = computed(() => (panelOpen.value ? 0 : received.value - seen.value));
+export const unread = computed(() => received.value - seen.value);
+effect(() => {
+  if (panel.value === 'chat') seen.value = received.value;
+});
 
 let channel: Channel | undefined;
 let sharing: FileSharing | undefined;
@@ -50,18 +53,12 @@ export function startChat(room: Room): void {
 }
 
 export function stopChat(): void {
-  panelOpen.value = false;
+  openPanel(null);
   channel = undefined;
   sharing?.close();
   sharing = undefined;
   // Received files are large: they go with the call.
   files.value = new Map();
-}
-
-export function openPanel(open: boolean): void {
-  seen.value = received.value;
-  if (open) dismissAll();
-  panelOpen.value = open;
 }
 
 /** Sends words to everybody; `false` when they could not be sent. */
@@ -96,6 +93,5 @@ function add(entry: Omit<Entry, 'id' | 'at'>): void {
   entries.value = all.slice(-MOST_ENTRIES);
   if (entry.peerId === '') return;
   received.value += 1;
-  if (panelOpen.value) seen.value = received.value;
-  else toast(t('chat.new', { name: entry.name }));
+  if (panel.value !== 'chat') toast(t('chat.new', { name: entry.name }));
 }

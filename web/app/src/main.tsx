@@ -2,10 +2,11 @@
 
 import { effect } from '@preact/signals';
 import { render } from 'preact';
-import { followLanguage } from './i18n';
+import { followLanguage, t } from './i18n';
 import { CallPage } from './pages/call';
 import { JoinPage } from './pages/join';
 import { LeftPage } from './pages/left';
+import { WaitingPage } from './pages/waiting';
 import { Toasts } from './parts/toasts';
 import { begin, page, roomName } from './session';
 import './style/base.css';
@@ -16,6 +17,7 @@ function App() {
   return (
     <>
       {page.value === 'join' && <JoinPage />}
+      {page.value === 'waiting' && <WaitingPage />}
       {page.value === 'call' && <CallPage />}
       {page.value === 'left' && <LeftPage />}
       <Toasts />
@@ -25,7 +27,8 @@ function App() {
 
 followLanguage();
 effect(() => {
-  document.title = page.value === 'call' ? `${roomName.value} · Veche` : 'Veche';
+  const before = { join: '', left: '', waiting: `${t('waiting.title')} · `, call: `${roomName.value} · ` }[page.value];
+  document.title = `${before}Veche`;
 });
 begin();
 render(<App />, document.getElementById('app') as HTMLElement);

@@ -3,10 +3,20 @@
 import type { ErrorBody, LocalMedia, MediaProblem, TrackSource } from '@veche/sdk';
 import { isKey, t } from './i18n';
 
+/** Whoever is sent out may be told a moderator's reason. */
+const SENT_OUT = new Set(['removed', 'banned']);
+
 /** Why the room cannot be entered, or was left. */
 export function explainClose({ code, message }: ErrorBody): string {
   const key = `error.${code}`;
+  const reason = SENT_OUT.has(code) ? reasonIn(message) : '';
+  if (reason && isKey(key)) return `${t(key)} ${t('error.reason', { reason })}`;
   return isKey(key) ? t(key, { message }) : t('error.other', { message: message || code });
+}
+
+/** The server writes what has happened, and the moderator's own words after a colon. */
+function reasonIn(message: string): string {
+  return /^[^:]*: (.+)$/s.exec(message)?.[1] ?? '';
 }
 
 /** Why a source cannot be had. */

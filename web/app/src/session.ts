@@ -13,10 +13,11 @@ import {
 } from '@veche/sdk';
 import { startChat, stopChat } from './chat';
 import { t } from './i18n';
+import { followModeration, forbidden } from './moderation';
 import { inviteLink, mayOpenUnasked, readOptions, roomAddress } from './options';
 import { explainClose, explainMedia } from './problems';
-import { isFresh, storedCall, storedName, type StoredCall } from './storage';
-import { dismissAll, toast } from './toasts';
+import { isFresh, storedCall, storedName, storedPeer, type StoredCall } from './storage';
+import { announce, dismissAll, toast } from './toasts';
 
 declare global {
   interface Window {
@@ -28,7 +29,7 @@ declare global {
 /** How old the time of the stored call may become. */
 const REMEMBER_MS = 10_000;
 
-export type Page = 'join' | 'call' | 'left';
+export type Page = 'join' | 'waiting' | 'call' | 'left';
 
 export const options = readOptions(location.href);
 export const page = signal<Page>('join');
@@ -122,6 +123,7 @@ export async function join(call?: StoredCall): Promise<void> {
       room: roomName.value,
       name,
       accessToken: options.accessToken,
+      peerId: storedPeer.read(roomName.value),
       resumeToken,
       resumeSeconds,
     });
@@ -129,7 +131,8 @@ export async function join(call?: StoredCall): Promise<void> {
   } catch (error) {
     const { code, message } = error as RoomError;
     batch(() => {
-      ending.value = { code: code ?? 'other', message };
+      // Who does not want to wait any longer knows why it is over.
+      ending.value = code === 'left' ? null : { code: code ?? 'other', message };
       room.value = null;
       page.value = 'join';
     });
@@ -157,15 +160,22 @@ export function goHome(): void {
 }
 
 export function toggleMicrophone(): void {
-  void media.setMicrophone(!media.get('microphone').on);
+  if (isAllowed('microphone')) void media.setMicrophone(!media.get('microphone').on);
 }
 
 export function toggleCamera(): void {
-  void media.setCamera(!media.get('camera').on);
+  if (isAllowed('camera')) void media.setCamera(!media.get('camera').on);
 }
 
 export function toggleScreen(): void {
-  void media.setScreen(!media.get('screen').on);
+  if (isAllowed('screen')) void media.setScreen(!media.get('screen').on);
+}
+
+/** Says why not, where a moderator has taken it. */
+function isAllowed(source: 'microphone' | 'camera' | 'screen'): boolean {
+  const why = forbidden(source);
+  if (why) toast(t(why));
+  return !why;
 }
 
 export const canShareScreen = typeof navigator.mediaDevices?.getDisplayMedia === 'function';
@@ -189,7 +199,8 @@ export async function copyLink(): Promise<void> {
 function follow(next: Room): void {
   const stops = [
     media.attach(next),
-    next.on('state', (value) => (state.value = value)),
+    followModeration(next, options.accessToken !== undefined),
+    next.on('state', handleState),
     next.on('media', (value) => (connection.value = value)),
     next.on('localTracks', (value) => (localTracks.value = value)),
     next.on('self', () => {
@@ -203,7 +214,9 @@ function follow(next: Room): void {
       });
     }),
     next.on('participant-joined', ({ name }) => toast(t('call.joined', { name }))),
-    next.on('participant-left', ({ name }) => toast(t('call.left', { name }))),
+    next.on('participant-left', ({ name, reason }) => {
+      toast(t(reason === 'removed' ? 'call.removed' : 'call.left', { name }));
+    }),
     next.on('error', ({ code, message }) => {
       if (code === 'offers_refused') toast(t('problem.refused', { message }), 'error');
     }),
@@ -230,6 +243,15 @@ function follow(next: Room): void {
 
 let lastToken = '';
 
+/** Who comes back after too long a loss may have to wait before the room again. */
+function handleState(now: RoomState): void {
+  batch(() => {
+    state.value = now;
+    if (now === 'waiting') page.value = 'waiting';
+    if (now === 'connected' && page.value === 'waiting') page.value = 'call';
+  });
+}
+
 function handleClosed(closed: Room, reason: ErrorBody): void {
   if (room.value !== closed) return;
   // The place may still be there when the server is.
@@ -237,14 +259,17 @@ function handleClosed(closed: Room, reason: ErrorBody): void {
   lastToken = '';
   stopChat();
   dismissAll();
-  if (page.value !== 'call' || joining.value) return;
+  // Without a token a ban keeps out a peer id: whoever is sent out does not get a new one by the button to join again.
+  if (reason.code === 'removed') storedPeer.write(roomName.value, closed.peerId);
+  if ((page.value !== 'call' && page.value !== 'waiting') || joining.value) return;
   media.close();
   batch(() => {
     ending.value = reason;
     room.value = null;
     page.value = 'left';
   });
-  if (reason.code !== 'left') toast(explainClose(reason));
+  // To be seen it stands on the page.
+  if (reason.code !== 'left') announce(explainClose(reason));
 }
 
 /** Keeps what a reload needs. */

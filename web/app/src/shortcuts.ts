@@ -1,7 +1,7 @@
 /** The keyboard in a call. */
 
-import { openPanel, panelOpen } from './chat';
 import type { TextKey } from './i18n';
+import { openPanel, panel, togglePanel } from './panels';
 import { canShareScreen, page, pinned, room, toggleCamera, toggleMicrophone, togglePin, toggleScreen } from './session';
 import { tiles } from './tiles';
 
@@ -11,6 +11,7 @@ export const SHORTCUTS: { keys: string; text: TextKey }[] = [
   { keys: 'S', text: 'help.screen' },
   { keys: 'P', text: 'help.pin' },
   { keys: 'C', text: 'help.chat' },
+  { keys: 'U', text: 'help.people' },
   { keys: '?', text: 'help.help' },
   { keys: 'Esc', text: 'help.escape' },
 ];
@@ -20,12 +21,12 @@ export function listenToKeys(onHelp: () => void): () => void {
   const handle = (event: KeyboardEvent) => {
     if (page.value !== 'call' || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
     if (event.key === 'Escape') {
-      // A dialog takes it for itself.
-      if (panelOpen.value && !document.querySelector('dialog[open]')) openPanel(false);
+      // A dialog or a menu takes it for itself.
+      if (panel.value && !document.querySelector('dialog[open], [role=menuitem]')) openPanel(null);
       return;
     }
     const target = event.target as HTMLElement;
-    if (target.closest('input, textarea, select, [contenteditable], dialog')) return;
+    if (target.closest('input, textarea, select, [contenteditable], dialog, [role=menu]')) return;
     const action = actionFor(event, onHelp);
     if (!action) return;
     event.preventDefault();
@@ -48,7 +49,9 @@ function actionFor(event: KeyboardEvent, onHelp: () => void): (() => void) | und
     case 'KeyP':
       return pinFocusedOrSpeaking;
     case 'KeyC':
-      return () => openPanel(!panelOpen.value);
+      return () => togglePanel('chat');
+    case 'KeyU':
+      return () => togglePanel('people');
     default:
       return undefined;
   }

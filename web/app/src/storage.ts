@@ -2,6 +2,7 @@
 
 const NAME = 'veche.name';
 const CALL = 'veche.call';
+const PEER = 'veche.peer';
 
 /** A call that a reload returns to. Lives as long as the tab. */
 export interface StoredCall {
@@ -34,6 +35,16 @@ export const storedCall = {
   },
   write: (call: StoredCall) => attempt(() => sessionStorage.setItem(CALL, JSON.stringify(call))),
   clear: () => attempt(() => sessionStorage.removeItem(CALL)),
+};
+
+/** Our own name in messages in a room that we were sent out of. Lives as long as the tab. */
+export const storedPeer = {
+  read(room: string): string | undefined {
+    const text = attempt(() => sessionStorage.getItem(PEER));
+    const known = text ? attempt(() => JSON.parse(text) as { room: string; peerId: string }) : undefined;
+    return known?.room === room ? known.peerId : undefined;
+  },
+  write: (room: string, peerId: string) => attempt(() => sessionStorage.setItem(PEER, JSON.stringify({ room, peerId }))),
 };
 
 /** Storage may be forbidden or full; the page works without. */

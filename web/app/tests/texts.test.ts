@@ -36,6 +36,12 @@ it('an error that nobody foresaw is told as the server told it', () => {
   expect(explainClose({ code: 'strange', message: 'the moon is full' })).toContain('the moon is full');
 });
 
+it('who is sent out reads the reason, where there is one', () => {
+  const message = 'a moderator sent you out of this room';
+  expect(explainClose({ code: 'removed', message })).toBe(en['error.removed']);
+  expect(explainClose({ code: 'removed', message: `${message}: late: again` })).toMatch(/from the call\. .*: late: again$/);
+});
+
 it('the address says room, name and options', () => {
   const options = readOptions('https://h/r/team%20one?codec=H264&simulcast=0&autojoin=1&name=Ann');
   expect(options).toEqual({ room: 'team-one', name: 'Ann', codec: 'h264', simulcast: false, svc: undefined, accessToken: undefined, autojoin: true });

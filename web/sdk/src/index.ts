@@ -1,9 +1,11 @@
 /** Veche in the browser: join a room, publish, see and hear the others; channels, messages and files. */
 
-export { Room, RoomError } from './room';
-export type { ConnectOptions, LocalTrack, RoomEvents, RoomOptions, RoomState } from './room';
+export { RoomError } from './errors';
+export { Room } from './room';
+export type { ConnectOptions, LocalTrack, RoomEvents, RoomOptions, RoomState } from './room-types';
 export { LocalMedia, classify, listDevices } from './media';
 export type { LocalSource, MediaProblem } from './media';
+export type { Banned, ModeratedEvent, Moderation, WaitingPerson } from './moderation';
 export type { CarriedBy, RemoteParticipant, RemoteTrack } from './roster';
 export type { Channel, ChannelOptions } from './data';
 export type { Message } from './framing';

@@ -135,13 +135,31 @@ export class LocalMedia extends Emitter<LocalMediaEvents> {
     for (const source of SOURCES) this.#release(source);
   }
 
-  /** Keeps the room's tracks as these sources are, until the returned function is called. */
+  /**
+   * Keeps the room's tracks as these sources are, until the returned function is called. What a moderator mutes, and what we
+   * may not send, is switched off.
+   */
   attach(room: Room): () => void {
     const sync = () => {
       for (const source of SOURCES) syncSource(room, source, this.get(source));
     };
     sync();
-    return this.on('change', sync);
+    const stops = [
+      this.on('change', sync),
+      room.on('moderated', ({ sources }) => this.#switchOff(sources)),
+      room.on('grants', () => this.#switchOff(SOURCES.filter((source) => !room.moderation.mayPublish(source)))),
+    ];
+    return () => stops.forEach((stop) => stop());
+  }
+
+  #switchOff(sources: readonly TrackSource[]): void {
+    for (const source of sources.filter((each) => this.get(each).on || this.get(each).pending)) {
+      if (source === 'microphone') void this.setMicrophone(false);
+      else if (source === 'camera') void this.setCamera(false);
+      else if (source === 'screen') void this.setScreen(false);
+      // A screen goes on without its sound; alone it comes back only with another screen.
+      else void this.#inTurn(['screen'], async () => this.#release('screen-audio'));
+    }
   }
 
   async #open(source: 'microphone' | 'camera', on = true): Promise<void> {

@@ -10,6 +10,7 @@ export type {
   SubscribeMode,
   WantedSlot,
   ServerMessage,
+  Action,
   Joined,
   Limits,
   IceServer,

@@ -1,6 +1,7 @@
 /** One offer in flight at a time. The server never offers, so there is no glare to resolve. */
 
 import { Emitter } from './emitter';
+import { nextMessageId } from './ids';
 import type { ClientOffer, ErrorBody } from './protocol';
 
 /** How long an answer may take before the same offer is sent again. */
@@ -10,12 +11,6 @@ const MOST_RESENDS = 2;
 /** How often a refused offer is made anew, each time after a longer wait. */
 const MOST_REFUSALS = 3;
 const REFUSAL_WAIT_MS = 1_000;
-
-/**
- * Never the same twice, and after a reload not from the same start, so that a late answer to a connection before is
- * not taken for one to this.
- */
-let nextOfferId = 1 + Math.floor(Math.random() * 2 ** 31);
 
 /** The part of `RTCPeerConnection` that negotiation uses. */
 export type NegotiatingConnection = Pick<
@@ -160,7 +155,7 @@ export class Negotiation extends Emitter<NegotiationEvents> {
     }
     if (this.#closed) return;
     const sdp = this.#connection.localDescription?.sdp ?? '';
-    this.#inFlight = { sdp, id: nextOfferId++, ...this.#labels() };
+    this.#inFlight = { sdp, id: nextMessageId(), ...this.#labels() };
     this.#resends = 0;
     this.#transmit(this.#inFlight);
   }

@@ -1,27 +1,31 @@
 /** A room: joined, kept, and read. Everything else of the SDK serves this class. */
 
-import type { PublishOptions } from './codecs';
 import { Channel, DEFAULT_LIMITS, type ChannelOptions } from './data';
 import { Emitter } from './emitter';
 import { watchEnvironment } from './environment';
+import { RoomError } from './errors';
+import { Moderation } from './moderation';
 import type {
+  Action,
   ConnectionQuality,
   ErrorBody,
   Joined,
   LeaveReason,
   MediaState,
+  Moderated,
   Participant,
-  PeerMessage,
   Room as RoomInfo,
   ServerMessage,
   Track,
   TrackSource,
+  Waiting,
 } from './protocol';
+import type { ConnectOptions, LocalTrack, RoomEvents, RoomOptions, RoomState } from './room-types';
 import { Roster, type RemoteParticipant } from './roster';
-import { Signaling, type SignalingOptions } from './signaling';
+import { Signaling } from './signaling';
 import { planSlots, SlotTable } from './slots';
 import { StatsReader, type MediaStats } from './stats';
-import { Transport, type MediaConnection, type TransportOptions } from './transport';
+import { Transport, type MediaConnection } from './transport';
 import { View, type Size } from './view';
 
 const PATH = '/realtime/webrtc/signaling';
@@ -33,65 +37,9 @@ const MESSAGE_TOO_LARGE = 4413;
 /** The least time between two new media connections. */
 const REBUILD_MS = 1_000;
 
-export type RoomState = 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'closed';
-
-/** A track of one's own. */
-export interface LocalTrack {
-  source: TrackSource;
-  /** `null` while there is nothing to send. */
-  media: MediaStreamTrack | null;
-  muted: boolean;
-  /** Its name in messages, once the server has given it. */
-  trackId?: string;
-}
-
-export interface ConnectOptions {
-  room: string;
-  name?: string;
-  /** Says who we are, on servers that ask; a JWT or an API key. */
-  accessToken?: string;
-  /** Gives back identity and place after a reload; see the `token` event. */
-  resumeToken?: string;
-  /** How long that place is kept: so long the server is tried before it counts as unreachable. */
-  resumeSeconds?: number;
-}
-
-export interface RoomOptions extends SignalingOptions, PublishOptions, Pick<TransportOptions, 'createConnection'> {}
-
-export interface RoomEvents {
-  state: RoomState;
-  /** How the media connection is. */
-  media: MediaConnection;
-  /** Somebody, something of them, or what carries it changed: read `participants` again. */
-  participants: readonly RemoteParticipant[];
-  localTracks: readonly LocalTrack[];
-  /** Our own name, data, quality or speaking changed. */
-  self: void;
-  room: RoomInfo;
-  'participant-joined': RemoteParticipant;
-  'participant-left': { peerId: string; name: string; reason: LeaveReason };
-  /** Keep it where a reloaded page finds it (`sessionStorage`). */
-  token: string;
-  /** A message of another client, as it sent it. */
-  'peer-message': PeerMessage & Record<string, unknown>;
-  /** Something that was sent cannot be done; the room goes on. Of our own codes, `offers_refused`: what is new is not sent. */
-  error: ErrorBody;
-  /** Over for good. The code is the server's, or `left`, or `unreachable`. */
-  closed: ErrorBody;
-}
-
-/** The server's refusal, or the lack of a server. */
-export class RoomError extends Error {
-  readonly code: string;
-
-  constructor({ code, message }: ErrorBody) {
-    super(message || code);
-    this.name = 'RoomError';
-    this.code = code;
-  }
-}
-
 export class Room extends Emitter<RoomEvents> {
+  /** What moderators can do, what we may do, and who waits. */
+  readonly moderation = new Moderation((message) => this.#signaling?.send(message) ?? false);
   readonly #options: RoomOptions;
   readonly #roster = new Roster();
   readonly #table = new SlotTable();
@@ -102,6 +50,8 @@ export class Room extends Emitter<RoomEvents> {
   #signaling: Signaling | undefined;
   #transport: Transport | undefined;
   #joined: Joined | undefined;
+  /** The room as those see it who wait before it. */
+  #outside: RoomInfo | undefined;
   #state: RoomState = 'idle';
   #token = '';
   #name = '';
@@ -136,6 +86,11 @@ export class Room extends Emitter<RoomEvents> {
     return this.#joined?.peer_id ?? '';
   }
 
+  /** What we may do in the room; empty before the first `connected`. */
+  get grants(): readonly Action[] {
+    return this.moderation.grants;
+  }
+
   /** Our own name for people. */
   get name(): string {
     return this.#name;
@@ -152,7 +107,7 @@ export class Room extends Emitter<RoomEvents> {
   }
 
   get info(): RoomInfo | undefined {
-    return this.#joined?.room;
+    return this.#joined?.room ?? this.#outside;
   }
 
   /** How the server sees our own connection. */
@@ -192,7 +147,10 @@ export class Room extends Emitter<RoomEvents> {
     return this.#transport?.connection;
   }
 
-  /** Joins. `location` is the server's address (`https://…`). Rejects with a `RoomError`. */
+  /**
+   * Joins. `location` is the server's address (`https://…`). Where a moderator must let us in, the state is `waiting` until
+   * then. Rejects with a `RoomError`.
+   */
   connect(location: string | URL, options: ConnectOptions): Promise<void> {
     if (this.#state !== 'idle') throw new Error('a Room connects once; make a new one');
     this.#token = options.resumeToken ?? '';
@@ -207,7 +165,9 @@ export class Room extends Emitter<RoomEvents> {
       if (code === MESSAGE_TOO_LARGE) {
         void this.#transport?.handleTooLarge(error ?? { code: 'message_too_large', message: '' });
       }
+      this.moderation.abandon();
       if (this.#joined) this.#setState('reconnecting');
+      else if (this.#outside) this.#setState('connecting');
       else if (attempts >= FIRST_ATTEMPTS && performance.now() >= giveUpAt) {
         this.#close(error ?? { code: 'unreachable', message: 'the server does not answer' });
       }
@@ -215,7 +175,7 @@ export class Room extends Emitter<RoomEvents> {
     signaling.on('closed', (reason) => this.#close(reason));
     this.#unwatch = watchEnvironment({
       wake: (reason) => {
-        signaling.wake();
+        signaling.wake(reason);
         if (reason === 'online') this.#transport?.restartIce();
       },
       visibility: (hidden) => this.#view.setHidden(hidden),
@@ -290,6 +250,8 @@ export class Room extends Emitter<RoomEvents> {
 
   #handle(message: ServerMessage): void {
     switch (message.signal_type) {
+      case 'waiting':
+        return this.#handleWaiting(message.room);
       case 'joined':
         return this.#handleJoined(message);
       case 'answer':
@@ -329,13 +291,31 @@ export class Room extends Emitter<RoomEvents> {
         if (this.#joined) this.#joined = { ...this.#joined, room: message.room };
         this.emit('room', message.room);
         return;
+      case 'grants':
+        return this.#handleGrants(message.grants);
+      case 'waiting-list':
+        return this.#handleWaitingList(message.waiting);
+      case 'moderated':
+        return this.#handleModerated(message);
+      case 'done':
+        return this.moderation.settle(message.id);
       case 'error':
+        this.moderation.settle(message.id, message.error);
         void this.#transport?.handleOfferError(message.error, message.id);
         this.emit('error', message.error);
         return;
       case 'pong':
         return;
     }
+  }
+
+  /** Also of who was in the room before, and was away for too long. */
+  #handleWaiting(room: RoomInfo): void {
+    this.#outside = room;
+    if (this.#joined) this.#joined = { ...this.#joined, room };
+    this.#dropTransport();
+    this.#setState('waiting');
+    this.emit('room', room);
   }
 
   #handleJoined(joined: Joined): void {
@@ -349,6 +329,9 @@ export class Room extends Emitter<RoomEvents> {
     this.#table.clear();
     this.#view.forgotten();
     this.emit('token', joined.resume_token);
+    this.#handleWaitingList([]);
+    // Before anything is offered: what we may not send shall not be on.
+    this.#handleGrants(joined.grants);
     if (resumedHere) {
       if (this.#transport?.answered) {
         this.#table.apply(joined.slots);
@@ -369,6 +352,26 @@ export class Room extends Emitter<RoomEvents> {
     }
     this.#settle?.resolve();
     this.#settle = undefined;
+  }
+
+  #handleGrants(grants: readonly Action[]): void {
+    const listed = this.moderation.waiting.length;
+    this.moderation.setGrants(grants);
+    this.emit('grants', grants);
+    if (listed > this.moderation.waiting.length) this.emit('waiting', this.moderation.waiting);
+  }
+
+  #handleWaitingList(waiting: readonly Waiting[]): void {
+    this.moderation.setWaiting(waiting);
+    this.emit('waiting', this.moderation.waiting);
+  }
+
+  /** What was muted for us is muted here too: otherwise we would tell the server that it is not. */
+  #handleModerated({ by, track_ids: trackIds }: Moderated): void {
+    const meant = this.localTracks.filter(({ trackId }) => trackId !== undefined && trackIds.includes(trackId));
+    for (const track of meant) this.#local.set(track.source, { ...track, muted: true });
+    this.emit('localTracks', this.localTracks);
+    this.emit('moderated', { by, sources: meant.map(({ source }) => source) });
   }
 
   #handleCame(peerId: string, put: () => void): void {
@@ -416,7 +419,9 @@ export class Room extends Emitter<RoomEvents> {
     const local = source && this.#local.get(source);
     if (!source || !local) return;
     this.#local.set(source, { ...local, trackId: track.track_id });
-    if (track.muted !== local.muted) this.#tellMuted(source);
+    // What we may not send the server mutes, whatever we say.
+    const mayDiffer = track.muted && !this.moderation.mayPublish(source);
+    if (track.muted !== local.muted && !mayDiffer) this.#tellMuted(source);
     this.emit('localTracks', this.localTracks);
   }
 
@@ -547,6 +552,7 @@ export class Room extends Emitter<RoomEvents> {
     this.#unwatch();
     this.#view.close();
     this.#dropTransport();
+    this.moderation.abandon();
     for (const channel of this.#channels.values()) channel.close();
     this.#setState('closed');
     this.emit('closed', reason);
@@ -560,6 +566,7 @@ function joinAddress(location: string | URL, options: ConnectOptions): string {
   address.protocol = address.protocol.replace(/^http/, 'ws');
   address.searchParams.set('room_id', options.room);
   if (options.name) address.searchParams.set('name', options.name);
+  if (options.peerId) address.searchParams.set('peer_id', options.peerId);
   if (options.accessToken) address.searchParams.set('token', options.accessToken);
   if (options.resumeToken) address.searchParams.set('resume_token', options.resumeToken);
   return address.href;

@@ -41,6 +41,8 @@ export interface RemoteParticipant {
   peerId: string;
   name: string;
   metadata?: unknown;
+  /** Which user they are, as their token says; absent for who is anonymous. */
+  userId?: string;
   /** `false` while they are lost and may come back. */
   connected: boolean;
   quality: ConnectionQuality;
@@ -121,6 +123,7 @@ export class Roster {
       peerId: person.peer_id,
       name: person.name,
       metadata: person.metadata,
+      userId: person.user_id,
       connected: person.connected,
       quality: person.quality,
       speaking: speaking.has(person.peer_id),

@@ -16,17 +16,17 @@ const RATE_LIMITED_MS = 5_000;
 /** A connection that stood for so long was a success; one that is lost sooner does not shorten the waits. */
 const STOOD_MS = 10_000;
 
-/** The codes after which coming back is of no use, and what they mean (PROTOCOL.md). */
-const FINAL_CODES: Record<number, string> = {
-  4001: 'unauthorized',
-  4002: 'unauthorized',
-  4400: 'bad_request',
-  4403: 'forbidden',
-  4404: 'room_not_found',
-  4409: 'peer_id_taken',
-  4410: 'room_deleted',
-  4423: 'room_full',
-  4440: 'replaced',
+/** The codes after which coming back is of no use, and what they mean (PROTOCOL.md): the first, or what the error before says. */
+const FINAL_CODES: Record<number, readonly [string, ...string[]]> = {
+  4001: ['unauthorized'],
+  4002: ['unauthorized'],
+  4400: ['bad_request'],
+  4403: ['forbidden', 'removed', 'banned', 'not_admitted'],
+  4404: ['room_not_found'],
+  4409: ['peer_id_taken'],
+  4410: ['room_deleted'],
+  4423: ['room_full', 'room_locked'],
+  4440: ['replaced'],
 };
 
 /** The part of `WebSocket` that is used. */
@@ -66,6 +66,8 @@ export class Signaling extends Emitter<SignalingEvents> {
   #socket: Socket | undefined;
   #stopped = false;
   #joined = false;
+  /** A moderator must let us in first; until then the server answers nothing. */
+  #waiting = false;
   #lastError: ErrorBody | undefined;
   #retry: ReturnType<typeof setTimeout> | undefined;
   #pings: ReturnType<typeof setInterval> | undefined;
@@ -90,6 +92,7 @@ export class Signaling extends Emitter<SignalingEvents> {
     clearTimeout(this.#retry);
     this.#retry = undefined;
     this.#joined = false;
+    this.#waiting = false;
     this.#lastError = undefined;
     let socket: Socket;
     try {
@@ -118,11 +121,14 @@ export class Signaling extends Emitter<SignalingEvents> {
     return true;
   }
 
-  /** There is a reason to try at once, or to doubt that the connection still stands. */
-  wake(): void {
+  /** There is a reason to try at once, or to doubt that the connection still stands: the network changed, or the page woke up. */
+  wake(reason: 'online' | 'visible'): void {
     if (this.#stopped) return;
     if (this.#retry !== undefined) {
       this.start();
+    } else if (this.#waiting) {
+      // Nobody can be asked whether the line still stands; knocking again is no loss but of the place in the row.
+      if (reason === 'online') this.#giveUp('the network changed');
     } else if (this.send({ signal_type: 'ping' })) {
       this.#expectWithin(DOUBT_MS);
     }
@@ -151,7 +157,12 @@ export class Signaling extends Emitter<SignalingEvents> {
       if (this.#joined) this.emit('peer', message as unknown as PeerMessage);
       return;
     }
+    if (message.signal_type === 'waiting') {
+      this.#waiting = true;
+      clearTimeout(this.#silence);
+    }
     if (message.signal_type === 'joined') {
+      this.#waiting = false;
       this.#joined = true;
       this.#stood = setTimeout(() => this.#backoff.reset(), STOOD_MS);
       this.#pings = setInterval(() => this.send({ signal_type: 'ping' }), PING_EVERY_MS);
@@ -166,7 +177,9 @@ export class Signaling extends Emitter<SignalingEvents> {
     if (this.#stopped) return;
     const final = FINAL_CODES[code];
     if (final !== undefined) {
-      this.#finish({ code: final, message: this.#lastError?.message ?? reason });
+      const said = this.#lastError?.code ?? '';
+      const name = final.includes(said) ? said : final[0];
+      this.#finish({ code: name, message: this.#lastError?.message ?? reason });
       return;
     }
     let wait = this.#backoff.next();
@@ -183,11 +196,14 @@ export class Signaling extends Emitter<SignalingEvents> {
   /** Gives the connection up unless something is heard within `ms`. */
   #expectWithin(ms: number): void {
     clearTimeout(this.#silence);
-    this.#silence = setTimeout(() => {
-      const socket = this.#socket;
-      this.#handleClose(1006, 'silence');
-      socket?.close();
-    }, ms);
+    this.#silence = setTimeout(() => this.#giveUp('silence'), ms);
+  }
+
+  /** The connection is taken for lost, whatever the browser says. */
+  #giveUp(reason: string): void {
+    const socket = this.#socket;
+    this.#handleClose(1006, reason);
+    socket?.close();
   }
 
   /** Lets go of the socket and its timers; a late word from it is not heard. */
@@ -198,6 +214,7 @@ export class Signaling extends Emitter<SignalingEvents> {
     clearInterval(this.#pings);
     this.#retry = undefined;
     this.#joined = false;
+    this.#waiting = false;
     if (this.#socket) {
       this.#socket.onmessage = null;
       this.#socket.onclose = null;

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { LocalMedia } from '../src/media';
-import type { LocalTrack, Room } from '../src/room';
+import type { Room } from '../src/room';
+import type { LocalTrack } from '../src/room-types';
 
 class FakeTrack extends EventTarget {
   readonly kind: string;
@@ -113,6 +114,7 @@ describe('another microphone', () => {
     await media.setMicrophone(false);
     const room = {
       localTracks: [{ source: 'microphone' }],
+      on: () => () => {},
       publish: (track: MediaStreamTrack | null, options: object) => published.push({ media: track, ...options } as LocalTrack),
     };
     media.attach(room as unknown as Room);

@@ -64,7 +64,7 @@ describe('signaling', () => {
     FakeSocket.last.drop(1006);
     FakeSocket.last.drop(1006);
     expect(FakeSocket.all).toHaveLength(1);
-    signaling.wake();
+    signaling.wake('visible');
     expect(FakeSocket.all).toHaveLength(2);
     vi.advanceTimersByTime(7_000);
     expect(FakeSocket.all).toHaveLength(2);
@@ -72,11 +72,11 @@ describe('signaling', () => {
 
   it('doubts a standing connection after waking, and trusts it after a pong', () => {
     FakeSocket.last.say(joined());
-    signaling.wake();
+    signaling.wake('visible');
     FakeSocket.last.say({ signal_type: 'pong' });
     vi.advanceTimersByTime(5_000);
     expect(FakeSocket.all).toHaveLength(1);
-    signaling.wake();
+    signaling.wake('visible');
     vi.advanceTimersByTime(3_300);
     expect(FakeSocket.all).toHaveLength(2);
   });
@@ -91,6 +91,36 @@ describe('signaling', () => {
     vi.advanceTimersByTime(60_000);
     expect(closed).toEqual([name]);
     expect(FakeSocket.all).toHaveLength(1);
+  });
+
+  it.each([
+    [4403, 'removed', 'removed'],
+    [4403, 'banned', 'banned'],
+    [4403, 'not_admitted', 'not_admitted'],
+    [4403, 'forbidden_origin', 'forbidden'],
+    [4403, 'peer_not_found', 'forbidden'],
+    [4423, 'room_locked', 'room_locked'],
+    [4423, 'room_full', 'room_full'],
+  ])('closed with %i after the error %s is over as %s', (code, error, name) => {
+    FakeSocket.last.say({ signal_type: 'error', error: { code: error, message: 'why' } });
+    FakeSocket.last.drop(code);
+    expect(closed).toEqual([name]);
+  });
+
+  it('waits to be let in for as long as it takes, and knocks again where the network changed', () => {
+    const room = { room_id: 'r', name: 'r', max_participants: 50, locked: false, waiting_room: true };
+    FakeSocket.last.say({ signal_type: 'waiting', peer_id: 'me', room });
+    vi.advanceTimersByTime(3_600_000);
+    signaling.wake('visible');
+    expect(FakeSocket.all).toHaveLength(1);
+    expect(signaling.send({ signal_type: 'ping' })).toBe(false);
+    signaling.wake('online');
+    expect(FakeSocket.last.readyState).toBe(3);
+    vi.advanceTimersByTime(300);
+    expect(FakeSocket.all).toHaveLength(2);
+    // The new connection has as little time as any until the server says something.
+    vi.advanceTimersByTime(8_600);
+    expect(FakeSocket.all).toHaveLength(3);
   });
 
   it.each([1001, 1006, 1009, 4408, 4413, 4424, 4429])('comes back after %i', (code) => {

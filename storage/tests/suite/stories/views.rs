@@ -73,7 +73,7 @@ struct Person {
     name: String,
     user_id: Option<String>,
     joined: i64,
-    tracks: Vec<(String, &'static str, i64)>,
+    tracks: Vec<(String, &'static str, i64, bool)>,
 }
 
 struct Channel {
@@ -98,7 +98,8 @@ impl Life {
         self.time += self.random.random_range(1..500);
         match self.random.random_range(0..100) {
             0..6 => self.create_room(database),
-            6..12 => self.create_channel(database),
+            6..11 => self.create_channel(database),
+            11 => self.create_channel_by_file(database),
             12 => self.restart(database),
             13 => self.record(database, NewEvent::new("hub.something", self.time).data(json!([1, 2]))),
             14..16 => self.nonsense(database),
@@ -119,6 +120,14 @@ impl Life {
         let name = self.name("channel");
         self.record(database, NewEvent::new(kind::CHANNEL_CREATED, self.time).channel(&name));
         self.channels.push(Channel { name, created: self.time, offset: 0, files: Vec::new() });
+    }
+
+    /// A file may come to a channel before anybody uses it.
+    fn create_channel_by_file(&mut self, database: &Database) {
+        let (name, file, size) = (self.name("channel"), self.name("file"), 7);
+        let data = json!({ "file_id": file, "size": size });
+        self.record(database, NewEvent::new(kind::FILE_UPLOADED, self.time).channel(&name).data(data));
+        self.channels.push(Channel { name, created: self.time, offset: 0, files: vec![(file, size)] });
     }
 
     fn restart(&mut self, database: &Database) {
@@ -180,9 +189,22 @@ impl Life {
                 let person = room.people.remove(person);
                 (kind::PARTICIPANT_LEFT, person.user_id, json!({ "participant_id": person.id }))
             }
-            (14..19, Some(person)) => {
+            (14, Some(person)) => {
                 let person = &mut room.people[person];
-                person.tracks.push((name.clone(), "camera", time));
+                person.name.clone_from(&name);
+                let data = json!({ "participant_id": person.id, "name": name });
+                (kind::PARTICIPANT_UPDATED, person.user_id.clone(), data)
+            }
+            (15, Some(person)) => {
+                let person = &mut room.people[person];
+                let Some((track, source, _, muted)) = person.tracks.last_mut() else { return };
+                (*source, *muted) = ("screen", !*muted);
+                let data = json!({ "participant_id": person.id, "track_id": track, "kind": "video", "source": "screen", "muted": muted });
+                (kind::TRACK_UPDATED, person.user_id.clone(), data)
+            }
+            (16..19, Some(person)) => {
+                let person = &mut room.people[person];
+                person.tracks.push((name.clone(), "camera", time, false));
                 let data = json!({ "participant_id": person.id, "track_id": name, "kind": "video", "source": "camera" });
                 (kind::TRACK_PUBLISHED, person.user_id.clone(), data)
             }
@@ -221,7 +243,15 @@ impl Life {
                 database.keep(message).unwrap();
                 return;
             }
-            13..17 => {
+            13 => {
+                // It is loaded again: what is known of it stays.
+                channel.created = time;
+                let channel = &self.channels[index].name;
+                let event = NewEvent::new(kind::CHANNEL_CREATED, time).channel(channel);
+                self.record(database, event);
+                return;
+            }
+            14..17 => {
                 channel.files.push((name.clone(), time.unsigned_abs()));
                 (kind::FILE_UPLOADED, json!({ "file_id": name, "size": time }))
             }
@@ -264,10 +294,11 @@ impl Room {
 
 impl Person {
     fn remembered(&self) -> ParticipantView {
-        let track = |since: i64, source: &str| TrackView {
+        let track = |since: i64, source: &str, muted: bool| TrackView {
             kind: "video".to_owned(),
             source: source.to_owned(),
             published: since,
+            muted,
         };
         ParticipantView {
             name: self.name.clone(),
@@ -276,7 +307,7 @@ impl Person {
             tracks: self
                 .tracks
                 .iter()
-                .map(|(id, source, since)| (id.clone(), track(*since, source)))
+                .map(|(id, source, since, muted)| (id.clone(), track(*since, source, *muted)))
                 .collect(),
         }
     }

@@ -41,7 +41,7 @@ export function t(key: TextKey, values: Values = {}): string {
 }
 
 /** The text for a number of things. */
-export function tn(stem: 'call.people' | 'file.sent', count: number): string {
+export function tn(stem: 'call.people' | 'file.sent' | 'waiting.count', count: number): string {
   const form = plurals.value.select(count);
   const key = `${stem}.${form}` as TextKey;
   const known = key in en ? key : (`${stem}.other` as TextKey);

@@ -3,14 +3,12 @@
 import { useState } from 'preact/hooks';
 import { t } from '../i18n';
 import { cleanRoom, randomRoom } from '../options';
-import { CameraButton, MicrophoneButton } from '../parts/controls';
 import { Devices } from '../parts/devices';
 import { Icon } from '../parts/icons';
 import { LanguageSwitch } from '../parts/language';
-import { Video } from '../parts/video';
-import { explainClose, mediaProblems } from '../problems';
-import { ending, join, joining, media, ownName, roomName, sources } from '../session';
-import { hueOf, initials, streamOf } from '../tiles';
+import { Preview } from '../parts/preview';
+import { explainClose } from '../problems';
+import { ending, join, joining, ownName, roomName, sources } from '../session';
 
 export function JoinPage() {
   const [suggested] = useState(randomRoom);
@@ -76,38 +74,6 @@ export function JoinPage() {
         </form>
       </div>
     </main>
-  );
-}
-
-function Preview() {
-  const { camera, microphone } = sources.value;
-  const problems = mediaProblems(media);
-  const pending = camera.pending || microphone.pending;
-  const name = ownName.value.trim() || t('join.nameless');
-  return (
-    <section class="preview">
-      <div class="preview-picture" style={{ '--hue': hueOf(name) }} data-testid="preview">
-        <div class="avatar" aria-hidden="true">
-          <span>{initials(name)}</span>
-        </div>
-        {camera.media && <Video stream={streamOf(camera.media)} mirrored label={t('tile.video', { name: t('tile.you') })} />}
-        {!camera.media && <p class="preview-note">{t(pending ? 'join.allow' : 'join.cameraOff')}</p>}
-        <div class="preview-controls">
-          <MicrophoneButton />
-          <CameraButton />
-        </div>
-      </div>
-      {problems.map((text) => (
-        <p key={text} class="notice" role="alert" data-testid="media-problem">
-          {text}
-        </p>
-      ))}
-      {problems.length > 0 && globalThis.isSecureContext && (
-        <button type="button" class="button quiet small" data-testid="retry-devices" onClick={() => void media.openBoth()}>
-          {t('join.retryDevices')}
-        </button>
-      )}
-    </section>
   );
 }
 

@@ -17,9 +17,11 @@ export function LeftPage() {
         <h1>{t(byChoice ? 'left.title' : 'left.ended')}</h1>
         {!byChoice && <p data-testid="left-reason">{explainClose(reason)}</p>}
         <div class="row">
-          <button type="button" class="button primary" data-testid="rejoin-button" disabled={joining.value} onClick={rejoin}>
-            {t('left.rejoin')}
-          </button>
+          {reason?.code !== 'banned' && (
+            <button type="button" class="button primary" data-testid="rejoin-button" disabled={joining.value} onClick={rejoin}>
+              {t('left.rejoin')}
+            </button>
+          )}
           <button type="button" class="button quiet" data-testid="home-button" onClick={goHome}>
             {t('left.home')}
           </button>

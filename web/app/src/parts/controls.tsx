@@ -1,7 +1,9 @@
 /** The buttons of the call. */
 
-import { openPanel, panelOpen, unread } from '../chat';
+import { unread } from '../chat';
 import { t, type TextKey } from '../i18n';
+import { forbidden } from '../moderation';
+import { panel, togglePanel } from '../panels';
 import { canShareScreen, leave, sources, toggleCamera, toggleMicrophone, toggleScreen } from '../session';
 import { Icon, type IconName } from './icons';
 
@@ -20,6 +22,7 @@ export function Controls({ onSettings }: { onSettings: () => void }) {
           pressed={screen.on}
           tone={screen.on ? 'active' : 'plain'}
           busy={screen.pending}
+          forbidden={forbidden('screen')}
           onClick={toggleScreen}
         />
       )}
@@ -28,10 +31,10 @@ export function Controls({ onSettings }: { onSettings: () => void }) {
         icon="chat"
         label="control.chat"
         shortcut="C"
-        pressed={panelOpen.value}
-        tone={panelOpen.value ? 'active' : 'plain'}
+        pressed={panel.value === 'chat'}
+        tone={panel.value === 'chat' ? 'active' : 'plain'}
         count={unread.value}
-        onClick={() => openPanel(!panelOpen.value)}
+        onClick={() => togglePanel('chat')}
       />
       <Toggle testid="settings-button" icon="settings" label="control.settings" tone="plain" onClick={onSettings} />
       <Toggle testid="leave-button" icon="leave" label="control.leave" tone="danger" onClick={leave} />
@@ -51,6 +54,7 @@ export function MicrophoneButton() {
       pressed={on}
       tone={on ? 'plain' : 'off'}
       busy={pending}
+      forbidden={forbidden('microphone')}
       onClick={toggleMicrophone}
     />
   );
@@ -67,6 +71,7 @@ export function CameraButton() {
       pressed={on}
       tone={on ? 'plain' : 'off'}
       busy={pending}
+      forbidden={forbidden('camera')}
       onClick={toggleCamera}
     />
   );
@@ -80,12 +85,14 @@ interface ToggleProps {
   shortcut?: string;
   pressed?: boolean;
   busy?: boolean;
+  /** Why it cannot be used. It stays reachable, so that everybody can learn why; a click says so. */
+  forbidden?: TextKey;
   count?: number;
   onClick: () => void;
 }
 
-function Toggle({ testid, icon, label, tone, shortcut, pressed, busy, count = 0, onClick }: ToggleProps) {
-  const text = t(label);
+function Toggle({ testid, icon, label, tone, shortcut, pressed, busy, forbidden: why, count = 0, onClick }: ToggleProps) {
+  const text = t(why ?? label);
   return (
     <button
       type="button"
@@ -95,7 +102,8 @@ function Toggle({ testid, icon, label, tone, shortcut, pressed, busy, count = 0,
       aria-label={text}
       aria-keyshortcuts={shortcut}
       aria-busy={busy}
-      title={shortcut ? `${text} (${shortcut})` : text}
+      aria-disabled={why !== undefined}
+      title={shortcut && !why ? `${text} (${shortcut})` : text}
       onClick={onClick}
     >
       <Icon name={icon} />

@@ -1,15 +1,22 @@
 /** A person, or a screen. */
 
 import { t } from '../i18n';
-import { togglePin, pinned } from '../session';
+import { moderates } from '../moderation';
+import { participants, togglePin, pinned } from '../session';
 import { hueOf, initials, type Tile as TileData } from '../tiles';
 import type { Rect } from '../layout';
 import { Icon } from './icons';
+import { PersonMenu } from './person';
 import { Video } from './video';
 
 export function Tile({ tile, rect }: { tile: TileData; rect: Rect }) {
   const isPinned = pinned.value === tile.key;
   const small = rect.width < 200;
+  // Tiny tiles have no room for it; the list of people has it too.
+  const person =
+    moderates.value && tile.kind === 'camera' && rect.width >= 120
+      ? participants.value.find((one) => one.peerId === tile.peerId)
+      : undefined;
   const weak = tile.quality === 'poor' || tile.quality === 'lost';
   const style = {
     transform: `translate(${rect.left}px, ${rect.top}px)`,
@@ -75,6 +82,7 @@ export function Tile({ tile, rect }: { tile: TileData; rect: Rect }) {
       >
         <Icon name="pin" size={18} />
       </button>
+      {person && <PersonMenu person={person} look="pin more" />}
     </article>
   );
 }

@@ -8,10 +8,23 @@ export function Toasts() {
   return (
     <>
       <div class="toasts">
-        {toasts.value.map(({ id, text, kind }) => (
+        {toasts.value.map(({ id, text, kind, action }) => (
           <div key={id} class={`toast ${kind}`} data-testid="toast">
             <span>{text}</span>
-            <button type="button" aria-label={t('control.close')} onClick={() => dismiss(id)}>
+            {action && (
+              <button
+                type="button"
+                class="toast-action"
+                data-testid="toast-action"
+                onClick={() => {
+                  dismiss(id);
+                  action.run();
+                }}
+              >
+                {action.label}
+              </button>
+            )}
+            <button type="button" class="toast-close" aria-label={t('control.close')} onClick={() => dismiss(id)}>
               <Icon name="close" size={16} />
             </button>
           </div>
