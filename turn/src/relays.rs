@@ -93,9 +93,9 @@ impl Relays {
             let place = place.ok_or(Refusal::NoReservation)?;
             let address = self.keep(id, reserved.socket, place, poller)?;
             if address.is_ipv6() {
-                opened.v6 = Some(address)
+                opened.v6 = Some(address);
             } else {
-                opened.v4 = Some(address)
+                opened.v4 = Some(address);
             }
             return Ok(opened);
         }
@@ -104,9 +104,9 @@ impl Relays {
             let Some((socket, next)) = bind(place.bind, &places.ports, ports) else { continue };
             let Ok(address) = self.keep(id, socket, place, poller) else { continue };
             if address.is_ipv6() {
-                opened.v6 = Some(address)
+                opened.v6 = Some(address);
             } else {
-                opened.v4 = Some(address)
+                opened.v4 = Some(address);
             }
             opened.reservation = opened.reservation.or(next.and_then(|next| places.reserve(next)));
         }
