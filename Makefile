@@ -4,7 +4,7 @@
 PROFILE := quick
 VECHE := target/$(PROFILE)/veche
 
-.PHONY: run build test test-rust test-web test-python test-browsers test-interop fuzz lint licences format web networks bench bench-compare load release help
+.PHONY: run build test test-rust test-web test-python test-api test-browsers test-interop fuzz lint licences format web networks bench bench-compare load release help
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,10 +23,10 @@ release: ## Build the server for production
 	@scripts/need build
 	cargo build --release --package veche
 
-test: test-rust test-web test-python test-browsers test-interop ## Run every test
+test: test-rust test-web test-python test-api test-browsers test-interop ## Run every test
 
 test-rust: ## The core in virtual time, the shell, signaling, server: everything in Rust
-	@scripts/need build acme postgres
+	@scripts/need build acme coturn postgres
 	@scripts/nextest run --workspace --cargo-profile $(PROFILE)
 	@cargo test --quiet --workspace --profile $(PROFILE) --doc
 
@@ -36,6 +36,10 @@ test-web: web/node_modules ## The SDK and the app: types, lints, tests
 test-python: build ## The Python package against a real server: lints, types, tests
 	@scripts/need python
 	@VECHE_BIN=$${VECHE_BIN:-$(CURDIR)/$(VECHE)} clients/python/run-tests
+
+test-api: build ## The HTTP API against its own description, by schemathesis
+	@scripts/need python
+	@tests/api/run $${VECHE_BIN:-$(VECHE)}
 
 test-browsers: build tests/e2e/node_modules ## Calls between real browsers
 	@scripts/need browsers

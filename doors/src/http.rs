@@ -6,18 +6,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{Extensions, HeaderName, HeaderValue, Method, Uri, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use parking_lot::Mutex;
-use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use crate::doorkeeper::Doorkeeper;
 use crate::error::{Error, ErrorKind};
-use crate::origin;
-use crate::rate::AddressBuckets;
-
-/// What each client address may still ask.
-pub type Limiter = Arc<Mutex<AddressBuckets>>;
 
 /// The address that a request came from; known where the server is started with
 /// `into_make_service_with_connect_info::<SocketAddr>`.
@@ -26,59 +20,58 @@ pub fn client_address(extensions: &Extensions) -> Option<IpAddr> {
 }
 
 /// A middleware that answers 429 to an address that asks too often.
-pub async fn limit(State(limiter): State<Limiter>, request: Request, next: Next) -> Response {
+pub async fn limit(State(doorkeeper): State<Arc<Doorkeeper>>, request: Request, next: Next) -> Response {
     let address = client_address(request.extensions());
-    if address.is_some_and(|address| !limiter.lock().take(address, Instant::now())) {
+    if address.is_some_and(|address| !doorkeeper.takes_request(address, Instant::now())) {
         let message = "too many requests from this address; try again in some seconds";
         return Error::new(ErrorKind::RateLimited, message).into_response();
     }
     next.run(request).await
 }
 
-/// Lets pages of these origins (`*` for all) use the API.
-pub fn cors(allowed_origins: Vec<String>) -> CorsLayer {
-    let is_allowed = move |origin: &HeaderValue, _: &_| origin::is_listed(origin, &allowed_origins);
-    CorsLayer::new()
-        .allow_origin(AllowOrigin::predicate(is_allowed))
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        .allow_headers([
-            header::CONTENT_TYPE,
-            header::AUTHORIZATION,
-            header::RANGE,
-            header::IF_RANGE,
-            header::IF_NONE_MATCH,
-            HeaderName::from_static("x-api-key"),
-            HeaderName::from_static("idempotency-key"),
-            HeaderName::from_static("last-event-id"),
-            HeaderName::from_static("tus-resumable"),
-            HeaderName::from_static("upload-length"),
-            HeaderName::from_static("upload-offset"),
-            HeaderName::from_static("upload-metadata"),
-            HeaderName::from_static("x-http-method-override"),
-        ])
-        .expose_headers([
-            header::LOCATION,
-            header::CONTENT_DISPOSITION,
-            header::CONTENT_RANGE,
-            header::ETAG,
-            HeaderName::from_static("tus-resumable"),
-            HeaderName::from_static("tus-version"),
-            HeaderName::from_static("tus-extension"),
-            HeaderName::from_static("tus-max-size"),
-            HeaderName::from_static("upload-length"),
-            HeaderName::from_static("upload-offset"),
-            HeaderName::from_static("upload-expires"),
-        ])
+/// A middleware that lets pages of the origins that are listed use the API (the CORS protocol of the Fetch standard). Only what
+/// is a preflight is answered here: any other `OPTIONS` is a request like others, such as the one that tus begins with.
+pub async fn cors(State(doorkeeper): State<Arc<Doorkeeper>>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let origin = headers.get(header::ORIGIN).filter(|origin| doorkeeper.lists_origin(origin)).cloned();
+    let is_preflight = request.method() == Method::OPTIONS
+        && headers.contains_key(header::ORIGIN)
+        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let mut response = if is_preflight { preflight() } else { next.run(request).await };
+    let headers = response.headers_mut();
+    headers.append(header::VARY, HeaderValue::from_static("origin"));
+    if let Some(origin) = origin {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        expose(headers);
+    }
+    response
+}
+
+/// What pages may send.
+fn preflight() -> Response {
+    let allowed = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET,POST,PUT,PATCH,DELETE"),
+        (
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "content-type,authorization,range,if-range,if-none-match,x-api-key,idempotency-key,last-event-id,\
+             tus-resumable,upload-length,upload-offset,upload-metadata,x-http-method-override",
+        ),
+    ];
+    allowed.into_response()
+}
+
+/// What pages may read.
+fn expose(headers: &mut HeaderMap) {
+    let exposed = "location,content-disposition,content-range,etag,tus-resumable,tus-version,tus-extension,\
+                   tus-max-size,upload-length,upload-offset,upload-expires";
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(exposed));
 }
 
 /// The answer where nothing is.
 #[expect(clippy::unused_async, reason = "handlers are asynchronous")]
 pub async fn not_found(uri: Uri) -> Error {
     let path: String = uri.path().chars().take(200).collect();
-    Error::new(
-        ErrorKind::NotFound,
-        format!("nothing is at {path}; /realtime/openapi.json lists what there is"),
-    )
+    Error::new(ErrorKind::NotFound, format!("nothing is at {path}; /openapi.json lists what there is"))
 }
 
 /// The answer to a method that an address does not take.

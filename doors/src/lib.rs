@@ -1,6 +1,8 @@
 //! What every door of the server shares: what can go wrong and how each door says so, who may come in by origin and how
 //! often, what bodies look like, and how WebSockets are spoken.
 
+pub mod answers;
+pub mod doorkeeper;
 pub mod error;
 pub mod extract;
 pub mod http;

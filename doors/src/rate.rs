@@ -40,6 +40,12 @@ impl TokenBucket {
         Self { per_second: f64::from(per_second), burst, tokens: burst, filled_at: now, dropped: 0 }
     }
 
+    /// Another rate from now on. What it holds stays, up to the new burst.
+    pub fn set_rate(&mut self, per_second: u32, burst: u32) {
+        (self.per_second, self.burst) = (f64::from(per_second), f64::from(burst));
+        self.tokens = self.tokens.min(self.burst);
+    }
+
     /// Whether it holds as much as a new one.
     fn is_full(&self, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(self.filled_at);
@@ -75,14 +81,31 @@ pub struct ClientBuckets<K> {
 }
 
 impl<K: Eq + Hash> ClientBuckets<K> {
-    /// Nobody has asked yet.
+    /// Nobody has asked yet. 0 a second: any number.
     pub fn new(per_second: u32, burst: u32) -> Self {
         Self { per_second, burst, buckets: HashMap::new() }
+    }
+
+    /// How many requests a client may make in a second.
+    pub fn per_second(&self) -> u32 {
+        self.per_second
+    }
+
+    /// Another rate from now on.
+    pub fn set_rate(&mut self, per_second: u32, burst: u32) {
+        (self.per_second, self.burst) = (per_second, burst);
+        if per_second == 0 {
+            self.buckets = HashMap::new();
+        }
+        self.buckets.values_mut().for_each(|bucket| bucket.set_rate(per_second, burst));
     }
 
     /// Whether a request of this client may pass. When too many clients ask at once all are forgotten: a flood from
     /// everywhere is not stopped by counting, and must not lock out the others.
     pub fn take(&mut self, client: K, now: Instant) -> bool {
+        if self.per_second == 0 {
+            return true;
+        }
         if self.buckets.len() >= MAX_CLIENTS && !self.buckets.contains_key(&client) {
             self.buckets.retain(|_, bucket| !bucket.is_full(now));
             if self.buckets.len() >= MAX_CLIENTS {
@@ -99,9 +122,14 @@ impl<K: Eq + Hash> ClientBuckets<K> {
 pub struct AddressBuckets(ClientBuckets<IpAddr>);
 
 impl AddressBuckets {
-    /// Nobody has asked yet.
+    /// Nobody has asked yet. 0 a second: any number.
     pub fn new(per_second: u32, burst: u32) -> Self {
         Self(ClientBuckets::new(per_second, burst))
+    }
+
+    /// Another rate from now on.
+    pub fn set_rate(&mut self, per_second: u32, burst: u32) {
+        self.0.set_rate(per_second, burst);
     }
 
     /// Whether a request of this address may pass.
@@ -155,6 +183,21 @@ mod tests {
         }
         assert_eq!(bucket.handle_message(later + Duration::from_secs(2)), Verdict::Take);
         assert_eq!(bucket.dropped, 0);
+    }
+
+    #[test]
+    fn another_rate_counts_from_now_on_and_none_lets_everybody_in() {
+        let start = Instant::now();
+        let mut buckets = AddressBuckets::new(0, 1);
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        assert!((0..100).all(|_| buckets.take(address, start)) && buckets.0.buckets.is_empty());
+        buckets.set_rate(1, 5);
+        assert_eq!((0..10).filter(|_| buckets.take(address, start)).count(), 5);
+        buckets.set_rate(10, 3);
+        let later = start + Duration::from_secs(10);
+        assert_eq!((0..10).filter(|_| buckets.take(address, later)).count(), 3);
+        buckets.set_rate(0, 3);
+        assert!(buckets.take(address, later));
     }
 
     #[test]

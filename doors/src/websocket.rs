@@ -2,8 +2,15 @@
 
 use std::time::Duration;
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 pub use yawc::DeflatePool;
-use yawc::Options;
+use yawc::{IncomingUpgrade, Options, Role, WebSocket};
 
 /// How long a client may take to answer a close.
 pub const CLOSE_WAIT: Duration = Duration::from_secs(2);
@@ -42,4 +49,60 @@ pub fn options(max_message: usize, pool: DeflatePool) -> Options {
         .with_write_buffer_capacity(BUFFER_BYTES)
         .with_fragment_timeout(FRAGMENT_WAIT)
         .with_no_delay()
+}
+
+/// A request for a WebSocket that can be opened several times over, with other limits each time: for who is a stranger at
+/// first.
+pub struct Upgrade {
+    incoming: IncomingUpgrade,
+    stream: OnUpgrade,
+}
+
+/// What was agreed on with the client.
+#[derive(Debug)]
+pub struct Agreed {
+    stream: OnUpgrade,
+    extensions: Extensions,
+}
+
+/// The extensions that were agreed on.
+#[derive(Clone, Debug)]
+pub struct Extensions(Option<Box<str>>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, StatusCode> {
+        let stream = parts.extensions.get::<OnUpgrade>().cloned().ok_or(StatusCode::BAD_REQUEST)?;
+        let incoming = IncomingUpgrade::from_request_parts(parts, state).await?;
+        Ok(Self { incoming, stream })
+    }
+}
+
+impl Upgrade {
+    /// Agrees: the answer for the client, and what comes of it when the client has it.
+    pub fn agree(self, pool: DeflatePool) -> yawc::Result<(Response, Agreed)> {
+        let (response, _) = self.incoming.upgrade(options(0, pool))?;
+        let agreed = response.headers().get(header::SEC_WEBSOCKET_EXTENSIONS);
+        let extensions = Extensions(agreed.and_then(|agreed| agreed.to_str().ok()).map(Into::into));
+        Ok((response.into_response(), Agreed { stream: self.stream, extensions }))
+    }
+}
+
+impl Agreed {
+    /// Waits until the client has the answer: its stream, and how frames on it are read.
+    pub async fn stream(self) -> hyper::Result<(TokioIo<Upgraded>, Extensions)> {
+        Ok((TokioIo::new(self.stream.await?), self.extensions))
+    }
+}
+
+impl Extensions {
+    /// A WebSocket on a stream at the beginning of a frame; see [`options`].
+    pub fn open<S>(&self, stream: S, max_message: usize, pool: DeflatePool) -> yawc::Result<WebSocket<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let options = options(max_message, pool);
+        WebSocket::from_stream_with_extensions(stream, Role::Server, self.0.as_deref(), options)
+    }
 }

@@ -34,12 +34,12 @@ const EXPIRY_STEP: u64 = 1_000;
 #[derive(Debug)]
 pub(crate) struct Channel {
     pub name: ChannelName,
-    pub rule: Rule,
     pub state: Mutex<State>,
 }
 
 #[derive(Debug)]
 pub(crate) struct State {
+    pub rule: Rule,
     pub phase: Phase,
     pub epoch: Epoch,
     /// The offset of the next message that is published.
@@ -106,6 +106,7 @@ impl Channel {
         let mut history = Shelf::default();
         history.begin_after(position.offset);
         let state = State {
+            rule,
             phase,
             epoch: position.epoch,
             next: position.offset + 1,
@@ -120,7 +121,7 @@ impl Channel {
             is_expiry_set: false,
             idle_since: now,
         };
-        Arc::new(Self { name, rule, state: Mutex::new(state) })
+        Arc::new(Self { name, state: Mutex::new(state) })
     }
 
     /// Begins a subscription; gives its place. What it begins with comes through the outbox, maybe later.
@@ -199,7 +200,7 @@ impl Channel {
 
     /// The subscription begins: everything after the position that is told here will be delivered, in order and once.
     fn admit(self: &Arc<Self>, state: &mut State, core: &Core, key: usize, start: Start, now: Timestamp) {
-        state.expire(self.rule, core, now);
+        state.expire(core, now);
         let was_waiting = mem::replace(&mut state.subscribers[key].is_waiting, false);
         // What waits from before stands ahead of the answer: nothing newer may take its place.
         state.subscribers[key].place = NOWHERE;
@@ -213,12 +214,12 @@ impl Channel {
             _ if start.kept => state.kept.iter().filter(wanted).cloned().collect(),
             _ => Vec::new(),
         };
-        if self.rule.latest_only && messages.len() > 1 {
+        if state.rule.latest_only && messages.len() > 1 {
             messages.drain(..messages.len() - 1);
         }
         let (missed, kept) = if recovered == Some(true) { (messages.len(), 0) } else { (0, messages.len()) };
         let presence =
-            (start.presence && self.rule.presence).then(|| state.presence(core.settings.presence_entries));
+            (start.presence && state.rule.presence).then(|| state.presence(core.settings.presence_entries));
         let subscribed = Subscribed {
             tag: start.tag,
             channel: self.name.clone(),
@@ -234,7 +235,7 @@ impl Channel {
             subscriber.member.put_backlog(first, &messages, settings.outbox_bytes, settings.backlog_bytes);
         core.counters.count(put, messages.len());
         let others_watch = state.watchers > usize::from(subscriber.wants_presence);
-        if was_waiting && self.rule.presence && others_watch {
+        if was_waiting && state.rule.presence && others_watch {
             let entry = subscriber.member.entry(subscriber.since);
             self.window(state, core, now).join(entry, settings.presence_entries);
         }
@@ -251,7 +252,7 @@ impl Channel {
         if let Phase::Loading(early) = &mut state.phase {
             early.retain(|early| !matches!(early, Early::Subscribe { key: of, .. } if *of == key));
         }
-        if !subscriber.is_waiting && self.rule.presence && state.watchers > 0 {
+        if !subscriber.is_waiting && state.rule.presence && state.watchers > 0 {
             let entry = subscriber.member.entry(subscriber.since);
             self.window(&mut state, core, now).leave(entry, core.settings.presence_entries);
         }
@@ -269,7 +270,7 @@ impl Channel {
             return;
         }
         let subscriber = &state.subscribers[key as usize];
-        if self.rule.presence && state.watchers > 0 && !subscriber.is_waiting {
+        if state.rule.presence && state.watchers > 0 && !subscriber.is_waiting {
             let entry = subscriber.member.entry(subscriber.since);
             self.window(&mut state, core, now).join(entry, core.settings.presence_entries);
         }
@@ -340,6 +341,14 @@ impl Channel {
         }
     }
 
+    /// Another rule from now on. Of the history, what it lets go by number goes with the next message.
+    pub fn set_rule(self: &Arc<Self>, core: &Core, rule: Rule, now: Timestamp) {
+        let mut state = self.state.lock();
+        state.rule = rule;
+        state.expire(core, now);
+        self.set_expiry(&mut state, core, now);
+    }
+
     pub fn refuse(&self, core: &Core, answer: Answer, error: PublishError) {
         answer.tell(&core.recent, &self.name, Err(error));
     }
@@ -357,7 +366,7 @@ impl Channel {
             }
             Timer::Expiry => {
                 state.is_expiry_set = false;
-                state.expire(self.rule, core, now);
+                state.expire(core, now);
                 let may_vanish = may_vanish(&state, core, now);
                 if !may_vanish {
                     self.set_expiry(&mut state, core, now);
@@ -386,12 +395,12 @@ impl Channel {
         }
         let is_idle = state.subscribers.is_empty();
         let due = match state.history.oldest() {
-            Some(oldest) => oldest.after(self.rule.history_age),
+            Some(oldest) => oldest.after(state.rule.history_age),
             None if is_idle => state.idle_since.after(core.linger()),
             None => return,
         };
         // A message that comes while the timer is set must not have to wait for it.
-        let age = self.rule.history_age;
+        let age = state.rule.history_age;
         let due = if age == 0 { due } else { due.min(now.after(age)) };
         state.is_expiry_set = true;
         core.timers.set(due.max(now.after(EXPIRY_STEP)), Timer::Expiry, self);
@@ -421,7 +430,7 @@ impl Channel {
     /// The newest messages, or those after an offset.
     pub fn history(&self, core: &Core, query: HistoryQuery, now: Timestamp) -> History {
         let mut state = self.state.lock();
-        state.expire(self.rule, core, now);
+        state.expire(core, now);
         let position = Some(state.position());
         let is_epoch = query.epoch.is_none_or(|epoch| epoch == state.epoch);
         let (messages, complete) = match query.since {
@@ -457,8 +466,8 @@ impl State {
             && self.history.covers(position.offset)
     }
 
-    pub fn expire(&mut self, rule: Rule, core: &Core, now: Timestamp) {
-        if let Some(through) = now.0.checked_sub(rule.history_age) {
+    pub fn expire(&mut self, core: &Core, now: Timestamp) {
+        if let Some(through) = now.0.checked_sub(self.rule.history_age) {
             self.history.expire(Timestamp(through), &core.history_bytes);
         }
     }

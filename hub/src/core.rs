@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use ahash::RandomState;
+use parking_lot::RwLock;
 use smallvec::SmallVec;
 
 use crate::answer::Recent;
@@ -23,7 +24,7 @@ use crate::timers::Timers;
 #[derive(Debug)]
 pub(crate) struct Core {
     pub settings: HubSettings,
-    rules: Rules,
+    rules: RwLock<Rules>,
     seed: u64,
     pub hasher: RandomState,
     numbers: AtomicU64,
@@ -73,7 +74,7 @@ impl Core {
         let random = |number| spread(seed.wrapping_sub(number));
         let hasher = RandomState::with_seeds(random(1), random(2), random(3), random(4));
         Self {
-            rules: Rules::new(&settings),
+            rules: RwLock::new(Rules::new(&settings)),
             settings,
             seed,
             numbers: AtomicU64::new(0),
@@ -109,6 +110,15 @@ impl Core {
     /// How long an empty channel is remembered, in milliseconds.
     pub fn linger(&self) -> u64 {
         self.settings.channel_linger_seconds.saturating_mul(1_000)
+    }
+
+    /// What the rules say of a channel.
+    pub fn rule_of(&self, name: &ChannelName) -> Rule {
+        self.rules.read().of(name.as_str())
+    }
+
+    pub fn set_rules(&self, settings: &HubSettings) {
+        *self.rules.write() = Rules::new(settings);
     }
 
     pub fn message_id(&self) -> MessageId {
@@ -184,7 +194,7 @@ impl Core {
 
     fn make(&self, name: ChannelName, position: Position, now: Timestamp) -> Arc<Channel> {
         let phase = if self.tasks.is_some() { Phase::Unloaded } else { Phase::Ready };
-        let rule = self.rules.of(name.as_str());
+        let rule = self.rule_of(&name);
         let channel = Channel::new(name, rule, phase, position, now);
         channel.set_expiry(&mut channel.state.lock(), self, now);
         channel

@@ -235,6 +235,16 @@ impl Hub {
         Ok((Connection::new(self.clone(), Arc::clone(&member)), Outbox::new(member)))
     }
 
+    /// Takes the rules of channels and the bounds of histories by number and age from other settings, for all channels that
+    /// there are and will be. Nothing else of the settings changes.
+    pub fn set_rules(&self, settings: &HubSettings, now: Timestamp) {
+        // First of all: a channel that is made meanwhile has the new ones, or is found below.
+        self.core.set_rules(settings);
+        for channel in self.all_channels("") {
+            channel.set_rule(&self.core, self.core.rule_of(&channel.name), now);
+        }
+    }
+
     /// Publishes in a channel. What becomes of it is known at once, but for persistent messages, and those that come behind
     /// them in the channel.
     pub fn publish(&self, publication: Publication, now: Timestamp) -> Result<Receipt, PublishError> {
@@ -364,9 +374,10 @@ impl Hub {
 
     /// Who is in a channel; nobody, where a rule says that this is not told.
     pub fn presence(&self, channel: &ChannelName) -> PresenceList {
-        let found = self.core.find(channel).filter(|channel| channel.rule.presence);
         let bound = self.core.settings.presence_entries;
-        found.map(|channel| channel.state.lock().presence(bound)).unwrap_or_default()
+        let Some(channel) = self.core.find(channel) else { return PresenceList::default() };
+        let state = channel.state.lock();
+        if state.rule.presence { state.presence(bound) } else { PresenceList::default() }
     }
 
     /// Channels whose names begin with `prefix`, in the order of their names, at most `limit`.

@@ -40,7 +40,7 @@ impl Hub {
         let mut state = channel.state.lock();
         state.history = Shelf::default();
         state.history.begin_after(through);
-        let bounds = core.history_bounds(channel.rule);
+        let bounds = core.history_bounds(state.rule);
         for message in messages {
             state.history.push(Arc::new(message), bounds);
         }

@@ -21,7 +21,8 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 use tonic_reflection::server::Builder;
 use veche_access::{Door, Identity};
-use veche_doors::http::{Limiter, client_address, method_not_allowed};
+use veche_doors::doorkeeper::Doorkeeper;
+use veche_doors::http::{client_address, method_not_allowed};
 use veche_doors::{Error, ErrorKind};
 
 use crate::Shared;
@@ -33,7 +34,7 @@ use status::refused;
 const SERVICE: &str = "veche.v1.Messaging";
 
 /// The methods of the service, health and reflection.
-pub(crate) fn router(shared: &Arc<Shared>, limiter: Option<Limiter>) -> Router<Api> {
+pub(crate) fn router(shared: &Arc<Shared>) -> Router<Api> {
     let path = |method: &str| format!("/{SERVICE}/{method}");
     let health = HealthServer::new(HealthService::from_health_reporter(shared.health.clone()));
     let reflection = || {
@@ -42,7 +43,7 @@ pub(crate) fn router(shared: &Arc<Shared>, limiter: Option<Limiter>) -> Router<A
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let valid = "the descriptors are of a compiler";
-    let mut router = Router::new()
+    Router::new()
         .route(&path("Send"), post(unary::send))
         .route(&path("Broadcast"), post(unary::broadcast))
         .route(&path("SendBinary"), post(unary::send_binary))
@@ -61,11 +62,8 @@ pub(crate) fn router(shared: &Arc<Shared>, limiter: Option<Limiter>) -> Router<A
             reflection().build_v1alpha().expect(valid),
         )
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn(only_grpc));
-    if let Some(limiter) = limiter {
-        router = router.layer(from_fn_with_state(limiter, limit));
-    }
-    router
+        .layer(from_fn(only_grpc))
+        .layer(from_fn_with_state(shared.doorkeeper.clone(), limit))
 }
 
 /// What tells how the server is: well, until it stops.
@@ -94,9 +92,9 @@ async fn only_grpc(request: Request, next: Next) -> Response {
 }
 
 /// Answers `RESOURCE_EXHAUSTED` to an address that asks too often.
-async fn limit(State(limiter): State<Limiter>, request: Request, next: Next) -> Response {
+async fn limit(State(doorkeeper): State<Arc<Doorkeeper>>, request: Request, next: Next) -> Response {
     let address = client_address(request.extensions());
-    if address.is_some_and(|address| !limiter.lock().take(address, Instant::now())) {
+    if address.is_some_and(|address| !doorkeeper.takes_request(address, Instant::now())) {
         let message = "too many requests from this address; try again in some seconds";
         return refused(Error::new(ErrorKind::RateLimited, message));
     }

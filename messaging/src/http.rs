@@ -14,17 +14,15 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router, middleware};
 use futures_util::FutureExt;
-use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use utoipa::OpenApi;
+use utoipa::{IntoParams, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veche_access::{Door, Identity};
 use veche_doors::extract::Body;
-use veche_doors::http::{Limiter, cors, limit, method_not_allowed};
-use veche_doors::rate::AddressBuckets;
-use veche_doors::{Error, ErrorKind, origin};
+use veche_doors::http::{cors, limit, method_not_allowed};
+use veche_doors::{Error, ErrorAnswer, ErrorKind};
 use veche_files::http::{Announcement, Published, Publisher};
 use veche_hub::{Letter, Publication};
 
@@ -40,16 +38,16 @@ pub(crate) struct Api {
 }
 
 #[derive(OpenApi)]
-#[openapi(tags((name = "messaging", description = "Channels, messages and notifications")))]
+#[openapi(
+    components(schemas(ErrorAnswer)),
+    tags((name = "messaging", description = "Channels, messages and notifications"))
+)]
 struct Description;
 
 /// All doors.
 pub(crate) fn router(shared: &Arc<Shared>) -> Router {
     let settings = &shared.settings;
-    let cors = cors(settings.allowed_origins.clone());
-    let limiter: Option<Limiter> = (settings.requests_per_second > 0).then(|| {
-        Arc::new(Mutex::new(AddressBuckets::new(settings.requests_per_second, settings.request_burst)))
-    });
+    let doorkeeper = &shared.doorkeeper;
     let api = Api { shared: shared.clone() };
     let (asked, _) = asked_routes().split_for_parts();
     let (large, _) = large_routes().split_for_parts();
@@ -66,11 +64,13 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
     }
     let asked = asked.layer(middleware::from_fn_with_state(api.clone(), authenticate));
     let (open, _) = open_routes().split_for_parts();
-    let mut router = asked.merge(open).method_not_allowed_fallback(method_not_allowed);
-    if let Some(limiter) = &limiter {
-        router = router.layer(middleware::from_fn_with_state(limiter.clone(), limit));
-    }
-    router.layer(cors).merge(grpc::router(shared, limiter)).with_state(api)
+    asked
+        .merge(open)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(doorkeeper.clone(), limit))
+        .layer(middleware::from_fn_with_state(doorkeeper.clone(), cors))
+        .merge(grpc::router(shared))
+        .with_state(api)
 }
 
 /// The description of all doors.
@@ -120,9 +120,7 @@ fn open_routes() -> OpenApiRouter<Api> {
 /// let through to files without one, and refused there.
 async fn authenticate(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let shared = &api.shared;
-    if !request.method().is_safe()
-        && !origin::is_allowed(request.headers(), request.uri(), &shared.settings.allowed_origins)
-    {
+    if !request.method().is_safe() && !shared.doorkeeper.allows_origin(request.headers(), request.uri()) {
         let message = "pages of this origin may not send; add it to messaging.allowed_origins";
         return Error::new(ErrorKind::ForbiddenOrigin, message).into_response();
     }
@@ -184,6 +182,16 @@ impl<T: DeserializeOwned> FromRequest<Api> for JsonBody<T> {
         let wrong = |error: serde_json::Error| Error::new(ErrorKind::BadRequest, error.to_string());
         serde_json::from_str(text.get()).map(JsonBody).map_err(wrong)
     }
+}
+
+/// The header that makes a repetition harmless, for the description.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes the header; it is read with the others")]
+pub(crate) struct Once {
+    /// The same for ten minutes: the first answer again, and nothing is sent twice.
+    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 128)]
+    idempotency_key: Option<String>,
 }
 
 /// What makes a repetition of the request harmless.

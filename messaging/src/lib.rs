@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use veche_access::{Action, Authority, Credential, Identity, Resource};
+use veche_doors::doorkeeper::Doorkeeper;
 use veche_doors::rate::ClientBuckets;
 use veche_doors::websocket::{DeflatePool, deflate_pool};
 use veche_doors::{Error, ErrorKind};
@@ -79,7 +80,9 @@ pub struct Messaging {
 
 /// What all connections share.
 pub(crate) struct Shared {
+    /// As they were at the start; what of them may change is with the doorkeeper and the users' buckets.
     pub(crate) settings: Settings,
+    pub(crate) doorkeeper: Arc<Doorkeeper>,
     pub(crate) max_subscriptions: usize,
     pub(crate) hub: Hub,
     pub(crate) authority: Authority,
@@ -96,7 +99,7 @@ pub(crate) struct Shared {
     /// What gRPC says of how the server is.
     pub(crate) health: tonic_health::server::HealthReporter,
     pub(crate) started_at: Instant,
-    users: Option<Mutex<ClientBuckets<Arc<str>>>>,
+    users: Mutex<ClientBuckets<Arc<str>>>,
     peers: OnceLock<PeerRelay>,
     clock: Clock,
 }
@@ -123,9 +126,7 @@ impl Messaging {
             }
         };
         tasks.push(tokio::spawn(tick(hub.clone(), clock)));
-        let users = (settings.user_messages_per_second > 0).then(|| {
-            Mutex::new(ClientBuckets::new(settings.user_messages_per_second, settings.user_message_burst))
-        });
+        let users = ClientBuckets::new(settings.user_messages_per_second, settings.user_message_burst);
         let shared = Shared {
             max_subscriptions,
             hub,
@@ -139,12 +140,22 @@ impl Messaging {
             calls: Arc::new(Semaphore::new(settings.grpc_max_connections)),
             health: grpc::health().await,
             started_at: Instant::now(),
-            users,
+            users: Mutex::new(users),
+            doorkeeper: Arc::new(Doorkeeper::new(settings.policy())),
             peers: OnceLock::new(),
             clock,
             settings,
         };
         Ok(Self { shared: Arc::new(shared), tasks: Arc::new(Mutex::new(tasks)) })
+    }
+
+    /// Takes over what may change while it runs: origins, rates, and the rules and histories of channels. Everything else
+    /// stays as it was at the start.
+    pub fn reload(&self, settings: &Settings, channels: &HubSettings) {
+        let shared = &self.shared;
+        shared.doorkeeper.set(settings.policy());
+        shared.users.lock().set_rate(settings.user_messages_per_second, settings.user_message_burst);
+        shared.hub.set_rules(channels, shared.now());
     }
 
     /// The doors: `/realtime/ws`, `/realtime/events`, the HTTP API, and gRPC for who speaks HTTP/2. Addresses below `/realtime` that nobody has are
@@ -326,17 +337,18 @@ impl Shared {
 
     /// Counts a message or request of a user against what all their connections may send.
     pub(crate) fn take_from_user(&self, identity: &Identity) -> Result<(), Error> {
-        let (Some(users), Some(user_id)) = (&self.users, &identity.user_id) else { return Ok(()) };
-        if users.lock().take(user_id.clone(), Instant::now()) {
-            return Ok(());
-        }
+        let Some(user_id) = &identity.user_id else { return Ok(()) };
+        let per_second = {
+            let mut users = self.users.lock();
+            if users.take(user_id.clone(), Instant::now()) {
+                return Ok(());
+            }
+            users.per_second()
+        };
         self.counters.rate_limited.add(1);
         Err(Error::new(
             ErrorKind::RateLimited,
-            format!(
-                "all connections of a user together may send {} messages a second",
-                self.settings.user_messages_per_second
-            ),
+            format!("all connections of a user together may send {per_second} messages a second"),
         ))
     }
 

@@ -115,7 +115,8 @@ impl Session {
     pub fn welcome(&self) {
         let sender = self.connection.sender();
         let settings = &self.shared.settings;
-        let limits = Limits::new(settings, self.shared.max_subscriptions);
+        let rate = self.shared.doorkeeper.message_rate();
+        let limits = Limits::new(settings, rate, self.shared.max_subscriptions);
         let heartbeat = settings.websocket_heartbeat_seconds;
         let welcome =
             Welcome::new(self.connection.id(), sender.name.clone(), self.shared.now(), limits, heartbeat);

@@ -1,6 +1,7 @@
 //! The settings of the doors of messaging: the section `[messaging]` of the configuration.
 
 use serde::{Deserialize, Serialize};
+use veche_doors::doorkeeper::Policy;
 
 /// The settings of the doors of messaging.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -117,6 +118,17 @@ impl Settings {
 
     /// The largest value that `websocket_binary_max_bytes` may have: such a message is in memory as a whole.
     pub const MAX_BINARY_BYTES: usize = 1024 * 1024 * 1024;
+
+    /// What of it is for the doorkeeper.
+    pub(crate) fn policy(&self) -> Policy {
+        Policy {
+            allowed_origins: self.allowed_origins.clone(),
+            messages_per_second: self.messages_per_second,
+            message_burst: self.message_burst,
+            requests_per_second: self.requests_per_second,
+            request_burst: self.request_burst,
+        }
+    }
 
     /// The largest JSON text of any type: a binary message in base64, and some fields around it.
     pub(crate) fn max_text_bytes(&self) -> usize {

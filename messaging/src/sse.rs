@@ -21,8 +21,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use utoipa::IntoParams;
 use veche_access::{Action, Door as AccessDoor, Resource};
+use veche_doors::answers::Refusals;
 use veche_doors::extract::Query;
-use veche_doors::{Error, ErrorAnswer, ErrorKind, origin};
+use veche_doors::{Error, ErrorKind};
 use veche_hub::{
     Body as MessageBody, ChannelName, ConnectionId, Door, Filters, Form, Item, Message, Outbox, Position,
     Subscribe,
@@ -45,7 +46,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 #[into_params(parameter_in = Query)]
 struct EventsQuery {
     /// A channel; may come several times.
-    #[param(value_type = Vec<String>)]
+    #[param(value_type = Vec<String>, required = false)]
     channel: Vec<ChannelName>,
     /// Channels separated by commas.
     #[expect(dead_code, reason = "for the description; they go to `channel`")]
@@ -59,6 +60,7 @@ struct EventsQuery {
     /// Kinds of notifications, separated by commas: `message,call`.
     notification_types: Option<String>,
     /// Whether to be told who comes and goes.
+    #[param(required = false)]
     presence: bool,
     /// The client's name for people.
     name: Option<String>,
@@ -110,14 +112,12 @@ struct Connected<'a> {
 #[utoipa::path(
     get,
     path = "/realtime/events",
+    operation_id = "streamEvents",
     tag = "messaging",
     params(EventsQuery),
     responses(
         (status = 200, description = "The stream", content_type = "text/event-stream", body = String),
-        (status = 400, description = "A parameter is wrong", body = ErrorAnswer),
-        (status = 401, description = "No credentials, or wrong ones", body = ErrorAnswer),
-        (status = 403, description = "Not with these credentials, or from this origin", body = ErrorAnswer),
-        (status = 503, description = "As many streams as there may be, or switched off", body = ErrorAnswer),
+        Refusals,
     )
 )]
 pub(crate) async fn events(
@@ -130,7 +130,7 @@ pub(crate) async fn events(
     if !shared.settings.sse_enabled {
         return Err(Error::new(ErrorKind::DoorDisabled, "event streams are switched off by SSE_ENABLED"));
     }
-    if !origin::is_allowed(&headers, &uri, &shared.settings.allowed_origins) {
+    if !shared.doorkeeper.allows_origin(&headers, &uri) {
         let message = "pages of this origin may not connect; add it to messaging.allowed_origins";
         return Err(Error::new(ErrorKind::ForbiddenOrigin, message));
     }

@@ -1,6 +1,8 @@
 //! The WebSocket door, from the upgrade to the close.
 
+mod entrance;
 mod language;
+mod line;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -8,31 +10,32 @@ use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 use utoipa::IntoParams;
 use veche_access::{Credential, Identity};
+use veche_doors::answers::TooOften;
 use veche_doors::extract::Query;
 use veche_doors::rate::{TokenBucket, Verdict};
-use veche_doors::websocket::{CLOSE_WAIT, MAX_CLOSE_REASON, options};
-use veche_doors::{Error, ErrorAnswer, ErrorKind, origin};
+use veche_doors::websocket::{Agreed, CLOSE_WAIT, MAX_CLOSE_REASON, Upgrade};
+use veche_doors::{Error, ErrorAnswer, ErrorKind};
 use veche_hub::{Disconnect, Door, Item, Outbox};
 use yawc::close::CloseCode;
-use yawc::{Frame, HttpStream, IncomingUpgrade, OpCode, UpgradeFut, WebSocket};
+use yawc::{Frame, OpCode, WebSocket};
 
 use crate::Shared;
 use crate::http::Api;
+use crate::protocol::ServerMessage;
 use crate::protocol::message::encode_item;
-use crate::protocol::{ClientMessage, Request, ServerMessage};
 use crate::session::{Session, Standing, Turn};
+use entrance::{Entrance, MAX_STRANGER_BYTES};
 use language::{Language, frame, sub_protocol};
-
-/// How long a client may take to say who it is.
-const AUTHENTICATION_WAIT: Duration = Duration::from_secs(10);
+use line::Line;
 
 /// About how many bytes are written at once.
 const WRITE_BYTES: usize = 64 * 1024;
@@ -42,11 +45,12 @@ const WRITE_BYTES: usize = 64 * 1024;
 const WRITE_WAIT: Duration = Duration::from_secs(20);
 const WRITE_BYTES_PER_SECOND: usize = 64 * 1024;
 
-type Sink = futures_util::stream::SplitSink<WebSocket<HttpStream>, Frame>;
-type Stream = futures_util::stream::SplitStream<WebSocket<HttpStream>>;
+type Sink<S = Line> = futures_util::stream::SplitSink<WebSocket<S>, Frame>;
+type Stream<S = Line> = futures_util::stream::SplitStream<WebSocket<S>>;
 
 /// Who connects, and how they want binary messages.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct ConnectQuery {
     /// The client's name for people.
     name: Option<String>,
@@ -71,10 +75,12 @@ struct Handshake {
 #[utoipa::path(
     get,
     path = "/realtime/ws",
+    operation_id = "connectWebSocket",
     tag = "messaging",
     params(ConnectQuery),
     responses(
         (status = 101, description = "The WebSocket is open. Whoever may not stay is told there"),
+        TooOften,
         (status = 400, description = "Not a WebSocket request", body = ErrorAnswer),
         (status = 503, description = "As many connections as there may be, or switched off", body = ErrorAnswer),
     )
@@ -84,7 +90,7 @@ pub(crate) async fn connect(
     headers: HeaderMap,
     uri: Uri,
     query: Result<Query<ConnectQuery>, Error>,
-    upgrade: Result<IncomingUpgrade, StatusCode>,
+    upgrade: Result<Upgrade, StatusCode>,
 ) -> Result<Response, Error> {
     let shared = api.shared;
     if !shared.settings.websocket_enabled {
@@ -100,11 +106,9 @@ pub(crate) async fn connect(
         let message = "the server has as many WebSockets as it may have; try again later";
         Error::new(ErrorKind::TooManyConnections, message)
     })?;
-    let hard_limit = shared.settings.max_text_bytes() + 1;
-    let options = options(hard_limit, shared.deflate.clone());
-    let (response, upgrade) = upgrade.upgrade(options).map_err(|_| not_a_websocket())?;
+    let (mut response, agreed) = upgrade.agree(shared.deflate.clone()).map_err(|_| not_a_websocket())?;
     // Browsers hide the answer to a failed handshake from the page, so refusals are told over the open WebSocket.
-    let handshake = if origin::is_allowed(&headers, &uri, &shared.settings.allowed_origins) {
+    let handshake = if shared.doorkeeper.allows_origin(&headers, &uri) {
         query.map(|Query(query)| Handshake {
             credential: shared.credential(&headers, uri.query()),
             name: query.name,
@@ -115,8 +119,7 @@ pub(crate) async fn connect(
         Err(Error::new(ErrorKind::ForbiddenOrigin, message))
     };
     let language = Language::of(protocol);
-    tokio::spawn(run(shared, upgrade, handshake, language, permit));
-    let mut response = response.into_response();
+    tokio::spawn(run(shared, agreed, handshake, language, permit));
     if let Some(protocol) = protocol {
         let protocol = HeaderValue::from_static(protocol);
         response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
@@ -127,56 +130,89 @@ pub(crate) async fn connect(
 /// Runs one connection.
 async fn run(
     shared: Arc<Shared>,
-    upgrade: UpgradeFut,
+    agreed: Agreed,
     handshake: Result<Handshake, Error>,
     language: Language,
     _permit: OwnedSemaphorePermit,
 ) {
-    let Ok(websocket) = upgrade.await else { return };
-    let (mut sink, mut stream) = websocket.split();
+    let Ok((stream, extensions)) = agreed.stream().await else { return };
+    let mut line = Line::new(stream);
     // What a connection needs at its beginning and end is in boxes, so that it does not cost every idle one.
-    let (name, entered) = match handshake {
+    let entered = match handshake {
         Ok(handshake) => {
             let Handshake { credential, name, binary } = handshake;
             if binary {
                 language.want_binary();
             }
-            (name, Box::pin(enter(&shared, credential, &mut sink, &mut stream, &language)).await)
+            let entrance =
+                Entrance { shared: &shared, extensions: &extensions, line: &mut line, language: &language };
+            Box::pin(entrance.enter(credential)).await.map(|identity| (identity, name))
         }
-        Err(error) => (None, Err(Close::Because(error))),
+        Err(error) => Err(Close::Because(error)),
     };
-    let mut next = entered;
+    match entered {
+        Ok((identity, name)) => {
+            let limit = shared.settings.max_text_bytes() + 1;
+            let Ok(websocket) = extensions.open(line, limit, shared.deflate.clone()) else { return };
+            drop(extensions);
+            converse(&shared, websocket, identity, name.as_deref(), &language).await;
+        }
+        Err(close) => {
+            let opened = extensions.open(&mut line, MAX_STRANGER_BYTES, shared.deflate.clone());
+            let Ok(websocket) = opened else { return };
+            let (mut sink, mut stream) = websocket.split();
+            let goes_on_sending =
+                matches!(&close, Close::Because(error) if error.kind == ErrorKind::MessageTooLarge);
+            Box::pin(finish(&mut sink, &mut stream, close, &language)).await;
+            drop((sink, stream));
+            if goes_on_sending {
+                line.hang_up().await;
+            }
+        }
+    }
+}
+
+/// Carries messages both ways until one side ends it.
+async fn converse(
+    shared: &Arc<Shared>,
+    websocket: WebSocket<Line>,
+    identity: Identity,
+    name: Option<&str>,
+    language: &Language,
+) {
+    let (mut sink, mut stream) = websocket.split();
+    let mut next = Ok(identity);
     let close = loop {
         let identity = match next {
             Ok(identity) => identity,
             Err(close) => break close,
         };
-        let (mut session, mut outbox) =
-            match Session::start(shared.clone(), Door::WebSocket, identity, name.as_deref()) {
-                Ok(started) => started,
-                Err(error) => break Close::Because(error),
-            };
+        let (mut session, mut outbox) = match Session::start(shared.clone(), Door::WebSocket, identity, name)
+        {
+            Ok(started) => started,
+            Err(error) => break Close::Because(error),
+        };
         session.speak(language.encoding());
         session.welcome();
         let end = tokio::select! {
-            end = read(&mut session, &mut stream, &language) => end,
-            end = write(&shared, &mut sink, &mut outbox, &language) => End::Close(end),
+            end = read(&mut session, &mut stream, language) => end,
+            end = write(shared, &mut sink, &mut outbox, language) => End::Close(end),
         };
         next = match end {
             End::Identify(identity) => {
                 // What the client asked before still has its answers.
-                let _ = timeout(WRITE_WAIT, write_rest(&shared, &mut sink, &mut outbox, &language)).await;
+                let _ = timeout(WRITE_WAIT, write_rest(shared, &mut sink, &mut outbox, language)).await;
                 Ok(identity)
             }
             End::Close(Close::Because(error)) => {
                 // What was said before still waits, and comes first.
-                let _ = timeout(CLOSE_WAIT, write_rest(&shared, &mut sink, &mut outbox, &language)).await;
+                let _ = timeout(CLOSE_WAIT, write_rest(shared, &mut sink, &mut outbox, language)).await;
                 Err(Close::Because(error))
             }
             End::Close(close) => Err(close),
         };
     };
-    Box::pin(finish(&mut sink, &mut stream, close, &language)).await;
+    Box::pin(finish(&mut sink, &mut stream, close, language)).await;
 }
 
 /// Why reading ends.
@@ -196,68 +232,9 @@ enum Close {
     Told(Disconnect),
 }
 
-/// Finds out who the client is: by what it showed at the handshake, or by its first message where the server wants to
-/// know. The texts are those of the contract.
-async fn enter(
-    shared: &Shared,
-    credential: Result<Option<Credential>, Error>,
-    sink: &mut Sink,
-    stream: &mut Stream,
-    language: &Language,
-) -> Result<Identity, Close> {
-    let door = veche_access::Door::WebSocket;
-    let mut credential = credential.map_err(Close::Because)?;
-    if credential.is_none() && shared.authority.is_required(door) {
-        let first = timeout(AUTHENTICATION_WAIT, first_message(shared, sink, stream, language)).await;
-        credential = first.unwrap_or_else(|_| {
-            shared.counters.authentication_failures.add(1);
-            Err(Close::Because(Error::new(ErrorKind::AuthenticationTimeout, "Таймаут аутентификации")))
-        })?;
-        if credential.is_none() {
-            shared.counters.authentication_failures.add(1);
-            let error = Error::new(ErrorKind::AuthenticationRequired, "Токен не предоставлен");
-            return Err(Close::Because(error));
-        }
-    }
-    shared.identify(door, credential.as_ref()).await.map_err(Close::Because)
-}
-
-/// The credential of the first message; `None`: it has none.
-async fn first_message(
-    shared: &Shared,
-    sink: &mut Sink,
-    stream: &mut Stream,
-    language: &Language,
-) -> Result<Option<Credential>, Close> {
-    loop {
-        let Some(frame) = stream.next().await else { return Err(Close::Gone) };
-        let request = match frame.opcode() {
-            OpCode::Close => return Err(Close::Gone),
-            OpCode::Binary if language.protobuf => {
-                Request::from_protobuf(frame.payload().clone(), &shared.settings).ok()
-            }
-            OpCode::Text if !language.protobuf => {
-                let text = std::str::from_utf8(frame.payload()).unwrap_or_default();
-                Request::from_json(text, &shared.settings).ok()
-            }
-            OpCode::Text | OpCode::Binary => None,
-            _ => {
-                // The answer to a ping waits in the sink.
-                sink.flush().await.map_err(|_| Close::Gone)?;
-                continue;
-            }
-        };
-        return match request {
-            Some(Request { message: ClientMessage::Authenticate(credential), .. }) => Ok(credential),
-            _ => Ok(None),
-        };
-    }
-}
-
 /// Takes what the client sends.
 async fn read(session: &mut Session, stream: &mut Stream, language: &Language) -> End {
-    let settings = &session.shared.settings;
-    let mut bucket = TokenBucket::new(settings.messages_per_second, settings.message_burst, Instant::now());
+    let mut bucket = session.shared.doorkeeper.messages(Instant::now());
     loop {
         // Whose client does not read still ends with their credential.
         let _ = timeout(session.until_standing(), session.connection.room()).await;
@@ -342,21 +319,22 @@ async fn next_frame(session: &mut Session, stream: &mut Stream) -> Result<Option
 /// Whether a frame is a message, and one that the client may send now; an error ends the connection.
 fn take(session: &Session, bucket: &mut TokenBucket, frame: &Frame) -> Result<bool, Error> {
     let shared = &session.shared;
-    let settings = &shared.settings;
     shared.counters.messages_in.add(1);
     shared.counters.bytes_in.add(frame.payload().len() as u64);
+    let (per_second, burst) = shared.doorkeeper.message_rate();
+    bucket.set_rate(per_second, burst);
     match bucket.handle_message(Instant::now()) {
         Verdict::Take => {}
         Verdict::Drop { tell } => {
             shared.counters.rate_limited.add(1);
             if tell {
-                session.refuse(too_many(settings.messages_per_second), None);
+                session.refuse(too_many(per_second), None);
             }
             return Ok(false);
         }
-        Verdict::Close => return Err(too_many(settings.messages_per_second)),
+        Verdict::Close => return Err(too_many(per_second)),
     }
-    let limit = settings.websocket_binary_max_bytes;
+    let limit = shared.settings.websocket_binary_max_bytes;
     match frame.opcode() {
         OpCode::Binary if frame.payload().len() > limit => {
             let message = format!("a binary message may have {limit} bytes; upload larger ones in pieces");
@@ -463,7 +441,10 @@ pub(crate) fn kind_of(why: &Disconnect) -> ErrorKind {
 }
 
 /// Says why it ends, closes, and waits a little for the client's close, so that what was said arrives.
-async fn finish(sink: &mut Sink, stream: &mut Stream, close: Close, language: &Language) {
+async fn finish<S>(sink: &mut Sink<S>, stream: &mut Stream<S>, close: Close, language: &Language)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let (kind, reason, error) = match close {
         Close::Gone => {
             // The answer to the client's close still waits in the sink.

@@ -13,9 +13,9 @@ use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Ver
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use tower_http::compression::{CompressionLayer, CompressionLevel, Predicate, predicate::SizeAbove};
-use tower_http::timeout::TimeoutBody;
 use tracing::Instrument;
 
+use crate::arriving::Arriving;
 use crate::config::Http;
 use crate::forwarded;
 use crate::metrics::Requests;
@@ -111,14 +111,14 @@ impl Around {
         headers.get(X_REQUEST_ID).filter(is_fine).cloned().unwrap_or_else(new)
     }
 
-    /// Who sends nothing of a body for too long is not waited for. Streams of gRPC may be silent.
+    /// Who sends nothing of a body for too long, or hardly anything, is not waited for. Streams of gRPC may be silent.
     fn with_patience(&self, request: Request) -> Request {
         let content_type = request.headers().get(header::CONTENT_TYPE);
         let is_grpc = content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
         if request.body().is_end_stream() || is_grpc {
             return request;
         }
-        request.map(|body| Body::new(TimeoutBody::new(self.body_idle, body)))
+        request.map(|body| Body::new(Arriving::new(body, self.body_idle)))
     }
 
     fn add_headers(&self, headers: &mut HeaderMap, id: HeaderValue) {

@@ -1,6 +1,7 @@
 //! The binary `veche`: configuration and wiring only.
 
 mod access;
+mod arriving;
 mod banner;
 mod commands;
 mod config;
@@ -19,6 +20,7 @@ mod serve;
 mod tls;
 mod token_command;
 mod traces;
+mod turn;
 mod web;
 mod webhooks;
 

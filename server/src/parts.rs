@@ -1,21 +1,28 @@
 //! The parts of the server: each is a crate of its own; here they meet.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use axum::Router;
+use rustls::ServerConfig;
 use tokio::task::JoinSet;
 use utoipa::openapi::OpenApi;
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use veche_access::Authority;
 use veche_files::{Clock, Files};
 use veche_messaging::Messaging;
 use veche_sfu::Sfu;
 use veche_signaling::{Media, Signaling, disabled_router};
 use veche_storage::{Database, NewEvent, kind};
+use veche_turn::Turn;
 
 use crate::access;
 use crate::config::Config;
 use crate::serve::ended;
+use crate::turn::{self, Surroundings};
 use crate::webhooks::Couriers;
 
 /// How long the media plane may take to say goodbye.
@@ -32,6 +39,8 @@ pub(crate) struct Parts {
     pub(crate) messaging: Messaging,
     /// The media plane and its rooms; `None` where they are switched off.
     pub(crate) calls: Option<Calls>,
+    /// STUN and TURN; `None` where they are switched off, or the usual port is another program's.
+    pub(crate) turn: Option<Turn>,
 }
 
 /// The media plane, and the rooms that use it.
@@ -42,8 +51,12 @@ pub(crate) struct Calls {
 }
 
 impl Parts {
-    /// Starts them. What of them should never end is in the tasks.
-    pub(crate) async fn start(config: &Config, tasks: &mut JoinSet<anyhow::Error>) -> Result<Self> {
+    /// Starts them. What of them should never end is in the tasks. `tls` is how TLS is spoken, where there is a certificate.
+    pub(crate) async fn start(
+        config: &Config,
+        tls: Option<Arc<ServerConfig>>,
+        tasks: &mut JoinSet<anyhow::Error>,
+    ) -> Result<Self> {
         let database = Database::open(&config.storage, &config.http.data_dir).await?;
         database.record(NewEvent::new(kind::SERVER_STARTED, now()));
         let webhooks = Couriers::new(database.clone());
@@ -62,7 +75,8 @@ impl Parts {
         if let Some(calls) = &calls {
             calls.signaling.connect(messaging.clone());
         }
-        Ok(Self { database, webhooks, authority, files, messaging, calls })
+        let turn = start_turn(config, calls.as_ref(), &authority, tls, tasks)?;
+        Ok(Self { database, webhooks, authority, files, messaging, calls, turn })
     }
 
     /// What they answer over HTTP.
@@ -71,13 +85,22 @@ impl Parts {
             Some(calls) => calls.signaling.router(),
             None => disabled_router(),
         };
-        calls.merge(self.messaging.router())
+        let turn = self.turn.as_ref();
+        let turn = turn.map(|turn| turn::router(turn.handle.clone(), self.authority.clone()));
+        calls.merge(self.messaging.router()).merge(turn.unwrap_or_default())
     }
 
-    /// What the HTTP API is, of all of them together.
+    /// What the HTTP API is, of all of them together. A server that wants no credentials takes requests without, too.
     pub(crate) fn description() -> OpenApi {
         let mut description = veche_signaling::description();
         description.merge(Messaging::document());
+        let components = description.components.get_or_insert_default();
+        let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        components.add_security_scheme("token", SecurityScheme::Http(token));
+        let api_key = ApiKey::Header(ApiKeyValue::new("X-API-Key"));
+        components.add_security_scheme("api_key", SecurityScheme::ApiKey(api_key));
+        let either = ["token", "api_key"].map(|name| SecurityRequirement::new(name, [""; 0]));
+        description.security = Some(either.into());
         description
     }
 
@@ -90,6 +113,10 @@ impl Parts {
             }
         };
         tokio::join!(calls, self.messaging.stop());
+        // The last: calls that go through a relay are told through it that they end.
+        if let Some(turn) = &self.turn {
+            let _ = tokio::time::timeout(MEDIA_STOP_WAIT, turn.handle.stop()).await;
+        }
     }
 
     /// Keeps what is to be kept, when nobody asks for anything any more.
@@ -120,6 +147,31 @@ impl Calls {
     }
 }
 
+/// Starts the TURN server, which clients of calls are told of.
+fn start_turn(
+    config: &Config,
+    calls: Option<&Calls>,
+    authority: &Authority,
+    tls: Option<Arc<ServerConfig>>,
+    tasks: &mut JoinSet<anyhow::Error>,
+) -> Result<Option<Turn>> {
+    let workers = calls.map(|calls| calls.sfu.handle.metrics()).unwrap_or_default();
+    let media_ports = workers.iter().map(|worker| worker.port).collect();
+    let surroundings = Surroundings { media_ports, is_open: authority.is_open(), tls };
+    let Some(turn) = turn::start(config, &surroundings)? else { return Ok(None) };
+    if let Some(calls) = calls {
+        calls.signaling.set_turn(turn::source(config, turn.handle.clone()));
+    }
+    let failures = turn.failures.clone();
+    tasks.spawn(async move {
+        match failures.recv_async().await {
+            Ok(failure) => failure.into(),
+            Err(_) => anyhow!("all TURN workers have ended"),
+        }
+    });
+    Ok(Some(turn))
+}
+
 /// Opens them, where they are not switched off, and removes what expires for as long as the server runs.
 async fn open_files(
     config: &Config,
@@ -143,4 +195,41 @@ async fn open_files(
 fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     since.as_millis() as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// What several parts describe under one name would be described wrongly by all but one of them.
+    #[test]
+    fn the_parts_describe_different_things_by_different_names() {
+        let whole = serde_json::to_value(Parts::description()).unwrap();
+        for part in [veche_signaling::description(), Messaging::document()] {
+            let part = serde_json::to_value(part).unwrap();
+            for (name, schema) in part["components"]["schemas"].as_object().unwrap() {
+                assert_eq!(&whole["components"]["schemas"][name], schema, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_operation_has_a_name_of_its_own_and_parameters_stand_where_they_are_read() {
+        let whole = serde_json::to_value(Parts::description()).unwrap();
+        let mut names = BTreeSet::new();
+        for (path, item) in whole["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let name = operation["operationId"].as_str().unwrap();
+                assert!(names.insert(name.to_owned()), "{name} is there twice");
+                for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                    let name = parameter["name"].as_str().unwrap();
+                    let is_in_path = path.contains(&format!("{{{name}}}"));
+                    assert_eq!(parameter["in"] == "path", is_in_path, "{name} of {method} {path}");
+                }
+            }
+        }
+        assert!(names.len() > 40, "{names:?}");
+    }
 }

@@ -1,6 +1,8 @@
 //! A new configuration for a running server, by SIGHUP.
 
 use veche_access::Authority;
+use veche_messaging::Messaging;
+use veche_signaling::Signaling;
 
 use crate::commands::Options;
 use crate::config::Config;
@@ -19,12 +21,25 @@ pub(crate) struct Reloader {
     certificates: Option<Certificates>,
     webhooks: Option<Couriers>,
     authority: Option<Authority>,
+    messaging: Option<Messaging>,
+    signaling: Option<Signaling>,
+    turn: Option<veche_turn::Handle>,
 }
 
 impl Reloader {
     /// What has been read from `options` is in force.
     pub(crate) fn new(options: Options, config: Config, log: Log) -> Self {
-        Self { options, config, log, certificates: None, webhooks: None, authority: None }
+        Self {
+            options,
+            config,
+            log,
+            certificates: None,
+            webhooks: None,
+            authority: None,
+            messaging: None,
+            signaling: None,
+            turn: None,
+        }
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -36,6 +51,9 @@ impl Reloader {
         self.certificates = tls.map(|tls| tls.certificates.clone());
         self.webhooks = Some(parts.webhooks.clone());
         self.authority = Some(parts.authority.clone());
+        self.messaging = Some(parts.messaging.clone());
+        self.signaling = parts.calls.as_ref().map(|calls| calls.signaling.clone());
+        self.turn = parts.turn.as_ref().map(|turn| turn.handle.clone());
     }
 
     /// Reads everything again. What cannot be used changes nothing; the log tells.
@@ -82,6 +100,15 @@ impl Reloader {
         }
         if let (Some(certificates), Some(certificate)) = (&self.certificates, certificate) {
             certificates.replace(certificate);
+        }
+        if let Some(messaging) = &self.messaging {
+            messaging.reload(&new.messaging, &new.channels);
+        }
+        if let Some(signaling) = &self.signaling {
+            signaling.reload(&new.signaling);
+        }
+        if let Some(turn) = &self.turn {
+            turn.set_credentials(&new.turn.secrets, &crate::turn::users(&new.turn));
         }
         Ok(())
     }

@@ -52,7 +52,7 @@ async fn start(reloader: &mut Reloader) -> Result<Running> {
         Some(_) => Some(Tls::start(&config, &mut tasks)?),
         None => None,
     };
-    let parts = Parts::start(&config, &mut tasks).await?;
+    let parts = Parts::start(&config, tls.as_ref().map(|tls| tls.config.clone()), &mut tasks).await?;
     reloader.manages(&parts, tls.as_ref());
 
     let gate = Gate::new(config.http.max_connections);

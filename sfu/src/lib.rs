@@ -2,6 +2,7 @@
 
 mod bridge;
 mod certificate;
+pub mod datagrams;
 mod frames;
 pub mod handle;
 mod hold;
@@ -21,4 +22,4 @@ mod worker;
 
 pub use handle::{CommandError, Handle, Sfu, SfuConfig, StartError, WorkerFailure};
 pub use metrics::{Traffic, WorkerMetrics};
-pub use start::start;
+pub use start::{announced, start};

@@ -63,6 +63,11 @@ pub fn start(config: SfuConfig) -> Result<Sfu, StartError> {
     Ok(Sfu { handle, events, failures })
 }
 
+/// The addresses that clients will be told, best first, by this configuration.
+pub fn announced(config: &SfuConfig) -> Result<Vec<IpAddr>, StartError> {
+    announced_addresses(config, &usable_addresses(&config.bind)?)
+}
+
 fn worker_count(config: &SfuConfig) -> usize {
     match config.workers {
         0 => thread::available_parallelism().map_or(1, usize::from),

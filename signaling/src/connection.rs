@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::inbound;
 use crate::link::{Close, Outbox, Outgoing, encode};
 use crate::protocol::ServerMessage;
-use crate::rate::{TokenBucket, Verdict};
+use crate::rate::Verdict;
 use crate::rooms::{JoinRequest, Rooms, Seat, Wait};
 use crate::settings::Settings;
 
@@ -89,7 +89,7 @@ async fn join(
         Err(error) => return Some(Err(error)),
     };
     if let Some(wait) = &mut wait {
-        if let Err(error) = wait_in(&rooms.settings, wait, sink, stream).await? {
+        if let Err(error) = wait_in(rooms, wait, sink, stream).await? {
             return Some(Err(error));
         }
         request.admitted = true;
@@ -101,16 +101,16 @@ async fn join(
 
 /// Keeps a connection alive until a moderator has decided. What the client sends meanwhile is passed over.
 async fn wait_in(
-    settings: &Settings,
+    rooms: &Rooms,
     wait: &mut Wait,
     sink: &mut Sink,
     stream: &mut Stream,
 ) -> Option<Result<(), Error>> {
     let told = ServerMessage::Waiting { peer_id: wait.who.peer_id.clone(), room: wait.room() };
     sink.send(Frame::text(encode(&told))).await.ok()?;
-    let idle = Duration::from_secs(u64::from(settings.idle_seconds));
-    let mut heartbeat = heartbeat(settings);
-    let mut bucket = TokenBucket::new(settings.messages_per_second, settings.message_burst, Instant::now());
+    let idle = Duration::from_secs(u64::from(rooms.settings.idle_seconds));
+    let mut heartbeat = heartbeat(&rooms.settings);
+    let mut bucket = rooms.doorkeeper.messages(Instant::now());
     loop {
         tokio::select! {
             decision = wait.decided() => return Some(decision),
@@ -173,7 +173,7 @@ async fn read(
 ) -> Option<Close> {
     let settings = &rooms.settings;
     let idle = Duration::from_secs(u64::from(settings.idle_seconds));
-    let mut bucket = TokenBucket::new(settings.messages_per_second, settings.message_burst, Instant::now());
+    let mut bucket = rooms.doorkeeper.messages(Instant::now());
     let mut confirmed = false;
     loop {
         let Ok(frame) = timeout(idle, stream.next()).await else {
@@ -181,15 +181,17 @@ async fn read(
             return Some(because(ErrorKind::Idle, message));
         };
         let frame = frame?;
+        let (per_second, burst) = rooms.doorkeeper.message_rate();
+        bucket.set_rate(per_second, burst);
         match bucket.handle_message(Instant::now()) {
             Verdict::Take => {}
             Verdict::Drop { tell } => {
                 if tell {
-                    reject(seat, too_many(settings), None);
+                    reject(seat, too_many(per_second), None);
                 }
                 continue;
             }
-            Verdict::Close => return Some(Close::Because(too_many(settings))),
+            Verdict::Close => return Some(Close::Because(too_many(per_second))),
         }
         match frame.opcode() {
             OpCode::Text => {}
@@ -301,11 +303,9 @@ fn heartbeat(settings: &Settings) -> Interval {
     heartbeat
 }
 
-fn too_many(settings: &Settings) -> Error {
-    Error::new(
-        ErrorKind::RateLimited,
-        format!("more than {} messages a second; some were dropped", settings.messages_per_second),
-    )
+fn too_many(per_second: u32) -> Error {
+    let message = format!("more than {per_second} messages a second; some were dropped");
+    Error::new(ErrorKind::RateLimited, message)
 }
 
 fn because(kind: ErrorKind, message: impl Into<String>) -> Close {

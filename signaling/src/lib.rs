@@ -7,6 +7,7 @@ mod channels;
 mod connection;
 mod events;
 mod http;
+mod ice_servers;
 pub mod inbound;
 mod journal;
 pub mod link;
@@ -25,6 +26,7 @@ use veche_messaging::Messaging;
 use veche_sfu_core::control::Event;
 
 pub use http::{description, disabled_router};
+pub use ice_servers::TurnSource;
 pub use media::Media;
 pub use rooms::Counts;
 pub use settings::Settings;
@@ -61,6 +63,16 @@ impl Signaling {
     /// first counts.
     pub fn connect(&self, messaging: Messaging) {
         self.rooms.connect(messaging);
+    }
+
+    /// Takes over what may change while it runs: origins and rates. Everything else stays as it was at the start.
+    pub fn reload(&self, settings: &Settings) {
+        self.rooms.doorkeeper.set(settings.policy());
+    }
+
+    /// Clients are told of these TURN servers from now on, with a credential for each. Only the first source counts.
+    pub fn set_turn(&self, source: TurnSource) {
+        self.rooms.ice_servers.set_turn(source);
     }
 
     /// Everything below `/realtime`, and `/health`.

@@ -15,6 +15,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 use veche_access::{Action, Authority, Identity, Resource};
+use veche_doors::doorkeeper::Doorkeeper;
 use veche_hub::Signal;
 use veche_messaging::Messaging;
 use veche_sfu_core::control::{Command, Event, ParticipantStats};
@@ -23,11 +24,12 @@ use veche_sfu_core::rights::Rights;
 use veche_sfu_core::timeline::Entry;
 
 use crate::error::{Error, ErrorKind};
+use crate::ice_servers::IceServers;
 use crate::journal::MessagingCell;
 use crate::link::{self, Close, Outbox};
 use crate::media::Media;
 use crate::name::{MAX_ROOM_ID_BYTES, check_peer_id, check_room_id};
-use crate::protocol::{self, IceServer, LeaveReason, Limits};
+use crate::protocol::{self, LeaveReason, Limits};
 use crate::room::{Entrance, Member, Room, RoomChange, RoomState, Welcome};
 use crate::settings::Settings;
 
@@ -40,9 +42,13 @@ const STOP_WAIT: Duration = Duration::from_secs(2);
 /// All rooms.
 #[derive(Debug)]
 pub struct Rooms {
+    /// As they were at the start; what of them may change is with the doorkeeper.
     pub(crate) settings: Settings,
+    pub(crate) doorkeeper: Arc<Doorkeeper>,
     pub(crate) media: Media,
     pub(crate) authority: Authority,
+    /// What clients are told of STUN and TURN.
+    pub(crate) ice_servers: Arc<IceServers>,
     welcome: Welcome,
     registry: Mutex<Registry>,
     connections: Arc<Semaphore>,
@@ -99,11 +105,10 @@ impl Rooms {
     pub fn new(mut settings: Settings, media: Media, authority: Authority) -> Self {
         // As good as no limit, and a number that can be counted to.
         settings.max_connections = settings.max_connections.min(u32::MAX as usize);
-        let urls = settings.stun_servers.clone();
-        let ice_server = IceServer { urls, username: None, credential: None };
+        let ice_servers = Arc::new(IceServers::stun(&settings.stun_servers));
         let welcome = Welcome {
             resume_seconds: settings.resume_seconds,
-            ice_servers: if ice_server.urls.is_empty() { Vec::new() } else { vec![ice_server] },
+            ice_servers: ice_servers.clone(),
             limits: Limits {
                 max_signal_bytes: settings.max_message_bytes,
                 max_data_message_bytes: settings.max_data_message_bytes,
@@ -111,6 +116,7 @@ impl Rooms {
             },
         };
         Self {
+            ice_servers,
             welcome,
             media,
             authority,
@@ -119,6 +125,7 @@ impl Rooms {
             last_connection: AtomicU64::new(0),
             last_request: AtomicU64::new(0),
             messaging: MessagingCell::default(),
+            doorkeeper: Arc::new(Doorkeeper::new(settings.policy())),
             settings,
         }
     }

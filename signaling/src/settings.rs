@@ -1,6 +1,7 @@
 //! The settings of rooms, signaling and the HTTP API: the section `[signaling]` of the configuration.
 
 use serde::{Deserialize, Serialize};
+use veche_doors::doorkeeper::Policy;
 
 /// The settings of rooms, signaling and the HTTP API.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,6 +81,17 @@ impl Default for Settings {
 impl Settings {
     /// The largest value that `max_message_bytes` may have.
     pub const MAX_MESSAGE_BYTES: u32 = 1024 * 1024;
+
+    /// What of it is for the doorkeeper.
+    pub(crate) fn policy(&self) -> Policy {
+        Policy {
+            allowed_origins: self.allowed_origins.clone(),
+            messages_per_second: self.messages_per_second,
+            message_burst: self.message_burst,
+            requests_per_second: self.requests_per_second,
+            request_burst: self.request_burst,
+        }
+    }
 
     /// Finds values that cannot work: the field, and what is wrong with an example of what would be right.
     pub fn check(&self) -> Result<(), (&'static str, String)> {

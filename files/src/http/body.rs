@@ -78,17 +78,6 @@ impl Arriving {
     }
 }
 
-/// Compressed bodies are refused: what they unfold to could be anything.
-pub(super) fn refuse_encoded(headers: &HeaderMap) -> Result<(), Error> {
-    match headers.get(header::CONTENT_ENCODING) {
-        Some(encoding) if encoding != "identity" => {
-            let message = "send the body as it is, without `Content-Encoding`";
-            Err(Error::new(ErrorKind::UnsupportedEncoding, message))
-        }
-        _ => Ok(()),
-    }
-}
-
 fn is_too_slow(elapsed: Duration, bytes: u64) -> bool {
     elapsed > GRACE && bytes < elapsed.as_secs() * MIN_RATE
 }

@@ -7,6 +7,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use veche_access::{Action, Identity, Resource};
+use veche_doors::answers::Refusals;
 use veche_doors::extract::{Path, Query};
 use veche_doors::{Error, ErrorAnswer, ErrorKind};
 use veche_storage::FileRow;
@@ -25,6 +26,7 @@ const PDF_POLICY: &str = "default-src 'none'; object-src 'self'; style-src 'unsa
 
 /// How a file is asked for.
 #[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Link {
     /// With `signature`: until when the link works, in seconds since 1970.
     expires: Option<i64>,
@@ -47,12 +49,13 @@ struct Representation {
 #[utoipa::path(
     get,
     path = "/realtime/files/{file_id}",
+    operation_id = "downloadFile",
     params(("file_id" = String, Path, description = "The file"), Link),
     responses(
-        (status = 200, description = "The file", content_type = "application/octet-stream"),
-        (status = 206, description = "A part of it", content_type = "application/octet-stream"),
+        (status = 200, description = "The file", content_type = "*/*"),
+        (status = 206, description = "A part of it", content_type = "*/*"),
         (status = 304, description = "It is what `If-None-Match` names"),
-        (status = 400, description = "Parameters that cannot be read", body = ErrorAnswer),
+        Refusals,
         (status = 401, description = "Neither credentials nor a signature", body = ErrorAnswer),
         (status = 403, description = "Not allowed, or a link whose time is over", body = ErrorAnswer),
         (status = 404, description = "No such file", body = ErrorAnswer),

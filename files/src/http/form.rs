@@ -7,10 +7,11 @@ use bytes::Bytes;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use veche_access::{Action, Identity};
-use veche_doors::extract::Query;
+use veche_doors::answers::BodyRefusals;
+use veche_doors::extract::{Query, refuse_encoded};
 use veche_doors::{Error, ErrorAnswer, ErrorKind};
 
-use super::body::{Arriving, refuse_encoded};
+use super::body::Arriving;
 use super::multipart::{Parser, Part, Piece};
 use super::repeats::Seen;
 use super::{Door, Uploaded, counted_as, identity, text};
@@ -23,6 +24,7 @@ const FORM_BYTES: u64 = 256 * 1024;
 
 /// What may stand in the address as well as in the form.
 #[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Wishes {
     /// The channel. Told in the address, it is checked before the file comes.
     channel: Option<String>,
@@ -66,6 +68,7 @@ struct Receiving {
 #[utoipa::path(
     post,
     path = "/realtime/binary/upload",
+    operation_id = "uploadFile",
     params(
         Wishes,
         ("Idempotency-Key" = Option<String>, Header, description = "The same for ten minutes: the first answer again"),
@@ -73,14 +76,11 @@ struct Receiving {
     request_body(content = Form, content_type = "multipart/form-data"),
     responses(
         (status = 200, description = "It is kept and announced", body = Uploaded),
-        (status = 400, description = "Not such a form", body = ErrorAnswer),
-        (status = 401, description = "Credentials are missing or wrong", body = ErrorAnswer),
-        (status = 403, description = "Not allowed in this channel", body = ErrorAnswer),
+        BodyRefusals,
         (status = 409, description = "The first request with this key is under way", body = ErrorAnswer),
         (status = 408, description = "The body did not come in time", body = ErrorAnswer),
         (status = 413, description = "Too large, or beyond a quota", body = ErrorAnswer),
         (status = 415, description = "A type that is not allowed or not true", body = ErrorAnswer),
-        (status = 429, description = "Too many uploads at once", body = ErrorAnswer),
         (status = 503, description = "The storage does not work, or files are switched off", body = ErrorAnswer),
     )
 )]

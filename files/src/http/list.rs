@@ -5,6 +5,7 @@ use axum::extract::{Request, State};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use veche_access::{Action, Resource};
+use veche_doors::answers::Refusals;
 use veche_doors::extract::{Path, Query};
 use veche_doors::{Error, ErrorAnswer};
 
@@ -16,6 +17,7 @@ const USUAL: u32 = 50;
 
 /// Which files.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Filter {
     /// Those of this channel.
     channel: String,
@@ -38,12 +40,11 @@ pub(crate) struct Deleted {
 #[utoipa::path(
     get,
     path = "/realtime/files",
+    operation_id = "listFiles",
     params(Filter),
     responses(
         (status = 200, description = "Files", body = FileList),
-        (status = 400, description = "No such channel name", body = ErrorAnswer),
-        (status = 401, description = "Credentials are missing or wrong", body = ErrorAnswer),
-        (status = 403, description = "Not allowed in this channel", body = ErrorAnswer),
+        Refusals,
         (status = 503, description = "The storage does not work, or files are switched off", body = ErrorAnswer),
     )
 )]
@@ -63,10 +64,11 @@ pub(crate) async fn list(
 #[utoipa::path(
     delete,
     path = "/realtime/files/{file_id}",
+    operation_id = "deleteFile",
     params(("file_id" = String, Path, description = "The file")),
     responses(
         (status = 200, description = "It is gone", body = Deleted),
-        (status = 401, description = "Credentials are missing or wrong", body = ErrorAnswer),
+        Refusals,
         (status = 403, description = "Not yours to delete", body = ErrorAnswer),
         (status = 404, description = "No such file", body = ErrorAnswer),
         (status = 503, description = "The storage does not work, or files are switched off", body = ErrorAnswer),

@@ -10,10 +10,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use time::OffsetDateTime;
 use veche_access::Identity;
-use veche_doors::extract::Path;
+use veche_doors::answers::{BodyRefusals, Refusals};
+use veche_doors::extract::{Path, refuse_encoded};
 use veche_doors::{Error, ErrorAnswer, ErrorKind};
 
-use super::body::{Arriving, refuse_encoded};
+use super::body::Arriving;
 use super::form::flag;
 use super::{Door, counted_as, identity};
 use crate::resumable::{Held, unknown};
@@ -50,7 +51,11 @@ struct Metadata {
 #[utoipa::path(
     options,
     path = "/realtime/files/uploads",
-    responses((status = 204, description = "Versions, extensions and the largest size, in headers of tus 1.0"))
+    operation_id = "describeUploads",
+    responses(
+        (status = 204, description = "Versions, extensions and the largest size, in headers of tus 1.0"),
+        Refusals,
+    )
 )]
 pub(crate) async fn describe(State(door): State<Door>) -> Response {
     let headers = [
@@ -65,20 +70,18 @@ pub(crate) async fn describe(State(door): State<Door>) -> Response {
 #[utoipa::path(
     post,
     path = "/realtime/files/uploads",
+    operation_id = "createUpload",
     params(
-        ("Tus-Resumable" = String, Header, description = "`1.0.0`"),
+        ("Tus-Resumable" = String, Header, description = "`1.0.0`", pattern = r"^1\.0\.0$"),
         ("Upload-Length" = u64, Header, description = "The size of the file in bytes"),
         ("Upload-Metadata" = Option<String>, Header, description = "Keys and values in base64: `filename YS5wbmc=,channel Y2hhdA==`"),
     ),
     responses(
         (status = 201, description = "Begun; `Location` is where the pieces go"),
-        (status = 400, description = "Headers that are missing or wrong", body = ErrorAnswer),
-        (status = 401, description = "Credentials are missing or wrong", body = ErrorAnswer),
-        (status = 403, description = "Not allowed in this channel", body = ErrorAnswer),
+        Refusals,
         (status = 412, description = "Another version of tus", body = ErrorAnswer),
         (status = 413, description = "Too large, or beyond a quota", body = ErrorAnswer),
         (status = 415, description = "A type that is not allowed or not true", body = ErrorAnswer),
-        (status = 429, description = "Too many uploads at once", body = ErrorAnswer),
         (status = 503, description = "The storage does not work, or files are switched off", body = ErrorAnswer),
     )
 )]
@@ -114,13 +117,20 @@ pub(crate) async fn create(State(door): State<Door>, request: Request) -> Result
 #[utoipa::path(
     head,
     path = "/realtime/files/uploads/{upload_id}",
-    params(("upload_id" = String, Path, description = "The upload; the id of its file too")),
+    operation_id = "getUploadOffset",
+    params(
+        ("upload_id" = String, Path, description = "The upload; the id of its file too"),
+        ("Tus-Resumable" = String, Header, description = "`1.0.0`", pattern = r"^1\.0\.0$"),
+    ),
     responses(
         (status = 200, description = "`Upload-Offset` says it, `Upload-Length` what there will be"),
+        (status = 400, description = "Headers that cannot be read"),
         (status = 401, description = "Credentials are missing or wrong"),
+        (status = 403, description = "Not from pages of this origin"),
         (status = 404, description = "No such upload"),
         (status = 412, description = "Another version of tus"),
         (status = 423, description = "Another request works on it"),
+        (status = 429, description = "More requests than allowed"),
         (status = 503, description = "The storage does not work, or files are switched off"),
     )
 )]
@@ -137,16 +147,17 @@ pub(crate) async fn offset(
 #[utoipa::path(
     patch,
     path = "/realtime/files/uploads/{upload_id}",
+    operation_id = "appendToUpload",
     params(
         ("upload_id" = String, Path, description = "The upload; the id of its file too"),
-        ("Tus-Resumable" = String, Header, description = "`1.0.0`"),
+        ("Tus-Resumable" = String, Header, description = "`1.0.0`", pattern = r"^1\.0\.0$"),
         ("Upload-Offset" = u64, Header, description = "Where the piece begins: what `HEAD` tells"),
     ),
     request_body(content = Vec<u8>, content_type = "application/offset+octet-stream"),
     responses(
         (status = 204, description = "Taken; `Upload-Offset` says how much has come"),
+        BodyRefusals,
         (status = 400, description = "Headers that are missing or wrong, or too many bytes", body = ErrorAnswer),
-        (status = 401, description = "Credentials are missing or wrong", body = ErrorAnswer),
         (status = 403, description = "The channel does not take it (any more)", body = ErrorAnswer),
         (status = 404, description = "No such upload", body = ErrorAnswer),
         (status = 408, description = "The piece did not come in time", body = ErrorAnswer),
@@ -171,10 +182,14 @@ pub(crate) async fn append(
 #[utoipa::path(
     delete,
     path = "/realtime/files/uploads/{upload_id}",
-    params(("upload_id" = String, Path, description = "The upload")),
+    operation_id = "deleteUpload",
+    params(
+        ("upload_id" = String, Path, description = "The upload"),
+        ("Tus-Resumable" = String, Header, description = "`1.0.0`", pattern = r"^1\.0\.0$"),
+    ),
     responses(
         (status = 204, description = "It is gone"),
-        (status = 401, description = "Credentials are missing or wrong", body = ErrorAnswer),
+        Refusals,
         (status = 404, description = "No such upload", body = ErrorAnswer),
         (status = 412, description = "Another version of tus", body = ErrorAnswer),
         (status = 423, description = "Another request works on it", body = ErrorAnswer),
@@ -193,18 +208,23 @@ pub(crate) async fn terminate(
 #[utoipa::path(
     post,
     path = "/realtime/files/uploads/{upload_id}",
+    operation_id = "overrideUploadMethod",
     params(
         ("upload_id" = String, Path, description = "The upload"),
-        ("X-HTTP-Method-Override" = String, Header, description = "`PATCH`, `DELETE` or `HEAD`"),
+        ("Tus-Resumable" = String, Header, description = "`1.0.0`", pattern = r"^1\.0\.0$"),
+        ("X-HTTP-Method-Override" = String, Header, description = "`PATCH`, `DELETE` or `HEAD`", pattern = "^(PATCH|DELETE|HEAD)$"),
     ),
     responses(
-        (status = 204, description = "As with that method"),
-        (status = 400, description = "Headers that are missing or wrong", body = ErrorAnswer),
-        (status = 401, description = "Credentials are missing or wrong", body = ErrorAnswer),
+        (status = 200, description = "As with `HEAD`"),
+        (status = 204, description = "As with `PATCH` or `DELETE`"),
+        Refusals,
         (status = 404, description = "No such upload", body = ErrorAnswer),
+        (status = 408, description = "The piece did not come in time", body = ErrorAnswer),
         (status = 409, description = "The upload is not at this offset", body = ErrorAnswer),
         (status = 412, description = "Another version of tus", body = ErrorAnswer),
+        (status = 413, description = "Beyond a quota", body = ErrorAnswer),
         (status = 415, description = "Another content type", body = ErrorAnswer),
+        (status = 423, description = "Another request works on it", body = ErrorAnswer),
     )
 )]
 pub(crate) async fn overridden(

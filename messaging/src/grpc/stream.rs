@@ -116,8 +116,7 @@ impl Live {
             let message = "the server has as many streams of gRPC as it may have; try again later";
             Error::new(ErrorKind::TooManyConnections, message)
         })?;
-        let settings = &shared.settings;
-        let bucket = TokenBucket::new(settings.messages_per_second, settings.message_burst, Instant::now());
+        let bucket = shared.doorkeeper.messages(Instant::now());
         let (session, outbox) = begin(&shared, identity, name.as_deref())?;
         Ok(Self {
             session,
@@ -202,7 +201,9 @@ impl Live {
         let shared = self.session.shared.clone();
         shared.counters.messages_in.add(1);
         shared.counters.bytes_in.add(message.encoded_len() as u64);
-        let error = || too_many(shared.settings.messages_per_second);
+        let (per_second, burst) = shared.doorkeeper.message_rate();
+        self.bucket.set_rate(per_second, burst);
+        let error = || too_many(per_second);
         match self.bucket.handle_message(Instant::now()) {
             Verdict::Take => {}
             Verdict::Drop { tell } => {

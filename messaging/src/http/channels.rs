@@ -5,6 +5,7 @@ use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use veche_access::{Action, Identity, Resource};
+use veche_doors::answers::Refusals;
 use veche_doors::extract::{Path, Query};
 use veche_doors::{Error, ErrorAnswer, ErrorKind};
 use veche_hub::{ChannelName, HistoryQuery};
@@ -26,6 +27,7 @@ const MAX_EVENTS: u32 = 1000;
 
 /// Which channels to list.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct ChannelsQuery {
     /// Only those whose names begin so.
     #[serde(default)]
@@ -60,13 +62,12 @@ pub(crate) struct ChannelEntry {
 #[utoipa::path(
     get,
     path = "/realtime/channels",
+    operation_id = "listChannels",
     tag = "messaging",
     params(ChannelsQuery),
     responses(
         (status = 200, description = "The channels", body = Channels),
-        (status = 400, description = "A parameter is wrong", body = ErrorAnswer),
-        (status = 401, description = "No credentials, or wrong ones", body = ErrorAnswer),
-        (status = 403, description = "Not with these credentials", body = ErrorAnswer),
+        Refusals,
     )
 )]
 pub(crate) async fn list(
@@ -88,6 +89,7 @@ pub(crate) async fn list(
 
 /// Which messages to give.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct MessagesQuery {
     /// Only those after this offset, the oldest first; without it the newest ones.
     since: Option<u64>,
@@ -101,13 +103,12 @@ pub(crate) struct MessagesQuery {
 #[utoipa::path(
     get,
     path = "/realtime/channels/{channel}/history",
+    operation_id = "getChannelHistory",
     tag = "messaging",
     params(("channel" = String, Path, description = "The channel; `/` in it as `%2F`"), MessagesQuery),
     responses(
         (status = 200, description = "The messages, in order", body = Object),
-        (status = 400, description = "A parameter is wrong", body = ErrorAnswer),
-        (status = 401, description = "No credentials, or wrong ones", body = ErrorAnswer),
-        (status = 403, description = "Not with these credentials", body = ErrorAnswer),
+        Refusals,
     )
 )]
 pub(crate) async fn history(
@@ -128,13 +129,12 @@ pub(crate) async fn history(
 #[utoipa::path(
     get,
     path = "/realtime/channels/{channel}/presence",
+    operation_id = "getChannelPresence",
     tag = "messaging",
     params(("channel" = String, Path, description = "The channel; `/` in it as `%2F`")),
     responses(
         (status = 200, description = "Who is there", body = Object),
-        (status = 400, description = "Not the name of a channel", body = ErrorAnswer),
-        (status = 401, description = "No credentials, or wrong ones", body = ErrorAnswer),
-        (status = 403, description = "Not with these credentials", body = ErrorAnswer),
+        Refusals,
     )
 )]
 pub(crate) async fn presence(
@@ -149,6 +149,7 @@ pub(crate) async fn presence(
 
 /// Which events to give.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct EventsQuery {
     /// Only those after this number; 0 for all.
     #[serde(default)]
@@ -171,13 +172,12 @@ pub(crate) struct Events {
 #[utoipa::path(
     get,
     path = "/realtime/channels/{channel}/events",
+    operation_id = "listChannelEvents",
     tag = "messaging",
     params(("channel" = String, Path, description = "The channel; `/` in it as `%2F`"), EventsQuery),
     responses(
         (status = 200, description = "The events, in order", body = Events),
-        (status = 400, description = "A parameter is wrong", body = ErrorAnswer),
-        (status = 401, description = "No credentials, or wrong ones", body = ErrorAnswer),
-        (status = 403, description = "Not with these credentials", body = ErrorAnswer),
+        Refusals,
         (status = 503, description = "There is no event log, or it is out of reach", body = ErrorAnswer),
     )
 )]
@@ -195,13 +195,12 @@ pub(crate) async fn events(
 #[utoipa::path(
     get,
     path = "/realtime/webrtc/rooms/{room_id}/events",
+    operation_id = "listRoomEvents",
     tag = "messaging",
     params(("room_id" = String, Path, description = "The room"), EventsQuery),
     responses(
         (status = 200, description = "The events, in order", body = Events),
-        (status = 400, description = "A parameter is wrong", body = ErrorAnswer),
-        (status = 401, description = "No credentials, or wrong ones", body = ErrorAnswer),
-        (status = 403, description = "Not with these credentials", body = ErrorAnswer),
+        Refusals,
         (status = 503, description = "There is no event log, or it is out of reach", body = ErrorAnswer),
     )
 )]

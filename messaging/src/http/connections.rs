@@ -6,7 +6,8 @@ use axum::{Extension, Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
 use veche_access::{Action, Identity, Resource};
-use veche_doors::{Error, ErrorAnswer};
+use veche_doors::Error;
+use veche_doors::answers::Refusals;
 use veche_hub::Door;
 
 use super::{Api, Caller};
@@ -57,10 +58,11 @@ pub(crate) struct ConnectionEntry {
 #[utoipa::path(
     get,
     path = "/realtime/connections",
+    operation_id = "listConnections",
     tag = "messaging",
     responses(
         (status = 200, description = "Numbers for everybody, lists for administrators", body = Connections),
-        (status = 401, description = "No credentials, or wrong ones", body = ErrorAnswer),
+        Refusals,
     )
 )]
 pub(crate) async fn list(State(api): State<Api>, Extension(identity): Caller) -> Json<Connections> {

@@ -5,11 +5,13 @@ use axum::http::StatusCode;
 use axum::{Json, response::IntoResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
+use veche_doors::answers::TooOften;
 
 use super::Api;
 
 /// How messaging is.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MessagingHealth)]
 pub(crate) struct Health {
     /// `ok`, or `degraded` where storage is out of reach.
     status: &'static str,
@@ -42,11 +44,14 @@ pub(crate) struct DoorHealth {
 #[utoipa::path(
     get,
     path = "/realtime/health",
+    operation_id = "getMessagingHealth",
     tag = "messaging",
     responses(
         (status = 200, description = "Everything works", body = Health),
+        TooOften,
         (status = 503, description = "Storage is out of reach: nothing can be kept", body = Health),
-    )
+    ),
+    security(())
 )]
 pub(crate) async fn health(State(api): State<Api>) -> impl IntoResponse {
     let shared = &api.shared;

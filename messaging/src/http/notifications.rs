@@ -4,11 +4,12 @@ use axum::http::HeaderMap;
 use axum::{Extension, Json, extract::State};
 use serde::Deserialize;
 use utoipa::ToSchema;
+use veche_doors::answers::BodyRefusals;
 use veche_doors::{Error, ErrorAnswer};
 use veche_hub::Json as RawJson;
 
 use super::send::{SentAnswer, dispatch};
-use super::{Api, Caller, JsonBody};
+use super::{Api, Caller, JsonBody, Once};
 use crate::protocol::Recipient;
 use crate::protocol::request::{self, info, notification, recipient};
 
@@ -79,17 +80,15 @@ pub(crate) struct Notification {
 #[utoipa::path(
     post,
     path = "/realtime/notifications/send",
+    operation_id = "notifyUser",
     tag = "messaging",
+    params(Once),
     request_body = UserNotification,
     responses(
         (status = 200, description = "Sent", body = SentAnswer),
-        (status = 400, description = "A field is wrong", body = ErrorAnswer),
-        (status = 401, description = "No credentials, or wrong ones", body = ErrorAnswer),
-        (status = 403, description = "Not with these credentials", body = ErrorAnswer),
+        BodyRefusals,
         (status = 404, description = "The user is not connected, and no channel can have their name", body = ErrorAnswer),
         (status = 409, description = "The idempotency key came with another message", body = ErrorAnswer),
-        (status = 413, description = "Too large", body = ErrorAnswer),
-        (status = 503, description = "The server stops", body = ErrorAnswer),
     )
 )]
 pub(crate) async fn to_user(
@@ -107,16 +106,14 @@ pub(crate) async fn to_user(
 #[utoipa::path(
     post,
     path = "/realtime/notifications/channel",
+    operation_id = "notifyChannel",
     tag = "messaging",
+    params(Once),
     request_body = ChannelNotification,
     responses(
         (status = 200, description = "Sent", body = SentAnswer),
-        (status = 400, description = "A field is wrong", body = ErrorAnswer),
-        (status = 401, description = "No credentials, or wrong ones", body = ErrorAnswer),
-        (status = 403, description = "Not with these credentials", body = ErrorAnswer),
+        BodyRefusals,
         (status = 409, description = "The idempotency key came with another message", body = ErrorAnswer),
-        (status = 413, description = "Too large", body = ErrorAnswer),
-        (status = 503, description = "Storage is behind, or the server stops", body = ErrorAnswer),
     )
 )]
 pub(crate) async fn to_channel(
@@ -134,16 +131,14 @@ pub(crate) async fn to_channel(
 #[utoipa::path(
     post,
     path = "/realtime/notifications/broadcast",
+    operation_id = "notifyEverybody",
     tag = "messaging",
+    params(Once),
     request_body = Notification,
     responses(
         (status = 200, description = "Sent", body = SentAnswer),
-        (status = 400, description = "A field is wrong", body = ErrorAnswer),
-        (status = 401, description = "No credentials, or wrong ones", body = ErrorAnswer),
-        (status = 403, description = "Not with these credentials", body = ErrorAnswer),
+        BodyRefusals,
         (status = 409, description = "The idempotency key came with another message", body = ErrorAnswer),
-        (status = 413, description = "Too large", body = ErrorAnswer),
-        (status = 503, description = "The server stops", body = ErrorAnswer),
     )
 )]
 pub(crate) async fn to_everybody(

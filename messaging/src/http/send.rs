@@ -5,10 +5,11 @@ use axum::{Extension, Json, extract::State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use veche_access::Identity;
+use veche_doors::answers::BodyRefusals;
 use veche_doors::{Error, ErrorAnswer, ErrorKind};
 use veche_hub::Json as RawJson;
 
-use super::{Api, Caller, JsonBody, idempotency_key};
+use super::{Api, Caller, JsonBody, Once, idempotency_key};
 use crate::Shared;
 use crate::protocol::answer::PublishedAnswer;
 use crate::protocol::request::{binary, recipient};
@@ -105,17 +106,15 @@ pub(crate) struct SentAnswer {
 #[utoipa::path(
     post,
     path = "/realtime/send",
+    operation_id = "sendMessage",
     tag = "messaging",
+    params(Once),
     request_body = SendBody,
     responses(
         (status = 200, description = "Sent", body = SentAnswer),
-        (status = 400, description = "A field is wrong", body = ErrorAnswer),
-        (status = 401, description = "No credentials, or wrong ones", body = ErrorAnswer),
-        (status = 403, description = "Not with these credentials", body = ErrorAnswer),
+        BodyRefusals,
         (status = 404, description = "The user or connection is not connected", body = ErrorAnswer),
         (status = 409, description = "The idempotency key came with another message", body = ErrorAnswer),
-        (status = 413, description = "Too large", body = ErrorAnswer),
-        (status = 503, description = "Storage is behind, or the server stops", body = ErrorAnswer),
     )
 )]
 pub(crate) async fn send(
@@ -136,16 +135,14 @@ pub(crate) async fn send(
 #[utoipa::path(
     post,
     path = "/realtime/broadcast",
+    operation_id = "broadcastMessage",
     tag = "messaging",
+    params(Once),
     request_body = BroadcastBody,
     responses(
         (status = 200, description = "Sent", body = SentAnswer),
-        (status = 400, description = "A field is wrong", body = ErrorAnswer),
-        (status = 401, description = "No credentials, or wrong ones", body = ErrorAnswer),
-        (status = 403, description = "Not with these credentials", body = ErrorAnswer),
+        BodyRefusals,
         (status = 409, description = "The idempotency key came with another message", body = ErrorAnswer),
-        (status = 413, description = "Too large", body = ErrorAnswer),
-        (status = 503, description = "The server stops", body = ErrorAnswer),
     )
 )]
 pub(crate) async fn broadcast(
@@ -162,19 +159,17 @@ pub(crate) async fn broadcast(
 #[utoipa::path(
     post,
     path = "/realtime/binary/send",
+    operation_id = "sendBinary",
     tag = "messaging",
+    params(Once),
     request_body = BinaryBody,
     responses(
         (status = 200, description = "Sent", body = SentAnswer),
-        (status = 400, description = "A field is wrong", body = ErrorAnswer),
-        (status = 401, description = "No credentials, or wrong ones", body = ErrorAnswer),
-        (status = 403, description = "Not with these credentials", body = ErrorAnswer),
+        BodyRefusals,
         (status = 404, description = "The user or connection is not connected", body = ErrorAnswer),
         (status = 409, description = "The idempotency key came with another message", body = ErrorAnswer),
-        (status = 413, description = "Too large", body = ErrorAnswer),
         (status = 415, description = "A type of content that is not allowed", body = ErrorAnswer),
         (status = 503, description = "Binary data is switched off, storage is behind, or the server stops", body = ErrorAnswer),
-        (status = 507, description = "Files take as much as they may", body = ErrorAnswer),
     )
 )]
 pub(crate) async fn send_binary(
@@ -194,18 +189,16 @@ pub(crate) async fn send_binary(
 #[utoipa::path(
     post,
     path = "/realtime/binary/text",
+    operation_id = "sendText",
     tag = "messaging",
+    params(Once),
     request_body = TextBody,
     responses(
         (status = 200, description = "Sent", body = SentAnswer),
-        (status = 400, description = "A field is wrong", body = ErrorAnswer),
-        (status = 401, description = "No credentials, or wrong ones", body = ErrorAnswer),
-        (status = 403, description = "Not with these credentials", body = ErrorAnswer),
+        BodyRefusals,
         (status = 409, description = "The idempotency key came with another message", body = ErrorAnswer),
-        (status = 413, description = "Too large", body = ErrorAnswer),
         (status = 415, description = "A type of content that is not allowed", body = ErrorAnswer),
         (status = 503, description = "Binary data is switched off, storage is behind, or the server stops", body = ErrorAnswer),
-        (status = 507, description = "Files take as much as they may", body = ErrorAnswer),
     )
 )]
 pub(crate) async fn send_text(

@@ -251,14 +251,15 @@ impl Welcome {
 
 impl Limits {
     /// By these settings.
-    pub(crate) fn new(settings: &Settings, max_subscriptions: usize) -> Self {
+    pub(crate) fn new(settings: &Settings, message_rate: (u32, u32), max_subscriptions: usize) -> Self {
+        let (messages_per_second, message_burst) = message_rate;
         Self {
             max_message_bytes: settings.max_message_bytes,
             max_binary_bytes: settings.websocket_binary_max_bytes,
             max_subscriptions,
             max_json_depth: settings.max_json_depth,
-            messages_per_second: settings.messages_per_second,
-            message_burst: settings.message_burst,
+            messages_per_second,
+            message_burst,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::json;
+use yawc::Frame;
 
 use crate::server::{Server, Setup, required};
 
@@ -32,6 +33,72 @@ async fn the_first_message_says_who_one_is_or_the_connection_ends() {
     let mut client = server.connect("").await;
     assert_eq!(client.refused(json!({ "token": "wrong" })).await, "invalid_token");
     assert_eq!(client.closed().await, (4002, "Неверный токен".into()));
+}
+
+#[tokio::test]
+async fn what_comes_right_behind_the_first_message_is_not_lost() {
+    let server = closed_server().await;
+    let auth = json!({ "type": "auth", "token": server.token("42", HOUR) }).to_string();
+    let (begin, end) = auth.split_at(auth.len() / 2);
+    let text = |value: serde_json::Value| Frame::text(value.to_string());
+    for compressed in [false, true] {
+        let mut client =
+            if compressed { server.connect_compressed().await } else { server.connect("").await };
+        let first = if compressed {
+            vec![Frame::ping("here"), Frame::text(auth.clone())]
+        } else {
+            let begin = Frame::text(begin.to_owned()).with_fin(false);
+            vec![begin, Frame::ping("here"), Frame::continuation(end.to_owned())]
+        };
+        let large = "x".repeat(500_000);
+        let behind = [
+            text(json!({ "type": "subscribe", "channel": "news" })),
+            text(json!({ "type": "publish", "channel": "news", "data": large })),
+            text(json!({ "type": "ping", "id": "last" })),
+        ];
+        client.send_at_once(first.into_iter().chain(behind).collect()).await;
+        assert_eq!(client.expect("welcome").await["user_id"], "42");
+        client.expect("subscribed").await;
+        assert_eq!(client.expect("channel_message").await["data"], large);
+        assert_eq!(client.expect("pong").await["id"], "last");
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_may_send_little_and_unfold_little() {
+    let server = closed_server().await;
+    let padded = |bytes: usize| {
+        let token = server.token("42", HOUR);
+        Frame::text(json!({ "type": "auth", "token": token, "padding": "x".repeat(bytes) }).to_string())
+    };
+    let mut client = server.connect("").await;
+    client.send_at_once(vec![padded(60_000)]).await;
+    client.expect("welcome").await;
+
+    let piece = || Frame::text("x".repeat(30_000)).with_fin(false);
+    let pieces = vec![
+        piece(),
+        Frame::continuation("x".repeat(30_000)).with_fin(false),
+        Frame::continuation("x".repeat(9_000)),
+    ];
+    let pings = vec![Frame::ping("x".repeat(100)); 700];
+    for frames in [vec![padded(70_000)], vec![padded(4_000_000)], pieces, pings] {
+        let mut client = server.connect("").await;
+        // What comes after the refusal is not taken, so sending may fail.
+        let _ = client.try_send_at_once(frames).await;
+        assert_eq!(client.error().await, "message_too_large");
+        assert_eq!(client.closed().await.0, 4413);
+    }
+    // Some 20 KB that unfold to 20 MB.
+    let mut client = server.connect_compressed().await;
+    client.send_at_once(vec![padded(20_000_000)]).await;
+    assert_eq!(client.error().await, "message_too_large");
+    assert_eq!(client.closed().await.0, 4413);
+    // Who is known has the limits of the settings.
+    let (mut client, _) = server.join(&format!("token={}", server.token("42", HOUR))).await;
+    client.subscribe("news").await;
+    client.send(json!({ "type": "publish", "channel": "news", "data": "x".repeat(500_000) })).await;
+    client.expect("channel_message").await;
 }
 
 #[tokio::test]

@@ -247,6 +247,22 @@ async fn pages_of_other_origins_may_not_come_in() {
 }
 
 #[tokio::test]
+async fn a_preflight_is_answered_for_listed_pages_and_other_options_are_requests_like_others() {
+    let server =
+        with(Settings { allowed_origins: vec!["https://app.example".into()], ..Settings::default() }).await;
+    let preflight = |origin: &str| format!("Origin: {origin}\r\nAccess-Control-Request-Method: POST\r\n");
+    let uploads = "/realtime/files/uploads";
+    let answer = server.raw("OPTIONS", uploads, &preflight("https://app.example"), b"").await;
+    assert!(answer.headers.contains("access-control-allow-origin: https://app.example"));
+    assert!(answer.headers.contains("access-control-allow-methods: GET,POST"));
+    let answer = server.raw("OPTIONS", uploads, &preflight("https://evil.example"), b"").await;
+    assert!(!answer.headers.contains("access-control-allow-origin"));
+    let answer = server.raw("OPTIONS", uploads, "", b"").await;
+    assert_eq!(answer.status, 204);
+    assert!(answer.headers.contains("tus-extension: creation"), "{}", answer.headers);
+}
+
+#[tokio::test]
 async fn switched_off_doors_say_so() {
     let server = with(Settings { websocket_enabled: false, sse_enabled: false, ..Settings::default() }).await;
     for path in ["/realtime/ws", "/realtime/events"] {

@@ -238,6 +238,19 @@ impl Client {
         self.socket.send(Frame::text(text.to_owned())).await.unwrap();
     }
 
+    /// Sends all of these before it reads anything.
+    pub(crate) async fn send_at_once(&mut self, frames: Vec<Frame>) {
+        self.try_send_at_once(frames).await.unwrap();
+    }
+
+    /// The same to a server that may not take it all.
+    pub(crate) async fn try_send_at_once(&mut self, frames: Vec<Frame>) -> yawc::Result<()> {
+        for frame in frames {
+            self.socket.feed(frame).await?;
+        }
+        self.socket.flush().await
+    }
+
     pub(crate) async fn send_binary(&mut self, bytes: Vec<u8>) {
         self.socket.send(Frame::binary(bytes)).await.unwrap();
     }

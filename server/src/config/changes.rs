@@ -5,7 +5,30 @@ use toml::{Table, Value};
 use super::Config;
 
 /// Settings that can change while the server runs: `section.field`, or a section for all of it.
-const LIVE: &[&str] = &["log.filter", "http.certificate_file", "http.key_file", "access", "webhooks"];
+const LIVE: &[&str] = &[
+    "access",
+    "channels.history_messages",
+    "channels.history_seconds",
+    "channels.rules",
+    "http.certificate_file",
+    "http.key_file",
+    "log.filter",
+    "messaging.allowed_origins",
+    "messaging.message_burst",
+    "messaging.messages_per_second",
+    "messaging.request_burst",
+    "messaging.requests_per_second",
+    "messaging.user_message_burst",
+    "messaging.user_messages_per_second",
+    "signaling.allowed_origins",
+    "signaling.message_burst",
+    "signaling.messages_per_second",
+    "signaling.request_burst",
+    "signaling.requests_per_second",
+    "turn.secrets",
+    "turn.users",
+    "webhooks",
+];
 
 /// Names of settings, as `section.field`.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -6,7 +6,8 @@ use toml::{Table, Value};
 const HIDDEN: &str = "(hidden)";
 
 /// Sections and settings in which secrets stand, among other things.
-const WITH_SECRETS: [&str; 4] = ["access.secrets", "files.s3_secret_key", "storage.url", "webhooks"];
+const WITH_SECRETS: [&str; 6] =
+    ["access.secrets", "files.s3_secret_key", "storage.url", "turn.secrets", "turn.users", "webhooks"];
 
 /// Puts something else in the place of secrets.
 pub(super) fn hide(table: &mut Table) {
@@ -21,6 +22,12 @@ pub(super) fn hide(table: &mut Table) {
                 *url = format!("{address}?{HIDDEN}");
             }
         }
+    }
+    if let Some(turn) = table.get_mut("turn").and_then(Value::as_table_mut) {
+        let secrets = turn.get_mut("secrets").and_then(Value::as_array_mut);
+        secrets.into_iter().flatten().for_each(|secret| *secret = HIDDEN.into());
+        let users = turn.get_mut("users").and_then(Value::as_array_mut).into_iter().flatten();
+        users.filter_map(|user| user.get_mut("password")).for_each(|password| *password = HIDDEN.into());
     }
     // A database's address may have a password, and not only before the `@`; a file has none.
     for (section, field, harmless) in [("storage", "url", "sqlite:"), ("files", "s3_secret_key", "\0")] {
@@ -52,7 +59,8 @@ mod tests {
     #[test]
     fn only_secrets_are_hidden() {
         let mut table: Table = "webhooks = [{ url = \"https://app.example\", secret = \"s3cret\" }]\n\
-                                [storage]\nurl = \"postgres://veche:s3cret@db/veche\"\n[log]\nfilter = \"info\""
+                                [storage]\nurl = \"postgres://veche:s3cret@db/veche\"\n[log]\nfilter = \"info\"\n[turn]\nsecrets = [\"s3cret\"]\n\
+                                users = [{ name = \"ann\", password = \"s3cret\" }]"
             .parse()
             .unwrap();
         hide(&mut table);

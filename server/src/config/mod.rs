@@ -8,6 +8,7 @@ mod hidden;
 mod nearest;
 mod sections;
 mod sources;
+mod turn;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -25,6 +26,7 @@ use nearest::did_you_mean;
 pub(crate) use sections::{Acme, Http, Log, LogFormat, MediaSettings, Network, Reach, Telemetry};
 use sources::Assignment;
 pub(crate) use sources::Flags;
+pub(crate) use turn::{RelayTo, TurnSettings, User as TurnUser};
 
 /// The file that is read when none is named and it exists.
 const DEFAULT_FILE: &str = "veche.toml";
@@ -39,6 +41,7 @@ pub(crate) struct Config {
     pub(crate) http: Http,
     pub(crate) acme: Acme,
     pub(crate) media: MediaSettings,
+    pub(crate) turn: TurnSettings,
     pub(crate) signaling: Settings,
     pub(crate) log: Log,
     pub(crate) messaging: veche_messaging::Settings,
@@ -146,6 +149,7 @@ impl Config {
             ("messaging", self.messaging.check()),
             ("files", self.files.check()),
             ("access", self.access.check()),
+            ("turn", self.turn.check()),
         ];
         for (section, check) in checks {
             check.map_err(|(field, message)| ConfigError(format!("{section}.{field}: {message}")))?;
@@ -190,6 +194,12 @@ fn example(name: &str, default: &Value) -> String {
         "messaging.allowed_origins" | "signaling.allowed_origins" => "[\"https://app.example\"]".to_owned(),
         "storage.url" => "\"postgres://veche:password@127.0.0.1/veche\"".to_owned(),
         "webhooks" => "[{ url = \"https://app.example/veche\", secret = \"…\" }]".to_owned(),
+        "turn.alternates" => "[\"203.0.113.7:3478\"]".to_owned(),
+        "turn.allow" | "turn.deny" => "[\"10.0.0.0/8\"]".to_owned(),
+        "turn.external_addresses" => "[\"203.0.113.5\"]".to_owned(),
+        "turn.hosts" => "[\"turn.example\"]".to_owned(),
+        "turn.secrets" => "[\"at least 16 random bytes\"]".to_owned(),
+        "turn.users" => "[{ name = \"ann\", password = \"…\" }]".to_owned(),
         "telemetry.metrics_listen" => "\"127.0.0.1:9090\"".to_owned(),
         _ => default.to_string(),
     }

@@ -270,6 +270,12 @@ impl Network {
     }
 }
 
+impl From<Network> for veche_turn::Network {
+    fn from(Network { address, bits }: Network) -> Self {
+        Self::new(address, bits)
+    }
+}
+
 impl std::str::FromStr for Network {
     type Err = &'static str;
 

@@ -28,6 +28,9 @@ pub(super) fn register(registry: &mut Registry, parts: &Parts, gate: &Gate) {
     }
     registry.register_collector(Box::new(Storage(parts.database.clone())));
     registry.register_collector(Box::new(Webhooks(parts.webhooks.clone())));
+    if let Some(turn) = &parts.turn {
+        registry.register_collector(Box::new(Relays(turn.handle.clone())));
+    }
     if let Some(Calls { sfu, signaling }) = &parts.calls {
         registry.register_collector(Box::new(Media(sfu.handle.clone())));
         registry.register_collector(Box::new(Rooms(signaling.clone())));
@@ -86,6 +89,56 @@ impl Collector for Media {
         }
         let help = "Packets dropped, by reason";
         labelled(out, MetricType::Counter, "media_drops", help, "reason", drops)
+    }
+}
+
+/// STUN and TURN. By user it is told over HTTP, since there is no end to users.
+#[derive(Debug)]
+struct Relays(veche_turn::Handle);
+
+impl Collector for Relays {
+    fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
+        let out = &mut out;
+        let workers = self.0.metrics();
+        let total = self.0.total();
+        gauge(out, "turn_allocations", "Allocations now", total.allocations.into())?;
+        gauge(out, "turn_permissions", "Permissions now", total.permissions.into())?;
+        gauge(out, "turn_channels", "Channels now", total.channels.into())?;
+        gauge(out, "turn_users", "Users who have allocations now", self.0.users().len() as u64)?;
+        let sum = |value: fn(&veche_turn::WorkerMetrics) -> u64| workers.iter().map(value).sum();
+        let running = sum(|worker| worker.running.into());
+        gauge(out, "turn_workers_running", "Workers that run", running)?;
+        gauge(
+            out,
+            "turn_connections",
+            "Connections of TCP and TLS now",
+            sum(|worker| worker.connections as u64),
+        )?;
+        let help = "Connections refused, for there were too many";
+        counter(out, "turn_connections_refused", help, sum(|worker| worker.connections_refused))?;
+        let made = sum(|worker| worker.totals.allocations_made);
+        counter(out, "turn_allocations_made", "Allocations made", made)?;
+        counter(out, "turn_bindings", "Binding requests answered", sum(|worker| worker.totals.bindings))?;
+        let ways = [("peers", total.packets_to_peers), ("clients", total.packets_to_clients)];
+        labelled(
+            out,
+            MetricType::Counter,
+            "turn_packets_relayed",
+            "Packets relayed, by to whom",
+            "to",
+            ways,
+        )?;
+        let ways = [("peers", total.bytes_to_peers), ("clients", total.bytes_to_clients)];
+        labelled(out, MetricType::Counter, "turn_bytes_relayed", "Bytes of their data", "to", ways)?;
+        let help = "Packets that the system refused to send";
+        counter(out, "turn_send_errors", help, sum(|worker| worker.traffic.send_errors))?;
+        let help = "Packets dropped because a send buffer was full";
+        counter(out, "turn_send_drops", help, sum(|worker| worker.traffic.send_drops))?;
+        let mut refusals = BTreeMap::<&str, u64>::new();
+        for (reason, count) in workers.iter().flat_map(|worker| worker.refusals.iter()) {
+            *refusals.entry(reason.name()).or_default() += count;
+        }
+        labelled(out, MetricType::Counter, "turn_refusals", "What was refused, by reason", "reason", refusals)
     }
 }
 

@@ -19,12 +19,6 @@ const EACH: usize = 8 * 1024;
 /// Until when all of them are cut.
 const CUT_WITHIN: Duration = Duration::from_secs(20);
 
-fn resident_bytes(server: &Server) -> usize {
-    let text = std::fs::read_to_string(format!("/proc/{}/statm", server.pid())).unwrap();
-    let pages: usize = text.split_whitespace().nth(1).unwrap().parse().unwrap();
-    pages * rustix::param::page_size()
-}
-
 fn raise_file_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -45,7 +39,7 @@ async fn ten_thousand_silent_sockets_cost_little_and_are_cut_while_others_are_se
     raise_file_limit();
     let server = Server::start("idle", "").await;
     get(server.http(), "/health").await;
-    let before = resident_bytes(&server);
+    let before = server.resident_bytes();
     let mut sockets = Vec::with_capacity(SILENT);
     for _ in 0..SILENT {
         sockets.push(TcpStream::connect(server.http()).await.unwrap());
@@ -53,7 +47,7 @@ async fn ten_thousand_silent_sockets_cost_little_and_are_cut_while_others_are_se
     let asked = Instant::now();
     assert_eq!(get(server.http(), "/health").await.status, 200);
     assert!(asked.elapsed() < Duration::from_secs(2), "others wait: {:?}", asked.elapsed());
-    let grown = resident_bytes(&server).saturating_sub(before);
+    let grown = server.resident_bytes().saturating_sub(before);
     println!("{SILENT} silent sockets: {} bytes each", grown / SILENT);
     assert!(grown < SILENT * EACH, "{grown} bytes");
     for socket in sockets {
@@ -74,6 +68,15 @@ async fn who_sends_drop_by_drop_is_cut_at_every_stage() {
     // After one answer, a connection is kept for the next request, but not for long.
     let mut kept = TcpStream::connect(server.http()).await.unwrap();
     kept.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    // Bodies of which hardly anything comes: each drop is in time.
+    for path in ["/realtime/send", "/realtime/webrtc/rooms", "/realtime/binary/upload?channel=c"] {
+        let kind =
+            if path.contains("upload") { "multipart/form-data; boundary=b" } else { "application/json" };
+        let post = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: 5000\r\n\r\n"
+        );
+        drip(server.http(), &post, " ").await;
+    }
     // A body that does not come.
     let mut silent = TcpStream::connect(server.http()).await.unwrap();
     let post = "POST /realtime/webrtc/rooms HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json";

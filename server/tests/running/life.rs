@@ -1,11 +1,13 @@
 //! Signals: a new configuration, and an end that cuts nobody off.
 
+use futures_util::SinkExt;
 use rustix::process::Signal;
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use yawc::{OpCode, Options, WebSocket};
+use yawc::{Frame, OpCode, Options, WebSocket};
 
-use crate::client::get;
+use crate::client::{Caller, get, get_with, receive, websocket};
 use crate::server::{PATIENCE, Server};
 
 #[tokio::test]
@@ -30,6 +32,47 @@ async fn a_new_configuration_changes_what_can_change_and_names_what_cannot() {
     get(server.http(), "/health").await;
     server.signal(Signal::TERM);
     assert!(server.ended().await.success());
+}
+
+#[tokio::test]
+async fn origins_rates_and_rules_of_channels_change_for_those_who_are_there() {
+    let server = Server::start("rules", "").await;
+    let address = server.http();
+    let mut early = websocket(address).await.unwrap();
+    assert_eq!(receive(&mut early).await.unwrap()["type"], "welcome");
+    let mut caller = Caller::connect(address).await.unwrap();
+    let origin = [("origin", "https://app.example")];
+    let page = async || get_with(address, "/realtime/health", &origin).await.headers;
+    assert!(!page().await.contains_key("access-control-allow-origin"));
+    for number in 0..3 {
+        let answer = caller.post("/realtime/send", &json!({ "channel": "log:a", "data": number })).await;
+        assert_eq!(answer.unwrap().status, 200);
+    }
+    let history = async || get(address, "/realtime/channels/log:a/history").await.json();
+    assert_eq!(history().await["messages"].as_array().unwrap().len(), 3);
+
+    server.folder.write(
+        "veche.toml",
+        "[messaging]\nallowed_origins = [\"https://app.example\"]\nmessages_per_second = 1\nmessage_burst = 3\n\
+         [signaling]\nallowed_origins = [\"https://app.example\"]\nrequests_per_second = 1\nrequest_burst = 3\n\
+         [channels]\nrules = [{ pattern = \"log:*\", history_messages = 1 }]\n",
+    );
+    server.signal(Signal::HUP);
+    server.logs("the configuration was read again").await;
+    assert!(!server.log().contains("takes a restart"), "{}", server.log());
+    assert_eq!(page().await["access-control-allow-origin"], "https://app.example");
+    for _ in 0..5 {
+        early.send(Frame::text(r#"{"type":"ping"}"#)).await.unwrap();
+    }
+    for kind in ["pong", "pong", "pong", "error"] {
+        assert_eq!(receive(&mut early).await.unwrap()["type"], kind);
+    }
+    caller.post("/realtime/send", &json!({ "channel": "log:a", "data": 3 })).await.unwrap();
+    let history = history().await;
+    assert_eq!(history["messages"].as_array().unwrap().len(), 1, "{history}");
+    // However slow the machine is, some of so many come within a second.
+    let rooms = futures_util::future::join_all((0..50).map(|_| get(address, "/realtime/webrtc/rooms"))).await;
+    assert!(rooms.iter().any(|answer| answer.status == 429));
 }
 
 #[tokio::test]

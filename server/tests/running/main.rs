@@ -1,11 +1,14 @@
 //! Stories of the binary as operators run it: its files, variables, flags, signals, ports and metrics.
 
+mod abuse;
 mod acme;
 mod client;
 mod commands;
 mod http;
 mod idle;
+mod kill;
 mod life;
 mod recovery;
 mod server;
+mod strangers;
 mod traces;

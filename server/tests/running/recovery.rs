@@ -3,18 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::http::Request;
-use bytes::Bytes;
 use futures_util::SinkExt;
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
-use yawc::{Frame, OpCode, Options, WebSocket};
+use yawc::{Frame, OpCode};
 
+use crate::client::{Caller, websocket};
 use crate::server::{PATIENCE, Server};
 
 /// How many messages come before the server is stopped, and after it has been started again.
@@ -42,9 +37,7 @@ struct Subscriber {
 impl Subscriber {
     /// Subscribes, from where it stood where it stood anywhere, and reads until it has this number or is cut.
     async fn read(&mut self, address: SocketAddr, last: u64, seen: &watch::Sender<usize>) -> Option<u16> {
-        let url = "ws://localhost/realtime/ws".parse().unwrap();
-        let io = TcpStream::connect(address).await.unwrap();
-        let mut socket = WebSocket::handshake(url, io, Options::default()).await.unwrap();
+        let mut socket = websocket(address).await.unwrap();
         let mut subscribe = json!({ "type": "subscribe", "id": 1, "channel": "load" });
         if let Some(last) = self.received.last() {
             subscribe["recover"] = json!({ "epoch": self.epoch, "offset": last.offset });
@@ -85,29 +78,16 @@ impl Subscriber {
 
 /// Publishes numbers from `first` on, `count` of them or until the server takes no more. Says which were acknowledged.
 async fn publish(address: SocketAddr, first: u64, count: usize) -> Vec<u64> {
-    let io = TokioIo::new(TcpStream::connect(address).await.unwrap());
-    let (mut sender, connection) = http1::handshake(io).await.unwrap();
-    tokio::spawn(connection);
+    let mut caller = Caller::connect(address).await.unwrap();
     let mut acknowledged = Vec::new();
     for number in first..first + count as u64 {
-        match send(&mut sender, number).await {
-            Some(answer) if answer["status"] == "sent" => acknowledged.push(number),
+        let body = json!({ "channel": "load", "data": number });
+        match caller.post("/realtime/send", &body).await {
+            Some(answer) if answer.json()["status"] == "sent" => acknowledged.push(number),
             _ => break,
         }
     }
     acknowledged
-}
-
-async fn send(sender: &mut SendRequest<Full<Bytes>>, number: u64) -> Option<Value> {
-    let body = json!({ "channel": "load", "data": number }).to_string();
-    let request = Request::post("/realtime/send")
-        .header("host", "localhost")
-        .header("content-type", "application/json")
-        .body(Full::from(body))
-        .unwrap();
-    sender.ready().await.ok()?;
-    let answer = sender.send_request(request).await.ok()?;
-    serde_json::from_slice(&answer.into_body().collect().await.ok()?.to_bytes()).ok()
 }
 
 #[tokio::test]

@@ -78,6 +78,8 @@ impl Server {
             "--set",
             "media.first_port=0",
             "--set",
+            "turn.listen=127.0.0.1:0",
+            "--set",
             "media.workers=1",
         ]);
         if !configuration.contains("https_listen") {
@@ -121,6 +123,20 @@ impl Server {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
+    }
+
+    /// What it has in memory.
+    pub(crate) fn resident_bytes(&self) -> usize {
+        let text = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).unwrap();
+        let pages: usize = text.split_whitespace().nth(1).unwrap().parse().unwrap();
+        pages * rustix::param::page_size()
+    }
+
+    /// The most that it has ever had in memory.
+    pub(crate) fn peak_bytes(&self) -> usize {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 use veche_access::Action;
+use veche_doors::answers::Refusals;
 use veche_sfu_core::control::ParticipantStats;
 
 use super::caller::Caller;
@@ -28,6 +29,7 @@ const STATS_WAIT: Duration = Duration::from_secs(1);
 
 /// Which connections.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Filter {
     /// Those of this room.
     room_id: Option<String>,
@@ -115,9 +117,11 @@ pub(crate) struct MediaCounters {
 #[utoipa::path(
     get,
     path = "/realtime/webrtc/connections",
+    operation_id = "listMediaConnections",
     params(Filter),
     responses(
         (status = 200, description = "Connections", body = ConnectionList),
+        Refusals,
         (status = 404, description = "No such room", body = super::ErrorAnswer),
     )
 )]

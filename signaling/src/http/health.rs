@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
+use veche_doors::answers::TooOften;
 
 use super::Api;
 
@@ -32,7 +33,13 @@ pub(crate) struct WebrtcHealth {
 }
 
 /// Says that the server answers.
-#[utoipa::path(get, path = "/health", responses((status = 200, description = "It does", body = Health)))]
+#[utoipa::path(
+    get,
+    path = "/health",
+    operation_id = "getHealth",
+    responses((status = 200, description = "It does", body = Health), TooOften),
+    security(())
+)]
 pub(crate) async fn health() -> Json<Health> {
     alive().await
 }
@@ -41,7 +48,9 @@ pub(crate) async fn health() -> Json<Health> {
 #[utoipa::path(
     get,
     path = "/realtime/webrtc/health",
-    responses((status = 200, description = "Counts", body = WebrtcHealth))
+    operation_id = "getCallsHealth",
+    responses((status = 200, description = "Counts", body = WebrtcHealth), TooOften),
+    security(())
 )]
 pub(crate) async fn webrtc_health(State(api): State<Api>) -> Json<WebrtcHealth> {
     let counts = api.rooms.counts();

@@ -6,6 +6,7 @@
 mod caller;
 mod connections;
 mod health;
+mod ice_servers;
 mod moderation;
 mod rooms;
 mod signal;
@@ -18,19 +19,17 @@ use std::time::Instant;
 use axum::extract::{DefaultBodyLimit, FromRef, State};
 use axum::routing::{any, get};
 use axum::{Json, Router, middleware};
-use parking_lot::Mutex;
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as OpenApiDocument;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use veche_doors::http::{Limiter, cors, limit, method_not_allowed, not_found};
+use veche_doors::answers::TooOften;
+use veche_doors::http::{cors, limit, method_not_allowed, not_found};
 use veche_doors::websocket::{DeflatePool, deflate_pool};
 use veche_doors::{ErrorAnswer, extract};
 
 use crate::error::{Error, ErrorKind};
-use crate::rate::AddressBuckets;
 use crate::rooms::Rooms;
-use crate::settings::Settings;
 
 /// What all handlers share.
 #[derive(Clone)]
@@ -42,30 +41,31 @@ pub(crate) struct Api {
 }
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "Veche",
-    description = "Rooms of video calls. Calls themselves go over the WebSocket: see PROTOCOL.md."
-))]
+#[openapi(
+    info(
+        title = "Veche",
+        description = "Rooms of video calls. Calls themselves go over the WebSocket: see PROTOCOL.md."
+    ),
+    components(schemas(ErrorAnswer))
+)]
 struct Description;
 
 /// The routes below `/realtime`, and `/health`.
 pub(crate) fn router(rooms: Arc<Rooms>) -> Router {
     let (routes, _) = routes().split_for_parts();
     let document = description();
-    let cors = cors(rooms.settings.allowed_origins.clone());
+    let doorkeeper = rooms.doorkeeper.clone();
     let body_limit = DefaultBodyLimit::max(rooms.settings.max_message_bytes as usize);
-    let limiter = limiter(&rooms.settings);
     let deflate = deflate_pool();
     let api = Api { rooms, deflate, started_at: Instant::now(), document: Arc::new(document) };
-    let mut router = routes
+    routes
         .route("/realtime", any(not_found))
         .route("/realtime/{*path}", any(not_found))
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(body_limit);
-    if let Some(limiter) = limiter {
-        router = router.layer(middleware::from_fn_with_state(limiter, limit));
-    }
-    router.layer(cors).with_state(api)
+        .layer(body_limit)
+        .layer(middleware::from_fn_with_state(doorkeeper.clone(), limit))
+        .layer(middleware::from_fn_with_state(doorkeeper, cors))
+        .with_state(api)
 }
 
 /// What the routes are, for programs and for a description of the whole server.
@@ -104,21 +104,22 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(signal::send))
         .routes(routes!(connections::list))
         .routes(routes!(timeline::show))
+        .routes(routes!(ice_servers::list))
         .routes(routes!(health::health))
         .routes(routes!(health::webrtc_health))
         .routes(routes!(openapi))
 }
 
 /// This description.
-#[utoipa::path(get, path = "/realtime/openapi.json", responses((status = 200, description = "OpenAPI 3.1")))]
+#[utoipa::path(
+    get,
+    path = "/realtime/openapi.json",
+    operation_id = "getOpenApi",
+    responses((status = 200, description = "OpenAPI 3.1", body = Object), TooOften),
+    security(())
+)]
 async fn openapi(State(document): State<Arc<OpenApiDocument>>) -> Json<OpenApiDocument> {
     Json(OpenApiDocument::clone(&document))
-}
-
-fn limiter(settings: &Settings) -> Option<Limiter> {
-    let Settings { requests_per_second, request_burst, .. } = *settings;
-    let buckets = || Arc::new(Mutex::new(AddressBuckets::new(requests_per_second, request_burst)));
-    (requests_per_second > 0).then(buckets)
 }
 
 impl FromRef<Api> for Arc<Rooms> {
@@ -159,6 +160,7 @@ mod tests {
             "GET /realtime/webrtc/connections",
             "GET /realtime/webrtc/connections/{peer_id}/timeline",
             "GET /realtime/webrtc/health",
+            "GET /realtime/webrtc/ice-servers",
             "GET /realtime/webrtc/rooms",
             "GET /realtime/webrtc/rooms/{room_id}",
             "GET /realtime/webrtc/rooms/{room_id}/bans",

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use veche_access::{Action, Actions};
+use veche_doors::answers::{BodyRefusals, Refusals};
 
 use super::caller::Caller;
 use super::extract::{Body, Path};
@@ -83,13 +84,12 @@ pub(crate) struct WaitingList {
 #[utoipa::path(
     post,
     path = "/realtime/webrtc/rooms/{room_id}/participants/{peer_id}/mute",
+    operation_id = "muteParticipant",
     params(("room_id" = String, Path, description = "The room"), ("peer_id" = String, Path, description = "Who")),
     request_body(content = Option<Mute>, description = "Nothing for all tracks"),
     responses(
         (status = 204, description = "Done"),
-        (status = 400, description = "A field is wrong", body = ErrorAnswer),
-        (status = 401, description = "A token is needed", body = ErrorAnswer),
-        (status = 403, description = "Not granted", body = ErrorAnswer),
+        BodyRefusals,
         (status = 404, description = "No such room, peer or track", body = ErrorAnswer),
     )
 )]
@@ -107,13 +107,12 @@ pub(crate) async fn mute(
 #[utoipa::path(
     post,
     path = "/realtime/webrtc/rooms/{room_id}/participants/{peer_id}/remove",
+    operation_id = "removeParticipant",
     params(("room_id" = String, Path, description = "The room"), ("peer_id" = String, Path, description = "Who")),
     request_body(content = Option<Reason>, description = "Nothing for no reason"),
     responses(
         (status = 204, description = "Done"),
-        (status = 400, description = "A field is wrong", body = ErrorAnswer),
-        (status = 401, description = "A token is needed", body = ErrorAnswer),
-        (status = 403, description = "Not granted", body = ErrorAnswer),
+        BodyRefusals,
         (status = 404, description = "No such room or peer", body = ErrorAnswer),
     )
 )]
@@ -131,13 +130,12 @@ pub(crate) async fn remove(
 #[utoipa::path(
     post,
     path = "/realtime/webrtc/rooms/{room_id}/participants/{peer_id}/ban",
+    operation_id = "banParticipant",
     params(("room_id" = String, Path, description = "The room"), ("peer_id" = String, Path, description = "Who")),
     request_body(content = Option<Reason>, description = "Nothing for no reason"),
     responses(
         (status = 204, description = "Done"),
-        (status = 400, description = "A field is wrong", body = ErrorAnswer),
-        (status = 401, description = "A token is needed", body = ErrorAnswer),
-        (status = 403, description = "Not granted", body = ErrorAnswer),
+        BodyRefusals,
         (status = 404, description = "No such room", body = ErrorAnswer),
         (status = 429, description = "As many bans as there may be", body = ErrorAnswer),
     )
@@ -157,12 +155,12 @@ pub(crate) async fn ban(
 #[utoipa::path(
     put,
     path = "/realtime/webrtc/rooms/{room_id}/participants/{peer_id}/grants",
+    operation_id = "setGrants",
     params(("room_id" = String, Path, description = "The room"), ("peer_id" = String, Path, description = "Who")),
     request_body = NewGrants,
     responses(
         (status = 200, description = "What they may do now", body = GrantList),
-        (status = 400, description = "A field is wrong", body = ErrorAnswer),
-        (status = 401, description = "A token is needed", body = ErrorAnswer),
+        BodyRefusals,
         (status = 403, description = "Not granted, or not yours to grant", body = ErrorAnswer),
         (status = 404, description = "No such room or peer", body = ErrorAnswer),
     )
@@ -181,11 +179,11 @@ pub(crate) async fn grant(
 #[utoipa::path(
     get,
     path = "/realtime/webrtc/rooms/{room_id}/bans",
+    operation_id = "listBans",
     params(("room_id" = String, Path, description = "The room")),
     responses(
         (status = 200, description = "Who is banned", body = BanList),
-        (status = 401, description = "A token is needed", body = ErrorAnswer),
-        (status = 403, description = "Not granted", body = ErrorAnswer),
+        Refusals,
         (status = 404, description = "No such room", body = ErrorAnswer),
     )
 )]
@@ -203,13 +201,12 @@ pub(crate) async fn bans(
 #[utoipa::path(
     post,
     path = "/realtime/webrtc/rooms/{room_id}/bans",
+    operation_id = "addBan",
     params(("room_id" = String, Path, description = "The room")),
     request_body = Banned,
     responses(
         (status = 204, description = "Done"),
-        (status = 400, description = "A field is wrong", body = ErrorAnswer),
-        (status = 401, description = "A token is needed", body = ErrorAnswer),
-        (status = 403, description = "Not granted", body = ErrorAnswer),
+        BodyRefusals,
         (status = 404, description = "No such room", body = ErrorAnswer),
         (status = 429, description = "As many bans as there may be", body = ErrorAnswer),
     )
@@ -227,13 +224,12 @@ pub(crate) async fn add_ban(
 #[utoipa::path(
     delete,
     path = "/realtime/webrtc/rooms/{room_id}/bans",
+    operation_id = "removeBan",
     params(("room_id" = String, Path, description = "The room")),
     request_body = Banned,
     responses(
         (status = 204, description = "Done"),
-        (status = 400, description = "A field is wrong", body = ErrorAnswer),
-        (status = 401, description = "A token is needed", body = ErrorAnswer),
-        (status = 403, description = "Not granted", body = ErrorAnswer),
+        BodyRefusals,
         (status = 404, description = "No such room, or they are not banned", body = ErrorAnswer),
     )
 )]
@@ -250,11 +246,11 @@ pub(crate) async fn unban(
 #[utoipa::path(
     get,
     path = "/realtime/webrtc/rooms/{room_id}/waiting",
+    operation_id = "listWaiting",
     params(("room_id" = String, Path, description = "The room")),
     responses(
         (status = 200, description = "Who waits", body = WaitingList),
-        (status = 401, description = "A token is needed", body = ErrorAnswer),
-        (status = 403, description = "Not granted", body = ErrorAnswer),
+        Refusals,
         (status = 404, description = "No such room", body = ErrorAnswer),
     )
 )]
@@ -272,11 +268,11 @@ pub(crate) async fn waiting(
 #[utoipa::path(
     post,
     path = "/realtime/webrtc/rooms/{room_id}/waiting/{peer_id}/admit",
+    operation_id = "admitParticipant",
     params(("room_id" = String, Path, description = "The room"), ("peer_id" = String, Path, description = "Who")),
     responses(
         (status = 204, description = "Done"),
-        (status = 401, description = "A token is needed", body = ErrorAnswer),
-        (status = 403, description = "Not granted", body = ErrorAnswer),
+        Refusals,
         (status = 404, description = "No such room, or nobody of this peer id waits", body = ErrorAnswer),
     )
 )]
@@ -292,11 +288,11 @@ pub(crate) async fn admit(
 #[utoipa::path(
     post,
     path = "/realtime/webrtc/rooms/{room_id}/waiting/{peer_id}/deny",
+    operation_id = "denyParticipant",
     params(("room_id" = String, Path, description = "The room"), ("peer_id" = String, Path, description = "Who")),
     responses(
         (status = 204, description = "Done"),
-        (status = 401, description = "A token is needed", body = ErrorAnswer),
-        (status = 403, description = "Not granted", body = ErrorAnswer),
+        Refusals,
         (status = 404, description = "No such room, or nobody of this peer id waits", body = ErrorAnswer),
     )
 )]
@@ -323,6 +319,7 @@ fn optional<T: Default + DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     if body.is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(body)
+    let sent: Result<Option<T>, _> = serde_json::from_slice(body);
+    sent.map(Option::unwrap_or_default)
         .map_err(|error| Error::new(ErrorKind::BadRequest, format!("the body: {error}; it may be left out")))
 }

@@ -10,6 +10,7 @@ use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use veche_access::Action;
+use veche_doors::answers::{BodyRefusals, Refusals};
 
 use super::ErrorAnswer;
 use super::caller::Caller;
@@ -33,7 +34,7 @@ pub(crate) struct NewRoom {
     #[schema(example = "Team meeting")]
     name: Option<String>,
     /// How many may be in it; absent: as many as the server allows.
-    #[schema(example = 10)]
+    #[schema(example = 10, minimum = 1)]
     max_participants: Option<u32>,
 }
 
@@ -46,6 +47,7 @@ pub(crate) struct RoomChange {
     /// Its name for people.
     name: Option<String>,
     /// How many may be in it. Nobody is removed when more are.
+    #[schema(minimum = 1)]
     max_participants: Option<u32>,
     /// Closed for who is not in it?
     locked: Option<bool>,
@@ -95,6 +97,7 @@ pub(crate) struct RoomList {
 
 /// Which rooms.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Page {
     /// How many to pass over.
     #[serde(default)]
@@ -107,10 +110,11 @@ pub(crate) struct Page {
 #[utoipa::path(
     post,
     path = "/realtime/webrtc/rooms",
+    operation_id = "createRoom",
     request_body = NewRoom,
     responses(
         (status = 201, description = "Made", body = RoomDetails),
-        (status = 400, description = "A field is wrong", body = ErrorAnswer),
+        BodyRefusals,
         (status = 409, description = "The room exists", body = ErrorAnswer),
         (status = 503, description = "As many rooms as there may be", body = ErrorAnswer),
     )
@@ -131,8 +135,9 @@ pub(crate) async fn create(
 #[utoipa::path(
     get,
     path = "/realtime/webrtc/rooms",
+    operation_id = "listRooms",
     params(Page),
-    responses((status = 200, description = "Rooms", body = RoomList))
+    responses((status = 200, description = "Rooms", body = RoomList), Refusals)
 )]
 pub(crate) async fn list(
     State(rooms): State<Arc<Rooms>>,
@@ -150,9 +155,11 @@ pub(crate) async fn list(
 #[utoipa::path(
     get,
     path = "/realtime/webrtc/rooms/{room_id}",
+    operation_id = "getRoom",
     params(("room_id" = String, Path, description = "The room")),
     responses(
         (status = 200, description = "The room", body = RoomDetails),
+        Refusals,
         (status = 404, description = "No such room", body = ErrorAnswer),
     )
 )]
@@ -169,11 +176,12 @@ pub(crate) async fn show(
 #[utoipa::path(
     put,
     path = "/realtime/webrtc/rooms/{room_id}",
+    operation_id = "updateRoom",
     params(("room_id" = String, Path, description = "The room")),
     request_body = RoomChange,
     responses(
         (status = 200, description = "The room as it is now", body = RoomDetails),
-        (status = 400, description = "A field is wrong", body = ErrorAnswer),
+        BodyRefusals,
         (status = 404, description = "No such room", body = ErrorAnswer),
     )
 )]
@@ -198,9 +206,11 @@ pub(crate) async fn update(
 #[utoipa::path(
     delete,
     path = "/realtime/webrtc/rooms/{room_id}",
+    operation_id = "deleteRoom",
     params(("room_id" = String, Path, description = "The room")),
     responses(
         (status = 204, description = "Deleted"),
+        Refusals,
         (status = 404, description = "No such room", body = ErrorAnswer),
     )
 )]

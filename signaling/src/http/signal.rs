@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use veche_access::Action;
+use veche_doors::answers::BodyRefusals;
 
 use super::ErrorAnswer;
 use super::caller::Caller;
@@ -49,13 +50,13 @@ pub(crate) struct Sent {
 #[utoipa::path(
     post,
     path = "/realtime/webrtc/signal",
+    operation_id = "sendSignal",
     request_body = Signal,
     responses(
         (status = 202, description = "On its way", body = Sent),
-        (status = 400, description = "A field is wrong", body = ErrorAnswer),
+        BodyRefusals,
         (status = 404, description = "No such room or peer", body = ErrorAnswer),
         (status = 409, description = "The peer's connection is lost, or it reads too slowly", body = ErrorAnswer),
-        (status = 413, description = "The signal is too large", body = ErrorAnswer),
     )
 )]
 pub(crate) async fn send(

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 use veche_access::Action;
+use veche_doors::answers::Refusals;
 use veche_sfu_core::ids::ParticipantId;
 use veche_sfu_core::timeline;
 
@@ -25,6 +26,7 @@ const ANSWER_WAIT: Duration = Duration::from_secs(1);
 
 /// Where to look for the participant.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Place {
     /// Their room. Needed where several rooms have somebody of this peer id.
     room_id: Option<String>,
@@ -115,12 +117,13 @@ pub(crate) enum LayerReason {
 #[utoipa::path(
     get,
     path = "/realtime/webrtc/connections/{peer_id}/timeline",
+    operation_id = "getTimeline",
     params(("peer_id" = String, Path, description = "Their name in messages"), Place),
     responses(
         (status = 200, description = "Decisions", body = [Entry]),
+        Refusals,
         (status = 400, description = "Several rooms have somebody of this peer id", body = super::ErrorAnswer),
         (status = 404, description = "No such peer, or room", body = super::ErrorAnswer),
-        (status = 503, description = "The media plane did not answer in time, or stops", body = super::ErrorAnswer),
     )
 )]
 pub(crate) async fn show(

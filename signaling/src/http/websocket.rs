@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use veche_access::{Credential, Identity};
+use veche_doors::answers::TooOften;
 use veche_doors::websocket;
 use yawc::IncomingUpgrade;
 
@@ -13,12 +14,12 @@ use super::extract::Query;
 use super::{Api, ErrorAnswer};
 use crate::connection::{self, Arrival};
 use crate::error::{Error, ErrorKind};
-use crate::origin;
 use crate::rooms::JoinRequest;
 use crate::settings::Settings;
 
 /// Who connects, and where to.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct ConnectQuery {
     /// The room.
     room_id: String,
@@ -40,9 +41,11 @@ pub(crate) struct ConnectQuery {
 #[utoipa::path(
     get,
     path = "/realtime/webrtc/signaling",
+    operation_id = "connectSignaling",
     params(ConnectQuery),
     responses(
         (status = 101, description = "The WebSocket is open. Whoever cannot join is told there"),
+        TooOften,
         (status = 400, description = "Not a WebSocket request", body = ErrorAnswer),
         (status = 503, description = "As many connections as there may be", body = ErrorAnswer),
     )
@@ -63,7 +66,7 @@ pub(crate) async fn connect(
         .upgrade(websocket::options(hard_limit, api.deflate.clone()))
         .map_err(|_| not_a_websocket())?;
     // Browsers hide the answer to a failed handshake from the page, so refusals are told over the open WebSocket.
-    let arrival = if origin::is_allowed(&headers, &uri, &api.rooms.settings.allowed_origins) {
+    let arrival = if api.rooms.doorkeeper.allows_origin(&headers, &uri) {
         query.and_then(|Query(query)| {
             let request = JoinRequest {
                 room_id: query.room_id,

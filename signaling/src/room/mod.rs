@@ -19,11 +19,10 @@ use veche_access::{Action, Actions, Identity};
 use veche_sfu_core::ids::{ParticipantId, RoomId};
 
 use crate::error::{Error, ErrorKind};
+use crate::ice_servers::IceServers;
 use crate::journal::{Journal, MessagingCell};
 use crate::link::{Close, Link, encode};
-use crate::protocol::{
-    self, ActiveSpeaker, IceServer, Joined, LeaveReason, Limits, Participant, ServerMessage,
-};
+use crate::protocol::{self, ActiveSpeaker, Joined, LeaveReason, Limits, Participant, ServerMessage};
 use crate::token::{TokenDigest, new_id, new_resume_token};
 
 pub(crate) use member::Member;
@@ -96,7 +95,7 @@ pub struct RoomChange {
 #[derive(Clone, Debug)]
 pub(crate) struct Welcome {
     pub(crate) resume_seconds: u32,
-    pub(crate) ice_servers: Vec<IceServer>,
+    pub(crate) ice_servers: Arc<IceServers>,
     pub(crate) limits: Limits,
 }
 
@@ -382,7 +381,11 @@ impl RoomState {
             resume_token,
             resume_seconds: welcome.resume_seconds,
             resumed,
-            ice_servers: welcome.ice_servers.clone(),
+            ice_servers: welcome.ice_servers.of(member
+                .identity
+                .user_id
+                .as_deref()
+                .unwrap_or(&member.peer_id)),
             participants: others.map(Member::participant).collect(),
             tracks: member.tracks.values().cloned().collect(),
             slots: member.slots.values().cloned().collect(),

@@ -5,4 +5,5 @@ mod channels;
 mod http;
 mod moderation;
 mod server;
+mod turn;
 mod websocket;

@@ -10,9 +10,12 @@ pub mod records;
 pub mod time;
 
 mod data;
+mod doors;
 mod dtls;
 pub mod engine;
+mod form;
 mod frame;
+mod headers;
 mod messaging;
 mod protobuf;
 mod rtcp;
@@ -24,21 +27,39 @@ mod stun;
 pub mod stun_request;
 mod tcp;
 mod token;
+pub mod turn;
+mod turn_stream;
 
 #[path = "../../../sfu/src/frames.rs"]
 #[allow(unused, reason = "the shell's own file, whose functions are not public")]
 mod frames;
 
+#[path = "../../../files/src/content_type.rs"]
+#[allow(unused, reason = "a file of the contents of files, whose functions are not public")]
+mod content_type;
+#[path = "../../../files/src/http/multipart.rs"]
+#[allow(unused, reason = "likewise")]
+mod multipart;
+#[path = "../../../files/src/name.rs"]
+#[allow(unused, reason = "likewise")]
+mod name;
+#[path = "../../../files/src/http/range.rs"]
+#[allow(unused, reason = "likewise")]
+mod range;
+
 /// What a target is: it panics when something is wrong.
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 20] = [
     ("bridge", bridge::run),
     ("data", data::run),
+    ("doors", doors::run),
     ("dtls", dtls::run),
     ("engine", engine::run),
+    ("form", form::run),
     ("frame", frame::run),
+    ("headers", headers::run),
     ("messaging", messaging::run),
     ("protobuf", protobuf::run),
     ("rtcp", rtcp::run),
@@ -49,6 +70,8 @@ pub const TARGETS: [(&str, Target); 15] = [
     ("stun", stun::run),
     ("tcp", tcp::run),
     ("token", token::run),
+    ("turn", turn::run),
+    ("turn_stream", turn_stream::run),
 ];
 
 /// Feeds one target. Panics when there is none of this name, which is a mistake of the caller.

@@ -74,4 +74,4 @@ macro_rules! targets {
     };
 }
 
-targets! { bridge data dtls engine frame messaging protobuf rtcp rtp sdp signaling srtp stun tcp token }
+targets! { bridge data doors dtls engine form frame headers messaging protobuf rtcp rtp sdp signaling srtp stun tcp token turn turn_stream }

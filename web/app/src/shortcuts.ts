@@ -22,7 +22,7 @@ export function listenToKeys(onHelp: () => void): () => void {
     if (page.value !== 'call' || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
     if (event.key === 'Escape') {
       // A dialog or a menu takes it for itself.
-      if (panel.value && !document.querySelector('dialog[open], :popover-open')) openPanel(null);
+      if (panel.value && !document.querySelector('dialog[open], [role=menuitem]')) openPanel(null);
       return;
     }
     const target = event.target as HTMLElement;

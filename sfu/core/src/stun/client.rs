@@ -16,12 +16,8 @@ pub(crate) struct TestRequest<'a> {
 impl TestRequest<'_> {
     pub(crate) fn write(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        begin(BINDING_REQUEST, b"transactions", &mut out);
-        let mut attribute = |kind, value: &[u8]| {
-            write_attribute_header(kind, value.len(), &mut out);
-            out.extend_from_slice(value);
-            pad(&mut out);
-        };
+        let mut writer = Writer::begin(BINDING_REQUEST, b"transactions", &mut out);
+        let mut attribute = |kind, value: &[u8]| writer.attribute(kind, value);
         attribute(USERNAME, self.username.as_bytes());
         attribute(PRIORITY, &self.priority.to_be_bytes());
         match self.role {
@@ -34,7 +30,8 @@ impl TestRequest<'_> {
         for &kind in self.unknown {
             attribute(kind, &[1, 2, 3, 4, 5]);
         }
-        finish(&IntegrityKey::new(self.password), &mut out);
+        writer.integrity(&IntegrityKey::new(self.password));
+        writer.fingerprint();
         out
     }
 }

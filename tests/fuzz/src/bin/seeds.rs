@@ -9,6 +9,7 @@ use veche_fuzz::bridge;
 use veche_fuzz::engine::{OFFER, kind};
 use veche_fuzz::records;
 use veche_fuzz::stun_request::binding_request;
+use veche_fuzz::turn;
 use veche_messaging::proto::client_message::Message;
 use veche_messaging::proto::{self, action, notify, send};
 use veche_sfu_core::bridge::packet::{BridgePacket, BridgeReport, StreamId};
@@ -20,6 +21,7 @@ use veche_sfu_core::rtcp::report::{write_receiver_report, write_sender_report};
 use veche_sfu_core::rtcp::source::write_cname;
 use veche_sfu_core::rtcp::{ReportBlock, SenderInfo, TransportFeedbackBuilder};
 use veche_sfu_core::rtp::writer::HeaderWriter;
+use veche_stun::Writer;
 
 /// A VP8 payload: descriptor with picture id, TL0PICIDX and KEYIDX; a key frame of 320 x 180.
 const VP8_KEY: &[u8] = &[
@@ -69,6 +71,7 @@ fn main() -> std::io::Result<()> {
         tcp(),
         engine(),
         protobuf(),
+        turn(),
     ]
     .concat()
     {
@@ -382,6 +385,70 @@ fn tcp() -> Seeds {
     vec![
         seed("tcp/pieces", sequence(&[(0, start), (0, end), (0, &two)])),
         seed("tcp/oversized", sequence(&[(0, &two), (0, &[0xff, 0xff, 1, 2, 3])])),
+    ]
+}
+
+/// What TURN clients say, in packets and in a stream.
+fn turn() -> Seeds {
+    let attribute = |kind: u16, value: &[u8]| {
+        let mut out = [&kind.to_be_bytes()[..], &(value.len() as u16).to_be_bytes(), value].concat();
+        out.resize(out.len().next_multiple_of(4), 0);
+        out
+    };
+    let signed = |kind: u16, attributes: &[Vec<u8>]| [&kind.to_be_bytes()[..], &attributes.concat()].concat();
+    let message = |kind, data: Option<&[u8]>| {
+        let mut out = Vec::new();
+        let mut writer = Writer::begin(kind, &[0; 12], &mut out);
+        writer.xor_address(0x0012, turn::PEER);
+        data.into_iter().for_each(|data| writer.attribute(0x0013, data));
+        out
+    };
+    let peer = message(1, None)[20..].to_vec();
+    let (udp, channel) = (attribute(0x0019, &[17, 0, 0, 0]), attribute(0x000c, &[0x40, 1, 0, 0]));
+    let (both, v6) = (attribute(0x8000, &[2, 0, 0, 0]), attribute(0x0017, &[2, 0, 0, 0]));
+    let (even, token) = (attribute(0x0018, &[0x80]), attribute(0x0022, &[5; 8]));
+    let (none, whole) = (attribute(0x000d, &[0; 4]), attribute(0x001a, &[]));
+    let allocate = |more: &[Vec<u8>]| signed(0x0003, &[std::slice::from_ref(&udp), more].concat());
+    let (packet, request, data, time) =
+        (turn::kind::PACKET, turn::kind::SIGNED, turn::kind::PEER, turn::kind::TIME);
+    let (hello, first) = (allocate(&[]), message(0x0003, None));
+    let send = message(0x0016, Some(b"hello"));
+    let framed = b"\x40\x01\x00\x05hello\0\0\0";
+    let life = sequence(&[
+        (packet, &first),
+        (request, &hello),
+        (request, &signed(0x0008, std::slice::from_ref(&peer))),
+        (packet, &send),
+        (data, b"by indication"),
+        (request, &signed(0x0009, &[channel.clone(), peer.clone()])),
+        (packet, framed),
+        (data, b"by channel"),
+        (turn::kind::ICMP, &[3, 4]),
+        (time, &[200]),
+        (request, &signed(0x0004, &[])),
+        (time, &[255, 255]),
+        (request, &signed(0x0004, &[none])),
+    ]);
+    let two = sequence(&[
+        (packet, &first),
+        (request, &allocate(&[both])),
+        (request, &signed(0x0004, &[v6])),
+        (time, &[255; 4]),
+    ]);
+    let ports = sequence(&[
+        (packet, &first),
+        (request, &allocate(&[even, whole])),
+        (time, &[255; 4]),
+        (request, &allocate(&[token])),
+    ]);
+    let stream = [&send[..], framed, &message(1, None)].concat();
+    let (start, end) = stream.split_at(50);
+    vec![
+        seed("turn/life", life),
+        seed("turn/two", two),
+        seed("turn/ports", ports),
+        seed("turn_stream/pieces", sequence(&[(0, start), (0, &end[..5]), (0, &end[5..])])),
+        seed("turn_stream/oversized", sequence(&[(0, &stream), (0, &[0, 1, 0xff, 0xfc]), (0, &[1; 9])])),
     ]
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::str::FromStr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,15 +29,27 @@ const MESSAGE_BYTES: usize = 200;
 const SETTLE: Duration = Duration::from_secs(1);
 const LAST_WAIT: Duration = Duration::from_secs(10);
 
-/// A load.
-#[derive(Clone, Copy, Debug)]
-struct Load {
+/// A load: so many subscribers, and so many messages a second for each of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
     subscribers: usize,
     /// Messages in a second.
     rate: u32,
 }
 
-const LOADS: [Load; 2] = [Load { subscribers: 10_000, rate: 1 }, Load { subscribers: 1_000, rate: 100 }];
+impl FromStr for Load {
+    type Err = String;
+
+    /// `10000x1` is 10,000 subscribers who get one message a second.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('x').and_then(|(subscribers, rate)| {
+            Some(Self { subscribers: subscribers.parse().ok()?, rate: rate.parse().ok()? })
+        });
+        parts
+            .filter(|load| load.subscribers > 0 && load.rate > 0)
+            .ok_or_else(|| "a load is SUBSCRIBERSxMESSAGES_PER_SECOND, for example 10000x1".to_owned())
+    }
+}
 
 impl fmt::Display for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,13 +71,13 @@ struct Delivered {
 }
 
 /// Measures all loads on all servers, in turn, and prints the table.
-pub fn compare(bench: &Bench, rounds: usize) {
+pub fn compare(bench: &Bench, loads: &[Load], rounds: usize) {
     println!(
         "One channel, messages of {MESSAGE_BYTES} bytes, subscribers over WebSocket, published over HTTP:\n"
     );
-    let mut best = [[None::<Delivered>; SERVERS.len()]; LOADS.len()];
+    let mut best = vec![[None::<Delivered>; SERVERS.len()]; loads.len()];
     for round in 1..=rounds {
-        for (load, best) in LOADS.iter().zip(&mut best) {
+        for (load, best) in loads.iter().zip(&mut best) {
             for (kind, best) in SERVERS.iter().zip(best) {
                 match measure(bench, *kind, *load) {
                     Ok(delivered) => {
@@ -82,7 +95,7 @@ pub fn compare(bench: &Bench, rounds: usize) {
     let headings =
         ["load", "server", "deliveries/s", "lost", "deliveries/CPU-s", "p50", "p99", "KB per subscriber"];
     let mut table = Table::new(&headings);
-    for (load, best) in LOADS.iter().zip(&best) {
+    for (load, best) in loads.iter().zip(&best) {
         for (kind, delivered) in SERVERS.iter().zip(best) {
             table.row(row(*load, *kind, delivered.as_ref()));
         }

@@ -66,6 +66,9 @@ struct Arguments {
     /// Only the scenarios whose name has this: "1x50 video".
     #[arg(long)]
     only: Option<String>,
+    /// The loads on a channel: `10000x1` is 10,000 subscribers who get one message a second.
+    #[arg(long, value_delimiter = ',', default_value = "10000x1,1000x100")]
+    channel_loads: Vec<channels::Load>,
     /// Where `veche` and `veche-load` are; beside this program if it is not said.
     #[arg(long)]
     programs: Option<PathBuf>,
@@ -103,7 +106,7 @@ fn main() -> anyhow::Result<()> {
             Part::Scenarios => compare_scenarios(&bench, &arguments)?,
             Part::Limits => compare_limits(&bench),
             Part::Workers => compare_workers(&bench),
-            Part::Channels => channels::compare(&bench, arguments.rounds),
+            Part::Channels => channels::compare(&bench, &arguments.channel_loads, arguments.rounds),
         }
     }
     Ok(())

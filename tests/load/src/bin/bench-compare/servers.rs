@@ -168,6 +168,7 @@ fn veche_config(address: SocketAddr, folder: &Path, workers: usize) -> String {
         "[http]\nlisten = \"{address}\"\nhttps_listen = \"\"\ndata_dir = \"{data}\"\n\
          [media]\nbind = [\"127.0.0.1\"]\nfirst_port = 0\nworkers = {workers}\nloopback = true\n\
          [signaling]\nmax_participants_per_room = 10000\nrequests_per_second = 0\n\
+         [messaging]\nrequests_per_second = 0\n\
          [log]\nfilter = \"warn\"\n",
         data = folder.join("data").display(),
     )

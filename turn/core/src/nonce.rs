@@ -1,0 +1,131 @@
+//! Nonces that need no memory: the server recognizes its own by a keyed code over when they expire and for whom they are.
+
+use std::net::IpAddr;
+
+use aws_lc_rs::{constant_time, hmac};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// Nonces of servers that know the features of RFC 8489 begin so (section 9.2).
+const COOKIE: &str = "obMatJos2";
+/// Password algorithms, the first bit of the features, and user names that only the server can tell, the second (RFC 8489
+/// section 18.1).
+const PASSWORD_ALGORITHMS: u8 = 0x80;
+const USERNAME_ANONYMITY: u8 = 0x40;
+
+/// Seconds since 1970 when it expires, and the first half of the code.
+const EXPIRY_LEN: usize = 4;
+const CODE_LEN: usize = 12;
+const BODY_LEN: usize = EXPIRY_LEN + CODE_LEN;
+/// Both in base64: of the features 3 bytes, of the body 16.
+const FEATURES_TEXT_LEN: usize = 4;
+const BODY_TEXT_LEN: usize = 22;
+
+/// The length of a nonce.
+pub(crate) const NONCE_LEN: usize = COOKIE.len() + FEATURES_TEXT_LEN + BODY_TEXT_LEN;
+
+/// What nonces are made with; all workers of a server have the same.
+#[derive(Clone, Debug)]
+pub struct NonceKey {
+    key: hmac::Key,
+    anonymity: bool,
+}
+
+impl NonceKey {
+    /// Of random bytes. `anonymity`: clients are told to hide their names (USERHASH), which works only where the server knows
+    /// all names, so not with time-limited ones.
+    pub fn new(random: &[u8; 32], anonymity: bool) -> Self {
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, random), anonymity }
+    }
+
+    /// A nonce for the client at this address; its port may change, as NATs do.
+    pub(crate) fn make(&self, client: IpAddr, expires: u64) -> [u8; NONCE_LEN] {
+        let expires = u32::try_from(expires).unwrap_or(u32::MAX).to_be_bytes();
+        let mut body = [0; BODY_LEN];
+        body[..EXPIRY_LEN].copy_from_slice(&expires);
+        body[EXPIRY_LEN..].copy_from_slice(&self.code(client, expires));
+        let mut nonce = [0; NONCE_LEN];
+        let (cookie, rest) = nonce.split_at_mut(COOKIE.len());
+        let (features, text) = rest.split_at_mut(FEATURES_TEXT_LEN);
+        cookie.copy_from_slice(COOKIE.as_bytes());
+        features.copy_from_slice(&self.features());
+        let written = URL_SAFE_NO_PAD.encode_slice(body, text);
+        debug_assert_eq!(written, Ok(BODY_TEXT_LEN), "it was measured for this");
+        nonce
+    }
+
+    /// Whether it is ours, for this client, and has not expired.
+    pub(crate) fn is_valid(&self, nonce: &[u8], client: IpAddr, now: u64) -> bool {
+        let Some(rest) = nonce.strip_prefix(COOKIE.as_bytes()) else { return false };
+        let Some((features, text)) = rest.split_at_checked(FEATURES_TEXT_LEN) else { return false };
+        let mut body = [0; BODY_LEN + 2];
+        if features != self.features() || URL_SAFE_NO_PAD.decode_slice(text, &mut body) != Ok(BODY_LEN) {
+            return false;
+        }
+        let mut expires = [0; EXPIRY_LEN];
+        expires.copy_from_slice(&body[..EXPIRY_LEN]);
+        let code = self.code(client, expires);
+        constant_time::verify_slices_are_equal(&code, &body[EXPIRY_LEN..BODY_LEN]).is_ok()
+            && u64::from(u32::from_be_bytes(expires)) > now
+    }
+
+    fn code(&self, client: IpAddr, expires: [u8; EXPIRY_LEN]) -> [u8; CODE_LEN] {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(&expires);
+        match client {
+            IpAddr::V4(ip) => context.update(&ip.octets()),
+            IpAddr::V6(ip) => context.update(&ip.octets()),
+        }
+        let mut code = [0; CODE_LEN];
+        code.copy_from_slice(&context.sign().as_ref()[..CODE_LEN]);
+        code
+    }
+
+    /// The 24 bits of features in base64: only the first eight are used.
+    fn features(&self) -> [u8; FEATURES_TEXT_LEN] {
+        let features = PASSWORD_ALGORITHMS | if self.anonymity { USERNAME_ANONYMITY } else { 0 };
+        // In base64 the first six bits are the first letter, and the other letters are zeros.
+        let letter = if features & USERNAME_ANONYMITY == 0 { b'g' } else { b'w' };
+        [letter, b'A', b'A', b'A']
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    #[test]
+    fn a_nonce_is_for_one_client_and_one_time() {
+        let key = NonceKey::new(&[7; 32], false);
+        let (client, other): (IpAddr, IpAddr) =
+            ("192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
+        let nonce = key.make(client, 1000);
+        assert!(nonce.is_ascii());
+        assert!(key.is_valid(&nonce, client, 999));
+        assert!(!key.is_valid(&nonce, client, 1000));
+        assert!(!key.is_valid(&nonce, other, 999));
+        assert!(!NonceKey::new(&[8; 32], false).is_valid(&nonce, client, 999));
+        assert!(
+            !NonceKey::new(&[7; 32], true).is_valid(&nonce, client, 999),
+            "features cannot be taken away"
+        );
+        for at in 0..nonce.len() {
+            let mut changed = nonce;
+            changed[at] ^= 1;
+            assert!(!key.is_valid(&changed, client, 999), "byte {at}");
+        }
+        assert!(!key.is_valid(&nonce[..NONCE_LEN - 1], client, 999) && !key.is_valid(b"", client, 999));
+        let longer = [&nonce[..], b"AAAA"].concat();
+        assert!(!key.is_valid(&longer, client, 999));
+    }
+
+    #[test]
+    fn features_are_three_bytes_of_base64() {
+        for (anonymity, first) in [(false, 0x80), (true, 0xc0)] {
+            let features = NonceKey::new(&[0; 32], anonymity).features();
+            assert_eq!(STANDARD.decode(features).unwrap(), [first, 0, 0]);
+        }
+    }
+}

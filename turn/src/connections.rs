@@ -1,0 +1,275 @@
+//! The TCP and TLS connections of a worker.
+
+use std::io;
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
+use rustix::io::Errno;
+use veche_sfu::Traffic;
+use veche_turn_core::{FiveTuple, Link, MAX_FRAME, MAX_UNPROVEN_FRAME, Outbox, Server};
+
+use crate::connection::Connection;
+use crate::mailbox::Adoption;
+use crate::poller::{Fixed, Poller, Token};
+
+/// How soon a client must have an allocation: this ends half-open handshakes and slow senders.
+const PROVE_WITHIN: Duration = Duration::from_secs(30);
+
+/// How many connections one address may have at a worker.
+const MAX_PER_ADDRESS: u32 = 256;
+
+/// How many clients are accepted in one turn, so that nobody starves others.
+const ACCEPTS_PER_TURN: usize = 16;
+
+/// Room for what is read at once, and as much for what it is when it is decrypted.
+const SCRATCH: usize = 64 << 10;
+
+/// The listeners of one worker and the connections that they accepted.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    listeners: Vec<TcpListener>,
+    by_id: FxHashMap<u64, Connection>,
+    count_by_address: FxHashMap<IpAddr, u32>,
+    most: usize,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    /// Never reused, so that a late packet cannot reach somebody else.
+    next_id: u64,
+    scratch: Box<[u8]>,
+    /// Not accepting until the next timeout: the process has too many files open.
+    paused: bool,
+    /// How many were refused.
+    pub(crate) refused: u64,
+}
+
+impl Connections {
+    pub(crate) fn new(
+        listeners: Vec<TcpListener>,
+        most: usize,
+        tls: Option<Arc<rustls::ServerConfig>>,
+    ) -> Self {
+        Self {
+            listeners,
+            by_id: FxHashMap::default(),
+            count_by_address: FxHashMap::default(),
+            most,
+            tls,
+            next_id: 0,
+            scratch: vec![0; SCRATCH].into(),
+            paused: false,
+            refused: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub(crate) fn register(&self, poller: &Poller) -> io::Result<()> {
+        let mut listeners = self.listeners.iter().zip(0..);
+        listeners.try_for_each(|(listener, index)| poller.add(listener, Token::Fixed(Fixed::Listener(index))))
+    }
+
+    /// Accepts those who wait at a listener.
+    pub(crate) fn accept(&mut self, index: u16, now: Instant, poller: &Poller) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(listener) = self.listeners.get(usize::from(index)) else { return };
+            match listener.accept() {
+                Ok((stream, remote)) => {
+                    let tls = self.tls.clone();
+                    let make = |stream, client| Connection::accepted(stream, client, tls, now);
+                    if let Err(error) = self.admit(stream, remote, poller, make) {
+                        tracing::debug!(%error, %remote, "a TURN connection failed at once");
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if is_shortage(&error) => return self.pause(&error, poller),
+                // Of the client that gave up, or was interrupted: the next may do better.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Takes a connection that somebody else accepted.
+    pub(crate) fn adopt(
+        &mut self,
+        adoption: Adoption,
+        now: Instant,
+        poller: &Poller,
+        server: &mut Server,
+        out: &mut Outbox,
+    ) {
+        let Adoption { stream, tls, early } = adoption;
+        let admitted = stream.peer_addr().and_then(|remote| {
+            self.admit(stream, remote, poller, |stream, client| Connection::adopted(stream, client, tls, now))
+        });
+        match admitted {
+            Ok(Some(id)) => {
+                let Some(connection) = self.by_id.get_mut(&id) else { return };
+                let client = connection.client;
+                let taken = connection.take_early(
+                    &early,
+                    || MAX_UNPROVEN_FRAME,
+                    |frame| {
+                        server.handle_client(now, client, frame, out);
+                    },
+                );
+                if let Err(reason) = taken {
+                    tracing::debug!(%reason, "a TURN connection is closed");
+                    self.close(id, server, out);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::debug!(%error, "a TURN connection cannot be taken over"),
+        }
+    }
+
+    /// Serves a connection that is ready.
+    pub(crate) fn handle_ready(
+        &mut self,
+        id: u64,
+        now: Instant,
+        poller: &Poller,
+        traffic: &mut Traffic,
+        server: &mut Server,
+        out: &mut Outbox,
+    ) {
+        let Some(connection) = self.by_id.get_mut(&id) else { return };
+        let client = connection.client;
+        let most = if server.has_allocation(client) { MAX_FRAME } else { MAX_UNPROVEN_FRAME };
+        let read = connection.read(
+            &mut self.scratch,
+            || most,
+            |frame| {
+                traffic.packets_in += 1;
+                traffic.bytes_in += frame.len() as u64;
+                server.handle_client(now, client, frame, out);
+            },
+        );
+        // Handshakes and alerts of TLS wait, and what found no room before.
+        write(connection, id, poller);
+        if let Err(reason) = read {
+            tracing::debug!(%reason, remote = %client.remote, "a TURN connection is closed");
+            self.close(id, server, out);
+        }
+    }
+
+    /// Sends packets to a client. What finds no room in the connection's queue is dropped whole.
+    pub(crate) fn send(
+        &mut self,
+        id: u64,
+        (bytes, ends): (&[u8], &[u32]),
+        poller: &Poller,
+        traffic: &mut Traffic,
+    ) {
+        let Some(connection) = self.by_id.get_mut(&id) else {
+            traffic.send_drops += ends.len() as u64;
+            return;
+        };
+        let mut start = 0;
+        for &end in ends {
+            let packet = &bytes[start..end as usize];
+            start = end as usize;
+            if connection.push(packet) {
+                traffic.packets_out += 1;
+                traffic.bytes_out += packet.len() as u64;
+            } else {
+                traffic.send_drops += 1;
+            }
+        }
+        if !connection.congested {
+            write(connection, id, poller);
+        }
+    }
+
+    /// To be called about once a second: closes connections of those who have not proved themselves in time.
+    pub(crate) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        poller: &Poller,
+        server: &mut Server,
+        out: &mut Outbox,
+    ) {
+        if std::mem::take(&mut self.paused)
+            && let Err(error) = self.register(poller)
+        {
+            self.pause(&error, poller);
+        }
+        let late = |connection: &Connection| {
+            now.saturating_duration_since(connection.since) >= PROVE_WITHIN
+                && !server.has_allocation(connection.client)
+        };
+        let late: Vec<u64> =
+            self.by_id.iter().filter(|(_, connection)| late(connection)).map(|(&id, _)| id).collect();
+        for id in late {
+            self.close(id, server, out);
+        }
+    }
+
+    fn admit(
+        &mut self,
+        stream: TcpStream,
+        remote: SocketAddr,
+        poller: &Poller,
+        make: impl FnOnce(TcpStream, FiveTuple) -> Connection,
+    ) -> io::Result<Option<u64>> {
+        let count = self.count_by_address.get(&remote.ip()).copied().unwrap_or(0);
+        if self.by_id.len() >= self.most || count >= MAX_PER_ADDRESS {
+            self.refused += 1;
+            return Ok(None);
+        }
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        let id = self.next_id;
+        self.next_id += 1;
+        poller.add(&stream, Token::Stream(id))?;
+        let client = FiveTuple { remote, link: Link::Stream(id) };
+        self.by_id.insert(id, make(stream, client));
+        self.count_by_address.insert(remote.ip(), count + 1);
+        Ok(Some(id))
+    }
+
+    /// Accepts nobody until the next timeout; otherwise the worker would spin on clients it cannot accept.
+    fn pause(&mut self, error: &io::Error, poller: &Poller) {
+        tracing::warn!(%error, "cannot accept TURN connections; raise the limit of open files (ulimit -n)");
+        for listener in &self.listeners {
+            let _ = poller.remove(listener);
+        }
+        self.paused = true;
+    }
+
+    fn close(&mut self, id: u64, server: &mut Server, out: &mut Outbox) {
+        let Some(mut connection) = self.by_id.remove(&id) else { return };
+        connection.close();
+        let address = connection.client.remote.ip();
+        if let Some(count) = self.count_by_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.count_by_address.remove(&address);
+            }
+        }
+        server.handle_disconnect(connection.client, out);
+    }
+}
+
+/// Writes what it can, and waits for room when that is not all.
+fn write(connection: &mut Connection, id: u64, poller: &Poller) {
+    let congested = connection.write().unwrap_or_else(|_| {
+        // The next read finds the end of the stream, and closes the connection.
+        let _ = connection.stream.shutdown(Shutdown::Both);
+        false
+    });
+    if congested != connection.congested {
+        match poller.modify(&connection.stream, Token::Stream(id), congested) {
+            Ok(()) => connection.congested = congested,
+            Err(error) => tracing::debug!(%error, "a TURN connection cannot be waited for"),
+        }
+    }
+}
+
+/// Whether the system has no more files or memory, which lasts.
+fn is_shortage(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+}

@@ -1,0 +1,196 @@
+//! What others hold of a running server.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use veche_sfu::Traffic;
+use veche_turn_core::{Accounts, Credentials, PeerPolicy, Refusals, Totals, Usage, UserUsage, issue};
+
+use crate::config::User;
+use crate::mailbox::{Adoption, Command, Sender};
+use crate::worker::unix_time;
+
+/// Speaks to the workers. Cheap to clone; when the last one is dropped they stop.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) workers: Vec<WorkerHandle>,
+    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) realm: String,
+    /// The secret that signs now.
+    pub(crate) secret: RwLock<String>,
+    /// What stands in for secrets while none is configured.
+    pub(crate) random_secret: String,
+    /// When the last worker has ended this is disconnected.
+    pub(crate) done: flume::Receiver<std::convert::Infallible>,
+    pub(crate) next: AtomicUsize,
+}
+
+#[derive(Debug)]
+pub(crate) struct WorkerHandle {
+    pub(crate) mailbox: Sender,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// A name and a password for one client, for some time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IceCredential {
+    /// When it expires and whose it is.
+    pub username: String,
+    /// The password.
+    pub credential: String,
+    /// For how many seconds it is good.
+    pub ttl_seconds: u64,
+}
+
+/// A worker that ended although nobody told it to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("TURN worker {worker} has failed: {reason}")]
+pub struct WorkerFailure {
+    /// Which.
+    pub worker: usize,
+    /// Why.
+    pub reason: String,
+}
+
+/// Counters of one worker since its start, and what it has now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkerMetrics {
+    /// Which worker.
+    pub worker: usize,
+    /// Whether it runs.
+    pub running: bool,
+    /// TCP and TLS connections now.
+    pub connections: usize,
+    /// Connections that were refused, for there were too many.
+    pub connections_refused: u64,
+    /// Relays now.
+    pub relays: usize,
+    /// What was done.
+    pub totals: Totals,
+    /// What was refused, by reason.
+    pub refusals: Refusals,
+    /// All that came and went, of clients and of peers.
+    pub traffic: Traffic,
+}
+
+/// What a worker tells, once a second.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    metrics: Mutex<WorkerMetrics>,
+    gone: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(worker: usize) -> Self {
+        Self { metrics: Mutex::new(WorkerMetrics { worker, ..WorkerMetrics::default() }), ..Self::default() }
+    }
+
+    /// Takes the worker's numbers. Tells nothing while somebody reads, so that a reader never holds it up.
+    pub(crate) fn publish(&self, metrics: impl FnOnce(&mut WorkerMetrics)) {
+        if let Ok(mut shared) = self.metrics.try_lock() {
+            metrics(&mut shared);
+        }
+    }
+
+    pub(crate) fn on_gone(&self) {
+        self.gone.store(true, Ordering::Release);
+    }
+
+    fn metrics(&self) -> WorkerMetrics {
+        let metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        WorkerMetrics { running: !self.gone.load(Ordering::Acquire), ..metrics }
+    }
+}
+
+impl Handle {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Where clients come, with the ports that the system chose.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.inner.addresses
+    }
+
+    /// A credential for a user, good for so long. Characters of `user` are taken as they are.
+    pub fn issue(&self, user: &str, lifetime: Duration) -> IceCredential {
+        let issued = issue(&self.inner.secret.read(), user, unix_time() + lifetime.as_secs());
+        IceCredential {
+            username: issued.username,
+            credential: issued.password,
+            ttl_seconds: lifetime.as_secs(),
+        }
+    }
+
+    /// What each worker has and has done.
+    pub fn metrics(&self) -> Vec<WorkerMetrics> {
+        self.inner.workers.iter().map(|worker| worker.shared.metrics()).collect()
+    }
+
+    /// What all users together have and have relayed.
+    pub fn total(&self) -> Usage {
+        self.inner.accounts.total()
+    }
+
+    /// The users who have allocations now.
+    pub fn users(&self) -> Vec<UserUsage> {
+        self.inner.accounts.users()
+    }
+
+    /// Takes other secrets and users. Who has an allocation keeps it.
+    pub fn set_credentials(&self, secrets: &[String], users: &[User]) {
+        let (secret, credentials) = credentials(&self.inner.realm, secrets, users, &self.inner.random_secret);
+        *self.inner.secret.write() = secret;
+        let credentials = Arc::new(credentials);
+        for worker in &self.inner.workers {
+            worker.mailbox.send(Command::SetCredentials(credentials.clone()));
+        }
+    }
+
+    /// Takes another policy, for permissions and channels that are asked for from now on.
+    pub fn set_peers(&self, peers: &PeerPolicy) {
+        for worker in &self.inner.workers {
+            worker.mailbox.send(Command::SetPeers(peers.clone()));
+        }
+    }
+
+    /// Takes over a connection that somebody else has accepted, with its TLS session if it has one, and what was read of it
+    /// already (of the session's contents, then). `false` when no worker takes it; then it is closed.
+    pub fn adopt(&self, stream: TcpStream, tls: Option<rustls::ServerConnection>, early: Vec<u8>) -> bool {
+        let next = self.inner.next.fetch_add(1, Ordering::Relaxed) % self.inner.workers.len();
+        let adoption = Box::new(Adoption { stream, tls, early });
+        self.inner.workers[next].mailbox.send(Command::Adopt(adoption))
+    }
+
+    /// Stops the workers and waits until their sockets are closed.
+    pub async fn stop(&self) {
+        for worker in &self.inner.workers {
+            worker.mailbox.stop();
+        }
+        // It only ever ends: nobody can send what cannot exist.
+        let _ = self.inner.done.recv_async().await;
+    }
+}
+
+/// The secret that signs, and who may use the server.
+pub(crate) fn credentials(
+    realm: &str,
+    secrets: &[String],
+    users: &[User],
+    random: &str,
+) -> (String, Credentials) {
+    let secrets = if secrets.is_empty() { vec![random.to_owned()] } else { secrets.to_vec() };
+    let users: HashMap<String, String> =
+        users.iter().map(|user| (user.name.clone(), user.password.clone())).collect();
+    (secrets[0].clone(), Credentials::new(realm, secrets, users))
+}

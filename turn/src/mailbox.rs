@@ -1,0 +1,109 @@
+//! The queue of commands to a worker, which wakes it.
+
+use std::io;
+use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::event::{EventfdFlags, eventfd};
+use veche_turn_core::{Credentials, PeerPolicy};
+
+/// How many commands may wait; connections that are handed over beyond that are closed.
+const CAPACITY: usize = 256;
+
+/// What a worker is told.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Others may use the server from now on.
+    SetCredentials(Arc<Credentials>),
+    /// Relays may reach others from now on.
+    SetPeers(PeerPolicy),
+    /// Take this connection, of which some bytes were read already.
+    Adopt(Box<Adoption>),
+}
+
+/// A connection that somebody else has accepted.
+#[derive(Debug)]
+pub(crate) struct Adoption {
+    pub(crate) stream: TcpStream,
+    pub(crate) tls: Option<rustls::ServerConnection>,
+    /// What was read of it, of the TLS session's contents where there is one.
+    pub(crate) early: Vec<u8>,
+}
+
+/// A mailbox: where commands are put in, and where the worker takes them out.
+pub(crate) fn mailbox() -> io::Result<(Sender, Receiver)> {
+    let (commands, inbox) = flume::bounded(CAPACITY);
+    let bell = Arc::new(Bell {
+        eventfd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        stopping: AtomicBool::new(false),
+    });
+    Ok((Sender { commands, bell: bell.clone() }, Receiver { inbox, bell }))
+}
+
+/// The end outside. When it is dropped the worker stops.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    commands: flume::Sender<Command>,
+    bell: Arc<Bell>,
+}
+
+/// The worker's end.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    inbox: flume::Receiver<Command>,
+    bell: Arc<Bell>,
+}
+
+#[derive(Debug)]
+struct Bell {
+    eventfd: OwnedFd,
+    stopping: AtomicBool,
+}
+
+impl Sender {
+    /// Puts a command in; `false` when the mailbox is full or the worker gone.
+    pub(crate) fn send(&self, command: Command) -> bool {
+        let sent = self.commands.try_send(command).is_ok();
+        self.ring();
+        sent
+    }
+
+    /// Asks the worker to stop. Never waits for room.
+    pub(crate) fn stop(&self) {
+        self.bell.stopping.store(true, Ordering::Release);
+        self.ring();
+    }
+
+    fn ring(&self) {
+        // It fails when it has rung 2^64 times without being heard.
+        let _ = rustix::io::write(&self.bell.eventfd, &1u64.to_ne_bytes());
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Receiver {
+    /// All commands that wait.
+    pub(crate) fn take(&self) -> Vec<Command> {
+        // First the bell, then the queue: a command put in between rings again.
+        let _ = rustix::io::read(&self.bell.eventfd, &mut [0; 8]);
+        self.inbox.try_iter().take(CAPACITY).collect()
+    }
+
+    /// Whether the worker is asked to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.bell.stopping.load(Ordering::Acquire)
+    }
+}
+
+impl AsFd for Receiver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.bell.eventfd.as_fd()
+    }
+}

@@ -1,0 +1,200 @@
+//! Starting the server: everything that can fail fails here, before the first thread runs.
+
+use std::convert::Infallible;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ahash::RandomState;
+use parking_lot::{Mutex, RwLock};
+use rand::RngExt;
+use veche_sfu::Traffic;
+use veche_sfu::datagrams::{Datagrams, ReceiveBuffer};
+use veche_turn_core::{Accounts, NonceKey, Outbox, Server, ServerConfig};
+
+use crate::config::{StartError, TurnConfig};
+use crate::connections::Connections;
+use crate::handle::{Handle, Inner, Shared, WorkerFailure, WorkerHandle, credentials};
+use crate::listeners::{self, Listeners};
+use crate::mailbox::{self, mailbox};
+use crate::poller::Poller;
+use crate::relays::{Places, Relays};
+use crate::worker::{Worker, unix_time};
+
+/// What is asked of the system for each direction of a listening socket, at which all clients of a worker come.
+const SOCKET_BUFFER: usize = 4 << 20;
+
+/// A server that runs.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    /// To speak to it.
+    pub handle: Handle,
+    /// Workers that have failed; their clients have to come again.
+    pub failures: flume::Receiver<WorkerFailure>,
+}
+
+/// Starts the workers.
+///
+/// Returns when all sockets are bound: from then on clients are answered. An error names the setting to change.
+pub fn start(config: TurnConfig) -> Result<Turn, StartError> {
+    check(&config)?;
+    let count = match config.workers {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    };
+    let (listeners, addresses) = listeners::bind(&config.listen, count)?;
+    let now = Instant::now();
+    let accounts = Arc::new(Accounts::new(config.quotas, now));
+    let random_secret: String = (0..32).map(|_| char::from(rand::rng().random_range(b'a'..=b'z'))).collect();
+    let (secret, credentials) = credentials(&config.realm, &config.secrets, &config.users, &random_secret);
+    let credentials = Arc::new(credentials);
+    let server_config = server_config(&config, credentials.knows_all_names(), now);
+    let places = Arc::new(Places {
+        v4: config.relay_v4,
+        v6: config.relay_v6,
+        ports: config.relay_ports.clone(),
+        reserved: Mutex::default(),
+    });
+    let mut workers = Vec::new();
+    let mut handles = Vec::new();
+    for (index, listeners) in listeners.into_iter().enumerate() {
+        let (sender, receiver) = mailbox().map_err(|error| no_resources(&error))?;
+        let shared = Arc::new(Shared::new(index));
+        let server =
+            Server::new(server_config.clone(), credentials.clone(), accounts.clone(), now, unix_time());
+        let relays = Relays::new(places.clone());
+        let worker = prepare(&config, count, listeners, (receiver, shared.clone()), (server, relays))
+            .map_err(|error| no_resources(&error))?;
+        workers.push(worker);
+        handles.push(WorkerHandle { mailbox: sender, shared });
+    }
+    let (failure_sender, failures) = flume::bounded(count);
+    let (done_sender, done) = flume::bounded(0);
+    for (index, worker) in workers.into_iter().enumerate() {
+        spawn(index, worker, failure_sender.clone(), done_sender.clone())
+            .map_err(|error| no_resources(&error))?;
+    }
+    let handle = Handle::new(Inner {
+        workers: handles,
+        accounts,
+        addresses,
+        realm: config.realm,
+        secret: RwLock::new(secret),
+        random_secret,
+        done,
+        next: AtomicUsize::new(0),
+    });
+    Ok(Turn { handle, failures })
+}
+
+fn check(config: &TurnConfig) -> Result<(), StartError> {
+    let error = |setting, reason: &str| Err(StartError { setting, reason: reason.to_owned() });
+    if config.listen.is_empty() {
+        return error("turn.listen", "names no address; for example [\"0.0.0.0:3478\", \"[::]:3478\"]");
+    }
+    if config.relay_ports.is_empty() || *config.relay_ports.start() == 0 {
+        return error("turn.relay_ports", "is no range of ports; for example \"49152-65535\"");
+    }
+    if config.relay_v4.is_none() && config.relay_v6.is_none() {
+        return error(
+            "turn.external_addresses",
+            "there is no address for relays; set it to the addresses at which clients reach this machine, for example \
+             [\"203.0.113.7\"]",
+        );
+    }
+    Ok(())
+}
+
+fn server_config(config: &TurnConfig, anonymity: bool, now: Instant) -> ServerConfig {
+    let mut random = rand::rng();
+    ServerConfig {
+        realm: config.realm.clone(),
+        nonce_key: NonceKey::new(&random.random(), anonymity),
+        hash: RandomState::with_seeds(random.random(), random.random(), random.random(), random.random()),
+        epoch: now,
+        nonce_lifetime: Duration::from_hours(1),
+        default_lifetime: Duration::from_mins(10),
+        max_lifetime: Duration::from_hours(1),
+        peers: config.peers.clone(),
+        v4: config.relay_v4.is_some(),
+        v6: config.relay_v6.is_some(),
+        unproven_bytes_per_second: config.unproven_bytes_per_second,
+        alternates: config.alternates.clone(),
+    }
+}
+
+fn prepare(
+    config: &TurnConfig,
+    count: usize,
+    listeners: Listeners,
+    (mailbox, shared): (mailbox::Receiver, Arc<Shared>),
+    (server, relays): (Server, Relays),
+) -> io::Result<Worker> {
+    let udp = listeners.udp.into_iter().map(Datagrams::new).collect::<io::Result<Vec<_>>>()?;
+    for socket in &udp {
+        // The system grants what it likes; the media plane, which asks for as much, tells when that is little.
+        let _ = socket.ask_for_buffers(SOCKET_BUFFER);
+    }
+    let most = config.max_connections.div_ceil(count);
+    let now = Instant::now();
+    let worker = Worker {
+        poller: Poller::new()?,
+        mailbox,
+        udp,
+        connections: Connections::new(listeners.tcp, most, config.tls.clone()),
+        relays,
+        server,
+        shared,
+        out: Outbox::new(),
+        traffic: Traffic::default(),
+        buffer: ReceiveBuffer::default(),
+        now,
+        next_housekeeping: now,
+        closing: Vec::new(),
+    };
+    worker.register()?;
+    Ok(worker)
+}
+
+/// Starts a worker's thread. Whichever way it ends, its sockets are closed before `done` is dropped.
+fn spawn(
+    index: usize,
+    mut worker: Worker,
+    failures: flume::Sender<WorkerFailure>,
+    done: flume::Sender<Infallible>,
+) -> io::Result<()> {
+    thread::Builder::new().name(format!("turn-{index}")).spawn(move || {
+        let shared = worker.shared.clone();
+        let ended = catch_unwind(AssertUnwindSafe(move || worker.run()));
+        shared.on_gone();
+        let reason = match ended {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(format!("waiting failed: {error}")),
+            Err(_) => Some("it panicked".to_owned()),
+        };
+        if let Some(reason) = reason {
+            tracing::error!(
+                worker = index,
+                reason,
+                "a TURN worker has failed; its clients have to come again"
+            );
+            // There is room for one failure of each worker.
+            let _ = failures.try_send(WorkerFailure { worker: index, reason });
+        }
+        drop(done);
+    })?;
+    Ok(())
+}
+
+fn no_resources(error: &io::Error) -> StartError {
+    StartError {
+        setting: "turn.workers",
+        reason: format!(
+            "the system has no resources for a worker ({error}); set it (VECHE_TURN_WORKERS) lower, for example to 1, or \
+             raise the limits of open files and threads"
+        ),
+    }
+}

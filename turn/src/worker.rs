@@ -1,0 +1,200 @@
+//! One worker: a share of the server, its sockets, and the loop between them.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use veche_sfu::Traffic;
+use veche_sfu::datagrams::{Datagrams, Flush, ReceiveBuffer};
+use veche_turn_core::{Action, Destination, FiveTuple, Link, Outbox, RelayId, Server};
+
+use crate::connections::Connections;
+use crate::handle::Shared;
+use crate::mailbox::{Command, Receiver};
+use crate::poller::{Fixed, Poller, Ready, Token};
+use crate::relays::Relays;
+
+/// How often the worker tells its numbers and looks for what has ended.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// When so many bytes wait they are sent, although the turn is not over: they should still be in the processor's cache.
+const FLUSH_AT: usize = 256 << 10;
+
+/// Everything of one worker.
+pub(crate) struct Worker {
+    pub(crate) poller: Poller,
+    pub(crate) mailbox: Receiver,
+    pub(crate) udp: Vec<Datagrams>,
+    pub(crate) connections: Connections,
+    pub(crate) relays: Relays,
+    pub(crate) server: Server,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) out: Outbox,
+    pub(crate) traffic: Traffic,
+    pub(crate) buffer: ReceiveBuffer,
+    /// When this turn began; all that happens in it happens now.
+    pub(crate) now: Instant,
+    pub(crate) next_housekeeping: Instant,
+    /// Relays to be closed when what they have to send is sent.
+    pub(crate) closing: Vec<RelayId>,
+}
+
+impl Worker {
+    /// Has the poller wait for all that can wake the worker.
+    pub(crate) fn register(&self) -> io::Result<()> {
+        self.poller.add(&self.mailbox, Token::Fixed(Fixed::Mailbox))?;
+        for (socket, index) in self.udp.iter().zip(0..) {
+            self.poller.add(socket.socket(), Token::Fixed(Fixed::Udp(index)))?;
+        }
+        self.connections.register(&self.poller)
+    }
+
+    /// Works until it is told to stop. An error is one of waiting, after which nothing can go on.
+    pub(crate) fn run(&mut self) -> io::Result<()> {
+        let mut ready = Ready::new();
+        while !self.mailbox.is_stopping() {
+            // 1. Wait for work. The clock is read once for all that the wait brings.
+            let patience = self.next_housekeeping.saturating_duration_since(Instant::now());
+            self.poller.wait(&mut ready, patience)?;
+            self.now = Instant::now();
+            // 2. One batch from each socket.
+            for token in ready.tokens() {
+                self.handle_ready(token);
+                if self.out.len() >= FLUSH_AT {
+                    self.flush();
+                }
+            }
+            // 3. What is due.
+            if self.next_housekeeping <= self.now {
+                self.keep_house();
+            }
+            // 4. Everything that the above has made is sent, in trains.
+            self.flush();
+        }
+        self.server.close(&mut self.out);
+        self.act();
+        self.tell_numbers();
+        Ok(())
+    }
+
+    fn handle_ready(&mut self, token: Token) {
+        match token {
+            Token::Fixed(Fixed::Mailbox) => self.take_commands(),
+            Token::Fixed(Fixed::Udp(index)) => self.receive(index),
+            Token::Fixed(Fixed::Listener(index)) => self.connections.accept(index, self.now, &self.poller),
+            Token::Relay(id) => {
+                let Self { relays, buffer, traffic, server, out, .. } = self;
+                relays.receive(id, self.now, buffer, traffic, server, out);
+            }
+            Token::Stream(id) => {
+                let Self { connections, poller, traffic, server, out, .. } = self;
+                connections.handle_ready(id, self.now, poller, traffic, server, out);
+                self.act();
+            }
+        }
+    }
+
+    fn receive(&mut self, index: u16) {
+        let Some(socket) = self.udp.get(usize::from(index)) else { return };
+        let Self { buffer, traffic, server, out, relays, poller, closing, now, .. } = self;
+        socket.receive(buffer, traffic, |remote, local, packet| {
+            let from = FiveTuple { remote, link: Link::Udp { socket: index, local } };
+            server.handle_client(*now, from, packet, out);
+            act(server, out, relays, poller, closing, *now);
+        });
+    }
+
+    /// Does what the server wants done.
+    fn act(&mut self) {
+        let Self { server, out, relays, poller, closing, now, .. } = self;
+        act(server, out, relays, poller, closing, *now);
+    }
+
+    fn take_commands(&mut self) {
+        for command in self.mailbox.take() {
+            match command {
+                Command::SetCredentials(credentials) => self.server.set_credentials(credentials),
+                Command::SetPeers(peers) => self.server.set_peers(peers),
+                Command::Adopt(adoption) => {
+                    let Self { connections, poller, server, out, .. } = self;
+                    connections.adopt(*adoption, self.now, poller, server, out);
+                    self.act();
+                }
+            }
+        }
+    }
+
+    fn keep_house(&mut self) {
+        self.next_housekeeping = self.now + HOUSEKEEPING;
+        self.server.set_unix_time(self.now, unix_time());
+        self.server.handle_timeout(self.now, &mut self.out);
+        let Self { connections, poller, server, out, .. } = self;
+        connections.handle_timeout(self.now, poller, server, out);
+        self.act();
+        self.relays.handle_timeout(self.now);
+        for socket in &mut self.udp {
+            socket.handle_timeout(self.now);
+        }
+        self.tell_numbers();
+    }
+
+    fn flush(&mut self) {
+        let mut flush = Flush::begin(self.now);
+        let Self { out, udp, connections, relays, poller, traffic, .. } = self;
+        for run in out.runs() {
+            let packets = (run.bytes, run.ends);
+            match run.to {
+                Destination::Client(FiveTuple { remote, link: Link::Udp { socket, local } }) => {
+                    if let Some(socket) = udp.get_mut(usize::from(socket)) {
+                        socket.send(remote, local, packets, &mut flush, traffic);
+                    }
+                }
+                Destination::Client(FiveTuple { link: Link::Stream(id), .. }) => {
+                    connections.send(id, packets, poller, traffic);
+                }
+                Destination::Peer { relay, peer, dont_fragment } => {
+                    relays.send(relay, peer, dont_fragment, packets, &mut flush, traffic);
+                }
+            }
+        }
+        out.clear_packets();
+        for relay in self.closing.drain(..) {
+            self.relays.close(relay);
+        }
+    }
+
+    fn tell_numbers(&self) {
+        self.shared.publish(|metrics| {
+            metrics.connections = self.connections.len();
+            metrics.connections_refused = self.connections.refused;
+            metrics.relays = self.relays.len();
+            metrics.totals = self.server.totals();
+            metrics.refusals.clone_from(self.server.refusals());
+            metrics.traffic = self.traffic;
+        });
+    }
+}
+
+fn act(
+    server: &mut Server,
+    out: &mut Outbox,
+    relays: &mut Relays,
+    poller: &Poller,
+    closing: &mut Vec<RelayId>,
+    now: Instant,
+) {
+    for action in out.take_actions() {
+        match action {
+            Action::Open { allocation, v4, v6, ports } => {
+                let opened = relays.open(allocation, (v4, v6), ports, poller);
+                server.handle_opened(now, allocation, opened, out);
+            }
+            Action::Close(relay) => closing.push(relay),
+        }
+    }
+}
+
+/// Seconds since 1970.
+pub(crate) fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}

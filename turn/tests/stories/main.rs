@@ -1,0 +1,5 @@
+//! Stories of the running server: coturn's own clients against it, and connections that misbehave.
+
+mod coturn;
+mod server;
+mod streams;

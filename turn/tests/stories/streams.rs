@@ -1,0 +1,136 @@
+//! Connections, by hand.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use veche_stun::Message;
+use veche_turn::Turn;
+
+use crate::server::{start, wait_until};
+
+/// A binding request.
+const BINDING: [u8; 20] = [0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+
+fn at(turn: &Turn) -> SocketAddr {
+    turn.handle.addresses()[0]
+}
+
+fn connect(turn: &Turn) -> TcpStream {
+    let stream = TcpStream::connect(at(turn)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream
+}
+
+fn expect_answer(mut stream: &TcpStream) {
+    let mut answer = [0; 32];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(Message::parse(&answer).unwrap().kind(), 0x0101);
+}
+
+/// Whether the server closes the connection, and says nothing before.
+fn is_closed(mut stream: &TcpStream) -> bool {
+    matches!(stream.read(&mut [0; 64]), Ok(0)) || stream.peek(&mut [0]).is_err()
+}
+
+#[test]
+fn requests_are_answered_however_they_are_cut() {
+    let turn = start(|_| {});
+    let mut stream = connect(&turn);
+    for _ in 0..3 {
+        for byte in BINDING.chunks(3) {
+            stream.write_all(byte).unwrap();
+        }
+        expect_answer(&stream);
+    }
+    stream.write_all(&[BINDING, BINDING].concat()).unwrap();
+    expect_answer(&stream);
+    expect_answer(&stream);
+    wait_until("the connection is counted", || {
+        turn.handle.metrics().iter().any(|worker| worker.connections == 1)
+    });
+    stream.shutdown(Shutdown::Both).unwrap();
+    wait_until("it is gone", || turn.handle.metrics().iter().all(|worker| worker.connections == 0));
+}
+
+#[test]
+fn what_is_not_turn_or_too_large_is_closed() {
+    let turn = start(|config| config.tls = None);
+    for wrong in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"\x00\x01\xff\xfc\x21\x12\xa4\x42",
+        b"\x80\x00\x00\x00",
+    ] {
+        let mut stream = connect(&turn);
+        stream.write_all(wrong).unwrap();
+        assert!(is_closed(&stream), "{wrong:?}");
+    }
+}
+
+#[test]
+fn garbage_after_a_hello_ends_tls() {
+    let turn = start(|_| {});
+    let mut stream = connect(&turn);
+    stream.write_all(&[22, 3, 1, 0, 4, 9, 9, 9, 9]).unwrap();
+    // An alert, and the end.
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert_eq!(answer.first(), Some(&21), "{answer:?}");
+}
+
+#[test]
+fn more_connections_than_there_may_be_are_closed() {
+    let turn = start(|config| {
+        config.max_connections = 2;
+        config.workers = 1;
+    });
+    let held: Vec<TcpStream> = (0..2).map(|_| connect(&turn)).collect();
+    for mut stream in &held {
+        stream.write_all(&BINDING).unwrap();
+        expect_answer(stream);
+    }
+    assert!(is_closed(&connect(&turn)));
+    drop(held);
+    wait_until("there is room again", || {
+        let mut stream = connect(&turn);
+        stream.write_all(&BINDING).is_ok() && matches!(stream.read(&mut [0; 32]), Ok(32))
+    });
+}
+
+#[test]
+fn a_connection_that_somebody_else_accepted_is_taken_over() {
+    let turn = start(|_| {});
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    client.write_all(&BINDING[15..]).unwrap();
+    assert!(turn.handle.adopt(server, None, BINDING[..15].to_vec()));
+    expect_answer(&client);
+}
+
+#[test]
+fn a_server_that_stops_closes_its_sockets_and_another_takes_their_place() {
+    let turn = start(|_| {});
+    let at = at(&turn);
+    let other = veche_turn::start(config_of(at));
+    assert_eq!(other.unwrap_err().setting, "turn.listen");
+    futures_block(turn.handle.stop());
+    drop(turn);
+    UdpSocket::bind(at).unwrap();
+    let turn = start(|config| config.listen = vec![at]);
+    assert_eq!(turn.handle.addresses(), [at]);
+}
+
+/// A configuration like that of the other stories.
+fn config_of(at: SocketAddr) -> veche_turn::TurnConfig {
+    let mut kept = None;
+    let _other = start(|config| kept = Some(config.clone()));
+    veche_turn::TurnConfig { listen: vec![at], ..kept.unwrap() }
+}
+
+/// Waits for a future that another thread ends.
+fn futures_block(future: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future);
+}
