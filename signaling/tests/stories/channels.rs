@@ -139,13 +139,13 @@ async fn what_moderators_say_binds_a_user_at_every_door() {
         let path = format!("{}/tea{path}", access::ROOMS);
         access::ask(&server, &moderator, method, &path, Some(body)).await.status
     };
-    let (mut anna, _) = server.join(&format!("room_id=tea&peer_id=anna&token={moderator}")).await;
+    let (mut anna, _) = server.join(&format!("room_id=tea&peer_id=host&token={moderator}")).await;
     let (mut there, _) = server.join(&format!("room_id=tea&peer_id=boris&token={boris}")).await;
     let mut elsewhere = Elsewhere::open(&messaging, &boris).await;
     let subscribe = json!({ "type": "subscribe", "channel": "room:tea:chat" });
     let publish = json!({ "type": "publish", "channel": "room:tea:chat", "data": 1 });
     let signal =
-        json!({ "type": "webrtc_signal", "room_id": "tea", "target_peer_id": "anna", "signal_type": "x" });
+        json!({ "type": "webrtc_signal", "room_id": "tea", "target_peer_id": "host", "signal_type": "x" });
     assert_eq!(elsewhere.outcome(subscribe.clone()).await, "subscribed");
     assert_eq!(elsewhere.outcome(publish.clone()).await, "published");
     assert_eq!(elsewhere.outcome(signal.clone()).await, "published");
@@ -162,7 +162,7 @@ async fn what_moderators_say_binds_a_user_at_every_door() {
     there.send(publish.clone()).await;
     assert_eq!(next(&mut there, "error").await["error"]["code"], "forbidden");
     assert_eq!(sent(&doors, &boris).await, 403);
-    let body = json!({ "room_id": "tea", "target_peer_id": "anna", "signal_type": "y" });
+    let body = json!({ "room_id": "tea", "target_peer_id": "host", "signal_type": "y" });
     let relayed = access::ask(&server, &boris, "POST", "/realtime/webrtc/signal", Some(body)).await;
     assert_eq!(relayed.status, 403);
     // Nor give back to themselves what their token grants.
