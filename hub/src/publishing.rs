@@ -145,7 +145,7 @@ impl Channel {
         now: Timestamp,
     ) {
         state.delivered = message.offset();
-        let recipients = self.fan_out(state, core, &message);
+        let recipients = fan_out(state, core, &message);
         let published = Published {
             message_id: message.id,
             position: state.position(),
@@ -165,22 +165,23 @@ impl Channel {
         answer.tell(&core.recent, &self.name, Ok(published));
         self.set_expiry(state, core, now);
     }
+}
 
-    fn fan_out(&self, state: &mut State, core: &Core, message: &Arc<Message>) -> usize {
-        let (rule, limit) = (state.rule, core.settings.outbox_bytes);
-        let (mut recipients, mut slow) = (0, 0);
-        for (_, subscriber) in &mut state.subscribers {
-            if subscriber.is_waiting || !subscriber.takes(&message.body) {
-                continue;
-            }
-            match subscriber.deliver(message, rule, limit) {
-                Put::Taken => recipients += 1,
-                Put::Overflow => slow += 1,
-                Put::Closed => {}
-            }
+/// Puts a message in the outboxes of who takes it; how many that are.
+fn fan_out(state: &mut State, core: &Core, message: &Arc<Message>) -> usize {
+    let (rule, limit) = (state.rule, core.settings.outbox_bytes);
+    let (mut recipients, mut slow) = (0, 0);
+    for (_, subscriber) in &mut state.subscribers {
+        if subscriber.is_waiting || !subscriber.takes(&message.body) {
+            continue;
         }
-        core.counters.delivered.fetch_add(recipients as u64, Ordering::Relaxed);
-        core.counters.slow_consumers.fetch_add(slow, Ordering::Relaxed);
-        recipients
+        match subscriber.deliver(message, rule, limit) {
+            Put::Taken => recipients += 1,
+            Put::Overflow => slow += 1,
+            Put::Closed => {}
+        }
     }
+    core.counters.delivered.fetch_add(recipients as u64, Ordering::Relaxed);
+    core.counters.slow_consumers.fetch_add(slow, Ordering::Relaxed);
+    recipients
 }

@@ -3,12 +3,12 @@
 
 use bytes::Bytes;
 
-use crate::multipart::{Parser, Piece};
+use crate::multipart::{Parser, Part, Piece};
 
 /// What a form was, up to its end or to an error.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Seen {
-    parts: Vec<(String, Option<String>, Option<String>, Vec<u8>)>,
+    parts: Vec<(Part, Vec<u8>)>,
     is_whole: bool,
     error: bool,
 }
@@ -55,10 +55,10 @@ fn parse<'a>(content_type: &str, pieces: impl Iterator<Item = &'a [u8]>) -> Opti
 fn take(seen: &mut Seen, piece: Piece) -> usize {
     assert!(!seen.is_whole, "nothing comes after the end");
     match piece {
-        Piece::Part(part) => seen.parts.push((part.name, part.filename, part.content_type, Vec::new())),
+        Piece::Part(part) => seen.parts.push((part, Vec::new())),
         Piece::Data(data) => {
             let data: Bytes = data;
-            let (_, _, _, content) = seen.parts.last_mut().expect("data is in a part");
+            let (_, content) = seen.parts.last_mut().expect("data is in a part");
             content.extend_from_slice(&data);
             return data.len();
         }
