@@ -56,7 +56,7 @@ fn form(filename: &str, content: &str) -> String {
 async fn what_is_compressed_never_unfolds_to_more_than_may_be_sent() {
     let server = start("bombs", "websocket_binary_max_bytes = 1048576\n").await;
     let mut bomb = GzEncoder::new(Vec::new(), Compression::best());
-    std::io::Write::write_all(&mut bomb, &vec![b' '; 16 * MIB]).unwrap();
+    std::io::Write::write_all(&mut bomb, &vec![b' '; 128 * MIB]).unwrap();
     let bomb = bomb.finish().unwrap();
     let before = server.peak_bytes();
     for coding in ["gzip", "zstd", "br", "deflate"] {
@@ -68,8 +68,8 @@ async fn what_is_compressed_never_unfolds_to_more_than_may_be_sent() {
         let answer = post(&server, "/realtime/binary/upload?channel=c", &[FORM, coded], &bomb[..]).await;
         assert_eq!(code(&answer), (415, "unsupported_encoding".to_owned()), "{coding}");
     }
-    // The same by permessage-deflate: each is some KB that would unfold to 16 MB.
-    let text = " ".repeat(16 * MIB);
+    // The same by permessage-deflate: each is some KB that would unfold to 128 MB.
+    let text = " ".repeat(128 * MIB);
     for path in ["/realtime/ws", "/realtime/webrtc/signaling?room_id=tea"] {
         for _ in 0..3 {
             let options = Options::default().with_low_latency_compression();
@@ -79,7 +79,7 @@ async fn what_is_compressed_never_unfolds_to_more_than_may_be_sent() {
         }
     }
     let grown = server.peak_bytes().saturating_sub(before);
-    assert!(grown < 12 * MIB, "{grown} bytes");
+    assert!(grown < 64 * MIB, "{grown} bytes");
 }
 
 #[tokio::test]
@@ -211,12 +211,14 @@ async fn depth_and_lengths_have_limits_that_are_said() {
         write!(headers, "X-Header-{number}: x\r\n").unwrap();
     }
     for (what, request, status) in [
-        ("a long address", get(&format!("/{}", "x".repeat(100_000)), ""), "414"),
-        ("many headers", get("/health", &headers), "431"),
-        ("a large header", get("/health", &format!("X-Large: {}\r\n", "x".repeat(MIB))), "431"),
+        // By how much of it comes at once, it is the address that is too long or the whole head.
+        ("a long address", get(&format!("/{}", "x".repeat(100_000)), ""), ["414", "431"]),
+        ("many headers", get("/health", &headers), ["431"; 2]),
+        ("a large header", get("/health", &format!("X-Large: {}\r\n", "x".repeat(MIB))), ["431"; 2]),
     ] {
         let answer = raw(server.http(), request.as_bytes()).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{what}: {answer}");
+        let is_told = status.iter().any(|status| answer.starts_with(&format!("HTTP/1.1 {status}")));
+        assert!(is_told, "{what}: {answer}");
     }
 }
 

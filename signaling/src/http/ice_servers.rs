@@ -16,6 +16,7 @@ use crate::protocol::IceServer;
 
 /// For which room.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Place {
     /// A room that the caller may join. It need not exist yet.
     room_id: String,
