@@ -33,7 +33,7 @@ def main(binary: str) -> int:
         token = subprocess.check_output([binary, "token", "--user", "anna", "--admin"], **start).strip()
         server = subprocess.Popen([binary], stdout=subprocess.PIPE, **start)
         try:
-            status = ask(port(server), token, folder)
+            status = ask(port(server), token)
             if server.poll() is not None:
                 sys.exit(f"the server has ended with {server.returncode}")
             return status
@@ -54,7 +54,7 @@ def port(server: subprocess.Popen) -> int:
     sys.exit("the server did not start")
 
 
-def ask(port: int, token: str, folder: str) -> int:
+def ask(port: int, token: str) -> int:
     here = Path(__file__).resolve().parent
     command = [
         Path(sys.executable).with_name("schemathesis"),
@@ -64,8 +64,9 @@ def ask(port: int, token: str, folder: str) -> int:
         "--no-color",
         f"--max-failures={os.environ.get('MAX_FAILURES', 20)}",
     ]
-    environment = {**os.environ, "VECHE_TOKEN": token, "PYTHONPATH": str(here), "NO_PROXY": "127.0.0.1"}
-    return subprocess.run(command, env=environment, cwd=folder, timeout=PATIENCE).returncode
+    environment = {**os.environ, "VECHE_TOKEN": token, "PYTHONDONTWRITEBYTECODE": "1", "NO_PROXY": "127.0.0.1"}
+    # Where it looks for hooks.
+    return subprocess.run(command, env=environment, cwd=here, timeout=PATIENCE).returncode
 
 
 if __name__ == "__main__":

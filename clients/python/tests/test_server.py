@@ -44,22 +44,22 @@ async def test_text_channels_presence_and_history(server: Server) -> None:
         anna.on_message(heard)
         await anna.send_text("Привет!")
         assert (await heard.first("echo"))["message"] == "Привет!"
-        subscribed = await anna.subscribe_to_channel("talk", presence=True)
+        subscribed = await anna.subscribe_to_channel("talk:alone", presence=True)
         assert [one["connection_id"] for one in subscribed.presence or []] == [anna.connection_id]
-        await boris.subscribe_to_channel("talk")
+        await boris.subscribe_to_channel("talk:alone")
         joined = (await heard.first("presence"))["joined"]
         assert [one["connection_id"] for one in joined] == [boris.connection_id]
-        assert len(await boris.presence("talk")) == 2
+        assert len(await boris.presence("talk:alone")) == 2
         for n in range(3):
-            published = await boris.publish("talk", {"n": n, "nothing": None})
-        assert (published.offset, published.channel) == (3, "talk")
+            published = await boris.publish("talk:alone", {"n": n, "nothing": None})
+        assert (published.offset, published.channel) == (3, "talk:alone")
         said = await heard.several("channel_message", 3)
         assert [one["data"] for one in said] == [{"n": n, "nothing": None} for n in range(3)]
         assert said[0]["sender"]["connection_id"] == boris.connection_id
-        history = await boris.history("talk", limit=2)
+        history = await boris.history("talk:alone", limit=2)
         assert [one["data"]["n"] for one in history.messages] == [1, 2]
-        await anna.unsubscribe("talk")
-        await boris.publish("talk", "unheard")
+        await anna.unsubscribe("talk:alone")
+        await boris.publish("talk:alone", "unheard")
         await anna.ping()
         assert len(heard.of("channel_message")) == 3
 

@@ -7,10 +7,11 @@ use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use veche_access::Action;
+use veche_doors::answers::Refusals;
 
+use super::Api;
 use super::caller::Caller;
 use super::extract::Query;
-use super::{Api, ErrorAnswer};
 use crate::error::Error;
 use crate::protocol::IceServer;
 
@@ -50,8 +51,7 @@ pub(crate) struct Server {
     params(Place),
     responses(
         (status = 200, description = "For RTCPeerConnection", body = IceServerList),
-        (status = 401, description = "Nobody, or not for sure", body = ErrorAnswer),
-        (status = 403, description = "May not join the room", body = ErrorAnswer),
+        Refusals,
     )
 )]
 pub(crate) async fn list(
