@@ -24,6 +24,8 @@ pub(crate) mod attribute {
     pub(crate) const DONT_FRAGMENT: u16 = 0x001a;
     pub(crate) const RESERVATION_TOKEN: u16 = 0x0022;
     pub(crate) const ADDITIONAL_ADDRESS_FAMILY: u16 = 0x8000;
+    /// The same as coturn's client has it, by a draft; the number is nobody else's.
+    pub(crate) const DRAFT_ADDITIONAL_ADDRESS_FAMILY: u16 = 0x8032;
     pub(crate) const ADDRESS_ERROR_CODE: u16 = 0x8001;
     pub(crate) const ICMP: u16 = 0x8004;
 }
