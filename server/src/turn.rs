@@ -52,7 +52,7 @@ fn turn_config(config: &Config, surroundings: &Surroundings) -> Result<TurnConfi
     let settings = &config.turn;
     let addresses = addresses(config)?;
     let [relay_v4, relay_v6] = [IpAddr::is_ipv4, IpAddr::is_ipv6].map(|of_family: fn(&IpAddr) -> bool| {
-        let external = addresses.iter().copied().find(|address| of_family(address))?;
+        let external = addresses.iter().copied().find(of_family)?;
         // Behind a NAT the address that others see is none of this machine.
         let is_own = settings.external_addresses.is_empty() && config.media.external_addresses.is_empty();
         let any =

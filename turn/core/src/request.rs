@@ -114,7 +114,7 @@ impl<'a> Request<'a> {
             attribute::LIFETIME => set(&mut self.lifetime, fixed(value).map(u32::from_be_bytes), bad),
             attribute::REQUESTED_ADDRESS_FAMILY => set(&mut self.family, family(value), bad),
             attribute::ADDITIONAL_ADDRESS_FAMILY | attribute::DRAFT_ADDITIONAL_ADDRESS_FAMILY => {
-                set(&mut self.additional_family, family(value), bad)
+                set(&mut self.additional_family, family(value), bad);
             }
             attribute::EVEN_PORT => {
                 set(&mut self.even_port, fixed::<1>(value).map(|[byte]| byte & 0x80 != 0), bad);

@@ -400,7 +400,9 @@ fn turn() -> Seeds {
         let mut out = Vec::new();
         let mut writer = Writer::begin(kind, &[0; 12], &mut out);
         writer.xor_address(0x0012, turn::PEER);
-        data.into_iter().for_each(|data| writer.attribute(0x0013, data));
+        if let Some(data) = data {
+            writer.attribute(0x0013, data);
+        }
         out
     };
     let peer = message(1, None)[20..].to_vec();
