@@ -13,6 +13,7 @@ use veche_load::process::Usage;
 use crate::cores;
 use crate::listeners::{Listeners, MARK, Way};
 use crate::measure::Bench;
+use crate::progress::Progress;
 use crate::servers::{Kind, Server};
 use crate::table::{Table, grouped, percent};
 
@@ -70,28 +71,41 @@ struct Delivered {
     memory: f64,
 }
 
+/// A server that runs.
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    kind: Kind,
+    address: SocketAddr,
+    pid: u32,
+}
+
 /// Measures all loads on all servers, in turn, and prints the table.
 pub fn compare(bench: &Bench, loads: &[Load], rounds: usize) {
     println!(
         "One channel, messages of {MESSAGE_BYTES} bytes, subscribers over WebSocket, published over HTTP:\n"
     );
     let mut best = vec![[None::<Delivered>; SERVERS.len()]; loads.len()];
+    let mut bar = Progress::new(rounds * loads.len() * SERVERS.len());
+    let mut measurements = 0;
     for round in 1..=rounds {
         for (load, best) in loads.iter().zip(&mut best) {
             for (kind, best) in SERVERS.iter().zip(best) {
-                match measure(bench, *kind, *load) {
+                bar.begin(measurements, format!("{load}, {kind}"));
+                measurements += 1;
+                match start_and_measure(bench, *kind, *load, &bar) {
                     Ok(delivered) => {
-                        eprintln!("round {round}: {load}, {kind}: {delivered}");
+                        bar.say(&format!("round {round}: {load}, {kind}: {delivered}"));
                         let better = |other: &Delivered| delivered.rank() > other.rank();
                         if best.as_ref().is_none_or(better) {
                             *best = Some(delivered);
                         }
                     }
-                    Err(error) => eprintln!("round {round}: {load}, {kind}: {error:#}"),
+                    Err(error) => bar.say(&format!("round {round}: {load}, {kind}: {error:#}")),
                 }
             }
         }
     }
+    bar.end();
     let headings =
         ["load", "server", "deliveries/s", "lost", "deliveries/CPU-s", "p50", "p99", "KB per subscriber"];
     let mut table = Table::new(&headings);
@@ -145,29 +159,34 @@ impl Delivered {
     }
 }
 
-fn measure(bench: &Bench, kind: Kind, load: Load) -> anyhow::Result<Delivered> {
+fn start_and_measure(bench: &Bench, kind: Kind, load: Load, bar: &Progress) -> anyhow::Result<Delivered> {
     let server = Server::start(kind, &bench.veche, &bench.server_cores)?;
     thread::sleep(SETTLE);
-    let empty = Usage::of(server.pid())?;
+    measure(bench, Running { kind, address: server.address(), pid: server.pid() }, load, bar)
+}
+
+fn measure(bench: &Bench, server: Running, load: Load, bar: &Progress) -> anyhow::Result<Delivered> {
+    let empty = Usage::of(server.pid)?;
     let clock = Instant::now();
-    let way = way(kind, server.address());
-    let listeners = Listeners::start(&way, load.subscribers, &bench.load_cores, clock)?;
+    let connecting = bar.clone();
+    let listeners =
+        Listeners::start(&way(server), load.subscribers, &bench.load_cores, clock, move |connected| {
+            connecting.connected(connected, load.subscribers);
+        })?;
     thread::sleep(SETTLE);
-    let before = Usage::of(server.pid())?;
-    let began = Instant::now();
-    let messages = publish(kind, server.address(), load.rate, bench, clock)?;
+    let before = Usage::of(server.pid)?;
+    let messages = publish(server, load.rate, bench, clock, bar)?;
     let expected = messages * load.subscribers as u64;
-    let took = began.elapsed();
     let deadline = Instant::now() + LAST_WAIT;
     while listeners.received() < expected && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(5));
     }
-    let after = Usage::of(server.pid())?;
+    let after = Usage::of(server.pid)?;
     let received = listeners.received();
     let delays = listeners.stop()?;
     let cpu = after.cpu.saturating_sub(before.cpu).as_secs_f64();
     Ok(Delivered {
-        per_second: received as f64 / took.as_secs_f64(),
+        per_second: received as f64 / bench.seconds as f64,
         per_cpu_second: received as f64 / cpu.max(1e-3),
         lost: 1.0 - received as f64 / expected as f64,
         p50: delays.quantile(0.5).context("nothing was delivered")?,
@@ -176,7 +195,8 @@ fn measure(bench: &Bench, kind: Kind, load: Load) -> anyhow::Result<Delivered> {
     })
 }
 
-fn way(kind: Kind, address: SocketAddr) -> Way {
+fn way(server: Running) -> Way {
+    let Running { kind, address, .. } = server;
     if kind == Kind::Nchan {
         return Way { address, path: format!("/sub?id={CHANNEL}"), request: None, answer: "" };
     }
@@ -185,12 +205,13 @@ fn way(kind: Kind, address: SocketAddr) -> Way {
 }
 
 /// Publishes for as long as the measurement lasts, over one HTTP connection; gives how many messages.
-fn publish(kind: Kind, address: SocketAddr, rate: u32, bench: &Bench, clock: Instant) -> anyhow::Result<u64> {
+fn publish(server: Running, rate: u32, bench: &Bench, clock: Instant, bar: &Progress) -> anyhow::Result<u64> {
+    let bar = bar.clone();
     let on = bench.load_cores.clone();
     let messages = bench.seconds * u64::from(rate);
     let publisher = thread::spawn(move || {
         cores::pin(&on)?;
-        let stream = TcpStream::connect(address)?;
+        let stream = TcpStream::connect(server.address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         let mut answers = BufReader::new(stream.try_clone()?);
@@ -198,8 +219,12 @@ fn publish(kind: Kind, address: SocketAddr, rate: u32, bench: &Bench, clock: Ins
         for number in 0..messages {
             let due = began + Duration::from_secs(number) / rate;
             thread::sleep(due.saturating_duration_since(Instant::now()));
-            post(&stream, &mut answers, kind, clock)?;
+            post(&stream, &mut answers, server.kind, clock)?;
+            bar.published(number + 1, messages);
         }
+        // The last message has its time too.
+        let end = began + Duration::from_secs(messages) / rate;
+        thread::sleep(end.saturating_duration_since(Instant::now()));
         anyhow::Ok(())
     });
     publisher.join().map_err(|_| anyhow::anyhow!("the publisher has panicked"))??;
@@ -250,4 +275,59 @@ fn read_answer(answers: &mut BufReader<TcpStream>) -> anyhow::Result<()> {
         bail!("a message is refused: {} {}", status.trim(), String::from_utf8_lossy(&body).trim());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use veche_access::{AccessSettings, Authority};
+    use veche_hub::HubSettings;
+    use veche_messaging::{Messaging, Parts, Settings};
+
+    use super::*;
+
+    const LOAD: Load = Load { subscribers: 20, rate: 10 };
+
+    fn bench() -> Bench {
+        let cores = vec![0];
+        let (veche, load) = Default::default();
+        Bench { veche, load, server_cores: cores.clone(), load_cores: cores, seconds: 2 }
+    }
+
+    fn assert_all_came(delivered: Delivered) {
+        // How fast they came is the machine's affair.
+        assert!(delivered.lost.abs() < 1e-9 && delivered.per_second > 0.0, "{delivered}");
+        assert!(delivered.p50 > Duration::ZERO && delivered.p99 >= delivered.p50);
+        assert!(delivered.per_cpu_second > 0.0);
+    }
+
+    #[test]
+    fn a_load_is_read_and_what_is_none_is_refused() {
+        assert_eq!("20x10".parse(), Ok(LOAD));
+        for wrong in ["", "20", "x10", "0x10", "20x0", "20x-1"] {
+            assert!(wrong.parse::<Load>().unwrap_err().contains("10000x1"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_few_subscribers_of_veche_get_everything() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let address = runtime.block_on(async {
+            let authority = Authority::new(&AccessSettings::default(), None).unwrap();
+            let parts = Parts { channels: HubSettings::default(), authority, files: None, database: None };
+            let messaging = Messaging::start(Settings::default(), parts).await.unwrap();
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let router = messaging.router().into_make_service_with_connect_info::<SocketAddr>();
+            tokio::spawn(async move { axum::serve(listener, router).await });
+            address
+        });
+        let running = Running { kind: Kind::Veche { workers: 1 }, address, pid: std::process::id() };
+        assert_all_came(measure(&bench(), running, LOAD, &Progress::new(1)).unwrap());
+    }
+
+    #[test]
+    fn a_few_subscribers_of_nchan_get_everything() {
+        let delivered = start_and_measure(&bench(), Kind::Nchan, LOAD, &Progress::new(1)).unwrap();
+        assert_all_came(delivered);
+    }
 }

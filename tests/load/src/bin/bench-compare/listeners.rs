@@ -1,12 +1,12 @@
 //! Many WebSocket subscribers of one channel: they count what comes and how late it is. All of them are in one thread,
 //! read into one buffer, and keep nothing of a message but its time stamp, so that they cost less than the server.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -59,11 +59,18 @@ struct Shared {
 }
 
 impl Listeners {
-    /// Connects so many; returns when all of them are subscribed. Time stamps are nanoseconds since `clock`.
+    /// Connects so many; returns when all of them are subscribed, and tells meanwhile how many are. Time stamps are
+    /// nanoseconds since `clock`.
     ///
     /// # Errors
     /// When one of them cannot connect or subscribe.
-    pub fn start(way: &Way, count: usize, on: &[usize], clock: Instant) -> anyhow::Result<Self> {
+    pub fn start(
+        way: &Way,
+        count: usize,
+        on: &[usize],
+        clock: Instant,
+        tell: impl Fn(usize) + Send + 'static,
+    ) -> anyhow::Result<Self> {
         let (ready, is_ready) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let received = Arc::new(AtomicU64::new(0));
@@ -80,7 +87,7 @@ impl Listeners {
             });
             let tasks = tokio::task::LocalSet::new();
             tasks.block_on(&runtime, async {
-                let connected = connect_all(&way, count, &shared).await;
+                let connected = connect_all(&way, count, &shared, tell).await;
                 let is_connected = connected.is_ok();
                 let _ = ready.send(connected);
                 if is_connected {
@@ -108,17 +115,26 @@ impl Listeners {
     }
 }
 
-async fn connect_all(way: &Way, count: usize, shared: &Rc<Shared>) -> anyhow::Result<()> {
-    let left = Rc::new(AtomicUsize::new(count));
+async fn connect_all(
+    way: &Way,
+    count: usize,
+    shared: &Rc<Shared>,
+    tell: impl Fn(usize) + 'static,
+) -> anyhow::Result<()> {
+    let (left, connected) = (Rc::new(Cell::new(count)), Rc::new(Cell::new(0)));
+    let tell = Rc::new(tell);
     let mut connecting = tokio::task::JoinSet::new();
     for _ in 0..CONNECTING.min(count) {
         let (way, left, shared) = (way.clone(), left.clone(), shared.clone());
+        let (connected, tell) = (connected.clone(), tell.clone());
         connecting.spawn_local(async move {
-            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
-            {
+            while let Some(less) = left.get().checked_sub(1) {
+                left.set(less);
                 let subscribed = tokio::time::timeout(PATIENCE, subscribe(&way));
                 let (stream, reader) = subscribed.await.context("a subscriber waits for its answer")??;
                 tokio::task::spawn_local(listen(stream, reader, shared.clone()));
+                connected.set(connected.get() + 1);
+                tell(connected.get());
             }
             anyhow::Ok(())
         });

@@ -12,6 +12,7 @@ mod limit;
 mod listeners;
 mod machine;
 mod measure;
+mod progress;
 mod scenario;
 mod servers;
 mod table;
