@@ -56,7 +56,14 @@ fn shortened(name: &str) -> String {
     let ending = name.rfind('.').map(|at| &name[at..]).filter(|ending| ending.len() <= MAX_ENDING_BYTES);
     let ending = ending.unwrap_or_default();
     let stem = &name[..name.floor_char_boundary(MAX_NAME_BYTES - ending.len())];
-    format!("{stem}{ending}")
+    if !ending.is_empty() {
+        return format!("{stem}{ending}");
+    }
+    // The cut may have laid bare what must not stand at the end.
+    match stem.trim_end_matches(['.', ' ']) {
+        "" => "_".to_owned(),
+        stem => stem.to_owned(),
+    }
 }
 
 /// Percent-encoded but for the `attr-char` of RFC 8187, section 3.2.1.
