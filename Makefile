@@ -27,7 +27,7 @@ test: test-rust test-web test-python test-api test-browsers test-interop ## Run 
 
 test-rust: ## The core in virtual time, the shell, signaling, server: everything in Rust
 	@scripts/need build acme coturn nchan postgres
-	@scripts/nextest run --workspace --cargo-profile $(PROFILE)
+	@scripts/nextest run --workspace --no-fail-fast --cargo-profile $(PROFILE)
 	@cargo test --quiet --workspace --profile $(PROFILE) --doc
 
 test-web: web/node_modules ## The SDK and the app: types, lints, tests

@@ -2,6 +2,7 @@
 //! PROTOCOL.md describes it for clients.
 
 pub mod answer;
+pub mod json;
 pub mod message;
 pub(crate) mod protobuf;
 pub mod request;
@@ -11,7 +12,7 @@ pub use request::{Action, ClientMessage, Content, Id, Publish, Recipient, Reques
 
 #[cfg(test)]
 mod tests {
-    use super::request::CLIENT_TYPES;
+    use super::json::CLIENT_TYPES;
 
     const DOCUMENT: &str = include_str!("../PROTOCOL.md");
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use axum_server::Handle;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::parts::Parts;
 
@@ -31,16 +32,19 @@ impl Running {
     /// Ends everything in order: listeners close at once, so that who is told to come back finds no server that is about
     /// to go, or already the next one; requests and uploads go on meanwhile.
     pub(crate) async fn drain(&self) {
-        self.http.graceful_shutdown(Some(self.drain_wait));
+        let deadline = Instant::now() + self.drain_wait;
+        // Without a limit of its own: what is cut is cut below, where it is also said.
+        self.http.graceful_shutdown(None);
         self.parts.stop().await;
         let all_ended = async {
             while self.http.connection_count() > 0 {
                 tokio::time::sleep(LOOK_INTERVAL).await;
             }
         };
-        if tokio::time::timeout(self.drain_wait, all_ended).await.is_err() {
+        if tokio::time::timeout_at(deadline, all_ended).await.is_err() {
             let connections = self.http.connection_count();
             tracing::warn!(connections, "requests were cut: they took longer than http.drain_seconds");
+            self.http.shutdown();
         }
         self.parts.close().await;
     }

@@ -3,6 +3,7 @@
 //! Two locks, always taken in this order: the registry's, then a room's. Who joins or empties a room holds both, so
 //! that nobody joins a room that is being forgotten; everything else takes the room's alone.
 
+mod media;
 mod moderation;
 mod seat;
 
@@ -12,13 +13,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use veche_access::{Action, Authority, Identity, Resource};
 use veche_doors::doorkeeper::Doorkeeper;
 use veche_hub::Signal;
 use veche_messaging::Messaging;
-use veche_sfu_core::control::{Command, Event, ParticipantStats};
+use veche_sfu_core::control::{Command, ParticipantStats};
 use veche_sfu_core::ids::{ParticipantId, RequestId, RoomId};
 use veche_sfu_core::rights::Rights;
 use veche_sfu_core::timeline::Entry;
@@ -33,6 +33,7 @@ use crate::protocol::{self, LeaveReason, Limits};
 use crate::room::{Entrance, Member, Room, RoomChange, RoomState, Welcome};
 use crate::settings::Settings;
 
+use media::{Questions, media_unavailable};
 pub use moderation::{Moderator, Wait};
 pub use seat::{JoinRequest, Seat};
 
@@ -69,24 +70,6 @@ struct Registry {
     /// What some of the engines that carry a room have answered already, and how many they are.
     partial_stats: HashMap<RequestId, (Vec<ParticipantStats>, usize)>,
     timeline_by_request: Questions<Entry>,
-}
-
-/// Questions to the media plane that wait for their answers.
-type Questions<T> = HashMap<RequestId, oneshot::Sender<Vec<T>>>;
-
-/// A question for as long as somebody waits for its answer: who asks over HTTP may go away at any `await`.
-struct Waiting<'a, T> {
-    registry: &'a Mutex<Registry>,
-    request: RequestId,
-    questions: fn(&mut Registry) -> &mut Questions<T>,
-}
-
-impl<T> Drop for Waiting<'_, T> {
-    fn drop(&mut self) {
-        let mut registry = self.registry.lock();
-        (self.questions)(&mut registry).remove(&self.request);
-        registry.partial_stats.remove(&self.request);
-    }
 }
 
 /// How many there are of what.
@@ -283,46 +266,6 @@ impl Rooms {
         }
     }
 
-    /// Asks the media plane for the counters of everybody in a room; empty when it does not answer in time, since the
-    /// list of who is there is worth having without them.
-    pub async fn stats(&self, room: &Room, deadline: Instant) -> Vec<ParticipantStats> {
-        let request = self.next_request();
-        let command = Command::RoomStats { room: room.media_id, request, engines: 1 };
-        self.ask(room, request, command, |registry| &mut registry.stats_by_request, deadline)
-            .await
-            .unwrap_or_default()
-    }
-
-    /// Asks the media plane what was decided for a participant. Fails when it does not answer in time, or has stopped.
-    pub async fn timeline(
-        &self,
-        room: &Room,
-        participant: ParticipantId,
-        deadline: Instant,
-    ) -> Result<Vec<Entry>, Error> {
-        let request = self.next_request();
-        let command = Command::Timeline { participant, request };
-        self.ask(room, request, command, |registry| &mut registry.timeline_by_request, deadline).await
-    }
-
-    async fn ask<T>(
-        &self,
-        room: &Room,
-        request: RequestId,
-        command: Command,
-        questions: fn(&mut Registry) -> &mut Questions<T>,
-        deadline: Instant,
-    ) -> Result<Vec<T>, Error> {
-        let (sender, receiver) = oneshot::channel();
-        questions(&mut self.registry.lock()).insert(request, sender);
-        let _waiting = Waiting { registry: &self.registry, request, questions };
-        let asked = async {
-            self.media.command(room.media_id, command).await?;
-            receiver.await.map_err(|_| media_unavailable())
-        };
-        tokio::time::timeout_at(deadline, asked).await.unwrap_or_else(|_| Err(media_unavailable()))
-    }
-
     /// Tells everybody that the server stops, and waits for them to go.
     pub async fn stop(&self) {
         let rooms = {
@@ -335,77 +278,6 @@ impl Rooms {
         }
         let all = u32::try_from(self.settings.max_connections).unwrap_or(u32::MAX);
         let _ = tokio::time::timeout(STOP_WAIT, self.connections.acquire_many(all)).await;
-    }
-
-    /// Takes what the media plane reports.
-    pub fn on_event(&self, event: Event) {
-        match event {
-            Event::Answer { participant, request, result, new_session } => {
-                self.with_room_of(participant, |room| {
-                    let mut room = room.lock();
-                    if new_session {
-                        room.on_new_session(participant);
-                    }
-                    room.on_answer(participant, request, result);
-                });
-            }
-            Event::Connection { participant, state } => {
-                self.with_room_of(participant, |room| room.lock().on_connection(participant, state));
-            }
-            Event::Track { participant, track } => {
-                self.with_room_of(participant, |room| room.lock().on_track(participant, &track));
-            }
-            Event::TrackGone { participant, track } => {
-                self.with_room_of(participant, |room| room.lock().on_track_gone(participant, track));
-            }
-            Event::Slots { participant, changes } => {
-                self.with_room_of(participant, |room| room.lock().on_slots(participant, &changes));
-            }
-            Event::DataChannelClosed { participant, label, reason } => {
-                self.with_room_of(participant, |room| {
-                    room.lock().on_data_channel_closed(participant, label, reason);
-                });
-            }
-            Event::Speakers { room, speakers } => {
-                self.with_room(room, |room| room.lock().on_speakers(&speakers));
-            }
-            Event::Quality { room, changes } => {
-                self.with_room(room, |room| room.lock().on_quality(&changes));
-            }
-            Event::LayersWanted { participant, mid, layers } => {
-                self.with_room_of(participant, |room| {
-                    room.lock().on_layers_wanted(participant, mid, &layers);
-                });
-            }
-            Event::Timeline { request, entries } => {
-                let sender = self.registry.lock().timeline_by_request.remove(&request);
-                // Who asked may have given up.
-                let _ = sender.map(|sender| sender.send(entries));
-            }
-            Event::Stats { request, participants, engines } => {
-                self.on_stats(request, participants, engines);
-            }
-        }
-    }
-
-    /// A room may be spread over several engines: the answer is whole when all of them have answered.
-    fn on_stats(&self, request: RequestId, mut participants: Vec<ParticipantStats>, engines: usize) {
-        let mut registry = self.registry.lock();
-        if !registry.stats_by_request.contains_key(&request) {
-            // Who asked has given up.
-            return;
-        }
-        let (mut whole, answers) = registry.partial_stats.remove(&request).unwrap_or_default();
-        whole.append(&mut participants);
-        if answers + 1 < engines {
-            registry.partial_stats.insert(request, (whole, answers + 1));
-        } else if let Some(sender) = registry.stats_by_request.remove(&request) {
-            let _ = sender.send(whole);
-        }
-    }
-
-    pub(crate) fn next_request(&self) -> RequestId {
-        RequestId(self.last_request.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// A name for people: without what cannot be seen; `None` when nothing remains.
@@ -580,31 +452,6 @@ impl Rooms {
         room.lock().stop_waiting(peer_id);
         registry.forget_if_empty(room);
     }
-
-    /// In a task of its own, since whoever removes may be cut off at any `await`.
-    fn remove_from_media(&self, room: RoomId, participants: Vec<ParticipantId>) {
-        let media = self.media.clone();
-        tokio::spawn(async move {
-            for participant in participants {
-                // A media plane that has stopped has removed everybody.
-                let _ = media.command(room, Command::RemoveParticipant { participant }).await;
-            }
-        });
-    }
-
-    fn with_room_of(&self, participant: ParticipantId, then: impl FnOnce(&Room)) {
-        let room = self.registry.lock().room_by_participant.get(&participant).cloned();
-        if let Some(room) = room {
-            then(&room);
-        }
-    }
-
-    fn with_room(&self, media_id: RoomId, then: impl FnOnce(&Room)) {
-        let room = self.registry.lock().room_by_media_id.get(&media_id).cloned();
-        if let Some(room) = room {
-            then(&room);
-        }
-    }
 }
 
 impl Registry {
@@ -630,10 +477,6 @@ fn stopping() -> Error {
 fn no_such_room(room_id: &str) -> Error {
     let shown: String = room_id.chars().take(MAX_ROOM_ID_BYTES).collect();
     Error::new(ErrorKind::RoomNotFound, format!("there is no room `{shown}`; make it with POST"))
-}
-
-fn media_unavailable() -> Error {
-    Error::new(ErrorKind::MediaUnavailable, "the media plane did not answer in time; try again in a moment")
 }
 
 #[cfg(test)]

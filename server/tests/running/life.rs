@@ -83,15 +83,8 @@ async fn who_is_there_is_told_and_what_has_begun_is_finished() {
     let mut socket = WebSocket::handshake(url, io, Options::default()).await.unwrap();
 
     // A request whose body has only begun.
-    let mut upload = TcpStream::connect(server.http()).await.unwrap();
     let body = r#"{"room_id":"begun"}"#;
-    let head = "POST /realtime/webrtc/rooms HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json";
-    upload
-        .write_all(format!("{head}\r\nContent-Length: {}\r\n\r\n{}", body.len(), &body[..5]).as_bytes())
-        .await
-        .unwrap();
-    // It has been taken when another, which came later, is answered.
-    get(server.http(), "/health").await;
+    let mut upload = begin_request(&server, body.len()).await;
 
     server.signal(Signal::TERM);
     let closed = async {
@@ -104,7 +97,7 @@ async fn who_is_there_is_told_and_what_has_begun_is_finished() {
     };
     assert_eq!(tokio::time::timeout(PATIENCE, closed).await.unwrap(), Some(1001));
     assert!(TcpStream::connect(server.http()).await.is_err(), "nobody new is let in");
-    upload.write_all(&body.as_bytes()[5..]).await.unwrap();
+    upload.write_all(body.as_bytes()).await.unwrap();
     let mut answer = String::new();
     upload.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
@@ -115,11 +108,7 @@ async fn who_is_there_is_told_and_what_has_begun_is_finished() {
 #[tokio::test]
 async fn a_second_signal_waits_for_nobody() {
     let mut server = Server::start("at-once", "[http]\ndrain_seconds = 600\n").await;
-    let mut upload = TcpStream::connect(server.http()).await.unwrap();
-    let head = "POST /realtime/webrtc/rooms HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-                Content-Length: 5\r\n\r\n";
-    upload.write_all(head.as_bytes()).await.unwrap();
-    get(server.http(), "/health").await;
+    let _upload = begin_request(&server, 5).await;
     server.signal(Signal::TERM);
     server.logs("stopping").await;
     server.signal(Signal::TERM);
@@ -130,12 +119,22 @@ async fn a_second_signal_waits_for_nobody() {
 #[tokio::test]
 async fn what_takes_too_long_is_cut_in_the_end() {
     let mut server = Server::start("cut", "[http]\ndrain_seconds = 1\n").await;
-    let mut upload = TcpStream::connect(server.http()).await.unwrap();
-    let head = "POST /realtime/webrtc/rooms HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-                Content-Length: 5\r\n\r\n";
-    upload.write_all(head.as_bytes()).await.unwrap();
-    get(server.http(), "/health").await;
+    let _upload = begin_request(&server, 5).await;
     server.signal(Signal::TERM);
     assert!(server.ended().await.success());
     server.logs("requests were cut").await;
+}
+
+/// A request of which the server has read the head and waits for the body.
+async fn begin_request(server: &Server, body_bytes: usize) -> TcpStream {
+    let mut upload = TcpStream::connect(server.http()).await.unwrap();
+    let head = format!(
+        "POST /realtime/webrtc/rooms HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Expect: 100-continue\r\nContent-Length: {body_bytes}\r\n\r\n"
+    );
+    upload.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+    upload.read_exact(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 100"), "{}", String::from_utf8_lossy(&answer));
+    upload
 }

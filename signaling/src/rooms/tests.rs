@@ -1,5 +1,5 @@
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::link::Outgoing;
