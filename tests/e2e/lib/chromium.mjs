@@ -43,6 +43,7 @@ export class Chromium {
   /** An empty page for a story without a call. */
   async page(options = {}) {
     const context = await this.#browser.newContext({ viewport: { width: 1280, height: 860 }, locale: 'en', ...options });
+    if (process.env.E2E_DIST) await serveBuilt(context, path.resolve(process.env.E2E_DIST, 'assets'));
     return context.newPage();
   }
 
