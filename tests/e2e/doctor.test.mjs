@@ -94,8 +94,7 @@ stage({ settings: { turn } }, (story) => {
   });
 
   story('camera and microphone denied', async (call) => {
-    const page = await call.page('ann');
-    await deny(page, ['camera', 'microphone']);
+    const page = await call.page('ann', {}, await call.chromium({ asks: true }));
     const seen = await check(page, call.server.url);
     assert.equal(seen.verdict, 'verdict.devices');
     for (const device of ['camera', 'microphone']) {
@@ -106,8 +105,7 @@ stage({ settings: { turn } }, (story) => {
   });
 
   story('only the camera denied', async (call) => {
-    const page = await call.page('ann');
-    await deny(page, ['camera']);
+    const page = await call.page('ann', { permissions: ['microphone'] }, await call.chromium({ asks: true }));
     const seen = await check(page, call.server.url);
     assert.equal(seen.verdict, 'verdict.camera');
     assert.equal(seen.checks.microphone.state, 'fine');
@@ -241,16 +239,6 @@ async function changeRelays(page, change) {
     const body = await answer.json();
     await route.fulfill({ response: answer, json: { ice_servers: body.ice_servers.map(change) } });
   });
-}
-
-/** As by a person's “Block” in the browser's question. */
-async function deny(page, names) {
-  const session = await page.context().browser().newBrowserCDPSession();
-  const { targetInfo } = await (await page.context().newCDPSession(page)).send('Target.getTargetInfo');
-  for (const name of names) {
-    await session.send('Browser.setPermission', { permission: { name }, setting: 'denied', browserContextId: targetInfo.browserContextId });
-  }
-  await session.detach();
 }
 
 async function clipboard(page, wanted) {

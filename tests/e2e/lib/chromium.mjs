@@ -24,9 +24,11 @@ export class Chromium {
   #server;
   #browser;
 
-  static async start() {
+  /** `asks`: camera and microphone are given to pages with the permission only, and denied to the others. */
+  static async start({ asks = false } = {}) {
     const started = new Chromium();
-    started.#server = await chromium.launchServer({ executablePath: EXECUTABLE, args: FLAGS, host: '127.0.0.1' });
+    const args = asks ? FLAGS.filter((flag) => !flag.startsWith('--use-fake-ui')) : FLAGS;
+    started.#server = await chromium.launchServer({ executablePath: EXECUTABLE, args, host: '127.0.0.1' });
     started.#browser = await chromium.connect(started.#server.wsEndpoint());
     return started;
   }

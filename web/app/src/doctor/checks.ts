@@ -142,7 +142,11 @@ async function enter({ origin, room, token }: Visit): Promise<{ facts: SocketFac
       return { facts, place };
     }
     last = facts;
-    if (!facts.error && !facts.waiting) break;
+    if (facts.opened) continue;
+    // Pages are not told why a handshake was refused. Asked otherwise, a server that refused it says so; a proxy does not.
+    const { facts: relays } = await askRelays(place);
+    facts.error = relays.error;
+    break;
   }
   return { facts: last as SocketFacts };
 }

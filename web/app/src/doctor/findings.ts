@@ -97,18 +97,35 @@ export function judgeServer({ address, status, ms }: ServerFacts): Finding {
   return { state: 'fine', back: line('server.fine.back', { ms: Math.round(ms ?? 0) }), means: line('server.fine.means') };
 }
 
-/** The errors that a person can do something about; of the others the server's own words are shown. */
-const REFUSALS = ['unauthorized', 'forbidden', 'room_not_found', 'room_locked', 'room_full', 'banned', 'too_many_rooms', 'webrtc_disabled', 'rate_limited'] as const;
+/** The errors that a person can do something about, by what that is. */
+const REFUSALS: Record<string, TextKey> = {
+  authentication_required: 'refused.token.mend',
+  invalid_token: 'refused.token.mend',
+  token_expired: 'refused.token.mend',
+  invalid_api_key: 'refused.token.mend',
+  forbidden: 'refused.forbidden.mend',
+  forbidden_origin: 'refused.forbidden_origin.mend',
+  room_not_found: 'refused.room_not_found.mend',
+  room_locked: 'refused.room_locked.mend',
+  room_full: 'refused.room_full.mend',
+  banned: 'refused.banned.mend',
+  too_many_rooms: 'refused.too_many.mend',
+  too_many_connections: 'refused.too_many.mend',
+  webrtc_disabled: 'refused.webrtc_disabled.mend',
+  rate_limited: 'refused.rate_limited.mend',
+};
 
 export function judgeSignaling(facts: SocketFacts): Finding {
   const { address, opened, welcomed, waiting, error, closeCode } = facts;
   if (welcomed) return { state: 'fine', back: socketBack(facts), means: line('signaling.fine.means') };
   if (waiting) return { state: 'warning', back: line('signaling.waiting.back'), means: line('signaling.waiting.means'), mend: line('signaling.waiting.mend') };
-  if (!opened) return { state: 'failed', back: line('socket.blocked.back', { code: closeCode ?? '–' }), means: line('signaling.blocked.means'), mend: line('socket.blocked.mend', { address }) };
-  if (!error) return { state: 'failed', back: line('socket.mute.back', { code: closeCode ?? '–' }), means: line('signaling.blocked.means'), mend: line('socket.mute.mend', { address }) };
-  const back = line('refused.back', { code: error.code, message: error.message });
-  const known = REFUSALS.find((code) => code === error.code);
-  return { state: 'failed', back, means: line('refused.means'), mend: known ? line(`refused.${known}.mend`) : line('refused.other.mend') };
+  if (error) {
+    const back = line('refused.back', { code: error.code, message: error.message });
+    return { state: 'failed', back, means: line('refused.means'), mend: line(REFUSALS[error.code] ?? 'refused.other.mend') };
+  }
+  const back = line(opened ? 'socket.mute.back' : 'socket.blocked.back', { code: closeCode ?? '–' });
+  const mend = line(opened ? 'socket.mute.mend' : 'socket.blocked.mend', { address });
+  return { state: 'failed', back, means: line('signaling.blocked.means'), mend };
 }
 
 export function judgeMessaging(facts: SocketFacts): Finding {

@@ -64,7 +64,8 @@ describe('the server', () => {
     [socket({ opened: false, closeCode: 1006 }), ['failed', 'socket.blocked.back', 'socket.blocked.mend']],
     [socket({}), ['failed', 'socket.mute.back', 'socket.mute.mend']],
     [socket({ waiting: true }), ['warning', 'signaling.waiting.back', 'signaling.waiting.mend']],
-    [socket({ closeCode: 4001, error: { code: 'unauthorized', message: 'expired' } }), ['failed', 'refused.back', 'refused.unauthorized.mend']],
+    [socket({ closeCode: 4001, error: { code: 'token_expired', message: 'expired' } }), ['failed', 'refused.back', 'refused.token.mend']],
+    [socket({ opened: false, error: { code: 'webrtc_disabled', message: 'off' } }), ['failed', 'refused.back', 'refused.webrtc_disabled.mend']],
     [socket({ closeCode: 4000, error: { code: 'quite_new', message: 'hm' } }), ['failed', 'refused.back', 'refused.other.mend']],
   ])('signaling: %o', (facts, expected) => expect(told(judgeSignaling(facts))).toEqual(expected));
 
