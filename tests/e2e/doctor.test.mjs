@@ -225,7 +225,7 @@ function goodVisit(seen) {
   assert.match(seen.text, /Everything works: you can join calls from here\.$/);
   const paths = ['udp', 'tcp', ...relaysIn(seen).map(({ id }) => id)];
   assert.equal(paths.length, 4, 'two straight ways, and the relay over UDP and TCP');
-  for (const path of paths) assert.match(seen.checks[path].text, /Round trip [\d.]+ ms, [\d.]+ % lost, [\d.]+ Mbit\/s each way/);
+  for (const path of paths) assert.match(seen.checks[path].text, /Round trip [\d.]+ ms, [\d.]+ % lost, it carried [\d.]+ Mbit\/s each way/);
 }
 
 function relaysIn({ checks }) {

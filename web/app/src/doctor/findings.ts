@@ -39,8 +39,8 @@ const DARK = 6;
 /** From here on people notice. */
 const FAR_MS = 300;
 const LOSSY_PERCENT = 3;
-/** What a call of a few people wants, in megabits per second. */
-const NARROW_MBPS = 1;
+/** With less than this, in megabits per second, there is sound and a small picture. */
+const NARROW_MBPS = 0.5;
 
 const line = (key: TextKey, values?: Values): Line => (values ? { key, values } : { key });
 

@@ -107,10 +107,10 @@ describe('a way', () => {
   it.each([
     [line(20, 0, 50), ['fine', undefined]],
     [line(20, 0, null), ['fine', undefined]],
-    [line(300, 3, 1), ['fine', undefined]],
+    [line(300, 3, 0.5), ['fine', undefined]],
     [line(20, 3.1, 50), ['warning', 'path.lossy.mend']],
     [line(301, 0, 50), ['warning', 'path.far.mend']],
-    [line(20, 0, 0.9), ['warning', 'path.narrow.mend']],
+    [line(20, 0, 0.4), ['warning', 'path.narrow.mend']],
     [line(null, 100, null), ['warning', 'path.mute.mend']],
     [path({ connectMs: 90 }), ['warning', 'path.mute.mend']],
   ])('that is open is as good as its figures: %o', (facts, expected) => {
