@@ -47,7 +47,7 @@ function hindered(outcomes: readonly Outcome[]): Verdict | undefined {
   const working = outcomes.filter(({ kind }) => kind === 'path').filter(carries);
   const best = working[0];
   if (best && !isStraightUdp(best)) return warn({ key: 'verdict.detour' });
-  if (best?.finding.state === 'warning') return warn({ key: 'verdict.weak' });
+  if (best?.finding.state === 'warning') return warn({ key: isMeasured(best) ? 'verdict.weak' : 'verdict.unmeasured' });
   const spare = outcomes.filter(({ kind, finding }) => (kind === 'path' || kind === 'relays') && finding.state !== 'fine');
   if (spare.length > 0) return warn({ key: 'verdict.spare' });
   if (outcomes.some(({ finding }) => finding.state !== 'fine')) return warn({ key: 'verdict.small' });
@@ -61,4 +61,8 @@ function carries({ facts }: Outcome): boolean {
 function isStraightUdp({ facts }: Outcome): boolean {
   const path = facts as PathFacts | undefined;
   return path?.way === 'udp' && path.relay === undefined;
+}
+
+function isMeasured({ facts }: Outcome): boolean {
+  return (facts as PathFacts | undefined)?.echoes?.rttMs != null;
 }

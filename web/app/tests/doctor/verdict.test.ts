@@ -7,8 +7,8 @@ type State = Finding['state'];
 const outcome = (kind: Outcome['kind'], state: State, facts?: unknown): Outcome => ({
   kind, facts, finding: { state, back: { key: 'skipped.back' }, means: { key: 'skipped.means' } },
 });
-const way = (name: string, state: State, relay?: string) =>
-  outcome('path', state, { way: name, relay, connectMs: state === 'failed' ? null : 80 });
+const way = (name: string, state: State, relay?: string, rttMs: number | null = 20) =>
+  outcome('path', state, { way: name, relay, connectMs: state === 'failed' ? null : 80, echoes: { rttMs } });
 
 /** All is well, but for what is said. */
 function visit({ ways = [way('udp', 'fine'), way('tcp', 'fine'), way('udp', 'fine', 'turn:x')], ...states }: Partial<Record<Outcome['kind'], State>> & { ways?: Outcome[] } = {}) {
@@ -45,6 +45,7 @@ describe('the result', () => {
     expect(told(visit({ ways: [way('udp', 'failed'), way('tcp', 'fine')] }))).toEqual(['warning', 'verdict.detour']);
     expect(told(visit({ ways: [way('udp', 'failed'), way('tcp', 'failed'), way('udp', 'fine', 'turn:x')] }))).toEqual(['warning', 'verdict.detour']);
     expect(told(visit({ ways: [way('udp', 'warning'), way('tcp', 'fine')] }))).toEqual(['warning', 'verdict.weak']);
+    expect(told(visit({ ways: [way('udp', 'warning', undefined, null), way('tcp', 'fine')] }))).toEqual(['warning', 'verdict.unmeasured']);
     expect(told(visit({ ways: [way('udp', 'fine'), way('tcp', 'failed')] }))).toEqual(['warning', 'verdict.spare']);
     expect(told(visit({ ways: [outcome('path', 'skipped'), outcome('path', 'skipped')] }))).toEqual(['warning', 'verdict.waiting']);
   });

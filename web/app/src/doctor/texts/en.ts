@@ -47,6 +47,7 @@ export const en = {
   'verdict.camera': 'You can join, but nobody will see you: the camera does not work.',
   'verdict.detour': 'You can join, by a detour: the straight way is closed, another one works.',
   'verdict.weak': 'You can join, but the line is weak: sound and picture may suffer.',
+  'verdict.unmeasured': 'You can join; how good the line is could not be measured.',
   'verdict.spare': 'You can join from here. A spare way does not work, which keeps out people in stricter networks.',
   'verdict.small': 'You can join. Something small is not as it should be, see below.',
 
