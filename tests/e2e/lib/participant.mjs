@@ -48,6 +48,11 @@ export class Participant {
     await until(`${this.name} is in the call`, () => this.exists('[data-testid=call]'), { within });
   }
 
+  /** Waits until media has found its way to the server. */
+  async isConnected(within = 30_000) {
+    await until(`${this.name} has found a way`, () => this.evaluate(() => window.veche.media === 'connected'), { within });
+  }
+
   evaluate(work, argument) {
     return this.page.evaluate(work, argument);
   }
@@ -145,6 +150,14 @@ export class Participant {
 
   reports(type) {
     return this.evaluate((type) => window.__e2e.reports(type), type);
+  }
+
+  /** How media reaches the server: the kind of candidate, and by what protocol it, or its TURN server, is reached. */
+  async way() {
+    const [pairs, candidates] = await Promise.all([this.reports('candidate-pair'), this.reports('local-candidate')]);
+    const chosen = pairs.find((pair) => pair.nominated && pair.state === 'succeeded');
+    const local = candidates.find((candidate) => candidate.id === chosen?.localCandidateId);
+    return local && { type: local.candidateType, protocol: local.relayProtocol ?? local.protocol };
   }
 
   /** Waits until these people (no others) have tiles. */

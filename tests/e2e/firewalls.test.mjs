@@ -1,0 +1,48 @@
+// People behind firewalls, with nothing configured on their side: the call comes up all the same.
+
+import assert from 'node:assert/strict';
+import { stage } from './lib/call.mjs';
+import { Certificate } from './lib/certificate.mjs';
+import { Network } from './lib/network.mjs';
+import { allMeet, callGoesOn } from './lib/participant.mjs';
+import { freeMediaPort } from './lib/server.mjs';
+
+const certificate = await Certificate.make([Network.address]);
+const network = await Network.make();
+const PORT = 443;
+const settings = {
+  http: {
+    https_listen: `${Network.address}:${PORT}`,
+    certificate_file: certificate.file,
+    key_file: certificate.keyFile,
+  },
+  media: { external_addresses: [Network.address] },
+  turn: { listen: [`0.0.0.0:${await freeMediaPort()}`] },
+};
+const page = `https://${Network.address}`;
+
+/** What firewalls drop, as rules of nft. */
+const FIREWALLS = {
+  'UDP': ['meta l4proto udp counter drop'],
+};
+
+stage({ settings, certificate, network }, (story) => {
+  for (const [dropped, rules] of Object.entries(FIREWALLS)) {
+    story(`a firewall that drops ${dropped}`, async (call) => {
+      await network.firewall(rules);
+      const ann = await call.person('Ann');
+      const fox = await call.firefoxPerson('Fox');
+      for (const person of [ann, fox]) {
+        const started = Date.now();
+        await person.join(page, call.room);
+        const joined = Date.now() - started;
+        await person.isConnected();
+        call.note(`${person.name}, ${person.browser}: in the room after ${joined} ms, media after ${Date.now() - started} ms`);
+      }
+      await allMeet([ann, fox], { within: 20_000 });
+      await callGoesOn([ann, fox], { during: 3_000 });
+      for (const person of [ann, fox]) call.note(`${person.name}, ${person.browser}: ${JSON.stringify(await person.way())}`);
+      assert.ok((await network.counted()) > 0, 'the firewall has dropped nothing');
+    });
+  }
+});
