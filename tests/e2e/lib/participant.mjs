@@ -154,8 +154,10 @@ export class Participant {
 
   /** How media reaches the server: the kind of candidate, and by what protocol it, or its TURN server, is reached. */
   async way() {
-    const [pairs, candidates] = await Promise.all([this.reports('candidate-pair'), this.reports('local-candidate')]);
-    const chosen = pairs.find((pair) => pair.nominated && pair.state === 'succeeded');
+    const types = ['transport', 'candidate-pair', 'local-candidate'];
+    const [[transport], pairs, candidates] = await Promise.all(types.map((type) => this.reports(type)));
+    // Firefox marks the pair; several may have been nominated.
+    const chosen = pairs.find((pair) => (transport ? pair.id === transport.selectedCandidatePairId : pair.selected));
     const local = candidates.find((candidate) => candidate.id === chosen?.localCandidateId);
     return local && { type: local.candidateType, protocol: local.relayProtocol ?? local.protocol };
   }
