@@ -7,9 +7,17 @@ import { Network } from './lib/network.mjs';
 import { allMeet, callGoesOn } from './lib/participant.mjs';
 import { freeMediaPort } from './lib/server.mjs';
 
+const PORT = 443;
+/** Nobody waits for long: what is dropped is tried beside what is not. Machines are shared, so this is generous. */
+const LONGEST_MS = 10_000;
+/** What firewalls drop, as rules of nft. */
+const FIREWALLS = {
+  'UDP': ['meta l4proto udp counter drop'],
+};
+
 const certificate = await Certificate.make([Network.address]);
 const network = await Network.make();
-const PORT = 443;
+const page = `https://${Network.address}`;
 const settings = {
   http: {
     https_listen: `${Network.address}:${PORT}`,
@@ -18,14 +26,6 @@ const settings = {
   },
   media: { external_addresses: [Network.address] },
   turn: { listen: [`0.0.0.0:${await freeMediaPort()}`] },
-};
-/** Nobody waits for long: what is dropped is tried beside what is not. Machines are shared, so this is generous. */
-const LONGEST_MS = 10_000;
-const page = `https://${Network.address}`;
-
-/** What firewalls drop, as rules of nft. */
-const FIREWALLS = {
-  'UDP': ['meta l4proto udp counter drop'],
 };
 
 stage({ settings, certificate, network }, (story) => {
