@@ -24,11 +24,16 @@ export class Chromium {
   #server;
   #browser;
 
-  /** `asks`: camera and microphone are given to pages with the permission only, and denied to the others. */
-  static async start({ asks = false } = {}) {
+  /**
+   * `certificate`: one to trust; `network`: where it runs, see `Network`; `asks`: camera and microphone are given to pages
+   * with the permission only, and denied to the others.
+   */
+  static async start({ certificate, network, asks = false } = {}) {
     const started = new Chromium();
-    const args = asks ? FLAGS.filter((flag) => !flag.startsWith('--use-fake-ui')) : FLAGS;
-    started.#server = await chromium.launchServer({ executablePath: EXECUTABLE, args, host: '127.0.0.1' });
+    const trust = certificate ? [`--ignore-certificate-errors-spki-list=${certificate.fingerprint}`] : [];
+    const args = [...FLAGS.filter((flag) => !asks || !flag.startsWith('--use-fake-ui')), ...trust];
+    const executablePath = network ? await network.program(EXECUTABLE) : EXECUTABLE;
+    started.#server = await chromium.launchServer({ executablePath, args, host: '127.0.0.1' });
     started.#browser = await chromium.connect(started.#server.wsEndpoint());
     return started;
   }

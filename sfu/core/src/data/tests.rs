@@ -73,7 +73,7 @@ fn who_sends_to_themselves_gets_it_back_all_of_it_and_at_their_own_pace() {
     let mut sent = 0;
     for _ in 0..10_000 {
         while sent < MESSAGES && room.clients[0].buffered("echo") < 512 * 1024 {
-            room.send(0, "echo", 0, "ann", &[sent as u8; 60_000]);
+            room.send(0, "echo", 0, "ann", &vec![sent as u8; 60_000]);
             sent += 1;
         }
         room.run(Duration::from_millis(20));
