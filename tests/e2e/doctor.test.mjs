@@ -5,17 +5,26 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { stage } from './lib/call.mjs';
+import { Certificate } from './lib/certificate.mjs';
 import { outputFile } from './lib/output.mjs';
-import { freeTcpPort, Server } from './lib/server.mjs';
+import { freeMediaPort, freeTcpPort, Server } from './lib/server.mjs';
 import { access, token } from './lib/tokens.mjs';
 import { until } from './lib/until.mjs';
 
-const turnPort = await freeTcpPort();
-const turn = { listen: [`0.0.0.0:${turnPort}`] };
+const certificate = await Certificate.make(['localhost']);
+const turnPort = await freeMediaPort();
+const settings = {
+  http: {
+    https_listen: `127.0.0.1:${await freeTcpPort()}`,
+    certificate_file: certificate.file,
+    key_file: certificate.keyFile,
+  },
+  turn: { listen: [`0.0.0.0:${turnPort}`], hosts: ['localhost'] },
+};
 /** A person waits about a minute, and so does a test: everything closed takes the longest. */
 const WITHIN = 90_000;
 
-stage({ settings: { turn } }, (story) => {
+stage({ settings, certificate }, (story) => {
   story('on a good server everything is fine, in Chromium', async (call) => {
     const page = await call.page('ann');
     const asked = [];
@@ -74,7 +83,7 @@ stage({ settings: { turn } }, (story) => {
     const seen = await check(page, call.server.url);
     assert.equal(seen.verdict, 'verdict.spare', seen.report);
     const relays = relaysIn(seen);
-    assert.equal(relays.length, 2);
+    assert.equal(relays.length, 3);
     for (const relay of relays) {
       assert.deepEqual([relay.state, relay.key], ['failed', 'relay.credentials.back']);
       assert.match(relay.text, /The relay refused the credentials \(401 .*What to do\s+For whoever runs the server: the secret that signs credentials \(turn\.secrets\)/s);
@@ -225,7 +234,7 @@ function goodVisit(seen) {
   assert.equal(seen.verdict, 'verdict.fine', seen.report);
   assert.match(seen.text, /Everything works: you can join calls from here\.$/);
   const paths = ['udp', 'tcp', ...relaysIn(seen).map(({ id }) => id)];
-  assert.equal(paths.length, 4, 'two straight ways, and the relay over UDP and TCP');
+  assert.equal(paths.length, 5, 'two straight ways, and the relay over UDP, TCP and TLS');
   for (const path of paths) assert.match(seen.checks[path].text, /Round trip [\d.]+ ms, [\d.]+ % lost, it carried [\d.]+ Mbit\/s each way/);
 }
 
