@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::protocol::IceServer;
+use crate::token::new_id;
 
-/// Makes the TURN servers of one user, with a credential of their own.
+/// Makes the TURN servers of one user or guest, with a credential of their own. What it takes is whose usage it is.
 pub type TurnSource = Arc<dyn Fn(&str) -> Vec<IceServer> + Send + Sync>;
 
 /// The STUN and TURN servers that clients are told of.
@@ -29,10 +30,19 @@ impl IceServers {
         let _ = self.turn.set(source);
     }
 
-    /// All for one user.
-    pub(crate) fn of(&self, user: &str) -> Vec<IceServer> {
-        let turn = self.turn.get().map(|source| source(user)).unwrap_or_default();
+    /// All for one user, or for somebody whom no token names.
+    pub(crate) fn of(&self, user_id: Option<&str>) -> Vec<IceServer> {
+        let turn = self.turn.get().map(|source| source(&holder(user_id))).unwrap_or_default();
         self.fixed.iter().cloned().chain(turn).collect()
+    }
+}
+
+/// Whose usage it is. Guests choose their peer ids, so that these tell nothing: each has a name that nobody else has, and what
+/// they use together is bounded by their address.
+fn holder(user_id: Option<&str>) -> String {
+    match user_id {
+        Some(id) => format!("user:{id}"),
+        None => new_id("guest"),
     }
 }
 

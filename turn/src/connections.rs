@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use rustc_hash::FxHashMap;
 use rustix::io::Errno;
 use veche_sfu::Traffic;
-use veche_turn_core::{FiveTuple, Link, MAX_FRAME, MAX_UNPROVEN_FRAME, Outbox, Server};
+use veche_turn_core::{FiveTuple, Link, MAX_FRAME, MAX_UNPROVEN_FRAME};
 
 use crate::connection::Connection;
+use crate::desk::Desk;
 use crate::mailbox::Adoption;
 use crate::poller::{Fixed, Poller, Token};
 
@@ -92,14 +93,8 @@ impl Connections {
     }
 
     /// Takes a connection that somebody else accepted.
-    pub(crate) fn adopt(
-        &mut self,
-        adoption: Adoption,
-        now: Instant,
-        poller: &Poller,
-        server: &mut Server,
-        out: &mut Outbox,
-    ) {
+    pub(crate) fn adopt(&mut self, adoption: Adoption, desk: &mut Desk<'_>) {
+        let (now, poller) = (desk.now, desk.poller);
         let Adoption { stream, tls, early } = adoption;
         let admitted = stream.peer_addr().and_then(|remote| {
             self.admit(stream, remote, poller, |stream, client| Connection::adopted(stream, client, tls, now))
@@ -111,13 +106,11 @@ impl Connections {
                 let taken = connection.take_early(
                     &early,
                     || MAX_UNPROVEN_FRAME,
-                    |frame| {
-                        server.handle_client(now, client, frame, out);
-                    },
+                    |frame| desk.handle_client(client, frame),
                 );
                 if let Err(reason) = taken {
                     tracing::debug!(%reason, "a TURN connection is closed");
-                    self.close(id, server, out);
+                    self.close(id, desk);
                 }
             }
             Ok(None) => {}
@@ -126,32 +119,24 @@ impl Connections {
     }
 
     /// Serves a connection that is ready.
-    pub(crate) fn handle_ready(
-        &mut self,
-        id: u64,
-        now: Instant,
-        poller: &Poller,
-        traffic: &mut Traffic,
-        server: &mut Server,
-        out: &mut Outbox,
-    ) {
+    pub(crate) fn handle_ready(&mut self, id: u64, desk: &mut Desk<'_>, traffic: &mut Traffic) {
         let Some(connection) = self.by_id.get_mut(&id) else { return };
         let client = connection.client;
-        let most = if server.has_allocation(client) { MAX_FRAME } else { MAX_UNPROVEN_FRAME };
+        let most = if desk.server.has_allocation(client) { MAX_FRAME } else { MAX_UNPROVEN_FRAME };
         let read = connection.read(
             &mut self.scratch,
             || most,
             |frame| {
                 traffic.packets_in += 1;
                 traffic.bytes_in += frame.len() as u64;
-                server.handle_client(now, client, frame, out);
+                desk.handle_client(client, frame);
             },
         );
         // Handshakes and alerts of TLS wait, and what found no room before.
-        write(connection, id, poller);
+        write(connection, id, desk.poller);
         if let Err(reason) = read {
             tracing::debug!(%reason, remote = %client.remote, "a TURN connection is closed");
-            self.close(id, server, out);
+            self.close(id, desk);
         }
     }
 
@@ -184,13 +169,8 @@ impl Connections {
     }
 
     /// To be called about once a second: closes connections of those who have not proved themselves in time.
-    pub(crate) fn handle_timeout(
-        &mut self,
-        now: Instant,
-        poller: &Poller,
-        server: &mut Server,
-        out: &mut Outbox,
-    ) {
+    pub(crate) fn handle_timeout(&mut self, desk: &mut Desk<'_>) {
+        let (now, poller) = (desk.now, desk.poller);
         if std::mem::take(&mut self.paused)
             && let Err(error) = self.register(poller)
         {
@@ -198,12 +178,12 @@ impl Connections {
         }
         let late = |connection: &Connection| {
             now.saturating_duration_since(connection.since) >= PROVE_WITHIN
-                && !server.has_allocation(connection.client)
+                && !desk.server.has_allocation(connection.client)
         };
         let late: Vec<u64> =
             self.by_id.iter().filter(|(_, connection)| late(connection)).map(|(&id, _)| id).collect();
         for id in late {
-            self.close(id, server, out);
+            self.close(id, desk);
         }
     }
 
@@ -239,7 +219,7 @@ impl Connections {
         self.paused = true;
     }
 
-    fn close(&mut self, id: u64, server: &mut Server, out: &mut Outbox) {
+    fn close(&mut self, id: u64, desk: &mut Desk<'_>) {
         let Some(mut connection) = self.by_id.remove(&id) else { return };
         connection.close();
         let address = connection.client.remote.ip();
@@ -249,7 +229,7 @@ impl Connections {
                 self.count_by_address.remove(&address);
             }
         }
-        server.handle_disconnect(connection.client, out);
+        desk.handle_disconnect(connection.client);
     }
 }
 

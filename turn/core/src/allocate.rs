@@ -93,6 +93,13 @@ impl Server {
         out: &mut Outbox,
     ) {
         let Some(allocation) = self.allocations.get_mut(id.index()).filter(|one| one.id == id) else {
+            // It ended before its relays were open: nobody else would close them.
+            let opened = opened.unwrap_or_default();
+            for (relay, is_v6) in [(opened.v4, false), (opened.v6, true)] {
+                if relay.is_some() {
+                    out.act(Action::Close(id.relay(is_v6)));
+                }
+            }
             return;
         };
         let Some(pending) = allocation.pending.take() else { return };

@@ -1,12 +1,13 @@
 //! Connections, by hand.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use veche_stun::Message;
 use veche_turn::Turn;
 
+use crate::client::{ALLOCATE, Attribute, Client, REFRESH, UDP, Wire};
 use crate::server::{start, wait_until};
 
 /// A binding request.
@@ -28,9 +29,12 @@ fn expect_answer(mut stream: &TcpStream) {
     assert_eq!(Message::parse(&answer).unwrap().kind(), 0x0101);
 }
 
-/// Whether the server closes the connection, and says nothing before.
+/// Whether the server closes the connection, and says nothing before. With what it has not read the system resets it.
 fn is_closed(mut stream: &TcpStream) -> bool {
-    matches!(stream.read(&mut [0; 64]), Ok(0)) || stream.peek(&mut [0]).is_err()
+    match stream.read(&mut [0; 64]) {
+        Ok(read) => read == 0,
+        Err(error) => error.kind() == ErrorKind::ConnectionReset,
+    }
 }
 
 #[test]
@@ -66,6 +70,38 @@ fn what_is_not_turn_or_too_large_is_closed() {
         stream.write_all(wrong).unwrap();
         assert!(is_closed(&stream), "{wrong:?}");
     }
+}
+
+/// Allocations made since the start, and relays now.
+fn allocations(turn: &Turn) -> (u64, usize) {
+    let metrics = turn.handle.metrics();
+    (
+        metrics.iter().map(|worker| worker.totals.allocations_made).sum(),
+        metrics.iter().map(|worker| worker.relays).sum(),
+    )
+}
+
+#[test]
+fn an_allocation_that_ends_as_it_begins_leaves_no_relay() {
+    let turn = start(|_| {});
+    let stream = connect(&turn);
+    let mut client = Client::greeted(&stream);
+    let garbage = [0x80, 0, 0, 0];
+    let request = client.request(ALLOCATE, &[UDP]);
+    (&stream).send(&[&request[..], &garbage].concat());
+    wait_until("it was made, and nothing is left", || allocations(&turn) == (1, 0));
+
+    let stream = connect(&turn);
+    let mut client = Client::greeted(&stream);
+    let request = client.request(ALLOCATE, &[UDP]);
+    let goodbye = client.request(REFRESH, &[Attribute::Bytes(0x000d, &[0; 4])]);
+    (&stream).send(&[request, goodbye].concat());
+    for _ in 0..2 {
+        let answer = (&stream).receive();
+        assert_eq!(client.read(&answer).code, 0);
+    }
+    wait_until("it was made, and nothing is left", || allocations(&turn) == (2, 0));
+    assert_eq!(turn.handle.total().allocations, 0);
 }
 
 #[test]

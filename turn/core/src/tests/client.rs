@@ -93,20 +93,13 @@ impl World {
     }
 
     pub(crate) fn settle(&mut self) -> Vec<(Destination, Vec<u8>)> {
-        for action in self.out.take_actions() {
-            match action {
-                Action::Open { allocation, v4, v6, ports } => {
-                    let opened = match self.failure.take() {
-                        Some(reason) => Err(reason),
-                        None => self.bind(v4, v6, ports),
-                    };
-                    if let Ok(opened) = opened {
-                        self.open.extend(opened.v4.map(|_| allocation.relay(false)));
-                        self.open.extend(opened.v6.map(|_| allocation.relay(true)));
-                    }
-                    self.server.handle_opened(self.now, allocation, opened, &mut self.out);
-                }
-                Action::Close(relay) => assert!(self.open.remove(&relay), "only what is open is closed"),
+        loop {
+            let actions = self.out.take_actions();
+            if actions.is_empty() {
+                break;
+            }
+            for action in actions {
+                self.act(action);
             }
         }
         let mut sent = Vec::new();
@@ -119,6 +112,23 @@ impl World {
         }
         self.out.clear_packets();
         sent
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Open { allocation, v4, v6, ports } => {
+                let opened = match self.failure.take() {
+                    Some(reason) => Err(reason),
+                    None => self.bind(v4, v6, ports),
+                };
+                if let Ok(opened) = opened {
+                    self.open.extend(opened.v4.map(|_| allocation.relay(false)));
+                    self.open.extend(opened.v6.map(|_| allocation.relay(true)));
+                }
+                self.server.handle_opened(self.now, allocation, opened, &mut self.out);
+            }
+            Action::Close(relay) => assert!(self.open.remove(&relay), "only what is open is closed"),
+        }
     }
 
     fn bind(&mut self, v4: bool, v6: bool, ports: Ports) -> Result<Opened, Refusal> {

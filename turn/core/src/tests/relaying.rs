@@ -220,6 +220,24 @@ fn a_connection_that_ends_takes_its_allocation_along() {
     assert!(world.open.is_empty() && world.accounts.users().is_empty());
 }
 
+#[test]
+fn an_allocation_that_ends_before_its_relays_are_open_leaves_none() {
+    let mut world = World::new();
+    let mut ann = Client::greeted(&mut world, ANN, "ann");
+    let both = [Attr::udp(), Attr::family(attribute::ADDITIONAL_ADDRESS_FAMILY, 2)];
+    let requests = [ann.request(method::ALLOCATE, &both), ann.request(method::REFRESH, &[Attr::lifetime(0)])];
+    for request in &requests {
+        world.server.handle_client(world.now, ann.tuple, request, &mut world.out);
+    }
+    world.settle();
+    assert!(world.open.is_empty() && world.accounts.total().allocations == 0);
+    let request = ann.request(method::ALLOCATE, &both);
+    world.server.handle_client(world.now, ann.tuple, &request, &mut world.out);
+    world.server.handle_disconnect(ann.tuple, &mut world.out);
+    world.settle();
+    assert!(world.open.is_empty() && world.accounts.total().allocations == 0);
+}
+
 /// Who sent what, by a Data indication.
 fn read_indication(packet: &[u8]) -> (std::net::SocketAddr, Vec<u8>) {
     let message = Message::parse(packet).unwrap();
