@@ -39,8 +39,9 @@ impl Desk<'_> {
             }
             for action in actions {
                 match action {
-                    Action::Open { allocation, v4, v6, ports } => {
-                        let opened = self.relays.open(allocation, (v4, v6), ports, self.poller);
+                    Action::Open { allocation, v4, v6, ports, reservation } => {
+                        let relays = (v4, v6);
+                        let opened = self.relays.open(allocation, relays, (ports, reservation), self.poller);
                         self.server.handle_opened(self.now, allocation, opened, self.out);
                     }
                     Action::Close(relay) => self.closing.push(relay),

@@ -58,11 +58,15 @@ impl Worker {
             let patience = self.next_housekeeping.saturating_duration_since(Instant::now());
             self.poller.wait(&mut ready, patience)?;
             self.now = Instant::now();
-            // 2. One batch from each socket.
-            for token in ready.tokens() {
-                self.handle_ready(token);
-                if self.out.len() >= FLUSH_AT {
-                    self.flush();
+            // 2. One batch from each socket; connections come last, since those of strangers may take long.
+            let begin = self.connections.begin_turn();
+            for is_stream in [false, true] {
+                let tokens = ready.tokens_from(if is_stream { begin } else { 0 });
+                for token in tokens.filter(|token| matches!(token, Token::Stream(_)) == is_stream) {
+                    self.handle_ready(token);
+                    if self.out.len() >= FLUSH_AT {
+                        self.flush();
+                    }
                 }
             }
             // 3. What is due.
@@ -113,7 +117,10 @@ impl Worker {
     fn take_commands(&mut self) {
         for command in self.mailbox.take() {
             match command {
-                Command::SetCredentials(credentials) => self.server.set_credentials(credentials),
+                Command::SetCredentials(credentials) => {
+                    self.server.set_credentials(credentials, &mut self.out);
+                    self.act();
+                }
                 Command::SetPeers(peers) => self.server.set_peers(peers),
                 Command::Adopt(adoption) => {
                     let Self { connections, poller, server, out, relays, closing, now, .. } = self;

@@ -1,10 +1,10 @@
 //! What a client of TURN says, packet by packet.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::net::{SocketAddr, TcpStream};
 
 use aws_lc_rs::digest;
+use rustls::{ClientConnection, StreamOwned};
 use veche_stun::attribute::{
     ERROR_CODE, MESSAGE_INTEGRITY, NONCE, PASSWORD_ALGORITHM, PASSWORD_ALGORITHMS, REALM, USERNAME,
 };
@@ -16,10 +16,12 @@ use crate::server::{PASSWORD, USER};
 pub(crate) const ALLOCATE: u16 = 0x003;
 pub(crate) const REFRESH: u16 = 0x004;
 pub(crate) const CREATE_PERMISSION: u16 = 0x008;
-pub(crate) const CHANNEL_BIND: u16 = 0x009;
 
 /// For REQUESTED-TRANSPORT.
 pub(crate) const UDP: Attribute<'static> = Attribute::Bytes(0x0019, &[17, 0, 0, 0]);
+
+/// What a peer sent.
+pub(crate) const DATA: u16 = 0x0013;
 
 const XOR_PEER_ADDRESS: u16 = 0x0012;
 const XOR_RELAYED_ADDRESS: u16 = 0x0016;
@@ -45,40 +47,46 @@ pub(crate) trait Wire {
     fn receive(&mut self) -> Vec<u8>;
 }
 
+/// TLS over a connection.
+pub(crate) type Tls = StreamOwned<ClientConnection, TcpStream>;
+
 impl Wire for &TcpStream {
     fn send(&mut self, packet: &[u8]) {
         self.write_all(packet).unwrap();
     }
 
     fn receive(&mut self) -> Vec<u8> {
-        let mut message = vec![0; 20];
-        self.read_exact(&mut message).unwrap();
-        let len = usize::from(u16::from_be_bytes([message[2], message[3]]));
-        message.resize(20 + len, 0);
-        self.read_exact(&mut message[20..]).unwrap();
-        message
+        read_message(self)
     }
 }
 
-impl Wire for &UdpSocket {
+impl Wire for Tls {
     fn send(&mut self, packet: &[u8]) {
-        UdpSocket::send(self, packet).unwrap();
+        self.write_all(packet).unwrap();
     }
 
     fn receive(&mut self) -> Vec<u8> {
-        let mut packet = vec![0; 65_536];
-        let len = self.recv(&mut packet).unwrap();
-        packet.truncate(len);
-        packet
+        read_message(self)
     }
 }
 
-/// A socket of UDP that speaks to the server.
-pub(crate) fn udp(server: SocketAddr) -> UdpSocket {
-    let socket = UdpSocket::bind((server.ip(), 0)).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    socket.connect(server).unwrap();
-    socket
+impl<W: Wire> Wire for &mut W {
+    fn send(&mut self, packet: &[u8]) {
+        W::send(self, packet);
+    }
+
+    fn receive(&mut self) -> Vec<u8> {
+        W::receive(self)
+    }
+}
+
+fn read_message(stream: &mut impl Read) -> Vec<u8> {
+    let mut message = vec![0; 20];
+    stream.read_exact(&mut message).unwrap();
+    let len = usize::from(u16::from_be_bytes([message[2], message[3]]));
+    message.resize(20 + len, 0);
+    stream.read_exact(&mut message[20..]).unwrap();
+    message
 }
 
 /// One client, who is [`USER`].
