@@ -14,16 +14,20 @@ const LONGEST_MS = 120_000;
 
 let rooms = 0;
 
-/** Defines the tests of a file: `stage('name', { settings }, (story) => story('what happens', async (call) => …))`. */
-export function stage({ settings } = {}, define) {
-  const shared = {};
+/**
+ * Defines the tests of a file: `stage({ settings }, (story) => story('what happens', async (call) => …))`. `settings` are the
+ * server's, `certificate` is one that the browsers trust, `network` is where they run.
+ */
+export function stage({ settings, certificate, network } = {}, define) {
+  const shared = { certificate, network };
   before(async () => {
     shared.server = await Server.start(settings);
-    shared.chromium = await Chromium.start();
+    shared.chromium = await Chromium.start({ certificate, network });
   });
   after(async () => {
     await Promise.allSettled([shared.chromium?.stop(), shared.firefox?.stop()]);
     await shared.server?.stop();
+    await Promise.allSettled([certificate?.remove(), network?.remove()]);
   });
   define((name, work) => {
     for (let run = 1; run <= REPEAT; run++) {
@@ -62,7 +66,7 @@ class Call {
 
   /** Somebody in Firefox. */
   async firefoxPerson(name, options) {
-    this.#shared.firefox ??= await Firefox.start();
+    this.#shared.firefox ??= await Firefox.start(this.#shared);
     return this.#keep(await this.#shared.firefox.person(name, options));
   }
 

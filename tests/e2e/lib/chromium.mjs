@@ -24,9 +24,13 @@ export class Chromium {
   #server;
   #browser;
 
-  static async start() {
+  /** `certificate`: one to trust; `network`: where it runs, see `Network`. */
+  static async start({ certificate, network } = {}) {
     const started = new Chromium();
-    started.#server = await chromium.launchServer({ executablePath: EXECUTABLE, args: FLAGS, host: '127.0.0.1' });
+    const trust = certificate ? [`--ignore-certificate-errors-spki-list=${certificate.fingerprint}`] : [];
+    const args = [...FLAGS, ...trust];
+    const executablePath = network ? await network.program(EXECUTABLE) : EXECUTABLE;
+    started.#server = await chromium.launchServer({ executablePath, args, host: '127.0.0.1' });
     started.#browser = await chromium.connect(started.#server.wsEndpoint());
     return started;
   }
