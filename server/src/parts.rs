@@ -85,9 +85,7 @@ impl Parts {
             Some(calls) => calls.signaling.router(),
             None => disabled_router(),
         };
-        let turn = self.turn.as_ref();
-        let turn = turn.map(|turn| turn::router(turn.handle.clone(), self.authority.clone()));
-        calls.merge(self.messaging.router()).merge(turn.unwrap_or_default())
+        calls.merge(self.messaging.router())
     }
 
     /// What the HTTP API is, of all of them together. A server that wants no credentials takes requests without, too.
@@ -165,6 +163,7 @@ fn start_turn(
     let Some(turn) = turn::start(config, &surroundings)? else { return Ok(None) };
     if let Some(calls) = calls {
         calls.signaling.set_turn(turn::source(config, turn.handle.clone()));
+        calls.signaling.set_turn_reports(turn::reports(turn.handle.clone()));
     }
     let failures = turn.failures.clone();
     tasks.spawn(async move {

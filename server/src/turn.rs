@@ -5,16 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use rustls::ServerConfig;
-use serde_json::{Value, json};
-use veche_access::{Action, Authority, Credential, Door, Resource};
-use veche_signaling::TurnSource;
-use veche_signaling::error::Error;
+use veche_access::{Authority, Door};
 use veche_signaling::protocol::IceServer;
+use veche_signaling::{TurnReport, TurnReports, TurnSource, TurnUsage, TurnUserUsage};
 use veche_turn::{Handle, PeerPolicy, RelayAddress, Turn, TurnConfig, Usage, User};
 
 use crate::config::{Config, RelayTo, TurnSettings};
@@ -134,36 +128,24 @@ pub(crate) fn users(settings: &TurnSettings) -> Vec<User> {
 }
 
 /// Who uses it, for administrators.
-pub(crate) fn router(handle: Handle, authority: Authority) -> Router {
-    Router::new().route("/realtime/webrtc/turn", get(show)).with_state((handle, authority))
+pub(crate) fn reports(handle: Handle) -> TurnReports {
+    Arc::new(move || {
+        let users = handle.users().into_iter();
+        let users = users.map(|one| TurnUserUsage { user: one.user, usage: usage(&one.usage) });
+        TurnReport { total: usage(&handle.total()), users: users.collect() }
+    })
 }
 
-async fn show(
-    State((handle, authority)): State<(Handle, Authority)>,
-    request: Request,
-) -> Result<Response, Error> {
-    let credential = Credential::from_request(request.headers(), request.uri().query())?;
-    let identity = authority.identify(Door::Http, credential.as_ref()).await?;
-    identity.allows(Action::Administer, Resource::Server)?;
-    let users = handle.users();
-    let users: Vec<Value> = users.iter().map(|one| usage(Some(&one.user), &one.usage)).collect();
-    Ok(Json(json!({ "total": usage(None, &handle.total()), "users": users })).into_response())
-}
-
-fn usage(user: Option<&str>, usage: &Usage) -> Value {
-    let mut value = json!({
-        "allocations": usage.allocations,
-        "permissions": usage.permissions,
-        "channels": usage.channels,
-        "packets_to_peers": usage.packets_to_peers,
-        "bytes_to_peers": usage.bytes_to_peers,
-        "packets_to_clients": usage.packets_to_clients,
-        "bytes_to_clients": usage.bytes_to_clients,
-    });
-    if let Some(user) = user {
-        value["user"] = user.into();
+fn usage(usage: &Usage) -> TurnUsage {
+    TurnUsage {
+        allocations: usage.allocations,
+        permissions: usage.permissions,
+        channels: usage.channels,
+        packets_to_peers: usage.packets_to_peers,
+        bytes_to_peers: usage.bytes_to_peers,
+        packets_to_clients: usage.packets_to_clients,
+        bytes_to_clients: usage.bytes_to_clients,
     }
-    value
 }
 
 /// What clients are told: where the server is, and a credential for each.

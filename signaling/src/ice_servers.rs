@@ -3,11 +3,15 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use crate::http::TurnReport;
 use crate::protocol::IceServer;
 use crate::token::new_id;
 
 /// Makes the TURN servers of one user or guest, with a credential of their own. What it takes is whose usage it is.
 pub type TurnSource = Arc<dyn Fn(&str) -> Vec<IceServer> + Send + Sync>;
+
+/// Tells who uses the TURN server.
+pub type TurnReports = Arc<dyn Fn() -> TurnReport + Send + Sync>;
 
 /// The STUN and TURN servers that clients are told of.
 #[derive(Default)]
@@ -15,6 +19,7 @@ pub(crate) struct IceServers {
     /// The same for everybody.
     fixed: Vec<IceServer>,
     turn: OnceLock<TurnSource>,
+    reports: OnceLock<TurnReports>,
 }
 
 impl IceServers {
@@ -22,12 +27,22 @@ impl IceServers {
     pub(crate) fn stun(urls: &[String]) -> Self {
         let server = IceServer { urls: urls.to_vec(), username: None, credential: None };
         let fixed = if urls.is_empty() { Vec::new() } else { vec![server] };
-        Self { fixed, turn: OnceLock::new() }
+        Self { fixed, ..Self::default() }
     }
 
     /// TURN servers come from here from now on. Only the first counts.
     pub(crate) fn set_turn(&self, source: TurnSource) {
         let _ = self.turn.set(source);
+    }
+
+    /// Who uses the TURN server is asked for here from now on. Only the first counts.
+    pub(crate) fn set_turn_reports(&self, reports: TurnReports) {
+        let _ = self.reports.set(reports);
+    }
+
+    /// Who uses the TURN server; `None` where there is none.
+    pub(crate) fn turn_report(&self) -> Option<TurnReport> {
+        self.reports.get().map(|reports| reports())
     }
 
     /// All for one user, or for somebody whom no token names.

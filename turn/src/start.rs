@@ -12,7 +12,7 @@ use ahash::RandomState;
 use parking_lot::{Mutex, RwLock};
 use rand::RngExt;
 use veche_sfu::Traffic;
-use veche_sfu::datagrams::{Datagrams, ReceiveBuffer};
+use veche_sfu::datagrams::ReceiveBuffer;
 use veche_turn_core::{Accounts, NonceKey, Outbox, Server, ServerConfig};
 
 use crate::config::{StartError, TurnConfig};

@@ -60,14 +60,12 @@ impl Worker {
             self.now = Instant::now();
             // 2. One batch from each socket; connections come last, since those of strangers may take long.
             let begin = self.connections.begin_turn();
-            for is_stream in [false, true] {
-                let tokens = ready.tokens_from(if is_stream { begin } else { 0 });
-                for token in tokens.filter(|token| matches!(token, Token::Stream(_)) == is_stream) {
-                    self.handle_ready(token);
-                    if self.out.len() >= FLUSH_AT {
-                        self.flush();
-                    }
-                }
+            let is_stream = |token: &Token| matches!(token, Token::Stream(_));
+            for token in ready.tokens().filter(|token| !is_stream(token)) {
+                self.handle_ready(token);
+            }
+            for token in ready.tokens_from(begin).filter(is_stream) {
+                self.handle_ready(token);
             }
             // 3. What is due.
             if self.next_housekeeping <= self.now {
@@ -83,6 +81,13 @@ impl Worker {
     }
 
     fn handle_ready(&mut self, token: Token) {
+        self.take(token);
+        if self.out.len() >= FLUSH_AT {
+            self.flush();
+        }
+    }
+
+    fn take(&mut self, token: Token) {
         match token {
             Token::Fixed(Fixed::Mailbox) => self.take_commands(),
             Token::Fixed(Fixed::Udp(index)) => self.receive(index),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use veche_access::{AccessSettings, Authority};
-use veche_signaling::Settings;
 use veche_signaling::protocol::IceServer;
+use veche_signaling::{Settings, TurnReport, TurnUsage, TurnUserUsage};
 
 use crate::access::{ask, closed, may, settings, usual};
 use crate::server::Server;
@@ -74,4 +74,25 @@ async fn who_may_not_join_gets_none() {
     assert_eq!(answer.body, json!({ "ice_servers": [turn("2000:user:anna")] }));
     let without_room = ask(&server, &usual("anna"), "GET", "/realtime/webrtc/ice-servers", None).await;
     assert_eq!(without_room.status, 400);
+}
+
+#[tokio::test]
+async fn administrators_are_told_who_uses_the_turn_server() {
+    const TURN: &str = "/realtime/webrtc/turn";
+    let server = Server::start(Settings::default()).await;
+    let answer = server.request("GET", TURN, None).await;
+    assert_eq!((answer.status, &answer.body["error"]["code"]), (404, &json!("not_found")));
+    let usage = TurnUsage { allocations: 2, bytes_to_peers: 7, ..TurnUsage::default() };
+    let report =
+        TurnReport { total: usage, users: vec![TurnUserUsage { user: "user:anna".to_owned(), usage }] };
+    server.signaling.set_turn_reports(Arc::new(move || report.clone()));
+    let body = server.request("GET", TURN, None).await.body;
+    assert_eq!((&body["total"]["allocations"], &body["users"][0]["user"]), (&json!(2), &json!("user:anna")));
+    assert_eq!((&body["users"][0]["bytes_to_peers"], &body["users"][0]["channels"]), (&json!(7), &json!(0)));
+    let answer = server.request("POST", TURN, None).await;
+    assert_eq!((answer.status, &answer.body["error"]["code"]), (405, &json!("method_not_allowed")));
+
+    let server = closed().await;
+    assert_eq!(server.request("GET", TURN, None).await.status, 401);
+    assert_eq!(ask(&server, &usual("anna"), "GET", TURN, None).await.status, 403);
 }
