@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{setsockopt, sockopt::Ipv6DontFrag};
 use parking_lot::Mutex;
 use rand::RngExt;
 use rustc_hash::FxHashMap;
@@ -280,19 +281,25 @@ pub(crate) fn datagrams(socket: UdpSocket) -> io::Result<Datagrams> {
     Ok(socket)
 }
 
-fn set_dont_fragment(socket: &UdpSocket, is_v6: bool, dont_fragment: bool) -> rustix::io::Result<()> {
+fn set_dont_fragment(socket: &UdpSocket, is_v6: bool, dont_fragment: bool) -> io::Result<()> {
+    if is_v6 {
+        // By itself enough to have larger packets refused, whatever is said of the path.
+        setsockopt(socket, Ipv6DontFrag, &dont_fragment)?;
+    }
     match (is_v6, dont_fragment) {
         (false, false) => set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::DONT),
         (false, true) => set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::DO),
         (true, false) => set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::DONT),
         (true, true) => set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::DO),
     }
+    .map_err(io::Error::from)
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
 
+    use nix::sys::socket::getsockopt;
     use rustix::net::sockopt::{ip_mtu_discover, ipv6_mtu_discover};
 
     use super::*;
@@ -306,7 +313,11 @@ mod tests {
             let socket = datagrams(socket).unwrap();
             let is_dont = |socket: &UdpSocket| match ip {
                 IpAddr::V4(_) => ip_mtu_discover(socket).unwrap() == Ipv4PathMtuDiscovery::DONT,
-                IpAddr::V6(_) => ipv6_mtu_discover(socket).unwrap() == Ipv6PathMtuDiscovery::DONT,
+                IpAddr::V6(_) => {
+                    let is_dont = ipv6_mtu_discover(socket).unwrap() == Ipv6PathMtuDiscovery::DONT;
+                    assert_eq!(getsockopt(socket, Ipv6DontFrag).unwrap(), !is_dont);
+                    is_dont
+                }
             };
             assert!(is_dont(socket.socket()));
             set_dont_fragment(socket.socket(), ip.is_ipv6(), true).unwrap();
