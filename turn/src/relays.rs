@@ -116,7 +116,9 @@ impl Relays {
             // The next port or none (RFC 8656 section 7.2), also where too many are reserved.
             let token = next.map(|next| places.reserve(next, counted.take())).transpose()?;
             let Ok(address) = self.keep(id, socket, place, poller) else {
-                token.map(|token| places.reserved.lock().remove(&token));
+                if let Some(token) = token {
+                    places.reserved.lock().remove(&token);
+                }
                 continue;
             };
             if address.is_ipv6() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use veche_stun::attribute::XOR_MAPPED_ADDRESS;
 use veche_stun::{Writer, address};
 
-use crate::accounts::{Reservation, Traffic};
+use crate::accounts::{Holder, Reservation, Traffic};
 use crate::allocation::{Allocation, AllocationId, Channels, Pending, Permissions, Relay};
 use crate::answer::{Answer, Detail, Signer};
 use crate::authentication::Authentic;
@@ -53,26 +53,9 @@ impl Server {
             return Err(Refusal::UnsupportedFamily);
         }
         self.remove_of(from, out);
-        let user = user_of(&authentic.name);
-        let holder = match ports {
-            // It takes the place of the reservation, which is counted until the port is found.
-            Ports::Reserved(_) => Ok(self.accounts.open_beyond(user, from.remote.ip())),
-            _ => self.accounts.open(user, from.remote.ip()),
-        };
-        let holder = match holder {
+        let (holder, reservation) = match self.count(user_of(&authentic.name), from, ports) {
             Err(Refusal::TotalQuota) if self.alternate(from).is_some() => return Err(Refusal::TryAlternate),
-            holder => holder?,
-        };
-        let reservation = match ports {
-            Ports::EvenAndNext => Some(Reservation::open(&self.accounts, user, from.remote.ip())),
-            _ => None,
-        };
-        let reservation = match reservation.transpose() {
-            Ok(reservation) => reservation,
-            Err(reason) => {
-                self.accounts.close(holder, 0, 0);
-                return Err(reason);
-            }
+            counted => counted?,
         };
         let lifetime = self.lifetime(request.lifetime);
         let pending = Pending {
@@ -99,6 +82,25 @@ impl Server {
         });
         out.act(Action::Open { allocation: id, v4, v6, ports, reservation });
         Ok(())
+    }
+
+    /// Has the accounts count an allocation, and the port that it wants reserved.
+    fn count(
+        &self,
+        user: &str,
+        client: FiveTuple,
+        ports: Ports,
+    ) -> Result<(Holder, Option<Reservation>), Refusal> {
+        let address = client.remote.ip();
+        match ports {
+            // It takes the place of the reservation, which is counted until the port is found.
+            Ports::Reserved(_) => Ok((self.accounts.open_beyond(user, address), None)),
+            Ports::Any | Ports::Even => Ok((self.accounts.open(user, address)?, None)),
+            Ports::EvenAndNext => {
+                let reservation = Reservation::open(&self.accounts, user, address)?;
+                Ok((self.accounts.open(user, address)?, Some(reservation)))
+            }
+        }
     }
 
     /// Takes what became of [`Action::Open`]: the client is answered. An error is [`Refusal::NoPort`],
