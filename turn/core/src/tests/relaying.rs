@@ -300,12 +300,6 @@ fn an_allocation_that_ends_before_its_relays_are_open_leaves_none() {
     let mut world = World::new();
     let mut ann = Client::greeted(&mut world, ANN, "ann");
     let both = [Attr::udp(), Attr::family(attribute::ADDITIONAL_ADDRESS_FAMILY, 2)];
-    let requests = [ann.request(method::ALLOCATE, &both), ann.request(method::REFRESH, &[Attr::lifetime(0)])];
-    for request in &requests {
-        world.server.handle_client(world.now, ann.tuple, request, &mut world.out);
-    }
-    world.settle();
-    assert!(world.open.is_empty() && world.accounts.total().allocations == 0);
     let request = ann.request(method::ALLOCATE, &both);
     world.server.handle_client(world.now, ann.tuple, &request, &mut world.out);
     world.server.handle_disconnect(ann.tuple, &mut world.out);
