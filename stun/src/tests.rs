@@ -111,7 +111,7 @@ fn what_does_not_fit_into_a_message_is_cut_and_left_out() {
     let mut bytes = b"before".to_vec();
     let mut writer = Writer::begin(1, &[0; 12], &mut bytes);
     writer.attribute(SOFTWARE, b"abc");
-    writer.attribute(SOFTWARE, &[7; 70_000]);
+    writer.attribute(SOFTWARE, &vec![7; 70_000]);
     writer.attribute(SOFTWARE, b"late");
     writer.unknown_attributes(&[1, 2]);
     writer.integrity(&IntegrityKey::sha1(b"key"));

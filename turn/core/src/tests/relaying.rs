@@ -206,12 +206,12 @@ fn data_that_an_indication_cannot_hold_is_dropped() {
     let mut ann = Client::allocated(&mut world, ANN, "ann");
     assert_eq!(ann.ask(&mut world, method::CREATE_PERMISSION, &[Attr::peer(PEER)]).code, 0);
     let relay = ann.relay(&world);
-    let sent = world.arrive(relay, PEER, &[7; 65_504]);
+    let sent = world.arrive(relay, PEER, &vec![7; 65_504]);
     assert_eq!(read_indication(&sent[0].1), (address(PEER), vec![7; 65_504]));
-    assert_eq!(world.arrive(relay, PEER, &[7; 65_505]), []);
+    assert_eq!(world.arrive(relay, PEER, &vec![7; 65_505]), []);
     assert_eq!(world.server.refusals().get(Refusal::TooLarge), 1);
     bind(&mut ann, &mut world, 0x4000, PEER);
-    assert_eq!(world.arrive(relay, PEER, &[7; 65_507])[0].1.len(), 4 + 65_507);
+    assert_eq!(world.arrive(relay, PEER, &vec![7; 65_507])[0].1.len(), 4 + 65_507);
 }
 
 #[test]
