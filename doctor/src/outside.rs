@@ -118,11 +118,16 @@ async fn find(target: &Target, report: &mut Report) -> Option<Door> {
     };
     let is_ours = |error: &io::Error| error.kind() == io::ErrorKind::NetworkUnreachable;
     if errors.iter().any(|(_, error)| !is_ours(error)) {
-        let finding = Finding::warning("dns", what, told)
+        let finding = Finding::warning("dns", what.clone(), told)
             .means("who tries that address first waits, or does not get in");
         report.add(finding.mend("remove that address from the DNS, or let the server listen there: http.https_listen = \"[::]:443\""));
     }
-    let name = ServerName::try_from(host).ok()?;
+    let Ok(name) = ServerName::try_from(host.clone()) else {
+        let finding =
+            Finding::failure("dns", what, format!("`{host}` is no name that a certificate can have"));
+        report.add(finding.means("browsers refuse it").mend("a name of letters, digits and hyphens"));
+        return None;
+    };
     let is_trusted = !target.is_secure();
     Some(Door { target: target.clone(), address, name, is_trusted })
 }

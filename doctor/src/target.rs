@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
+use crate::line::in_time;
+
 /// Which server is looked at, and from where.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -94,7 +96,8 @@ impl Target {
 
 /// Where a name is.
 pub(crate) async fn resolve(host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
-    let mut addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+    let looked_up = async { tokio::net::lookup_host((host, port)).await.map(Vec::from_iter) };
+    let mut addresses: Vec<SocketAddr> = in_time(looked_up).await?;
     addresses.sort_by_key(SocketAddr::is_ipv6);
     addresses.dedup();
     if addresses.is_empty() {

@@ -1,6 +1,7 @@
 //! What the server is called and where, beside what the world sees: names in the DNS, the public address, the time.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,7 +11,7 @@ use veche_fetch::{Client, Limits};
 use crate::config::Config;
 use crate::tls::machine_addresses;
 
-/// How long the authority may take to tell the time.
+/// How long the DNS and the authority may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Looks at all of them.
@@ -38,7 +39,8 @@ pub(super) fn names(config: &Config) -> BTreeSet<String> {
 async fn found(config: &Config, name: &str) -> Finding {
     const CHECK: &str = "dns";
     let what = format!("the addresses of {name}");
-    let addresses: BTreeSet<IpAddr> = match tokio::net::lookup_host((name, 0)).await {
+    let looked_up = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((name, 0))).await;
+    let addresses: BTreeSet<IpAddr> = match looked_up.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
         Ok(addresses) => addresses.map(|address| address.ip()).collect(),
         Err(error) => {
             return Finding::failure(CHECK, what, error.to_string())
