@@ -25,13 +25,13 @@ pub(crate) type Line = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 pub(crate) async fn in_time<T>(answer: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     match tokio::time::timeout(PATIENCE, answer).await {
         Ok(answer) => answer,
-        Err(_) => Err(silence()),
+        Err(_) => Err(silence(PATIENCE)),
     }
 }
 
-/// That nothing came.
-pub(crate) fn silence() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", PATIENCE.as_secs()))
+/// That nothing came within a time.
+pub(crate) fn silence(patience: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", patience.as_secs_f32()))
 }
 
 /// A connection to an address.

@@ -82,8 +82,12 @@ async fn try_one(address: SocketAddr, transport: Transport, check: &Check) -> io
 fn announced(media: &Media, door: IpAddr) -> Finding {
     const CHECK: &str = "media.addresses";
     let tried = "the addresses that the server announces for media";
-    let mut ips: Vec<IpAddr> = media.udp.iter().chain(&media.tcp).map(SocketAddr::ip).collect();
-    ips.dedup();
+    let mut ips: Vec<IpAddr> = Vec::new();
+    for ip in media.udp.iter().chain(&media.tcp).map(SocketAddr::ip) {
+        if !ips.contains(&ip) {
+            ips.push(ip);
+        }
+    }
     let list = ips.iter().take(8).map(ToString::to_string).collect::<Vec<_>>().join(", ");
     match ips.iter().map(|ip| reach(*ip)).max() {
         None => Finding::failure(CHECK, tried, "it announces none")
@@ -127,7 +131,7 @@ fn judge(transport: Transport, tried: &[Tried], door: IpAddr, vantage: Vantage) 
             && tried.iter().all(|(address, _)| reach(address.ip()) == Reach::Internet);
         return finding.at_most(if is_outer { Level::Warning } else { Level::Failure });
     };
-    let mut got = format!("{} answers and sees this machine at {seen}", list(&answered));
+    let mut got = format!("answered by {}; it sees this machine at {seen}", list(&answered));
     // Private addresses are tried by everybody, and meant for those nearby.
     let is_missing = |(address, result): &&Tried| {
         reach(address.ip()) >= reach(door) && !result.as_ref().is_err_and(is_ours)
@@ -136,7 +140,7 @@ fn judge(transport: Transport, tried: &[Tried], door: IpAddr, vantage: Vantage) 
     if missing.is_empty() || vantage == Vantage::Inside {
         return Finding::fine(check, what, got);
     }
-    let _ = write!(got, ", but {} does not", list(&missing));
+    let _ = write!(got, "; no answer from {}", list(&missing));
     Finding::warning(check, what, got)
         .means("clients try the dead address first or lose seconds with it")
         .mend(format!("announce only what can be reached: {}", external(answered[0].0.ip())))
@@ -166,7 +170,7 @@ fn unreachable(transport: Transport, tried: &[Tried], door: IpAddr) -> Finding {
         Transport::Tcp => "who is behind a firewall without UDP gets in only by the TURN server",
     };
     let lower = name.to_lowercase();
-    let mut mend = if refused {
+    let open = if refused {
         format!(
             "nothing listens there: where the server runs in a container, publish the port (docker run -p \
              {port}:{port}/{lower}) or use its host's network; behind a router forward {name} port {port}"
@@ -177,13 +181,13 @@ fn unreachable(transport: Transport, tried: &[Tried], door: IpAddr) -> Finding {
              security group, at the router, and on the machine, for example: ufw allow {port}/{lower}"
         )
     };
-    if !tried.iter().any(|(address, _)| address.ip() == door) {
-        let _ = write!(
-            mend,
-            "\nthe web page was reached at {door}, which is not announced; if that is the server itself: {}",
-            external(door)
-        );
+    if tried.iter().any(|(address, _)| address.ip() == door) {
+        return Finding::failure(check, what, got).means(means).mend(open);
     }
+    let mend = format!(
+        "the web page was reached at {door}, which is not announced; if that is the server itself: {}\notherwise {open}",
+        external(door)
+    );
     Finding::failure(check, what, got).means(means).mend(mend)
 }
 
@@ -251,7 +255,7 @@ mod tests {
         assert_eq!(judge(Transport::Udp, &[private, good()], door(), Vantage::Outside).level, Level::Fine);
         let finding = judge(Transport::Udp, &[good(), dead], door(), Vantage::Outside);
         assert_eq!(finding.level, Level::Warning);
-        assert!(finding.got.contains("but 203.0.113.9:40000 does not"), "{finding:?}");
+        assert!(finding.got.contains("no answer from 203.0.113.9:40000"), "{finding:?}");
         assert_eq!(judge(Transport::Tcp, &[], door(), Vantage::Outside).level, Level::Warning);
     }
 }

@@ -10,7 +10,7 @@ use crate::finding::{Finding, Level};
 const WIDTH: usize = 110;
 
 /// How far the text of a finding is from the left.
-const INDENT: usize = 24;
+const INDENT: usize = 26;
 
 /// All findings of one examination, in the order in which things depend on each other.
 #[derive(Clone, Debug, Default)]
@@ -61,7 +61,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for finding in &self.findings {
             let Finding { check, level, tried, got, means, mend } = finding;
-            let head = format!("  {level:<5} {check:<16}");
+            let head = format!("  {level:<5} {check:<18}");
             let is_wrong = matches!(level, Level::Warning | Level::Failure);
             let first = if is_wrong || tried.is_empty() { got.clone() } else { format!("{tried}: {got}") };
             f.write_str(&wrapped(&head, &first))?;
@@ -118,13 +118,13 @@ mod tests {
     fn what_is_wrong_is_told_at_length_and_what_is_fine_in_a_line() {
         let text = report().to_string();
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "  ok    http             GET http://a/health: 200");
-        assert_eq!(lines[1], "  -     turn             the server names none");
-        assert_eq!(lines[2], "  FAIL  media.udp        nothing");
-        assert_eq!(lines[3], "                   tried a binding request");
-        assert!(lines[4].starts_with("                   means word word"), "{text}");
+        assert_eq!(lines[0], "  ok    http               GET http://a/health: 200");
+        assert_eq!(lines[1], "  -     turn               the server names none");
+        assert_eq!(lines[2], "  FAIL  media.udp          nothing");
+        assert_eq!(lines[3], "                     tried a binding request");
+        assert!(lines[4].starts_with("                     means word word"), "{text}");
         assert!(lines.iter().all(|line| line.len() <= WIDTH), "{text}");
-        assert!(text.contains("                    mend a = 1\n                         b\n"), "{text}");
+        assert!(text.contains("                      mend a = 1\n                           b\n"), "{text}");
         assert_eq!(lines.last(), Some(&"1 wrong, 0 to look at, 1 fine."));
     }
 

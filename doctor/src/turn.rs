@@ -103,7 +103,7 @@ pub async fn seen_by(stun_server: &str) -> Result<SocketAddr, String> {
         wire.ask(&request, PATIENCE, |packet| client.read(packet)).await
     };
     let answer = asked.await.map_err(|error| error.to_string())?;
-    answer.mapped().ok_or_else(|| format!("{} {}", answer.code, answer.reason))
+    answer.mapped().ok_or_else(|| answer.to_string())
 }
 
 type Outcome<T> = Result<T, Box<Finding>>;
@@ -125,8 +125,8 @@ async fn try_one(url: &IceUrl, server: &IceServer, surroundings: &Surroundings) 
     let what = format!("an allocation and an echo through {url}");
     let got = match echoed {
         Some((peer, took)) => format!(
-            "the relay {relayed} reaches the media plane at {peer} and back in {} ms",
-            took.as_millis()
+            "the relay {relayed} reaches the media plane at {peer} and back in {:.1} ms",
+            took.as_secs_f64() * 1000.0
         ),
         None => format!(
             "it gives the relay {relayed}; what goes through it was not tried, for the media plane is not known"
@@ -205,7 +205,7 @@ impl Trial<'_> {
         if let Some(mapped) = answer.mapped() {
             return Ok(Finding::fine("stun", what, format!("it sees this machine at {mapped}")));
         }
-        let finding = Finding::failure("stun", what, format!("{} {}", answer.code, answer.reason));
+        let finding = Finding::failure("stun", what, answer.to_string());
         Err(Box::new(finding.means(MEANS).mend("name another server in signaling.stun_servers")))
     }
 
@@ -222,7 +222,7 @@ impl Trial<'_> {
             }
         }
         let failure = |means: &str, mend: String| {
-            let got = format!("{} {}", answer.code, answer.reason);
+            let got = answer.to_string();
             Box::new(Finding::failure(self.url.check(), &what, got).means(means).mend(mend))
         };
         let relayed = match answer.code {
@@ -298,7 +298,7 @@ impl Trial<'_> {
         let request = self.client.bind_channel(number, peer);
         let bound = if permitted.code == 0 { self.ask(&what, &request).await? } else { permitted };
         if bound.code != 0 {
-            let got = format!("the TURN server refuses to relay to it: {} {}", bound.code, bound.reason);
+            let got = format!("the TURN server refuses to relay to it: {bound}");
             let finding = Finding::failure(self.url.check(), what, got)
                 .means("who needs this relay joins and hears nobody");
             return Err(Box::new(finding.mend(format!(

@@ -9,7 +9,7 @@ use tokio::net::UdpSocket;
 use tokio::time::Instant;
 use veche_turn_core::{Frames, MAX_FRAME};
 
-use crate::line::{Line, PATIENCE, silence};
+use crate::line::{Line, silence};
 
 /// After how long a request over UDP is sent again for the first time; then it is twice as long each time.
 const RETRANSMISSION: Duration = Duration::from_millis(250);
@@ -77,7 +77,7 @@ impl Wire {
         patience: Duration,
         mut take: impl FnMut(&[u8]) -> Option<T>,
     ) -> io::Result<T> {
-        let deadline = Instant::now() + patience.min(PATIENCE);
+        let deadline = Instant::now() + patience;
         let mut again = RETRANSMISSION;
         loop {
             self.send(request).await?;
@@ -90,7 +90,7 @@ impl Wire {
                 }
             }
             if Instant::now() >= deadline {
-                return Err(silence());
+                return Err(silence(patience));
             }
             again *= 2;
         }

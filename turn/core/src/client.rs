@@ -1,6 +1,7 @@
 //! A client's side of TURN, sans-IO: requests, signed as soon as the server has said how, and what its answers say. For those
 //! who try a server out: `veche doctor`, and the tests.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use veche_stun::attribute::{
@@ -191,6 +192,14 @@ impl Answer {
 
     pub(crate) fn address(&self, kind: u16) -> Option<SocketAddr> {
         self.addresses(kind).next()
+    }
+}
+
+/// The error's number and words.
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.code)?;
+        if self.reason.is_empty() { Ok(()) } else { write!(f, " {}", self.reason) }
     }
 }
 
