@@ -14,7 +14,7 @@ const LEAST_BYTES: u64 = 100 << 20;
 const FEW_BYTES: u64 = 1 << 30;
 
 /// What is written to try it out.
-const PROBE: [u8; 64 * 1024] = [7; 64 * 1024];
+static PROBE: [u8; 64 * 1024] = [7; 64 * 1024];
 
 /// Looks at the folder, or where there is none yet, at the one that it will be made in.
 pub(super) fn examine(data_dir: &Path) -> Finding {
