@@ -11,7 +11,7 @@ use crate::allocation::{Allocation, AllocationId, Channels, Pending, Permissions
 use crate::answer::{Answer, Detail, Signer};
 use crate::authentication::Authentic;
 use crate::five_tuple::FiveTuple;
-use crate::outbox::{Action, Opened, Outbox, Ports};
+use crate::outbox::{Action, Opened, Outbox, Place, Ports};
 use crate::refusals::Refusal;
 use crate::request::{Family, Request};
 use crate::server::Server;
@@ -77,6 +77,7 @@ impl Server {
             permissions: Permissions::default(),
             channels: Channels::default(),
             traffic: Traffic::default(),
+            waiting: Place::default(),
             due: now + lifetime,
         });
         out.act(Action::Open { allocation: id, v4, v6, ports });

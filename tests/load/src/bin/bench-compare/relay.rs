@@ -101,8 +101,7 @@ pub fn compare(bench: &Bench, allocations: &[usize], rate: u64, rounds: usize, o
 }
 
 fn print_relayed(cells: &[(Media, usize)], best: &[[Option<Measured>; 2]]) -> String {
-    let headings =
-        ["load", "server", "packets/s", "lost", "packets/CPU-s", "of coturn", "p50", "p99"];
+    let headings = ["load", "server", "packets/s", "lost", "packets/CPU-s", "of coturn", "p50", "p99"];
     let mut table = Table::new(&headings);
     for ((media, count), servers) in cells.iter().zip(best) {
         for (number, way) in WAYS.iter().enumerate() {
@@ -122,18 +121,15 @@ fn print_relayed(cells: &[(Media, usize)], best: &[[Option<Measured>; 2]]) -> St
 }
 
 fn print_made(cells: &[(Media, usize)], best: &[[Option<Measured>; 2]]) -> String {
-    let mut table =
-        Table::new(&["allocations", "server", "made/s", "made/CPU-s", "KB for each"]);
+    let mut table = Table::new(&["allocations", "server", "made/s", "made/CPU-s", "KB for each"]);
     // The first kind of media is as good as any.
     for ((_, count), servers) in cells.iter().zip(best).filter(|((media, _), _)| *media == MEDIA[0]) {
         for (kind, measured) in SERVERS.iter().zip(servers) {
             let mut row = vec![grouped(*count as f64), kind.to_string()];
             match measured.map(|measured| measured.made) {
-                Some(made) => row.extend([
-                    grouped(made.per_second),
-                    made.cpu(),
-                    format!("{:.1}", made.memory / 1e3),
-                ]),
+                Some(made) => {
+                    row.extend([grouped(made.per_second), made.cpu(), format!("{:.1}", made.memory / 1e3)])
+                }
                 None => row.push("failed".to_owned()),
             }
             table.row(row);
@@ -165,7 +161,13 @@ impl fmt::Display for Measured {
             write!(f, "{way} {cpu} per CPU-second, {lost} lost, p50 {p50}, p99 {p99}; ")?;
         }
         let Made { per_second, memory, .. } = self.made;
-        write!(f, "{} made/s, {} per CPU-second, {:.1} KB for each", grouped(per_second), self.made.cpu(), memory / 1e3)
+        write!(
+            f,
+            "{} made/s, {} per CPU-second, {:.1} KB for each",
+            grouped(per_second),
+            self.made.cpu(),
+            memory / 1e3
+        )
     }
 }
 
@@ -271,7 +273,8 @@ fn measure(
         let before = Usage::of(server.pid)?;
         let began = Instant::now();
         let done = number as u64 * packets;
-        let flow = clients.relay(way, media, rate, packets, |sent| bar.published(done + sent, 2 * packets))?;
+        let flow =
+            clients.relay(way, media, rate, packets, |sent| bar.published(done + sent, 2 * packets))?;
         let took = began.elapsed();
         let cpu = Usage::of(server.pid)?.cpu.saturating_sub(before.cpu);
         relayed.push(Relayed::new(&flow, took, cpu)?);
@@ -282,4 +285,74 @@ fn measure(
         memory: warm.memory.saturating_sub(empty.memory) as f64 / allocations as f64,
     };
     Ok(Measured { made, relayed: [relayed[0], relayed[1]] })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use veche_turn::{Network, PeerPolicy, Quotas, RelayAddress, TurnConfig, User};
+
+    use super::*;
+    use crate::turn_clients::{PASSWORD, USER};
+
+    /// More than one wave of clients, and a rate that a busy machine bears.
+    const ALLOCATIONS: usize = 70;
+    const RATE: u64 = 2_000;
+    const PACKETS: u64 = 1_000;
+
+    fn assert_all_came(measured: Measured) {
+        for relayed in measured.relayed {
+            assert!(relayed.lost.abs() < 1e-9 && relayed.per_second > 0.0, "{measured}");
+            assert!(relayed.p50 > Duration::ZERO && relayed.p99 >= relayed.p50, "{measured}");
+        }
+        assert!(measured.made.per_second > 0.0);
+    }
+
+    #[test]
+    fn a_few_clients_of_veche_relay_everything() {
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let place = RelayAddress { bind: loopback, external: loopback };
+        let turn = veche_turn::start(TurnConfig {
+            listen: vec![SocketAddr::new(loopback, 0)],
+            workers: 1,
+            realm: "bench".to_owned(),
+            secrets: Vec::new(),
+            users: vec![User { name: USER.to_owned(), password: PASSWORD.to_owned() }],
+            relay_v4: Some(place),
+            relay_v6: None,
+            relay_ports: 49_152..=65_535,
+            quotas: Quotas::default(),
+            peers: PeerPolicy { allow: vec![Network::new(loopback, 8)], ..PeerPolicy::default() },
+            alternates: Vec::new(),
+            unproven_bytes_per_second: 0,
+            max_connections: 10,
+            tls: None,
+        });
+        let turn = turn.unwrap();
+        let running = Running { address: turn.handle.addresses()[0], pid: std::process::id() };
+        for media in MEDIA {
+            assert_all_came(measure(running, ALLOCATIONS, media, RATE, PACKETS, &Progress::new(1)).unwrap());
+        }
+        // Each media has relayed once each way by each client, and then what was measured.
+        let expected = 2 * (ALLOCATIONS as u64 + PACKETS);
+        // The server adds it up once a second.
+        let told = || {
+            let usage = turn.handle.total();
+            [usage.packets_to_peers, usage.packets_to_clients]
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while told() != [expected; 2] && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(told(), [expected; 2]);
+    }
+
+    #[test]
+    fn a_few_clients_of_coturn_relay_everything() {
+        let (veche, load) = Default::default();
+        let bench = Bench { veche, load, server_cores: vec![0], load_cores: vec![0], seconds: 1 };
+        let bar = Progress::new(1);
+        assert_all_came(start_and_measure(&bench, Kind::Coturn, ALLOCATIONS, MEDIA[0], RATE, &bar).unwrap());
+    }
 }

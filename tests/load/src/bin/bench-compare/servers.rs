@@ -196,11 +196,12 @@ fn veche_config(address: SocketAddr, turn: SocketAddr, folder: &Path, workers: u
 /// Datagrams and connections without TLS, one thread that relays (beside those that listen, authenticate and wait), one user,
 /// nothing logged; relays may reach this machine.
 fn coturn_arguments(address: SocketAddr, folder: &Path) -> Vec<String> {
-    let mut arguments: Vec<String> = ["-n", "--lt-cred-mech", "--no-tls", "--no-dtls", "--no-cli", "--no-rfc5780"]
-        .into_iter()
-        .chain(["--allow-loopback-peers", "--no-stdout-log", "--simple-log"])
-        .map(str::to_owned)
-        .collect();
+    let mut arguments: Vec<String> =
+        ["-n", "--lt-cred-mech", "--no-tls", "--no-dtls", "--no-cli", "--no-rfc5780"]
+            .into_iter()
+            .chain(["--allow-loopback-peers", "--no-stdout-log", "--simple-log"])
+            .map(str::to_owned)
+            .collect();
     let mut set = |name: &str, value: String| arguments.push(format!("--{name}={value}"));
     set("listening-ip", address.ip().to_string());
     set("listening-port", address.port().to_string());

@@ -156,7 +156,8 @@ impl Clients {
         let mut bursts = 0;
         while flow.sent < packets || (flow.received < flow.sent && last.elapsed() < LAST_WAIT) {
             if flow.sent < packets {
-                let due = (began.elapsed().as_nanos() as u64).saturating_mul(rate) / burst / 1_000_000_000 + 1;
+                let due =
+                    (began.elapsed().as_nanos() as u64).saturating_mul(rate) / burst / 1_000_000_000 + 1;
                 for _ in bursts..due.min(bursts + MAX_LATE).min(packets.div_ceil(burst)) {
                     self.send(way, media, bursts as usize % self.clients.len(), &mut train)?;
                     bursts += 1;
@@ -199,7 +200,9 @@ impl Clients {
         let Self { clients, peer, epoll, ready, buffer, clock, .. } = self;
         if way == Way::ToPeer {
             return peer.receive(buffer, |from, packet| {
-                flow.take(*clock, packet, media, |index| clients.get(index).map(|client| client.relay) == Some(from))
+                flow.take(*clock, packet, media, |index| {
+                    clients.get(index).map(|client| client.relay) == Some(from)
+                })
             });
         }
         ready.clear();
@@ -211,7 +214,8 @@ impl Clients {
         for event in ready.drain(..) {
             let place = event.data.u64() as usize;
             clients[place].endpoint.receive(buffer, |_, packet| {
-                let (header, data) = packet.split_at_checked(CHANNEL_HEADER).context("a packet is too short")?;
+                let (header, data) =
+                    packet.split_at_checked(CHANNEL_HEADER).context("a packet is too short")?;
                 if header[..2] != CHANNEL.to_be_bytes() {
                     bail!("something else than data of the channel came");
                 }
@@ -303,7 +307,8 @@ fn allocate_together(
     let mut allocated = Vec::with_capacity(asked.len());
     for (endpoint, login) in asked {
         let answer = endpoint.answer(ALLOCATE, [2; 12], Class::Success)?;
-        let relay = find(&answer, XOR_RELAYED_ADDRESS).and_then(|value| address::read_xor(&value, &[2; 12]).ok());
+        let relay =
+            find(&answer, XOR_RELAYED_ADDRESS).and_then(|value| address::read_xor(&value, &[2; 12]).ok());
         let relay = relay.context("an allocation has no relay")?;
         let channel = (CHANNEL_NUMBER, [&CHANNEL.to_be_bytes()[..], &[0, 0]].concat());
         endpoint.send(&request(CHANNEL_BIND, [3; 12], &[channel], Some(&login), &[peer]), server)?;
