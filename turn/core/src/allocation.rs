@@ -232,7 +232,8 @@ impl Channels {
         match self.find(number) {
             Ok(index) => self.by_number[index].until = until,
             Err(index) => {
-                self.by_number.insert(index, Channel { number, peer, until, waiting: Place::default() })
+                let waiting = Place::default();
+                self.by_number.insert(index, Channel { number, peer, until, waiting });
             }
         }
         if let Err(index) = self.find_peer(peer) {

@@ -128,7 +128,7 @@ fn print_made(cells: &[(Media, usize)], best: &[[Option<Measured>; 2]]) -> Strin
             let mut row = vec![grouped(*count as f64), kind.to_string()];
             match measured.map(|measured| measured.made) {
                 Some(made) => {
-                    row.extend([grouped(made.per_second), made.cpu(), format!("{:.1}", made.memory / 1e3)])
+                    row.extend([grouped(made.per_second), made.cpu(), format!("{:.1}", made.memory / 1e3)]);
                 }
                 None => row.push("failed".to_owned()),
             }

@@ -87,7 +87,7 @@ pub struct Flow {
 /// The clients and their peer.
 pub struct Clients {
     server: SocketAddr,
-    clients: Vec<Client>,
+    all: Vec<Client>,
     peer: Endpoint,
     epoll: OwnedFd,
     ready: Vec<epoll::Event>,
@@ -133,7 +133,7 @@ impl Clients {
             endpoint.udp.set_nonblocking(true)?;
         }
         let (ready, buffer) = (Vec::with_capacity(MAX_READY), vec![0; BATCH_SIZE * RECEIVE_BUFFER]);
-        Ok(Self { server, clients, peer, epoll, ready, buffer, clock: Instant::now() })
+        Ok(Self { server, all: clients, peer, epoll, ready, buffer, clock: Instant::now() })
     }
 
     /// Sends so many packets a second, the clients in turn, until so many were sent, and receives them. Tells meanwhile how
@@ -158,8 +158,9 @@ impl Clients {
             if flow.sent < packets {
                 let due =
                     (began.elapsed().as_nanos() as u64).saturating_mul(rate) / burst / 1_000_000_000 + 1;
-                for _ in bursts..due.min(bursts + MAX_LATE).min(packets.div_ceil(burst)) {
-                    self.send(way, media, bursts as usize % self.clients.len(), &mut train)?;
+                let due = due.min(bursts + MAX_LATE).min(packets.div_ceil(burst));
+                while bursts < due {
+                    self.send(way, media, bursts as usize % self.all.len(), &mut train)?;
                     bursts += 1;
                     flow.sent += burst;
                 }
@@ -173,7 +174,7 @@ impl Clients {
 
     /// Sends a burst from a client to the peer, or the other way.
     fn send(&self, way: Way, media: Media, index: usize, train: &mut Vec<u8>) -> anyhow::Result<()> {
-        let client = &self.clients[index];
+        let client = &self.all[index];
         let now = (self.clock.elapsed().as_nanos() as u64).to_be_bytes();
         let header = [CHANNEL.to_be_bytes(), (media.payload as u16).to_be_bytes()];
         train.clear();
@@ -197,7 +198,7 @@ impl Clients {
 
     /// Receives what has come, if anything has.
     fn receive(&mut self, way: Way, media: Media, flow: &mut Flow) -> anyhow::Result<()> {
-        let Self { clients, peer, epoll, ready, buffer, clock, .. } = self;
+        let Self { all: clients, peer, epoll, ready, buffer, clock, .. } = self;
         if way == Way::ToPeer {
             return peer.receive(buffer, |from, packet| {
                 flow.take(*clock, packet, media, |index| {
