@@ -291,15 +291,15 @@ fn measure(
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
-    use veche_turn::{Network, PeerPolicy, Quotas, RelayAddress, TurnConfig, User};
+    use veche_turn::{Network, PeerPolicy, Quotas, RelayAddress, Turn, TurnConfig, User};
 
     use super::*;
     use crate::turn_clients::{PASSWORD, USER};
 
-    /// More than one wave of clients, and a rate that a busy machine bears.
+    /// More than one wave of clients, and a rate at which a server that waits half a second for a busy machine loses nothing.
     const ALLOCATIONS: usize = 70;
-    const RATE: u64 = 2_000;
-    const PACKETS: u64 = 1_000;
+    const RATE: u64 = 400;
+    const PACKETS: u64 = 400;
 
     fn assert_all_came(measured: Measured) {
         for relayed in measured.relayed {
@@ -309,8 +309,7 @@ mod tests {
         assert!(measured.made.per_second > 0.0);
     }
 
-    #[test]
-    fn a_few_clients_of_veche_relay_everything() {
+    fn veche() -> Turn {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let place = RelayAddress { bind: loopback, external: loopback };
         let turn = veche_turn::start(TurnConfig {
@@ -329,23 +328,27 @@ mod tests {
             max_connections: 10,
             tls: None,
         });
-        let turn = turn.unwrap();
-        let running = Running { address: turn.handle.addresses()[0], pid: std::process::id() };
+        turn.unwrap()
+    }
+
+    #[test]
+    fn a_few_clients_of_veche_relay_everything() {
         for media in MEDIA {
+            let turn = veche();
+            let running = Running { address: turn.handle.addresses()[0], pid: std::process::id() };
             assert_all_came(measure(running, ALLOCATIONS, media, RATE, PACKETS, &Progress::new(1)).unwrap());
+            // Each client has relayed once each way, and then what was measured. The server adds it up once a second.
+            let told = || {
+                let usage = turn.handle.total();
+                [usage.packets_to_peers, usage.packets_to_clients]
+            };
+            let expected = [ALLOCATIONS as u64 + PACKETS; 2];
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while told() != expected && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(50));
+            }
+            assert_eq!(told(), expected);
         }
-        // Each media has relayed once each way by each client, and then what was measured.
-        let expected = 2 * (ALLOCATIONS as u64 + PACKETS);
-        // The server adds it up once a second.
-        let told = || {
-            let usage = turn.handle.total();
-            [usage.packets_to_peers, usage.packets_to_clients]
-        };
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while told() != [expected; 2] && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(50));
-        }
-        assert_eq!(told(), [expected; 2]);
     }
 
     #[test]
@@ -353,6 +356,6 @@ mod tests {
         let (veche, load) = Default::default();
         let bench = Bench { veche, load, server_cores: vec![0], load_cores: vec![0], seconds: 1 };
         let bar = Progress::new(1);
-        assert_all_came(start_and_measure(&bench, Kind::Coturn, ALLOCATIONS, MEDIA[0], RATE, &bar).unwrap());
+        assert_all_came(start_and_measure(&bench, Kind::Coturn, ALLOCATIONS, MEDIA[1], RATE, &bar).unwrap());
     }
 }
