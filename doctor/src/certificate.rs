@@ -2,16 +2,15 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustls::RootCertStore;
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, RootCertStore};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
-use x509_cert::time::Time;
 
 use crate::finding::{Finding, Level};
 
@@ -81,7 +80,8 @@ impl Trust {
         let issuer = last.tbs_certificate().issuer().to_string();
         // Whether it is over is another question.
         let validity = parsed[0].tbs_certificate().validity();
-        let during = now.clamp(validity.not_before.to_system_time(), validity.not_after.to_system_time());
+        // Not `clamp`: what somebody else wrote may end before it begins.
+        let during = now.max(validity.not_before.to_system_time()).min(validity.not_after.to_system_time());
         let during = UnixTime::since_unix_epoch(during.duration_since(UNIX_EPOCH).unwrap_or_default());
         let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms.all;
         let verified = ParsedCertificate::try_from(own).and_then(|own| {
@@ -111,6 +111,11 @@ impl Trust {
                     "use a certificate of a public authority ([acme] domains), or make your authority known to every client \
                      (here: SSL_CERT_FILE=/path/to/root.pem)",
                 );
+        }
+        if !matches!(error, rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) {
+            return Finding::failure(CHECK, tried, format!("it is not right: {error}"))
+                .means("clients refuse to connect")
+                .mend("get another certificate, or send the chain as the authority gave it: http.certificate_file is its fullchain.pem");
         }
         let count = parsed.len();
         Finding::failure(
@@ -150,29 +155,36 @@ const FILES: &str =
 /// Whether all of them are valid now, and for how long yet.
 fn dates(tried: &str, parsed: &[Certificate], now: SystemTime) -> Finding {
     const CHECK: &str = "certificate.dates";
-    let whose =
-        |index| if index == 0 { "it".to_owned() } else { format!("certificate {} of its chain", index + 1) };
-    for (index, certificate) in parsed.iter().enumerate() {
-        let validity = certificate.tbs_certificate().validity();
-        let (begins, ends) = (validity.not_before, validity.not_after);
-        if ends.to_system_time() < now {
-            return Finding::failure(CHECK, tried, format!("{} has expired on {ends}", whose(index)))
-                .means("no client connects without a warning, most not at all")
-                .mend(
-                    "renew it (with acme.domains the server does so by itself, if the authority reaches its port 443; with \
-                     http.certificate_file it reads a renewed file within seconds). If that date is to come yet, set the clock",
-                );
-        }
-        if begins.to_system_time() > now {
-            return Finding::failure(CHECK, tried, format!("{} is not valid before {begins}", whose(index)))
-                .means("clients whose clock is right refuse it")
-                .mend("set the clock of this machine and of the server (timedatectl set-ntp true), or get another certificate");
-        }
-    }
-    let first_end = parsed.iter().map(|one| one.tbs_certificate().validity().not_after);
-    let Some(ends) = first_end.min_by_key(Time::to_system_time) else {
+    let Some((own, others)) = parsed.split_first() else {
         return Finding::skipped(CHECK, tried, "there is none");
     };
+    let validity = own.tbs_certificate().validity();
+    let (begins, ends) = (validity.not_before, validity.not_after);
+    if ends.to_system_time() < now {
+        return Finding::failure(CHECK, tried, format!("it has expired on {ends}"))
+            .means("no client connects without a warning, most not at all")
+            .mend(
+                "renew it (with acme.domains the server does so by itself, if the authority reaches its port 443; with \
+                 http.certificate_file it reads a renewed file within seconds). If that date is to come yet, set the clock",
+            );
+    }
+    if begins.to_system_time() > now {
+        return Finding::failure(CHECK, tried, format!("it is not valid before {begins}"))
+            .means("clients whose clock is right refuse it")
+            .mend("set the clock of this machine and of the server (timedatectl set-ntp true), or get another certificate");
+    }
+    for (number, other) in (2..).zip(others) {
+        let ends = other.tbs_certificate().validity().not_after;
+        if ends.to_system_time() < now {
+            return Finding::warning(
+                CHECK,
+                tried,
+                format!("certificate {number} of its chain has expired on {ends}"),
+            )
+            .means("some clients refuse a chain with an expired certificate in it")
+            .mend("remove it from http.certificate_file, or put in the one that the authority uses now");
+        }
+    }
     let left = ends.to_system_time().duration_since(now).unwrap_or_default();
     let days = left.as_secs() / (24 * 60 * 60);
     if left < RENEWAL {

@@ -30,6 +30,8 @@ pub(crate) struct Door {
     pub(crate) name: ServerName<'static>,
     /// Whether the token may be sent: plain HTTP is what the operator asked for, a certificate has to be right.
     pub(crate) is_trusted: bool,
+    /// The certificate that was found right: later connections have to show the same.
+    pub(crate) certificate: Option<CertificateDer<'static>>,
 }
 
 /// What was answered.
@@ -45,7 +47,13 @@ impl Door {
     pub(crate) async fn open(&self) -> io::Result<(Line, Vec<CertificateDer<'static>>)> {
         let stream = connect(self.address).await?;
         if self.target.is_secure() {
-            return secure(stream, &self.name, b"http/1.1").await;
+            let (line, chain) = secure(stream, &self.name, b"http/1.1").await?;
+            if self.certificate.is_some() && self.certificate.as_ref() != chain.first() {
+                let message =
+                    "another certificate was shown than on the first connection, so nothing was told";
+                return Err(io::Error::other(message));
+            }
+            return Ok((line, chain));
         }
         Ok((Either::Left(stream), Vec::new()))
     }

@@ -40,7 +40,7 @@ pub struct Finding {
 impl Finding {
     /// All is well.
     pub fn fine(check: &'static str, tried: impl Into<String>, got: impl Into<String>) -> Self {
-        let (tried, got) = (tried.into(), got.into());
+        let (tried, got) = (plain(tried.into()), plain(got.into()));
         Self { check, level: Level::Fine, tried, got, means: String::new(), mend: String::new() }
     }
 
@@ -62,13 +62,13 @@ impl Finding {
     /// Says what it means for users.
     #[must_use]
     pub fn means(self, means: impl Into<String>) -> Self {
-        Self { means: means.into(), ..self }
+        Self { means: plain(means.into()), ..self }
     }
 
     /// Says what mends it.
     #[must_use]
     pub fn mend(self, mend: impl Into<String>) -> Self {
-        Self { mend: mend.into(), ..self }
+        Self { mend: plain(mend.into()), ..self }
     }
 
     /// The same, told as no worse than this. For what may be otherwise elsewhere.
@@ -76,6 +76,18 @@ impl Finding {
     pub fn at_most(self, level: Level) -> Self {
         Self { level: self.level.min(level), ..self }
     }
+}
+
+/// The most that is shown of a text, in characters.
+const MAX_TEXT: usize = 800;
+
+/// A text in which others may have had a word, for a terminal: no control characters, and not without end.
+fn plain(text: String) -> String {
+    let is_fine = |c: char| c == '\n' || !c.is_control();
+    if text.len() <= MAX_TEXT && text.chars().all(is_fine) {
+        return text;
+    }
+    text.chars().take(MAX_TEXT).map(|c| if is_fine(c) { c } else { '\u{fffd}' }).collect()
 }
 
 impl fmt::Display for Level {
@@ -86,5 +98,17 @@ impl fmt::Display for Level {
             Self::Warning => "WARN",
             Self::Failure => "FAIL",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_say_moves_no_cursor_and_ends() {
+        let finding = Finding::failure("a", "b", "\u{1b}[2Jall is well\n").mend("x".repeat(10_000));
+        assert_eq!(finding.got, "\u{fffd}[2Jall is well\n");
+        assert_eq!(finding.mend.len(), MAX_TEXT);
     }
 }

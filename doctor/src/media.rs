@@ -49,11 +49,12 @@ pub(crate) async fn examine(
 ) -> (Vec<Finding>, Vec<SocketAddr>) {
     let (udp, tcp) = tokio::join!(try_all(media, Transport::Udp), try_all(media, Transport::Tcp));
     let answering = udp.iter().filter(|(_, result)| result.is_ok()).map(|(address, _)| *address).collect();
-    let findings = vec![
-        announced(media, door),
-        judge(Transport::Udp, &udp, door, vantage),
-        judge(Transport::Tcp, &tcp, door, vantage),
-    ];
+    let mut findings =
+        vec![judge(Transport::Udp, &udp, door, vantage), judge(Transport::Tcp, &tcp, door, vantage)];
+    // The loopback says nothing of what users need to be told.
+    if vantage == Vantage::Outside {
+        findings.insert(0, announced(media, door));
+    }
     (findings, answering)
 }
 
@@ -117,7 +118,7 @@ fn judge(transport: Transport, tried: &[Tried], door: IpAddr, vantage: Vantage) 
                 .mend("media.tcp = true");
         }
         return Finding::failure(check, what, "the server announces no address for media over UDP")
-            .mend(external(door));
+            .mend(external(if vantage == Vantage::Outside { door } else { EXAMPLE }));
     }
     let answered: Vec<&Tried> = tried.iter().filter(|(_, result)| result.is_ok()).collect();
     let silent: Vec<&Tried> = tried.iter().filter(|(_, result)| result.is_err()).collect();
@@ -125,7 +126,7 @@ fn judge(transport: Transport, tried: &[Tried], door: IpAddr, vantage: Vantage) 
         some.iter().take(6).map(|(address, _)| address.to_string()).collect::<Vec<_>>().join(", ")
     };
     let Some((_, Ok(seen))) = answered.first() else {
-        let finding = unreachable(transport, tried, door);
+        let finding = unreachable(transport, tried, door, vantage);
         // Who stands behind the server's own NAT may not get back in.
         let is_outer = vantage == Vantage::Inside
             && tried.iter().all(|(address, _)| reach(address.ip()) == Reach::Internet);
@@ -138,6 +139,11 @@ fn judge(transport: Transport, tried: &[Tried], door: IpAddr, vantage: Vantage) 
     };
     let missing: Vec<&Tried> = silent.into_iter().filter(is_missing).collect();
     if missing.is_empty() || vantage == Vantage::Inside {
+        if vantage == Vantage::Outside {
+            got.push_str(
+                "; that is one worker's port: each of media.workers has its own, from media.first_port on",
+            );
+        }
         return Finding::fine(check, what, got);
     }
     let _ = write!(got, "; no answer from {}", list(&missing));
@@ -152,7 +158,7 @@ fn is_ours(error: &io::Error) -> bool {
 }
 
 /// None of the addresses answers.
-fn unreachable(transport: Transport, tried: &[Tried], door: IpAddr) -> Finding {
+fn unreachable(transport: Transport, tried: &[Tried], door: IpAddr, vantage: Vantage) -> Finding {
     let (check, name) = (transport.check(), transport.name());
     let what = format!("an ICE check over {name} at each announced address");
     let described = |(address, result): &Tried| match result {
@@ -181,6 +187,11 @@ fn unreachable(transport: Transport, tried: &[Tried], door: IpAddr) -> Finding {
              security group, at the router, and on the machine, for example: ufw allow {port}/{lower}"
         )
     };
+    if vantage == Vantage::Inside {
+        let mend =
+            format!("{open}\nfrom another machine veche doctor --from-outside tells whether users get there");
+        return Finding::failure(check, what, got).means(means).mend(mend);
+    }
     if tried.iter().any(|(address, _)| address.ip() == door) {
         return Finding::failure(check, what, got).means(means).mend(open);
     }
@@ -190,6 +201,9 @@ fn unreachable(transport: Transport, tried: &[Tried], door: IpAddr) -> Finding {
     );
     Finding::failure(check, what, got).means(means).mend(mend)
 }
+
+/// What stands for the server's public address where that is not known.
+const EXAMPLE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 5));
 
 /// The line that announces an address.
 fn external(address: IpAddr) -> String {

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use hyper::HeaderMap;
+use hyper::{HeaderMap, StatusCode};
 use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use serde_json::Value;
@@ -22,6 +22,22 @@ use crate::turn::{self, IceServer, Surroundings};
 /// How far clocks may be apart before tokens and credentials suffer, and how far they should not be.
 const CLOCK_FAILURE: Duration = Duration::from_mins(1);
 const CLOCK_WARNING: Duration = Duration::from_secs(10);
+
+/// Why a room does not take this client, though the server is well.
+const ROOM_REFUSALS: &[&str] =
+    &["room_not_found", "room_full", "room_locked", "waiting", "not_admitted", "banned"];
+
+/// What it means to be asked too often, and what helps.
+const OFTEN: &str =
+    "this address asks too often for the server; behind a proxy all users may seem to have one address";
+const OFTEN_MEND: &str = "http.trusted_proxies = [\"10.0.0.0/8\"], with the address of the proxy in front, so that users are told \
+                          apart; else try again in a minute, or raise signaling.requests_per_second";
+
+/// Addresses of a name that are tried, one after the other.
+const MAX_ADDRESSES: usize = 8;
+
+/// Proxies that cut silent connections do it after half a minute at the earliest.
+const CUT_AFTER: Duration = Duration::from_secs(30);
 
 /// What a proxy has to be told.
 const PROXY: &str = "the proxy in front must pass WebSockets on; nginx: proxy_http_version 1.1; proxy_set_header Upgrade \
@@ -93,7 +109,7 @@ async fn find(target: &Target, report: &mut Report) -> Option<Door> {
     };
     let mut errors: Vec<(SocketAddr, io::Error)> = Vec::new();
     let mut reached = None;
-    for address in addresses {
+    for address in addresses.into_iter().take(MAX_ADDRESSES) {
         match connect(address).await {
             Ok(_) => reached = reached.or(Some(address)),
             Err(error) => errors.push((address, error)),
@@ -129,7 +145,7 @@ async fn find(target: &Target, report: &mut Report) -> Option<Door> {
         return None;
     };
     let is_trusted = !target.is_secure();
-    Some(Door { target: target.clone(), address, name, is_trusted })
+    Some(Door { target: target.clone(), address, name, is_trusted, certificate: None })
 }
 
 /// Looks at the certificate, where there is one.
@@ -142,7 +158,9 @@ async fn trusted(door: Door, trust: &Trust, report: &mut Report) -> Option<Door>
         Ok((_, chain)) => {
             let judgement = trust.judge(place, &chain, &door.name, SystemTime::now());
             report.extend(judgement.findings);
-            Some(Door { is_trusted: judgement.is_trusted, ..door })
+            let is_trusted = judgement.is_trusted;
+            let certificate = chain.into_iter().next().filter(|_| is_trusted);
+            Some(Door { is_trusted, certificate, ..door })
         }
         Err(error) => {
             report.add(no_tls(format!("a TLS handshake with {place}"), &error));
@@ -170,6 +188,10 @@ async fn answers(door: &Door, report: &mut Report) -> bool {
     });
     let (answer, version) = match (answer, version) {
         (Ok(answer), Some(version)) => (answer, version),
+        (Ok(answer), None) if answer.status == StatusCode::TOO_MANY_REQUESTS => {
+            report.add(Finding::failure("http", what, answer.complaint()).means(OFTEN).mend(OFTEN_MEND));
+            return false;
+        }
         (answer, _) => {
             let got = answer.map_or_else(|error| error.to_string(), |answer| answer.complaint());
             let finding = Finding::failure("http", what, format!("no answer of Veche: {got}"));
@@ -180,16 +202,19 @@ async fn answers(door: &Door, report: &mut Report) -> bool {
         }
     };
     report.add(Finding::fine("http", what, format!("version {version}, in {} ms", took.as_millis())));
-    report.add(clock(&answer.headers, asked.1, took));
+    // On the same machine it is the same clock.
+    if door.target.vantage == Vantage::Outside {
+        report.add(clock("the server", &answer.headers, asked.1, took));
+    }
     report.extend(storage(door).await);
     true
 }
 
-/// Compares another machine's clock, by the header `Date` of its answer, to this one's. `asked` is when it was asked, `took` how
-/// long the answer took.
-pub fn clock(headers: &HeaderMap, asked: SystemTime, took: Duration) -> Finding {
+/// Compares another machine's clock, by the header `Date` of its answer, to this one's. `whose` says which machine that is,
+/// `asked` is when it was asked, `took` how long the answer took.
+pub fn clock(whose: &str, headers: &HeaderMap, asked: SystemTime, took: Duration) -> Finding {
     const CHECK: &str = "clock";
-    let what = "the time of the server, by the header Date, beside that of this machine";
+    let what = format!("the time of {whose}, by the header Date, beside that of this machine");
     let date = headers.get(hyper::header::DATE).and_then(|date| date.to_str().ok());
     let Some(there) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else {
         return Finding::skipped(CHECK, what, "there is no such header");
@@ -201,7 +226,7 @@ pub fn clock(headers: &HeaderMap, asked: SystemTime, took: Duration) -> Finding 
         Ok(apart) => (apart, "ahead of"),
         Err(error) => (error.duration(), "behind"),
     };
-    let got = format!("the server is {} s {word} this machine", apart.as_secs());
+    let got = format!("{whose} is {} s {word} this machine", apart.as_secs());
     if apart < CLOCK_WARNING {
         return Finding::fine(CHECK, what, "no difference that matters");
     }
@@ -247,15 +272,25 @@ fn not_joined(door: &Door, what: String, error: JoinError) -> Finding {
     const MEANS: &str = "the page opens, but nobody gets into a room";
     match error {
         JoinError::Unreachable(error) => Finding::failure("websocket", what, error).means(MEANS).mend(PROXY),
-        JoinError::NoUpgrade(got) if got.contains("503") => Finding::failure("websocket", what, got)
+        JoinError::NoUpgrade { status: Some(503), got } => Finding::failure("websocket", what, got)
             .means("the server has all the connections that it may have")
             .mend("signaling.max_connections, or http.max_connections, higher; or enabled = true in [signaling]"),
-        JoinError::NoUpgrade(got) => Finding::failure("websocket", what, got)
+        JoinError::NoUpgrade { status: Some(429), got } => Finding::failure("websocket", what, got).means(OFTEN).mend(OFTEN_MEND),
+        JoinError::NoUpgrade { got, .. } => Finding::failure("websocket", what, got)
             .means(format!("{MEANS}: something on the way takes the WebSocket handshake apart"))
             .mend(PROXY),
         JoinError::Broken(got) => Finding::failure("websocket", what, format!("it opened, then came {got}"))
             .means(format!("{MEANS}: something on the way cuts WebSockets, or holds back what goes through them"))
             .mend(PROXY),
+        JoinError::Refused { code, message } if ROOM_REFUSALS.contains(&&*code) => {
+            let got = format!("{code}: {message}; what comes after joining was not looked at");
+            Finding::skipped("access", what, got).mend("say --room NAME, of a room that this client may join at once")
+        }
+        JoinError::Refused { code, message } if code == "too_many_rooms" => {
+            Finding::failure("access", what, format!("{code}: {message}"))
+                .means("nobody opens another room; what comes after joining was not looked at")
+                .mend("signaling.max_rooms higher; or say --room NAME, of a room that is there")
+        }
         JoinError::Refused { code, message } => {
             let withheld = door.target.token.is_some() && door.token().is_none();
             let means = if withheld {
@@ -282,7 +317,7 @@ async fn locate(door: &Door, session: &mut Session, report: &mut Report) -> Opti
     let mut media = match session.offer().await {
         Ok(media) => media,
         Err(error) => {
-            let finding = Finding::failure("media", "an offer over the WebSocket", format!("{error:?}"));
+            let finding = Finding::failure("media", "an offer over the WebSocket", error.to_string());
             report.add(
                 finding
                     .means("nobody hears or sees anybody")
@@ -317,7 +352,14 @@ async fn ice_servers(door: &Door, report: &mut Report) -> Option<Vec<IceServer>>
     };
     let list = serde_json::from_slice::<List>(&answer.body).ok().filter(|_| answer.status.is_success());
     let Some(List { ice_servers }) = list else {
-        report.add(Finding::skipped("turn", what, answer.complaint()));
+        let is_refused = matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        report.add(if is_refused {
+            Finding::skipped("turn", what, answer.complaint())
+        } else {
+            Finding::failure("ice-servers", what, answer.complaint())
+                .means("clients that ask for TURN servers this way get none")
+                .mend("let the proxy in front pass everything below /realtime on, and look into the server's log")
+        });
         return None;
     };
     let urls: Vec<&str> = ice_servers.iter().flat_map(|server| &server.urls).map(String::as_str).collect();
@@ -346,8 +388,13 @@ async fn stays(door: &Door, mut session: Session) -> Finding {
     let survived = session.survives(idle).await;
     session.leave().await;
     match survived {
+        Ok(()) if idle < CUT_AFTER => Finding::fine(
+            "websocket.idle",
+            what,
+            "it is still there; what cuts silent connections does it later: say --idle 90s",
+        ),
         Ok(()) => Finding::fine("websocket.idle", what, "it is still there"),
-        Err(error) => Finding::failure("websocket.idle", what, format!("{error:?}"))
+        Err(error) => Finding::failure("websocket.idle", what, error.to_string())
             .means("who listens quietly is thrown out of the call again and again")
             .mend(format!("{PROXY}; or let the server speak more often: signaling.heartbeat_seconds = 10")),
     }
@@ -364,7 +411,7 @@ mod tests {
         let judge = |there: SystemTime| {
             let mut headers = HeaderMap::new();
             headers.insert("date", httpdate::fmt_http_date(there).parse().unwrap());
-            clock(&headers, here, Duration::ZERO)
+            clock("the server", &headers, here, Duration::ZERO)
         };
         assert_eq!(judge(here + Duration::from_secs(5)).level, Level::Fine);
         assert_eq!(judge(here - Duration::from_secs(30)).level, Level::Warning);

@@ -35,7 +35,7 @@ pub(crate) enum JoinError {
     /// There is no connection.
     Unreachable(String),
     /// Something answered, but did not make a WebSocket of the connection.
-    NoUpgrade(String),
+    NoUpgrade { status: Option<u16>, got: String },
     /// The server speaks, and refuses.
     Refused { code: String, message: String },
     /// It opened, and then nothing or nonsense came.
@@ -69,7 +69,7 @@ impl Session {
         let socket = match tokio::time::timeout(PATIENCE, handshake).await {
             Ok(Ok(socket)) => socket,
             Ok(Err(error)) => return Err(no_upgrade(&error)),
-            Err(_) => return Err(JoinError::NoUpgrade("nothing".to_owned())),
+            Err(_) => return Err(JoinError::NoUpgrade { status: None, got: "nothing".to_owned() }),
         };
         let mut session = Self { socket };
         match session.expect("joined").await {
@@ -139,6 +139,9 @@ impl Session {
     }
 }
 
+/// Addresses of one protocol that are looked at: a server has a few.
+const MAX_CANDIDATES: usize = 32;
+
 impl Media {
     /// What an answer says of the transport.
     fn read(sdp: &str) -> Self {
@@ -150,7 +153,7 @@ impl Media {
                 password.clone_into(&mut media.password);
             } else if let Some((is_tcp, address)) = line.strip_prefix("a=candidate:").and_then(candidate) {
                 let list = if is_tcp { &mut media.tcp } else { &mut media.udp };
-                if !list.contains(&address) {
+                if !list.contains(&address) && list.len() < MAX_CANDIDATES {
                     list.push(address);
                 }
             }
@@ -176,7 +179,11 @@ fn broken(error: &WebSocketError) -> JoinError {
 }
 
 fn no_upgrade(error: &WebSocketError) -> JoinError {
-    JoinError::NoUpgrade(match error {
+    let status = match error {
+        WebSocketError::InvalidStatusCode(status) => Some(*status),
+        _ => None,
+    };
+    let got = match error {
         WebSocketError::InvalidStatusCode(status) => format!("status {status} instead of 101"),
         WebSocketError::Redirected { status_code, location } => {
             format!("status {status_code}, a redirection to {location}")
@@ -184,7 +191,17 @@ fn no_upgrade(error: &WebSocketError) -> JoinError {
         WebSocketError::InvalidUpgradeHeader => "status 101 without `Upgrade: websocket`".to_owned(),
         WebSocketError::InvalidConnectionHeader => "status 101 without `Connection: upgrade`".to_owned(),
         other => other.to_string(),
-    })
+    };
+    JoinError::NoUpgrade { status, got }
+}
+
+impl std::fmt::Display for JoinError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unreachable(got) | Self::Broken(got) | Self::NoUpgrade { got, .. } => f.write_str(got),
+            Self::Refused { code, message } => write!(f, "{code}: {message}"),
+        }
+    }
 }
 
 #[cfg(test)]

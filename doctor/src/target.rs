@@ -54,6 +54,12 @@ impl Target {
         Self { token, ..self }
     }
 
+    /// Joins this room, which must take whoever comes, instead of one of its own.
+    #[must_use]
+    pub fn with_room(self, room: Option<String>) -> Self {
+        Self { room: room.unwrap_or_else(|| self.room.clone()), ..self }
+    }
+
     /// Leaves the WebSocket alone for so long, to see whether something on the way cuts it.
     #[must_use]
     pub fn with_idle(self, idle: Duration) -> Self {

@@ -32,6 +32,9 @@ const PEERS: usize = 3;
 /// The first channel number (RFC 8656 section 12).
 const FIRST_CHANNEL: u16 = 0x4000;
 
+/// Addresses of STUN and TURN servers that are tried: a server tells of a few.
+const MAX_URLS: usize = 16;
+
 /// A STUN or TURN server as clients are told of it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -63,8 +66,10 @@ struct Trial<'a> {
 pub(crate) async fn examine(servers: Vec<IceServer>, surroundings: &Surroundings) -> Vec<Finding> {
     let mut tasks = Vec::new();
     let mut findings = Vec::new();
+    let mut left = MAX_URLS;
     for server in servers {
-        for text in &server.urls {
+        for text in server.urls.iter().take(left) {
+            left -= 1;
             let Some(url) = IceUrl::parse(text) else {
                 let finding = Finding::failure(
                     "turn",
@@ -77,16 +82,19 @@ pub(crate) async fn examine(servers: Vec<IceServer>, surroundings: &Surroundings
             let (server, surroundings) = (server.clone(), surroundings.clone());
             tasks.push(tokio::spawn(async move {
                 let outcome = try_one(&url, &server, &surroundings).await;
-                let is_outer = surroundings.vantage == Vantage::Inside
-                    && url.host.parse().map_or(true, |ip: IpAddr| reach(ip) == Reach::Internet);
-                let finding = outcome.unwrap_or_else(|finding| *finding);
-                // Behind a NAT the server's own public address may be out of its reach.
-                if is_outer { finding.at_most(Level::Warning) } else { finding }
+                outcome.unwrap_or_else(|fault| {
+                    let may_be_nat = fault.is_silence && surroundings.vantage == Vantage::Inside;
+                    let is_name = || url.host.parse().map_or(true, |ip: IpAddr| reach(ip) == Reach::Internet);
+                    let finding = *fault.finding;
+                    if may_be_nat && is_name() { finding.at_most(Level::Warning) } else { finding }
+                })
             }));
         }
     }
     for task in tasks {
-        findings.extend(task.await.ok());
+        let failed =
+            |error: tokio::task::JoinError| Finding::failure("turn", "a TURN server", error.to_string());
+        findings.push(task.await.unwrap_or_else(failed));
     }
     findings
 }
@@ -106,7 +114,18 @@ pub async fn seen_by(stun_server: &str) -> Result<SocketAddr, String> {
     answer.mapped().ok_or_else(|| answer.to_string())
 }
 
-type Outcome<T> = Result<T, Box<Finding>>;
+type Outcome<T> = Result<T, Fault>;
+
+/// What is wrong with a server.
+struct Fault {
+    finding: Box<Finding>,
+    /// Nothing came back: from the server's own machine its public address may be out of reach.
+    is_silence: bool,
+}
+
+fn fault(finding: Finding) -> Fault {
+    Fault { finding: Box::new(finding), is_silence: false }
+}
 
 async fn try_one(url: &IceUrl, server: &IceServer, surroundings: &Surroundings) -> Outcome<Finding> {
     let wire = open(url, surroundings).await?;
@@ -138,11 +157,14 @@ async fn try_one(url: &IceUrl, server: &IceServer, surroundings: &Surroundings) 
 /// Connects as the address says.
 async fn open(url: &IceUrl, surroundings: &Surroundings) -> Outcome<Wire> {
     let what = format!("to reach {url}");
-    let failed = |error: &io::Error| Box::new(unreachable(url, &what, error));
+    let failed = |error: &io::Error| silent(url, &what, error);
     let addresses = resolve(&url.host, url.port).await.map_err(|error| {
+        if !url.is_turn {
+            return fault(no_stun(&what, format!("the name {} is not found: {error}", url.host)));
+        }
         let finding =
             Finding::failure(url.check(), &what, format!("the name {} is not found: {error}", url.host));
-        Box::new(finding.means(MEANS).mend(format!(
+        fault(finding.means(MEANS).mend(format!(
             "add an A record for {} in the DNS, or name another host: [turn] hosts = [\"turn.example\"]",
             url.host
         )))
@@ -163,7 +185,7 @@ async fn open(url: &IceUrl, surroundings: &Surroundings) -> Outcome<Wire> {
             let wrong = judgement.findings.into_iter().find(|finding| finding.level >= Level::Warning);
             if let Some(wrong) = wrong.filter(|_| !judgement.is_trusted) {
                 let finding = Finding::failure(url.check(), wrong.tried, wrong.got);
-                return Err(Box::new(
+                return Err(fault(
                     finding
                         .means(
                             "browsers refuse TURN over TLS without a word when its certificate is not right",
@@ -179,7 +201,14 @@ async fn open(url: &IceUrl, surroundings: &Surroundings) -> Outcome<Wire> {
 /// What it means that a TURN server is out of reach.
 const MEANS: &str = "whose network lets only this way through does not get into calls";
 
+fn silent(url: &IceUrl, what: &str, error: &io::Error) -> Fault {
+    Fault { finding: Box::new(unreachable(url, what, error)), is_silence: true }
+}
+
 fn unreachable(url: &IceUrl, what: &str, error: &io::Error) -> Finding {
+    if !url.is_turn {
+        return no_stun(what, error.to_string());
+    }
     let (port, way) = (url.port, url.way.firewall());
     let finding = Finding::failure(url.check(), what, error.to_string()).means(MEANS);
     if error.kind() == io::ErrorKind::ConnectionRefused {
@@ -205,8 +234,7 @@ impl Trial<'_> {
         if let Some(mapped) = answer.mapped() {
             return Ok(Finding::fine("stun", what, format!("it sees this machine at {mapped}")));
         }
-        let finding = Finding::failure("stun", what, answer.to_string());
-        Err(Box::new(finding.means(MEANS).mend("name another server in signaling.stun_servers")))
+        Err(fault(no_stun(&what, answer.to_string())))
     }
 
     /// Gets a relay, and looks whether others can reach it.
@@ -223,7 +251,7 @@ impl Trial<'_> {
         }
         let failure = |means: &str, mend: String| {
             let got = answer.to_string();
-            Box::new(Finding::failure(self.url.check(), &what, got).means(means).mend(mend))
+            fault(Finding::failure(self.url.check(), &what, got).means(means).mend(mend))
         };
         let relayed = match answer.code {
             0 => answer
@@ -261,7 +289,7 @@ impl Trial<'_> {
             let got = format!(
                 "the relay is at {relayed}, a private address, though the server was reached at {door}"
             );
-            return Err(Box::new(
+            return Err(fault(
                 Finding::failure(self.url.check(), what, got)
                     .means("peers outside cannot send to the relay")
                     .mend(format!("[turn] external_addresses = [\"{door}\"]")),
@@ -287,7 +315,7 @@ impl Trial<'_> {
                 what,
                 "the media plane has no address of the relay's family",
             );
-            Box::new(finding)
+            fault(finding)
         }))
     }
 
@@ -301,7 +329,7 @@ impl Trial<'_> {
             let got = format!("the TURN server refuses to relay to it: {bound}");
             let finding = Finding::failure(self.url.check(), what, got)
                 .means("who needs this relay joins and hears nobody");
-            return Err(Box::new(finding.mend(format!(
+            return Err(fault(finding.mend(format!(
                 "[turn] allow = [\"{}/{}\"], and no deny that covers it; in coturn: allowed-peer-ip={}",
                 peer.ip(),
                 if peer.is_ipv4() { 32 } else { 128 },
@@ -318,7 +346,7 @@ impl Trial<'_> {
         });
         answered.await.map_err(|error| {
             let finding = Finding::failure(self.url.check(), &what, format!("nothing came back: {error}"));
-            Box::new(finding.means("who needs this relay joins and hears nobody").mend(format!(
+            fault(finding.means("who needs this relay joins and hears nobody").mend(format!(
                 "see that the TURN server reaches {peer} over UDP, and that replies reach its relays: turn.relay_ports through \
                  firewalls, turn.external_addresses the address that others see"
             )))
@@ -329,8 +357,15 @@ impl Trial<'_> {
     async fn ask(&mut self, what: &str, request: &[u8]) -> Outcome<Answer> {
         let client = &mut self.client;
         let answer = in_time(self.wire.ask(request, PATIENCE, |packet| client.read(packet))).await;
-        answer.map_err(|error| Box::new(unreachable(self.url, what, &error)))
+        answer.map_err(|error| silent(self.url, what, &error))
     }
+}
+
+/// A STUN server that is named does not help. Calls to this server do not need one.
+fn no_stun(what: &str, got: String) -> Finding {
+    Finding::warning("stun", what, got)
+        .means("clients wait for it in vain; calls to this server do without, those between two people may not connect")
+        .mend("name another server in signaling.stun_servers, or none")
 }
 
 /// What it means that a TURN server has no more room.

@@ -95,9 +95,10 @@ fn choose(sockets: &mut [Datagrams], remote: SocketAddr, local: Option<IpAddr>) 
 /// Large buffers, as far as the system allows.
 fn ask_for_buffers(socket: &Datagrams) {
     match socket.ask_for_buffers(SOCKET_BUFFER) {
-        Ok(granted) if granted >= SOCKET_BUFFER => {}
-        Ok(granted) => tracing::warn!(
-            granted,
+        // Linux tells twice what it grants (socket(7)).
+        Ok(told) if told / 2 >= SOCKET_BUFFER => {}
+        Ok(told) => tracing::warn!(
+            granted = told / 2,
             wanted = SOCKET_BUFFER,
             "the system grants small UDP buffers; raise sysctl net.core.rmem_max and net.core.wmem_max"
         ),

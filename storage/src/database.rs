@@ -97,7 +97,12 @@ impl Database {
             return Ok(false);
         }
         let mut connection = AnyConnection::connect_with(&place.prepare()?).await?;
-        sqlx::query("SELECT CAST(1 AS BIGINT)").fetch_one(&mut connection).await?;
+        // Of a file SQLite reads nothing before it must.
+        let look = match place {
+            Place::Sqlite(_) => "SELECT count(*) FROM sqlite_master",
+            Place::Postgres(_) => "SELECT CAST(1 AS BIGINT)",
+        };
+        sqlx::query(look).fetch_one(&mut connection).await?;
         connection.close().await?;
         Ok(true)
     }

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use veche_access::{Actions, Authority, GrantsClaim, NewToken, issue};
-use veche_doctor::{Finding, Report, Target, Vantage};
+use veche_doctor::{Finding, Level, Report, Target, Vantage};
 
-use super::{folder, machine, names, ports, stores};
+use super::{DoctorArguments, folder, machine, names, ports, stores};
 use crate::commands::Options;
 use crate::config::Config;
 use crate::tls;
@@ -15,8 +15,12 @@ use crate::tls;
 /// How long the token is good that the doctor makes for itself.
 const TOKEN_LIFETIME: Duration = Duration::from_mins(10);
 
-/// Looks at everything. `before_start`: the server is not running yet, and that is no failure.
-pub(super) async fn examine(options: &Options, before_start: bool, idle: Duration) -> Report {
+/// How long the server may take to take a connection of its own machine.
+const LISTENING_WITHIN: Duration = Duration::from_secs(4);
+
+/// Looks at everything.
+pub(super) async fn examine(options: &Options, arguments: &DoctorArguments) -> Report {
+    let before_start = arguments.before_start;
     let mut report = Report::default();
     let Some(config) = configuration(options, &mut report) else { return report };
     let server = ports::server(&config);
@@ -25,7 +29,8 @@ pub(super) async fn examine(options: &Options, before_start: bool, idle: Duratio
     report.extend(stores::examine(&config).await);
     report.extend(names::examine(&config).await);
     let http = local(config.http.listen);
-    let is_listening = tokio::net::TcpStream::connect(http).await.is_ok();
+    let connected = tokio::time::timeout(LISTENING_WITHIN, tokio::net::TcpStream::connect(http)).await;
+    let is_listening = connected.is_ok_and(|connected| connected.is_ok());
     if before_start || !is_listening {
         report.extend(ports::examine(&config, false, None));
         if !before_start {
@@ -35,11 +40,12 @@ pub(super) async fn examine(options: &Options, before_start: bool, idle: Duratio
     }
     let target = Target::new(&format!("http://{http}"), Vantage::Inside)
         .expect("a socket address makes a web address");
-    let target = target.with_idle(idle);
-    let token = token(&config, target.room(), &mut report);
+    let target = target.with_idle(arguments.idle).with_room(arguments.room.clone());
+    let token = arguments.token.clone().or_else(|| token(&config, target.room(), &mut report));
     let shown = veche_doctor::examine(target.with_token(token)).await;
     // Where another program answers, its ports say nothing of the server's.
-    let is_ours = shown.findings().iter().any(|finding| finding.check == "clock");
+    let is_ours =
+        shown.findings().iter().any(|finding| finding.check == "http" && finding.level == Level::Fine);
     report.extend(ports::examine(&config, is_ours, server.as_ref().filter(|_| is_ours)));
     report.extend(shown.findings().iter().cloned());
     if let Some(https) = config.http.https_listen.filter(|address| address.port() != 0) {

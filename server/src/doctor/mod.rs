@@ -31,8 +31,11 @@ pub(crate) struct DoctorArguments {
     #[arg(long, value_name = "https://HOST[:PORT]")]
     from_outside: Option<String>,
     /// A token, where that server asks for one: veche token --room 'doctor-*'
-    #[arg(long, requires = "from_outside")]
+    #[arg(long, env = "VECHE_DOCTOR_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// Join this room instead of a new one, where joining makes no rooms
+    #[arg(long, value_name = "ROOM")]
+    room: Option<String>,
     /// Look only at what can be told before the server runs: the configuration, its files and whether its ports are free
     #[arg(long, conflicts_with = "from_outside")]
     before_start: bool,
@@ -68,9 +71,10 @@ fn examine(options: &Options, arguments: &DoctorArguments) -> Result<Report> {
         Some(address) => {
             let target = Target::new(address, Vantage::Outside)?;
             let target = target.with_token(arguments.token.clone()).with_idle(arguments.idle);
+            let target = target.with_room(arguments.room.clone());
             runtime.block_on(veche_doctor::examine(target))
         }
-        None => runtime.block_on(inside::examine(options, arguments.before_start, arguments.idle)),
+        None => runtime.block_on(inside::examine(options, arguments)),
     };
     // A name that is still looked up would hold the process.
     runtime.shutdown_background();

@@ -110,7 +110,16 @@ async fn authority(config: &Config) -> Finding {
     };
     let asked = (Instant::now(), SystemTime::now());
     match client.get(directory, &[]).await {
-        Ok(answer) => clock(&answer.headers, asked.1, asked.0.elapsed()),
+        Ok(answer) => {
+            // RFC 8555 section 7.1.1: what every directory has.
+            let json: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+            if answer.is_success() && json["newNonce"].is_string() {
+                return clock("the authority", &answer.headers, asked.1, asked.0.elapsed());
+            }
+            Finding::failure("acme", what, format!("status {}, and no directory of ACME", answer.status))
+                .means("the certificate is not renewed: when it ends, nobody connects")
+                .mend("acme.directory = \"https://acme-v02.api.letsencrypt.org/directory\", or that of your authority")
+        }
         // Its own certificate may be known to acme.directory_ca_file alone.
         Err(_) if config.acme.directory_ca_file.is_some() => {
             Finding::skipped("acme", what, "its certificate is not one of a public authority")
