@@ -1,11 +1,11 @@
 //! The binary `veche`: configuration and wiring only.
 
 mod access;
-mod arriving;
 mod banner;
 mod commands;
 mod config;
 mod description;
+mod doctor;
 mod drain;
 mod forwarded;
 mod keys;
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     // Before anything that may speak TLS: rustls has no provider of its own choice.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match commands::run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("veche: {error:#}");
             ExitCode::FAILURE

@@ -77,8 +77,8 @@ class Call {
   }
 
   /** A page for a story without a call; what it says is kept for when the story fails. */
-  async page(name, options) {
-    const page = await this.#shared.chromium.page(options);
+  async page(name, options, browser = this.#shared.chromium) {
+    const page = await browser.page(options);
     const messages = [];
     page.on('console', (message) => messages.push(`${message.type()}: ${message.text()}`));
     page.on('pageerror', (error) => messages.push(`error: ${error.stack}`));
@@ -88,8 +88,8 @@ class Call {
   }
 
   /** A Chromium of its own. */
-  async chromium() {
-    const browser = await Chromium.start();
+  async chromium(options) {
+    const browser = await Chromium.start(options);
     this.#ends.push(() => browser.stop());
     return browser;
   }

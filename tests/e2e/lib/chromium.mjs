@@ -24,11 +24,14 @@ export class Chromium {
   #server;
   #browser;
 
-  /** `certificate`: one to trust; `network`: where it runs, see `Network`. */
-  static async start({ certificate, network } = {}) {
+  /**
+   * `certificate`: one to trust; `network`: where it runs, see `Network`; `asks`: camera and microphone are given to pages
+   * with the permission only, and denied to the others.
+   */
+  static async start({ certificate, network, asks = false } = {}) {
     const started = new Chromium();
     const trust = certificate ? [`--ignore-certificate-errors-spki-list=${certificate.fingerprint}`] : [];
-    const args = [...FLAGS, ...trust];
+    const args = [...FLAGS.filter((flag) => !asks || !flag.startsWith('--use-fake-ui')), ...trust];
     const executablePath = network ? await network.program(EXECUTABLE) : EXECUTABLE;
     started.#server = await chromium.launchServer({ executablePath, args, host: '127.0.0.1' });
     started.#browser = await chromium.connect(started.#server.wsEndpoint());
@@ -47,6 +50,7 @@ export class Chromium {
   /** An empty page for a story without a call. */
   async page(options = {}) {
     const context = await this.#browser.newContext({ viewport: { width: 1280, height: 860 }, locale: 'en', ...options });
+    if (process.env.E2E_DIST) await serveBuilt(context, path.resolve(process.env.E2E_DIST, 'assets'));
     return context.newPage();
   }
 

@@ -9,7 +9,8 @@ use veche_stun::TransactionId;
 use crate::accounts::{Holder, Traffic};
 use crate::credentials::LongTermKey;
 use crate::five_tuple::FiveTuple;
-use crate::outbox::ReservationToken;
+use crate::outbox::{Place, ReservationToken};
+use crate::refusals::Refusal;
 use crate::request::Family;
 
 /// Which allocation. A number is not used again until 2^29 others of its place have gone.
@@ -71,10 +72,14 @@ pub(crate) struct Allocation {
     /// Until the relays are open: how to answer.
     pub(crate) pending: Option<Pending>,
     pub(crate) reservation: Option<ReservationToken>,
+    /// The family of which there is no relay although both were asked for, and why.
+    pub(crate) failed: Option<(Family, Refusal)>,
     pub(crate) relays: [Option<Relay>; 2],
     pub(crate) permissions: Permissions,
     pub(crate) channels: Channels,
     pub(crate) traffic: Traffic,
+    /// Where what waits for the client stands.
+    pub(crate) waiting: Place,
     /// When something of it ends, or earlier.
     pub(crate) due: Instant,
 }
@@ -180,6 +185,8 @@ struct Channel {
     number: u16,
     peer: SocketAddr,
     until: Instant,
+    /// Where what waits for the peer stands.
+    waiting: Place,
 }
 
 /// What binding a channel would be.
@@ -194,16 +201,25 @@ pub(crate) enum Binding {
 }
 
 impl Channels {
-    /// Whose channel this is.
-    pub(crate) fn peer(&self, number: u16, now: Instant) -> Option<SocketAddr> {
-        let channel = self.by_number[self.find(number).ok()?];
-        (now < channel.until).then_some(channel.peer)
+    /// Where a channel that lives stands, until one is bound or ends.
+    pub(crate) fn index(&self, number: u16, now: Instant) -> Option<usize> {
+        self.find(number).ok().filter(|&index| now < self.by_number[index].until)
+    }
+
+    /// Whose channel it is.
+    pub(crate) fn peer(&self, index: usize) -> SocketAddr {
+        self.by_number[index].peer
+    }
+
+    /// Where what waits for the peer stands.
+    pub(crate) fn waiting(&mut self, index: usize) -> &mut Place {
+        &mut self.by_number[index].waiting
     }
 
     /// Which channel this peer has.
     pub(crate) fn number(&self, peer: SocketAddr, now: Instant) -> Option<u16> {
         let number = self.number_by_peer[self.find_peer(peer).ok()?].1;
-        self.peer(number, now).map(|_| number)
+        self.index(number, now).map(|_| number)
     }
 
     /// What [`Channels::bind`] would do. What has ended is to be purged before.
@@ -218,7 +234,10 @@ impl Channels {
     pub(crate) fn bind(&mut self, number: u16, peer: SocketAddr, until: Instant) {
         match self.find(number) {
             Ok(index) => self.by_number[index].until = until,
-            Err(index) => self.by_number.insert(index, Channel { number, peer, until }),
+            Err(index) => {
+                let waiting = Place::default();
+                self.by_number.insert(index, Channel { number, peer, until, waiting });
+            }
         }
         if let Err(index) = self.find_peer(peer) {
             self.number_by_peer.insert(index, (peer, number));
