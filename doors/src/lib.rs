@@ -5,6 +5,7 @@ pub mod answers;
 pub mod doorkeeper;
 pub mod error;
 pub mod extract;
+pub mod first_bytes;
 pub mod http;
 pub mod name;
 pub mod origin;

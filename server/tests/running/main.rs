@@ -8,6 +8,7 @@ mod http;
 mod idle;
 mod kill;
 mod life;
+mod one_port;
 mod recovery;
 mod server;
 mod strangers;
