@@ -55,8 +55,8 @@ pub(crate) struct Offers {
     pub(crate) media: Option<veche_sfu::Handle>,
 }
 
-/// A connection of HTTP or HTTPS.
-type Web = Either<TcpStream, TlsStream<TcpStream>>;
+/// A connection of HTTP or HTTPS. A session of TLS is large, and those without need no room for it.
+type Web = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// What a connection speaks.
 enum Arrival {
@@ -152,12 +152,12 @@ impl Offers {
         match stream.get_ref().1.alpn_protocol() {
             Some(name) if TURN_PROTOCOLS.contains(&name) => return Ok(taken_apart(stream)),
             Some(ACME_PROTOCOL) => return Err(Unserved::Proof),
-            Some(_) => return Ok(Arrival::Web(Either::Right(stream))),
+            Some(_) => return Ok(Arrival::Web(Either::Right(Box::new(stream)))),
             None => {}
         }
         let first = stream.fill_buf().await?.first().copied().ok_or(Unserved::Ended)?;
         match opening(&[first]) {
-            Opening::Http => Ok(Arrival::Web(Either::Right(stream))),
+            Opening::Http => Ok(Arrival::Web(Either::Right(Box::new(stream)))),
             Opening::NeedMore | Opening::Turn => Ok(taken_apart(stream)),
             Opening::Tls | Opening::Ice | Opening::Unknown => Err(Unserved::Unknown),
         }
