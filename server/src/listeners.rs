@@ -148,11 +148,12 @@ impl PublicPort {
     }
 }
 
-/// How TLS is spoken at the ports of HTTP: with the names of TURN too, where it shares them.
+/// How TLS is spoken at the ports of HTTP: with the names of TURN too, where it shares them. They come first: some clients of TURN
+/// name HTTP beside it, and no browser names TURN.
 fn acceptor(tls: &rustls::ServerConfig, turn: bool) -> TlsAcceptor {
     let mut tls = tls.clone();
     if turn {
-        tls.alpn_protocols.extend(TURN_PROTOCOLS.map(<[u8]>::to_vec));
+        tls.alpn_protocols.splice(..0, TURN_PROTOCOLS.map(<[u8]>::to_vec));
     }
     Arc::new(tls).into()
 }

@@ -58,7 +58,8 @@ async fn https_and_turn_share_a_port_by_alpn_or_by_what_comes_first() {
     assert_eq!(health(tls(port, "localhost", &[], TLS13).await).await, 200, "it is told by the request");
     let stream = tls(port, "localhost", &["h2"], TLS12).await;
     assert_eq!(get_http2(stream, "/health").await.status, 200);
-    for protocols in [&["stun.turn"][..], &["stun.nat-discovery"], &[]] {
+    // The last but one is what coturn's client names.
+    for protocols in [&["stun.turn"][..], &["stun.nat-discovery"], &["http/1.1", "stun.turn"], &[]] {
         speaks_turn(tls(port, "localhost", protocols, TLS13).await).await;
         speaks_turn(tls(port, "localhost", protocols, TLS12).await).await;
     }
@@ -66,7 +67,7 @@ async fn https_and_turn_share_a_port_by_alpn_or_by_what_comes_first() {
     let refused = raw(port, b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("\"https_only\""), "{refused}");
 
-    for (kind, connections) in [("https", 3), ("turn_tls", 6), ("turn", 1)] {
+    for (kind, connections) in [("https", 3), ("turn_tls", 8), ("turn", 1)] {
         let opened = count(&server, &format!("veche_connections_total{{kind=\"{kind}\"}}")).await;
         assert_eq!(opened, connections, "{kind}");
     }
