@@ -1,8 +1,11 @@
-/** What the address asks for. How video is published: `?codec=vp9`, `?simulcast=0` or `1`, `?svc=L3T3_KEY`. */
+/**
+ * What the address asks for. How video is published: `?codec=vp9`, `?simulcast=0` or `1`, `?svc=L3T3_KEY`. `?relay=1`: media over a
+ * TURN server only, `?relay=udp`, `tcp` or `tls`: reached that way.
+ */
 
-import { isScalabilityMode, type PublishOptions, type VideoCodec } from '@veche/sdk';
+import { isScalabilityMode, type IceOptions, type PublishOptions, type TurnTransport, type VideoCodec } from '@veche/sdk';
 
-export interface PageOptions extends PublishOptions {
+export interface PageOptions extends PublishOptions, IceOptions {
   /** From `/r/ROOM` or `?room=`. */
   room: string;
   /** From `?name=`. */
@@ -14,6 +17,7 @@ export interface PageOptions extends PublishOptions {
 }
 
 const CODECS: readonly string[] = ['vp8', 'h264', 'vp9', 'av1'] satisfies VideoCodec[];
+const TRANSPORTS: readonly string[] = ['udp', 'tcp', 'tls'] satisfies TurnTransport[];
 
 export function readOptions(address: string): PageOptions {
   const { pathname, searchParams, hash } = new URL(address);
@@ -21,12 +25,15 @@ export function readOptions(address: string): PageOptions {
   const codec = searchParams.get('codec')?.toLowerCase() ?? '';
   const simulcast = searchParams.get('simulcast');
   const svc = searchParams.get('svc')?.toUpperCase() ?? '';
+  const relay = searchParams.get('relay')?.toLowerCase() ?? '0';
   return {
     room: cleanRoom(inPath === undefined ? (searchParams.get('room') ?? '') : decode(inPath)),
     name: (searchParams.get('name') ?? '').slice(0, 64),
     codec: CODECS.includes(codec) ? (codec as VideoCodec) : undefined,
     simulcast: simulcast === null ? undefined : simulcast !== '0',
     svc: isScalabilityMode(svc) ? svc : undefined,
+    iceTransportPolicy: relay === '0' ? undefined : 'relay',
+    turnTransport: TRANSPORTS.includes(relay) ? (relay as TurnTransport) : undefined,
     accessToken: new URLSearchParams(hash.slice(1)).get('token') ?? searchParams.get('token') ?? undefined,
     autojoin: searchParams.get('autojoin') === '1',
   };
@@ -61,6 +68,12 @@ export function roomAddress(address: string, room: string): string {
 /** The link to send to others. */
 export function inviteLink(address: string, room: string): string {
   return new URL(`/r/${room}`, address).href;
+}
+
+/** The page that finds out why somebody cannot get into a room. The token goes where it is not sent with the page. */
+export function doctorAddress(room: string, accessToken: string | undefined): string {
+  const query = room ? `?${new URLSearchParams({ room })}` : '';
+  return `/doctor${query}${accessToken ? `#${new URLSearchParams({ token: accessToken })}` : ''}`;
 }
 
 /** A name for a room that nobody has chosen yet: easy to say, hard to hit by accident. */

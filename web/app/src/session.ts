@@ -110,7 +110,8 @@ async function openMedia(microphone: boolean, camera: boolean): Promise<void> {
 export async function join(call?: StoredCall): Promise<void> {
   if (joining.value) return;
   const name = ownName.value.trim() || t('join.nameless');
-  const joined = new Room({ codec: options.codec, simulcast: options.simulcast, svc: options.svc });
+  const { codec, simulcast, svc, iceTransportPolicy, turnTransport } = options;
+  const joined = new Room({ codec, simulcast, svc, iceTransportPolicy, turnTransport });
   follow(joined);
   joining.value = true;
   ending.value = null;

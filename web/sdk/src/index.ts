@@ -16,5 +16,6 @@ export type { MediaConnection } from './transport';
 export type { MediaStats } from './stats';
 export { isScalabilityMode } from './codecs';
 export type { PublishOptions, ScalabilityMode, VideoCodec } from './codecs';
+export type { IceOptions, TurnTransport } from './ice';
 export type * from './messages';
 export * from './realtime/index';

@@ -1,6 +1,7 @@
 /** What a room takes, tells and gives. */
 
 import type { PublishOptions } from './codecs';
+import type { IceOptions } from './ice';
 import type { ModeratedEvent, WaitingPerson } from './moderation';
 import type { Action, ErrorBody, LeaveReason, PeerMessage, Room as RoomInfo, TrackSource } from './protocol';
 import type { RemoteParticipant } from './roster';
@@ -33,7 +34,8 @@ export interface ConnectOptions {
   resumeSeconds?: number;
 }
 
-export interface RoomOptions extends SignalingOptions, PublishOptions, Pick<TransportOptions, 'createConnection'> {}
+export interface RoomOptions
+  extends SignalingOptions, PublishOptions, IceOptions, Pick<TransportOptions, 'createConnection'> {}
 
 export interface RoomEvents {
   state: RoomState;

@@ -458,6 +458,8 @@ export class Room extends Emitter<RoomEvents> {
     for (const [source, track] of this.#local) this.#local.set(source, { ...track, trackId: undefined });
     const transport = new Transport({
       iceServers: this.#joined?.ice_servers ?? [],
+      iceTransportPolicy: this.#options.iceTransportPolicy,
+      turnTransport: this.#options.turnTransport,
       send: (offer) => this.#signaling?.send({ signal_type: 'offer', ...offer }) ?? false,
       codec: this.#options.codec,
       simulcast: this.#options.simulcast,

@@ -3,6 +3,7 @@
 import { MOST_PAIRS, type SlotCounts } from './slots';
 import { encodingsFor, preferCodecs, type PublishOptions } from './codecs';
 import { Emitter } from './emitter';
+import { iceConfiguration, type IceOptions } from './ice';
 import { Negotiation } from './negotiation';
 import { SenderParameters } from './parameters';
 import type { ClientOffer, ErrorBody, Layer, TrackSource } from './protocol';
@@ -42,7 +43,7 @@ interface Sending {
   parameters: SenderParameters;
 }
 
-export interface TransportOptions extends PublishOptions {
+export interface TransportOptions extends PublishOptions, IceOptions {
   iceServers: RTCIceServer[];
   /** Sends an offer; says whether it left. */
   send: (offer: ClientOffer) => boolean;
@@ -75,7 +76,7 @@ export class Transport extends Emitter<TransportEvents> {
     super();
     this.#options = options;
     const create = options.createConnection ?? ((configuration) => new RTCPeerConnection(configuration));
-    this.connection = create({ iceServers: options.iceServers, bundlePolicy: 'max-bundle' });
+    this.connection = create({ ...iceConfiguration(options.iceServers, options), bundlePolicy: 'max-bundle' });
     this.#negotiation = new Negotiation(this.connection, options.send, () => this.#labels());
     this.#negotiation.on('done', () => {
       // The server knows a section by its mid from now on, not before.
