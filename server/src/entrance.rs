@@ -62,7 +62,7 @@ type Web = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 enum Arrival {
     Web(Web),
     /// TURN, with the TLS session that it is in, and what was read of it, in the session where there is one.
-    Turn(TcpStream, Option<ServerConnection>, Vec<u8>),
+    Turn(TcpStream, Option<Box<ServerConnection>>, Vec<u8>),
     /// Media, with its first frame and perhaps more.
     Ice(TcpStream, Vec<u8>),
 }
@@ -86,7 +86,7 @@ impl Entrance {
             Arrival::Turn(stream, tls, early) => {
                 let kind = if tls.is_some() { Kind::TurnTls } else { Kind::Turn };
                 let turn = self.offers.turn.as_ref().ok_or(Unserved::NoTurn)?;
-                if !turn.adopt(stream.into_std()?, tls, early) {
+                if !turn.adopt(stream.into_std()?, tls.map(|tls| *tls), early) {
                     return Err(Unserved::Busy);
                 }
                 self.tally.take(kind);
@@ -170,7 +170,7 @@ fn taken_apart(stream: TlsStream<TcpStream>) -> Arrival {
     let mut early = Vec::new();
     // It ends with an error where the session does not: what has come is in `early`, and no more than the session holds.
     let _ = io::Read::read_to_end(&mut session.reader(), &mut early);
-    Arrival::Turn(stream, Some(session), early)
+    Arrival::Turn(stream, Some(Box::new(session)), early)
 }
 
 /// STUN by itself, or in a frame; then the whole of the first one, which tells whom it is for.

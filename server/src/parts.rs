@@ -73,12 +73,12 @@ impl Parts {
         };
         let calls =
             config.signaling.enabled.then(|| Calls::start(config, public, &authority, tasks)).transpose()?;
+        let turn = start_turn(config, calls.as_ref(), &authority, (public, tls), tasks)?;
         // Last of what can fail: it takes the channels of before out of storage.
         let messaging = Messaging::start(config.messaging.clone(), parts).await?;
         if let Some(calls) = &calls {
             calls.signaling.connect(messaging.clone());
         }
-        let turn = start_turn(config, calls.as_ref(), &authority, (public, tls), tasks)?;
         Ok(Self { database, webhooks, authority, files, messaging, calls, turn })
     }
 
@@ -88,9 +88,7 @@ impl Parts {
             Some(calls) => calls.signaling.router(),
             None => disabled_router(),
         };
-        let turn = self.turn.as_ref();
-        let turn = turn.map(|turn| turn::router(turn.handle.clone(), self.authority.clone()));
-        calls.merge(self.messaging.router()).merge(turn.unwrap_or_default())
+        calls.merge(self.messaging.router())
     }
 
     /// What the HTTP API is, of all of them together. A server that wants no credentials takes requests without, too.
@@ -154,6 +152,11 @@ impl Calls {
         });
         Ok(Self { sfu, signaling })
     }
+
+    /// The ports of the media plane.
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        self.sfu.handle.metrics().iter().map(|worker| worker.port).collect()
+    }
 }
 
 /// Starts the TURN server, which clients of calls are told of.
@@ -164,12 +167,12 @@ fn start_turn(
     (public, tls): (PublicPort, Option<Arc<ServerConfig>>),
     tasks: &mut JoinSet<anyhow::Error>,
 ) -> Result<Option<Turn>> {
-    let workers = calls.map(|calls| calls.sfu.handle.metrics()).unwrap_or_default();
-    let media_ports = workers.iter().map(|worker| worker.port).collect();
-    let surroundings = Surroundings { media_ports, is_open: authority.is_open(), tls };
+    let media_ports = calls.map(Calls::ports).unwrap_or_default();
+    let surroundings = Surroundings { media_ports, is_guarded: turn::is_guarded(authority), tls };
     let Some(turn) = turn::start(config, &surroundings)? else { return Ok(None) };
     if let Some(calls) = calls {
         calls.signaling.set_turn(turn::source(config, public, turn.handle.clone()));
+        calls.signaling.set_turn_reports(turn::reports(turn.handle.clone()));
     }
     let failures = turn.failures.clone();
     tasks.spawn(async move {

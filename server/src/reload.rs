@@ -8,8 +8,9 @@ use crate::commands::Options;
 use crate::config::Config;
 use crate::config::changes::Changes;
 use crate::log::Log;
-use crate::parts::Parts;
+use crate::parts::{Calls, Parts};
 use crate::tls::{Certificates, Tls};
+use crate::turn;
 use crate::webhooks::Couriers;
 
 /// Reads the configuration again and gives the parts what they can take.
@@ -24,6 +25,8 @@ pub(crate) struct Reloader {
     messaging: Option<Messaging>,
     signaling: Option<Signaling>,
     turn: Option<veche_turn::Handle>,
+    /// The ports of the media plane, which relays reach.
+    media_ports: Vec<u16>,
 }
 
 impl Reloader {
@@ -39,6 +42,7 @@ impl Reloader {
             messaging: None,
             signaling: None,
             turn: None,
+            media_ports: Vec::new(),
         }
     }
 
@@ -54,6 +58,7 @@ impl Reloader {
         self.messaging = Some(parts.messaging.clone());
         self.signaling = parts.calls.as_ref().map(|calls| calls.signaling.clone());
         self.turn = parts.turn.as_ref().map(|turn| turn.handle.clone());
+        self.media_ports = parts.calls.as_ref().map(Calls::ports).unwrap_or_default();
     }
 
     /// Reads everything again. What cannot be used changes nothing; the log tells.
@@ -107,9 +112,23 @@ impl Reloader {
         if let Some(signaling) = &self.signaling {
             signaling.reload(&new.signaling);
         }
-        if let Some(turn) = &self.turn {
-            turn.set_credentials(&new.turn.secrets, &crate::turn::users(&new.turn));
+        if let (Some(handle), Some(authority)) = (&self.turn, &self.authority) {
+            handle.set_credentials(&new.turn.secrets, &turn::users(&new.turn));
+            // What tokens are asked for tells who may be a relay's client, too.
+            match turn::peers(&self.reached(new), &self.media_ports, turn::is_guarded(authority)) {
+                Ok(peers) => handle.set_peers(&peers),
+                Err(error) => tracing::error!("relays reach whom they reached before: {error:#}"),
+            }
         }
         Ok(())
+    }
+
+    /// What is in force, with those of the new settings of relays' peers that can change.
+    fn reached(&self, new: &Config) -> Config {
+        let mut config = self.config.clone();
+        config.turn.relay_to = new.turn.relay_to;
+        config.turn.allow.clone_from(&new.turn.allow);
+        config.turn.deny.clone_from(&new.turn.deny);
+        config
     }
 }

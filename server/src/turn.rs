@@ -4,17 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
-use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
+use anyhow::{Context, Result};
 use rustls::ServerConfig;
-use serde_json::{Value, json};
-use veche_access::{Action, Authority, Credential, Door, Resource};
-use veche_signaling::TurnSource;
-use veche_signaling::error::Error;
+use veche_access::{Authority, Door};
 use veche_signaling::protocol::IceServer;
+use veche_signaling::{TurnReport, TurnReports, TurnSource, TurnUsage, TurnUserUsage};
 use veche_turn::{Handle, PeerPolicy, RelayAddress, Turn, TurnConfig, Usage, User};
 
 use crate::config::{Config, RelayTo, TurnSettings};
@@ -25,10 +19,16 @@ use crate::listeners::PublicPort;
 pub(crate) struct Surroundings {
     /// The ports of the media plane; none where there is no media plane.
     pub(crate) media_ports: Vec<u16>,
-    /// Whether everybody may do everything.
-    pub(crate) is_open: bool,
+    /// Whether only who shows a token gets a credential.
+    pub(crate) is_guarded: bool,
     /// How TLS is spoken, where there is a certificate.
     pub(crate) tls: Option<Arc<ServerConfig>>,
+}
+
+/// Whether both doors at which credentials are given, of calls and of HTTP, ask for a token. Who comes in without one is a guest,
+/// and anybody can be that.
+pub(crate) fn is_guarded(authority: &Authority) -> bool {
+    [Door::Signaling, Door::Http].into_iter().all(|door| authority.is_required(door))
 }
 
 /// Starts it, where it is not switched off. Where nobody has said where to listen and the usual port is another program's, the
@@ -78,7 +78,7 @@ fn turn_config(config: &Config, surroundings: &Surroundings) -> Result<TurnConfi
         relay_v6,
         relay_ports: settings.ports().expect("checked when it was read"),
         quotas: settings.quotas(),
-        peers: peers(config, surroundings, &addresses),
+        peers: peers(config, &surroundings.media_ports, surroundings.is_guarded)?,
         alternates: settings.alternates.clone(),
         unproven_bytes_per_second: settings.unproven_bytes_per_second,
         max_connections: settings.max_connections,
@@ -98,26 +98,33 @@ fn addresses(config: &Config) -> Result<Vec<IpAddr>> {
     Ok(config.turn.external_addresses.clone())
 }
 
-fn peers(config: &Config, surroundings: &Surroundings, addresses: &[IpAddr]) -> PeerPolicy {
+/// Whom relays may reach. `is_guarded` is [`is_guarded`].
+pub(crate) fn peers(config: &Config, media_ports: &[u16], is_guarded: bool) -> Result<PeerPolicy> {
     let settings = &config.turn;
+    let addresses = addresses(config)?;
     let media = veche_sfu::announced(&config.sfu()).unwrap_or_default();
     let own = media
         .iter()
-        .chain(addresses)
-        .flat_map(|ip| surroundings.media_ports.iter().map(|port| SocketAddr::new(*ip, *port)));
+        .chain(&addresses)
+        .flat_map(|ip| media_ports.iter().map(|port| SocketAddr::new(*ip, *port)));
+    let interfaces = if_addrs::get_if_addrs().context("the network interfaces cannot be read")?;
+    let machine = interfaces.iter().map(if_addrs::Interface::ip);
+    let external = config.media.external_addresses.iter().chain(&addresses).copied();
     let internet = match settings.relay_to {
-        RelayTo::Auto => !surroundings.is_open,
+        RelayTo::Auto => is_guarded,
         RelayTo::Media => false,
         RelayTo::Internet => true,
     };
     let networks =
         |networks: &[crate::config::Network]| networks.iter().map(|network| (*network).into()).collect();
-    PeerPolicy {
+    Ok(PeerPolicy {
         own: own.collect(),
+        machine: machine.chain(external).collect(),
+        relays: settings.ports().expect("checked when it was read"),
         allow: networks(&settings.allow),
         deny: networks(&settings.deny),
         internet,
-    }
+    })
 }
 
 /// Those who have a name and a password of their own.
@@ -128,36 +135,24 @@ pub(crate) fn users(settings: &TurnSettings) -> Vec<User> {
 }
 
 /// Who uses it, for administrators.
-pub(crate) fn router(handle: Handle, authority: Authority) -> Router {
-    Router::new().route("/realtime/webrtc/turn", get(show)).with_state((handle, authority))
+pub(crate) fn reports(handle: Handle) -> TurnReports {
+    Arc::new(move || {
+        let users = handle.users().into_iter();
+        let users = users.map(|one| TurnUserUsage { user: one.user, usage: usage(&one.usage) });
+        TurnReport { total: usage(&handle.total()), users: users.collect() }
+    })
 }
 
-async fn show(
-    State((handle, authority)): State<(Handle, Authority)>,
-    request: Request,
-) -> Result<Response, Error> {
-    let credential = Credential::from_request(request.headers(), request.uri().query())?;
-    let identity = authority.identify(Door::Http, credential.as_ref()).await?;
-    identity.allows(Action::Administer, Resource::Server)?;
-    let users = handle.users();
-    let users: Vec<Value> = users.iter().map(|one| usage(Some(&one.user), &one.usage)).collect();
-    Ok(Json(json!({ "total": usage(None, &handle.total()), "users": users })).into_response())
-}
-
-fn usage(user: Option<&str>, usage: &Usage) -> Value {
-    let mut value = json!({
-        "allocations": usage.allocations,
-        "permissions": usage.permissions,
-        "channels": usage.channels,
-        "packets_to_peers": usage.packets_to_peers,
-        "bytes_to_peers": usage.bytes_to_peers,
-        "packets_to_clients": usage.packets_to_clients,
-        "bytes_to_clients": usage.bytes_to_clients,
-    });
-    if let Some(user) = user {
-        value["user"] = user.into();
+fn usage(usage: &Usage) -> TurnUsage {
+    TurnUsage {
+        allocations: usage.allocations,
+        permissions: usage.permissions,
+        channels: usage.channels,
+        packets_to_peers: usage.packets_to_peers,
+        bytes_to_peers: usage.bytes_to_peers,
+        packets_to_clients: usage.packets_to_clients,
+        bytes_to_clients: usage.bytes_to_clients,
     }
-    value
 }
 
 /// What clients are told: where the server is, and a credential for each.
@@ -179,8 +174,8 @@ pub(crate) fn source(config: &Config, public: PublicPort, handle: Handle) -> Tur
 /// knows a TURN server asks it for its address anyway.
 fn urls(config: &Config, public: PublicPort, bound: &[SocketAddr]) -> Vec<String> {
     let names = names(config);
-    let is_trusted = config.http.certificate_file.is_some() || !config.acme.domains.is_empty();
-    let is_trusted = is_trusted && !names.is_empty();
+    let has_certificate = config.http.certificate_file.is_some() || !config.acme.domains.is_empty();
+    let is_trusted = public.tls && has_certificate && !names.is_empty();
     let shared = config.turn.share_port.then(|| public.announced(config));
     let shares_tls = shared.is_some() && public.tls;
     let mut urls = Vec::new();
@@ -237,6 +232,8 @@ fn bracketed(host: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use veche_access::{AccessSettings, Secret};
+
     use super::*;
 
     fn public(address: &str, tls: bool) -> PublicPort {
@@ -270,6 +267,8 @@ mod tests {
         );
         config.turn.hosts = vec!["2001:db8::7".to_owned()];
         assert_eq!(urls(&config)[2], "turns:[2001:db8::7]:3478?transport=tcp");
+        let behind = super::urls(&config, public("127.0.0.1:80", false), &bound);
+        assert_eq!(behind.len(), 2, "there is no TLS behind a proxy that has it");
     }
 
     #[test]
@@ -314,21 +313,37 @@ mod tests {
     }
 
     #[test]
-    fn an_open_server_is_no_relay_for_everybody() {
+    fn only_who_shows_a_token_is_relayed_to_the_internet() {
         let mut config = Config::default();
         config.turn.external_addresses = vec!["203.0.113.5".parse().unwrap()];
         config.media.external_addresses = config.turn.external_addresses.clone();
-        let policy = |config: &Config, is_open| {
-            let surroundings = Surroundings { media_ports: vec![40_000], is_open, tls: None };
-            turn_config(config, &surroundings).unwrap().peers
+        let policy = |config: &Config, access: &AccessSettings| {
+            let authority = Authority::new(access, None).unwrap();
+            peers(config, &[40_000], is_guarded(&authority)).unwrap()
         };
         let allows = |policy: &PeerPolicy, peer: &str| policy.allows(peer.parse().unwrap());
-        let open = policy(&config, true);
-        assert!(allows(&open, "203.0.113.5:40000") && !allows(&open, "203.0.113.5:22"));
-        assert!(!allows(&open, "8.8.8.8:53") && allows(&policy(&config, false), "8.8.8.8:53"));
+        let secrets = vec![Secret::Text("a secret of at least 32 bytes, for tests".into())];
+        let access = AccessSettings { secrets, ..AccessSettings::default() };
+        let required = AccessSettings { required: true, ..access.clone() };
+        for (access, expected) in [
+            (&AccessSettings::default(), false),
+            (&access, false),
+            (&AccessSettings { sse_required: true, ..access.clone() }, false),
+            (&AccessSettings { websocket_required: true, ..access.clone() }, true),
+            (&required, true),
+        ] {
+            let policy = policy(&config, access);
+            assert!(allows(&policy, "203.0.113.5:40000") && !allows(&policy, "203.0.113.5:22"));
+            assert_eq!(allows(&policy, "8.8.8.8:53"), expected, "{access:?}");
+        }
         config.turn.relay_to = RelayTo::Internet;
-        assert!(allows(&policy(&config, true), "8.8.8.8:53"));
+        let open = policy(&config, &AccessSettings::default());
+        assert!(allows(&open, "8.8.8.8:53") && !allows(&open, "203.0.113.5:53"));
+        assert!(allows(&open, "203.0.113.5:50000"), "another relay");
+        for interface in if_addrs::get_if_addrs().unwrap() {
+            assert!(!open.allows(SocketAddr::new(interface.ip(), 53)), "{interface:?}");
+        }
         config.turn.relay_to = RelayTo::Media;
-        assert!(!allows(&policy(&config, false), "8.8.8.8:53"));
+        assert!(!allows(&policy(&config, &required), "8.8.8.8:53"));
     }
 }

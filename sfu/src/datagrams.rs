@@ -148,6 +148,10 @@ impl Datagrams {
                     traffic.bytes_out += bytes.len() as u64;
                     traffic.trains_out += u64::from(train.packets > 1);
                 }
+                Err(error) if train.packets > 1 && is_too_large(&error) => {
+                    // The system cuts no packets of trains, but single ones, where it may.
+                    self.send_singly(bytes.chunks(train.segment), remote, local, traffic);
+                }
                 Err(error) if train.packets > 1 && may_be_refusal(&error) => {
                     // Other reasons, such as a local address that is gone, concern its packets as well.
                     if self.send_singly(bytes.chunks(train.segment), remote, local, traffic) > 0 {
@@ -222,6 +226,11 @@ impl Datagrams {
 fn packets<'a>(bytes: &'a [u8], ends: &'a [u32]) -> impl Iterator<Item = &'a [u8]> {
     let starts = std::iter::once(0).chain(ends.iter().map(|end| *end as usize));
     starts.zip(ends).filter_map(|(start, end)| bytes.get(start..*end as usize))
+}
+
+/// Whether packets are larger than the MTU.
+fn is_too_large(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::MSGSIZE.raw_os_error())
 }
 
 /// Whether an error may mean that the system does no trains: EIO where the route or the card cannot, EINVAL from kernels

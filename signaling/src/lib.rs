@@ -25,8 +25,8 @@ pub use veche_access::Authority;
 use veche_messaging::Messaging;
 use veche_sfu_core::control::Event;
 
-pub use http::{description, disabled_router};
-pub use ice_servers::TurnSource;
+pub use http::{TurnReport, TurnUsage, TurnUserUsage, description, disabled_router};
+pub use ice_servers::{TurnReports, TurnSource};
 pub use media::Media;
 pub use rooms::Counts;
 pub use settings::Settings;
@@ -73,6 +73,11 @@ impl Signaling {
     /// Clients are told of these TURN servers from now on, with a credential for each. Only the first source counts.
     pub fn set_turn(&self, source: TurnSource) {
         self.rooms.ice_servers.set_turn(source);
+    }
+
+    /// Administrators are told from here who uses the TURN server. Only the first source counts.
+    pub fn set_turn_reports(&self, reports: TurnReports) {
+        self.rooms.ice_servers.set_turn_reports(reports);
     }
 
     /// Everything below `/realtime`, and `/health`.

@@ -91,23 +91,35 @@ fn a_type_is_class_and_method() {
 }
 
 #[test]
-fn a_cut_sha256_counts_down_to_sixteen_bytes() {
+fn a_cut_sha256_does_not_count() {
     let key = IntegrityKey::sha256(b"key");
     let mut bytes = Vec::new();
-    let mut writer = Writer::begin(1, &[0; 12], &mut bytes);
-    writer.attribute(SOFTWARE, b"abc");
-    // The length in the header counts the tag as it is, cut.
+    Writer::begin(1, &[0; 12], &mut bytes).attribute(SOFTWARE, b"abc");
+    assert!(key.verify(&bytes, key.sign(&bytes).as_ref()));
+    // As whoever cuts it would sign: the length in the header counts the tag as it is.
     let mut signed = bytes.clone();
     signed[2..4]
         .copy_from_slice(&((bytes.len() - HEADER_LEN + ATTRIBUTE_HEADER_LEN + 16) as u16).to_be_bytes());
     let raw = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, b"key");
-    let tag = aws_lc_rs::hmac::sign(&raw, &signed).as_ref()[..16].to_vec();
-    assert!(key.verify(&bytes, &tag));
-    assert!(!key.verify(&bytes, &tag[..12]));
-    assert!(!key.verify(&bytes, &tag[..15]));
-    let mut wrong = tag.clone();
-    wrong[0] ^= 1;
-    assert!(!key.verify(&bytes, &wrong));
+    let tag = aws_lc_rs::hmac::sign(&raw, &signed);
+    assert!(!key.verify(&bytes, &tag.as_ref()[..16]));
+    assert!(!key.verify(&bytes, &key.sign(&bytes).as_ref()[..28]));
+}
+
+#[test]
+fn what_does_not_fit_into_a_message_is_cut_and_left_out() {
+    let mut bytes = b"before".to_vec();
+    let mut writer = Writer::begin(1, &[0; 12], &mut bytes);
+    writer.attribute(SOFTWARE, b"abc");
+    writer.attribute(SOFTWARE, &vec![7; 70_000]);
+    writer.attribute(SOFTWARE, b"late");
+    writer.unknown_attributes(&[1, 2]);
+    writer.integrity(&IntegrityKey::sha1(b"key"));
+    writer.fingerprint();
+    assert_eq!(bytes.len(), b"before".len() + HEADER_LEN + 65_532);
+    let message = Message::parse(&bytes[b"before".len()..]).unwrap();
+    let lengths: Vec<usize> = message.attributes().map(|one| one.unwrap().value.len()).collect();
+    assert_eq!(lengths, [3, 65_532 - 8 - 4]);
 }
 
 #[test]

@@ -9,6 +9,9 @@ use crate::integrity::IntegrityKey;
 use crate::message::TransactionId;
 use crate::{ATTRIBUTE_HEADER_LEN, HEADER_LEN, MAGIC_COOKIE};
 
+/// The most bytes of attributes in one message: its length is a multiple of 4 in 16 bits (RFC 8489 section 5).
+const MAX_LEN: usize = u16::MAX as usize / 4 * 4;
+
 /// Writes one message at the end of a buffer. What it writes is whole after each call.
 #[derive(Debug)]
 pub struct Writer<'a> {
@@ -28,7 +31,7 @@ impl<'a> Writer<'a> {
         Self { out, start, transaction: *transaction }
     }
 
-    /// Any attribute. A value of more than 65,535 bytes is cut: no datagram holds one.
+    /// Any attribute. Its length and the message's have 16 bits: what does not fit is cut or, where nothing of it fits, left out.
     pub fn attribute(&mut self, kind: u16, value: &[u8]) {
         self.attribute_of(kind, [value]);
     }
@@ -41,7 +44,12 @@ impl<'a> Writer<'a> {
         for piece in pieces {
             self.out.extend_from_slice(piece);
         }
-        self.out.truncate(begin + ATTRIBUTE_HEADER_LEN + usize::from(u16::MAX));
+        let end = self.start + HEADER_LEN + MAX_LEN;
+        if begin + ATTRIBUTE_HEADER_LEN > end {
+            self.out.truncate(begin);
+            return self.set_length(0);
+        }
+        self.out.truncate(end);
         let len = (self.out.len() - begin - ATTRIBUTE_HEADER_LEN) as u16;
         self.out[begin + 2..begin + 4].copy_from_slice(&len.to_be_bytes());
         let written = self.out.len() - self.start;
@@ -87,13 +95,8 @@ impl<'a> Writer<'a> {
 
     /// Which attributes were not understood (RFC 8489 section 14.9).
     pub fn unknown_attributes(&mut self, kinds: &[u16]) {
-        let begin = self.out.len();
-        self.attribute(UNKNOWN_ATTRIBUTES, &[]);
-        self.out.extend(kinds.iter().flat_map(|kind| kind.to_be_bytes()));
-        self.out[begin + 2..begin + 4].copy_from_slice(&((2 * kinds.len()) as u16).to_be_bytes());
-        let written = self.out.len() - self.start;
-        self.out.resize(self.start + written.next_multiple_of(4), 0);
-        self.set_length(0);
+        let kinds: Vec<u8> = kinds.iter().flat_map(|kind| kind.to_be_bytes()).collect();
+        self.attribute(UNKNOWN_ATTRIBUTES, &kinds);
     }
 
     /// Message integrity over all that was written.
@@ -111,7 +114,7 @@ impl<'a> Writer<'a> {
 
     /// The length in the header, with some that is still to come.
     fn set_length(&mut self, more: usize) {
-        let length = (self.out.len() - self.start - HEADER_LEN + more) as u16;
+        let length = (self.out.len() - self.start - HEADER_LEN + more).min(MAX_LEN) as u16;
         self.out[self.start + 2..self.start + 4].copy_from_slice(&length.to_be_bytes());
     }
 }

@@ -1,5 +1,6 @@
 //! What the server is started with.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use veche_turn_core::{PeerPolicy, Quotas};
 
 /// What the server is started with.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct TurnConfig {
     /// Where clients come: each address over UDP, TCP and, where there is a certificate, TLS; by the first byte of a connection.
     /// Empty: only connections that are handed over ([`crate::Handle::adopt`]).
@@ -32,12 +33,23 @@ pub struct TurnConfig {
     pub peers: PeerPolicy,
     /// Servers that are named to clients when this one is full.
     pub alternates: Vec<SocketAddr>,
-    /// How many bytes a second are answered to an address that has not proved itself; 0 for any number.
+    /// How many bytes a second are answered to an address that has not proved itself, by all workers; 0 for any number.
     pub unproven_bytes_per_second: u32,
     /// How many TCP connections there may be.
     pub max_connections: usize,
     /// How TLS is spoken; the certificate in it may change. `None`: not at all.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// Secrets stay out of logs.
+impl fmt::Debug for TurnConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TurnConfig")
+            .field("listen", &self.listen)
+            .field("realm", &self.realm)
+            .field("users", &self.users)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An address for relays.
@@ -59,8 +71,8 @@ pub struct User {
 }
 
 /// Passwords stay out of logs.
-impl std::fmt::Debug for User {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "User({})", self.name)
     }
 }

@@ -12,6 +12,9 @@ use veche_turn_core::{BadFrame, FiveTuple, Frames};
 /// How many bytes wait for a client that reads slowly. More is dropped, packet by packet.
 const MAX_QUEUED: usize = 256 << 10;
 
+/// The same for one that has no allocation: all that it may expect is answers to a few requests.
+const MAX_UNPROVEN_QUEUED: usize = 8 << 10;
+
 /// What TLS adds to a packet at most: headers and tags of its records, each of up to 16 KiB.
 const TLS_OVERHEAD: usize = 1024;
 
@@ -20,6 +23,9 @@ const IDLE_QUEUE: usize = 4 << 10;
 
 /// How often one connection is read in a turn, so that nobody starves others.
 const READS_PER_TURN: usize = 4;
+
+/// How much is read in a turn of a client that has no allocation, once.
+const UNPROVEN_READ: usize = 4 << 10;
 
 /// The first byte of TLS: a handshake record (RFC 8446 section 5.1).
 const TLS_HANDSHAKE: u8 = 22;
@@ -33,6 +39,8 @@ pub(crate) struct Connection {
     pub(crate) since: Instant,
     /// Whether the poller waits for room to write.
     pub(crate) congested: bool,
+    /// Whether the client had an allocation when somebody looked last.
+    pub(crate) is_proven: bool,
     security: Security,
     frames: Frames,
     queue: VecDeque<u8>,
@@ -46,6 +54,14 @@ enum Security {
     Tls(Box<ServerConnection>),
 }
 
+impl Security {
+    fn tls(mut tls: ServerConnection) -> Self {
+        // What is written is taken out at once. A limit would have a large packet written by half.
+        tls.set_buffer_limit(None);
+        Self::Tls(Box::new(tls))
+    }
+}
+
 /// Why the server closes a connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CloseReason {
@@ -57,6 +73,8 @@ pub(crate) enum CloseReason {
     Tls(#[from] rustls::Error),
     #[error("it speaks neither TURN nor TLS, or a frame is too large")]
     BadFrame,
+    #[error("it reads too little")]
+    Slow,
 }
 
 impl From<BadFrame> for CloseReason {
@@ -83,13 +101,13 @@ impl Connection {
         tls: Option<ServerConnection>,
         now: Instant,
     ) -> Self {
-        let security = tls.map_or(Security::Plain, |tls| Security::Tls(Box::new(tls)));
+        let security = tls.map_or(Security::Plain, Security::tls);
         Self::new(stream, client, security, now)
     }
 
     fn new(stream: TcpStream, client: FiveTuple, security: Security, now: Instant) -> Self {
         let (frames, queue) = (Frames::default(), VecDeque::new());
-        Self { stream, client, since: now, congested: false, security, frames, queue }
+        Self { stream, client, since: now, congested: false, is_proven: false, security, frames, queue }
     }
 
     /// Reads what there is and hands over each whole frame.
@@ -99,15 +117,16 @@ impl Connection {
         most: impl Fn() -> usize,
         mut handle: impl FnMut(&[u8]),
     ) -> Result<(), CloseReason> {
-        for _ in 0..READS_PER_TURN {
-            let read = match self.stream.read(scratch) {
+        let (reads, room) = if self.is_proven { (READS_PER_TURN, scratch.len()) } else { (1, UNPROVEN_READ) };
+        for _ in 0..reads {
+            let read = match self.stream.read(&mut scratch[..room]) {
                 Ok(0) => return Err(CloseReason::Ended),
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
             };
-            let is_full = read == scratch.len();
+            let is_full = read == room;
             let (read, free) = scratch.split_at_mut(read);
             self.take(read, free, &most, &mut handle)?;
             if !is_full {
@@ -127,7 +146,7 @@ impl Connection {
     ) -> Result<(), CloseReason> {
         if let Security::Unknown(tls) = &mut self.security {
             self.security = match (bytes.first(), tls.take()) {
-                (Some(&TLS_HANDSHAKE), Some(tls)) => Security::Tls(Box::new(ServerConnection::new(tls)?)),
+                (Some(&TLS_HANDSHAKE), Some(tls)) => Security::tls(ServerConnection::new(tls)?),
                 _ => Security::Plain,
             };
         }
@@ -142,6 +161,9 @@ impl Connection {
             // An alert tells the client what was wrong.
             while tls.wants_write() {
                 tls.write_tls(&mut self.queue)?;
+            }
+            if self.queue.len() > MAX_QUEUED {
+                return Err(CloseReason::Slow);
             }
             let state = state?;
             let mut left = state.plaintext_bytes_to_read();
@@ -169,7 +191,8 @@ impl Connection {
 
     /// Queues a packet; `false` when there is no room for all of it.
     pub(crate) fn push(&mut self, packet: &[u8]) -> bool {
-        if self.queue.len() + packet.len() + TLS_OVERHEAD > MAX_QUEUED {
+        let most = if self.is_proven { MAX_QUEUED } else { MAX_UNPROVEN_QUEUED };
+        if self.queue.len() + packet.len() + TLS_OVERHEAD > most {
             return false;
         }
         match &mut self.security {

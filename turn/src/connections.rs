@@ -1,29 +1,36 @@
 //! The TCP and TLS connections of a worker.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ahash::RandomState;
 use rustc_hash::FxHashMap;
 use rustix::io::Errno;
 use veche_sfu::Traffic;
-use veche_turn_core::{FiveTuple, Link, MAX_FRAME, MAX_UNPROVEN_FRAME, Outbox, Server};
+use veche_turn_core::{FiveTuple, Link, MAX_FRAME, MAX_UNPROVEN_FRAME, household};
 
 use crate::connection::Connection;
+use crate::desk::Desk;
 use crate::mailbox::Adoption;
 use crate::poller::{Fixed, Poller, Token};
 
 /// How soon a client must have an allocation: this ends half-open handshakes and slow senders.
 const PROVE_WITHIN: Duration = Duration::from_secs(30);
 
-/// How many connections one address may have at a worker.
-const MAX_PER_ADDRESS: u32 = 256;
+/// How many connections one client address (of IPv6: a network of 64 bits) may have at a worker, but no more than a quarter of all.
+const MAX_PER_HOUSEHOLD: usize = 256;
+
+/// How many connections of clients without allocation are read in one turn. Handshakes and signatures take time, and what is
+/// relayed for others waits meanwhile.
+const STRANGERS_PER_TURN: usize = 16;
 
 /// How many clients are accepted in one turn, so that nobody starves others.
 const ACCEPTS_PER_TURN: usize = 16;
 
-/// Room for what is read at once, and as much for what it is when it is decrypted.
+/// Room for what is read at once; what is left of it takes what that is when it is decrypted.
 const SCRATCH: usize = 64 << 10;
 
 /// The listeners of one worker and the connections that they accepted.
@@ -31,8 +38,13 @@ const SCRATCH: usize = 64 << 10;
 pub(crate) struct Connections {
     listeners: Vec<TcpListener>,
     by_id: FxHashMap<u64, Connection>,
-    count_by_address: FxHashMap<IpAddr, u32>,
+    count_by_household: HashMap<IpAddr, usize, RandomState>,
     most: usize,
+    most_per_household: usize,
+    /// How many clients without allocation may still be read in this turn.
+    strangers_left: usize,
+    /// How many turns there were.
+    turns: usize,
     tls: Option<Arc<rustls::ServerConfig>>,
     /// Never reused, so that a late packet cannot reach somebody else.
     next_id: u64,
@@ -48,12 +60,16 @@ impl Connections {
         listeners: Vec<TcpListener>,
         most: usize,
         tls: Option<Arc<rustls::ServerConfig>>,
+        hash: RandomState,
     ) -> Self {
         Self {
             listeners,
             by_id: FxHashMap::default(),
-            count_by_address: FxHashMap::default(),
+            count_by_household: HashMap::with_hasher(hash),
             most,
+            most_per_household: (most / 4).clamp(1, MAX_PER_HOUSEHOLD),
+            strangers_left: STRANGERS_PER_TURN,
+            turns: 0,
             tls,
             next_id: 0,
             scratch: vec![0; SCRATCH].into(),
@@ -69,6 +85,14 @@ impl Connections {
     pub(crate) fn register(&self, poller: &Poller) -> io::Result<()> {
         let mut listeners = self.listeners.iter().zip(0..);
         listeners.try_for_each(|(listener, index)| poller.add(listener, Token::Fixed(Fixed::Listener(index))))
+    }
+
+    /// A turn begins. Returns where to begin with the connections that are ready, so that everybody's turn comes where not all can be
+    /// read in one.
+    pub(crate) fn begin_turn(&mut self) -> usize {
+        self.strangers_left = STRANGERS_PER_TURN;
+        self.turns = self.turns.wrapping_add(1);
+        self.turns.wrapping_mul(STRANGERS_PER_TURN)
     }
 
     /// Accepts those who wait at a listener.
@@ -92,14 +116,8 @@ impl Connections {
     }
 
     /// Takes a connection that somebody else accepted.
-    pub(crate) fn adopt(
-        &mut self,
-        adoption: Adoption,
-        now: Instant,
-        poller: &Poller,
-        server: &mut Server,
-        out: &mut Outbox,
-    ) {
+    pub(crate) fn adopt(&mut self, adoption: Adoption, desk: &mut Desk<'_>) {
+        let (now, poller) = (desk.now, desk.poller);
         let Adoption { stream, tls, early } = adoption;
         let admitted = stream.peer_addr().and_then(|remote| {
             // A listener of `::` tells addresses of IPv4 in the form of IPv6.
@@ -113,13 +131,11 @@ impl Connections {
                 let taken = connection.take_early(
                     &early,
                     || MAX_UNPROVEN_FRAME,
-                    |frame| {
-                        server.handle_client(now, client, frame, out);
-                    },
+                    |frame| desk.handle_client(client, frame),
                 );
                 if let Err(reason) = taken {
                     tracing::debug!(%reason, "a TURN connection is closed");
-                    self.close(id, server, out);
+                    self.close(id, desk);
                 }
             }
             Ok(None) => {}
@@ -127,37 +143,36 @@ impl Connections {
         }
     }
 
-    /// Serves a connection that is ready.
-    pub(crate) fn handle_ready(
-        &mut self,
-        id: u64,
-        now: Instant,
-        poller: &Poller,
-        traffic: &mut Traffic,
-        server: &mut Server,
-        out: &mut Outbox,
-    ) {
+    /// Serves a connection that is ready, or leaves it for a later turn.
+    pub(crate) fn handle_ready(&mut self, id: u64, desk: &mut Desk<'_>, traffic: &mut Traffic) {
         let Some(connection) = self.by_id.get_mut(&id) else { return };
         let client = connection.client;
-        let most = if server.has_allocation(client) { MAX_FRAME } else { MAX_UNPROVEN_FRAME };
+        connection.is_proven = desk.server.has_allocation(client);
+        if !connection.is_proven {
+            let Some(left) = self.strangers_left.checked_sub(1) else { return };
+            self.strangers_left = left;
+        }
+        let most = if connection.is_proven { MAX_FRAME } else { MAX_UNPROVEN_FRAME };
         let read = connection.read(
             &mut self.scratch,
             || most,
             |frame| {
                 traffic.packets_in += 1;
                 traffic.bytes_in += frame.len() as u64;
-                server.handle_client(now, client, frame, out);
+                desk.handle_client(client, frame);
             },
         );
+        connection.is_proven = desk.server.has_allocation(client);
         // Handshakes and alerts of TLS wait, and what found no room before.
-        write(connection, id, poller);
+        write(connection, id, desk.poller);
         if let Err(reason) = read {
             tracing::debug!(%reason, remote = %client.remote, "a TURN connection is closed");
-            self.close(id, server, out);
+            self.close(id, desk);
         }
     }
 
-    /// Sends packets to a client. What finds no room in the connection's queue is dropped whole.
+    /// Sends packets to a client. What finds no room in the connection's queue is dropped whole; who has no allocation and reads none
+    /// of its answers is closed.
     pub(crate) fn send(
         &mut self,
         id: u64,
@@ -169,7 +184,7 @@ impl Connections {
             traffic.send_drops += ends.len() as u64;
             return;
         };
-        let mut start = 0;
+        let (mut start, mut is_full) = (0, false);
         for &end in ends {
             let packet = &bytes[start..end as usize];
             start = end as usize;
@@ -178,34 +193,34 @@ impl Connections {
                 traffic.bytes_out += packet.len() as u64;
             } else {
                 traffic.send_drops += 1;
+                is_full = true;
             }
         }
-        if !connection.congested {
+        if is_full && !connection.is_proven {
+            // The next read finds the end of the stream, and closes the connection.
+            let _ = connection.stream.shutdown(Shutdown::Both);
+        } else if !connection.congested {
             write(connection, id, poller);
         }
     }
 
     /// To be called about once a second: closes connections of those who have not proved themselves in time.
-    pub(crate) fn handle_timeout(
-        &mut self,
-        now: Instant,
-        poller: &Poller,
-        server: &mut Server,
-        out: &mut Outbox,
-    ) {
+    pub(crate) fn handle_timeout(&mut self, desk: &mut Desk<'_>) {
+        let (now, poller) = (desk.now, desk.poller);
         if std::mem::take(&mut self.paused)
             && let Err(error) = self.register(poller)
         {
             self.pause(&error, poller);
         }
-        let late = |connection: &Connection| {
-            now.saturating_duration_since(connection.since) >= PROVE_WITHIN
-                && !server.has_allocation(connection.client)
-        };
-        let late: Vec<u64> =
-            self.by_id.iter().filter(|(_, connection)| late(connection)).map(|(&id, _)| id).collect();
+        let mut late = Vec::new();
+        for (&id, connection) in &mut self.by_id {
+            connection.is_proven = desk.server.has_allocation(connection.client);
+            if !connection.is_proven && now.saturating_duration_since(connection.since) >= PROVE_WITHIN {
+                late.push(id);
+            }
+        }
         for id in late {
-            self.close(id, server, out);
+            self.close(id, desk);
         }
     }
 
@@ -216,8 +231,9 @@ impl Connections {
         poller: &Poller,
         make: impl FnOnce(TcpStream, FiveTuple) -> Connection,
     ) -> io::Result<Option<u64>> {
-        let count = self.count_by_address.get(&remote.ip()).copied().unwrap_or(0);
-        if self.by_id.len() >= self.most || count >= MAX_PER_ADDRESS {
+        let household = household(remote.ip());
+        let count = self.count_by_household.get(&household).copied().unwrap_or(0);
+        if self.by_id.len() >= self.most || count >= self.most_per_household {
             self.refused += 1;
             return Ok(None);
         }
@@ -228,7 +244,7 @@ impl Connections {
         poller.add(&stream, Token::Stream(id))?;
         let client = FiveTuple { remote, link: Link::Stream(id) };
         self.by_id.insert(id, make(stream, client));
-        self.count_by_address.insert(remote.ip(), count + 1);
+        self.count_by_household.insert(household, count + 1);
         Ok(Some(id))
     }
 
@@ -241,17 +257,17 @@ impl Connections {
         self.paused = true;
     }
 
-    fn close(&mut self, id: u64, server: &mut Server, out: &mut Outbox) {
+    fn close(&mut self, id: u64, desk: &mut Desk<'_>) {
         let Some(mut connection) = self.by_id.remove(&id) else { return };
         connection.close();
-        let address = connection.client.remote.ip();
-        if let Some(count) = self.count_by_address.get_mut(&address) {
+        let household = household(connection.client.remote.ip());
+        if let Some(count) = self.count_by_household.get_mut(&household) {
             *count -= 1;
             if *count == 0 {
-                self.count_by_address.remove(&address);
+                self.count_by_household.remove(&household);
             }
         }
-        server.handle_disconnect(connection.client, out);
+        desk.handle_disconnect(connection.client);
     }
 }
 

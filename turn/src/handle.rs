@@ -1,6 +1,7 @@
 //! What others hold of a running server.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +21,6 @@ pub struct Handle {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) workers: Vec<WorkerHandle>,
     pub(crate) accounts: Arc<Accounts>,
@@ -28,11 +28,19 @@ pub(crate) struct Inner {
     pub(crate) realm: String,
     /// The secret that signs now.
     pub(crate) secret: RwLock<String>,
-    /// What stands in for secrets while none is configured.
+    /// Signs while no secret is configured. What it has signed is good until the end, so that nobody loses a relay when there is
+    /// one.
     pub(crate) random_secret: String,
     /// When the last worker has ended this is disconnected.
     pub(crate) done: flume::Receiver<std::convert::Infallible>,
     pub(crate) next: AtomicUsize,
+}
+
+/// Secrets stay out of logs.
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} workers at {:?}", self.workers.len(), self.addresses)
+    }
 }
 
 #[derive(Debug)]
@@ -42,7 +50,7 @@ pub(crate) struct WorkerHandle {
 }
 
 /// A name and a password for one client, for some time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct IceCredential {
     /// When it expires and whose it is.
     pub username: String,
@@ -50,6 +58,13 @@ pub struct IceCredential {
     pub credential: String,
     /// For how many seconds it is good.
     pub ttl_seconds: u64,
+}
+
+/// Passwords stay out of logs.
+impl fmt::Debug for IceCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IceCredential({})", self.username)
+    }
 }
 
 /// A worker that ended although nobody told it to.
@@ -142,12 +157,17 @@ impl Handle {
         self.inner.accounts.total()
     }
 
+    /// How many users have allocations now.
+    pub fn user_count(&self) -> usize {
+        self.inner.accounts.user_count()
+    }
+
     /// The users who have allocations now.
     pub fn users(&self) -> Vec<UserUsage> {
         self.inner.accounts.users()
     }
 
-    /// Takes other secrets and users. Who has an allocation keeps it.
+    /// Takes other secrets and users. Allocations end that were made with what is nobody's password any more.
     pub fn set_credentials(&self, secrets: &[String], users: &[User]) {
         let (secret, credentials) = credentials(&self.inner.realm, secrets, users, &self.inner.random_secret);
         *self.inner.secret.write() = secret;
@@ -189,7 +209,7 @@ pub(crate) fn credentials(
     users: &[User],
     random: &str,
 ) -> (String, Credentials) {
-    let secrets = if secrets.is_empty() { vec![random.to_owned()] } else { secrets.to_vec() };
+    let secrets: Vec<String> = secrets.iter().cloned().chain([random.to_owned()]).collect();
     let users: HashMap<String, String> =
         users.iter().map(|user| (user.name.clone(), user.password.clone())).collect();
     (secrets[0].clone(), Credentials::new(realm, secrets, users))

@@ -6,6 +6,7 @@
 mod config;
 mod connection;
 mod connections;
+mod desk;
 mod handle;
 mod listeners;
 mod mailbox;

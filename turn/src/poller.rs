@@ -83,7 +83,13 @@ impl Ready {
     }
 
     pub(crate) fn tokens(&self) -> impl Iterator<Item = Token> + '_ {
-        self.0.iter().map(|event| Token::from_data(event.data))
+        self.tokens_from(0)
+    }
+
+    /// The same, beginning at some place, after whose end come those before it.
+    pub(crate) fn tokens_from(&self, place: usize) -> impl Iterator<Item = Token> + '_ {
+        let (before, after) = self.0.split_at(place % self.0.len().max(1));
+        after.iter().chain(before).map(|event| Token::from_data(event.data))
     }
 }
 

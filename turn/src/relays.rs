@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{setsockopt, sockopt::Ipv6DontFrag};
 use parking_lot::Mutex;
 use rand::RngExt;
 use rustc_hash::FxHashMap;
@@ -16,7 +17,9 @@ use rustix::net::sockopt::{
 use socket2::{Domain, Socket, Type};
 use veche_sfu::Traffic;
 use veche_sfu::datagrams::{Datagrams, Flush, ReceiveBuffer};
-use veche_turn_core::{AllocationId, Opened, Outbox, Ports, Refusal, RelayId, ReservationToken, Server};
+use veche_turn_core::{
+    AllocationId, Opened, Outbox, Ports, Refusal, RelayId, Reservation, ReservationToken, Server,
+};
 
 use crate::config::RelayAddress;
 use crate::poller::{Poller, Token};
@@ -30,8 +33,11 @@ const ATTEMPTS: usize = 64;
 /// How long a reserved port is kept (RFC 8656 section 7.2: at least 30 seconds).
 const RESERVATION: Duration = Duration::from_secs(30);
 
-/// How many ports are kept at most. Those beyond are not reserved.
+/// How many ports are kept at most. Who wants one beyond is refused.
 const MAX_RESERVATIONS: usize = 1024;
+
+/// How often the log is told that relays cannot be opened.
+const WARN_EVERY: Duration = Duration::from_mins(1);
 
 /// Where relays may be; all workers have the same.
 #[derive(Debug)]
@@ -48,6 +54,8 @@ pub(crate) struct Places {
 pub(crate) struct Reserved {
     socket: UdpSocket,
     since: Instant,
+    /// What it counts as; given back when the port is taken, or not reserved any more.
+    _counted: Option<Reservation>,
 }
 
 /// The relays of one worker.
@@ -55,6 +63,8 @@ pub(crate) struct Reserved {
 pub(crate) struct Relays {
     places: Arc<Places>,
     by_id: FxHashMap<RelayId, Relay>,
+    /// Until when the log is told of no failure.
+    silent_until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -66,7 +76,7 @@ struct Relay {
 
 impl Relays {
     pub(crate) fn new(places: Arc<Places>) -> Self {
-        Self { places, by_id: FxHashMap::default() }
+        Self { places, by_id: FxHashMap::default(), silent_until: None }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -78,7 +88,7 @@ impl Relays {
         &mut self,
         id: AllocationId,
         (v4, v6): (bool, bool),
-        ports: Ports,
+        (ports, mut counted): (Ports, Option<Reservation>),
         poller: &Poller,
     ) -> Result<Opened, Refusal> {
         let places = self.places.clone();
@@ -101,14 +111,22 @@ impl Relays {
         }
         for (wanted, place) in [(v4, places.v4), (v6, places.v6)] {
             let Some(place) = place.filter(|_| wanted) else { continue };
-            let Some((socket, next)) = bind(place.bind, &places.ports, ports) else { continue };
-            let Ok(address) = self.keep(id, socket, place, poller) else { continue };
+            let bound = bind(place.bind, &places.ports, ports).map_err(|error| self.warn(&error));
+            let Ok((socket, next)) = bound else { continue };
+            // The next port or none (RFC 8656 section 7.2), also where too many are reserved.
+            let token = next.map(|next| places.reserve(next, counted.take())).transpose()?;
+            let Ok(address) = self.keep(id, socket, place, poller) else {
+                if let Some(token) = token {
+                    places.reserved.lock().remove(&token);
+                }
+                continue;
+            };
             if address.is_ipv6() {
                 opened.v6 = Some(address);
             } else {
                 opened.v4 = Some(address);
             }
-            opened.reservation = opened.reservation.or(next.and_then(|next| places.reserve(next)));
+            opened.reservation = opened.reservation.or(token);
         }
         let is_open = opened.v4.is_some() || opened.v6.is_some();
         if is_open { Ok(opened) } else { Err(Refusal::NoPort) }
@@ -174,11 +192,9 @@ impl Relays {
         let id = id.relay(place.bind.is_ipv6());
         let start = || -> io::Result<(Datagrams, u16)> {
             let port = socket.local_addr()?.port();
-            let socket = Datagrams::new(socket)?;
+            let socket = datagrams(socket)?;
             // The system grants what it likes.
             let _ = socket.ask_for_buffers(SOCKET_BUFFER);
-            // Packets may be cut unless the client forbids it (RFC 8656 section 15).
-            set_dont_fragment(socket.socket(), place.bind.is_ipv6(), false)?;
             poller.add(socket.socket(), Token::Relay(id))?;
             Ok((socket, port))
         };
@@ -188,42 +204,64 @@ impl Relays {
                 Ok(SocketAddr::new(place.external, port))
             }
             Err(error) => {
-                tracing::warn!(%error, "a relay cannot be opened");
+                self.warn(&error);
                 Err(Refusal::NoPort)
             }
+        }
+    }
+
+    /// Tells the log why a relay cannot be opened, but not for each: clients could fill it.
+    fn warn(&mut self, error: &io::Error) {
+        let now = Instant::now();
+        if self.silent_until.is_none_or(|until| until <= now) {
+            tracing::warn!(%error, "relays cannot be opened; turn.relay_ports may be too few, or open files (ulimit -n)");
+            self.silent_until = Some(now + WARN_EVERY);
         }
     }
 }
 
 impl Places {
     /// Keeps a socket for whoever shows the token.
-    fn reserve(&self, socket: UdpSocket) -> Option<ReservationToken> {
+    fn reserve(&self, socket: UdpSocket, counted: Option<Reservation>) -> Result<ReservationToken, Refusal> {
         let mut reserved = self.reserved.lock();
         if reserved.len() >= MAX_RESERVATIONS {
-            return None;
+            return Err(Refusal::NoPort);
         }
         let token = ReservationToken(rand::rng().random());
-        reserved.insert(token, Reserved { socket, since: Instant::now() });
-        Some(token)
+        reserved.insert(token, Reserved { socket, since: Instant::now(), _counted: counted });
+        Ok(token)
     }
 }
 
-/// A free port, and the one after it where that is asked for. Which one nobody can foretell (RFC 6056).
-fn bind(ip: IpAddr, range: &RangeInclusive<u16>, ports: Ports) -> Option<(UdpSocket, Option<UdpSocket>)> {
+/// A free port, and the one after it where that is asked for. Which one nobody can foretell (RFC 6056). An error is one that other
+/// ports would have as well, or that none of those tried was free.
+fn bind(ip: IpAddr, range: &RangeInclusive<u16>, ports: Ports) -> io::Result<(UdpSocket, Option<UdpSocket>)> {
     let even = ports != Ports::Any;
-    (0..ATTEMPTS).find_map(|_| {
+    for _ in 0..ATTEMPTS {
         let port = rand::rng().random_range(range.clone());
         let port = if even { port & !1 } else { port };
         if !range.contains(&port) {
-            return None;
+            continue;
         }
-        let socket = open(ip, port).ok()?;
+        let Some(socket) = open_free(ip, port)? else { continue };
         if ports != Ports::EvenAndNext {
-            return Some((socket, None));
+            return Ok((socket, None));
         }
-        let next = port.checked_add(1).filter(|next| range.contains(next))?;
-        Some((socket, Some(open(ip, next).ok()?)))
-    })
+        let Some(next) = port.checked_add(1).filter(|next| range.contains(next)) else { continue };
+        if let Some(next) = open_free(ip, next)? {
+            return Ok((socket, Some(next)));
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::AddrInUse, "no free port was found"))
+}
+
+/// `None` where the port is in use.
+fn open_free(ip: IpAddr, port: u16) -> io::Result<Option<UdpSocket>> {
+    match open(ip, port) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn open(ip: IpAddr, port: u16) -> io::Result<UdpSocket> {
@@ -237,11 +275,89 @@ fn open(ip: IpAddr, port: u16) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-fn set_dont_fragment(socket: &UdpSocket, is_v6: bool, dont_fragment: bool) -> rustix::io::Result<()> {
+/// Puts a socket into use whose packets may be cut on their way: what is relayed cannot be made smaller, and only a client forbids it
+/// (RFC 8656 section 15).
+pub(crate) fn datagrams(socket: UdpSocket) -> io::Result<Datagrams> {
+    let socket = Datagrams::new(socket)?;
+    set_dont_fragment(socket.socket(), socket.bound().is_ipv6(), false)?;
+    Ok(socket)
+}
+
+fn set_dont_fragment(socket: &UdpSocket, is_v6: bool, dont_fragment: bool) -> io::Result<()> {
+    if is_v6 {
+        // By itself enough to have larger packets refused, whatever is said of the path.
+        setsockopt(socket, Ipv6DontFrag, &dont_fragment)?;
+    }
     match (is_v6, dont_fragment) {
         (false, false) => set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::DONT),
         (false, true) => set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::DO),
         (true, false) => set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::DONT),
         (true, true) => set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::DO),
+    }
+    .map_err(io::Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use nix::sys::socket::getsockopt;
+    use rustix::net::sockopt::{ip_mtu_discover, ipv6_mtu_discover};
+
+    use super::*;
+
+    #[test]
+    fn sockets_cut_packets_unless_they_are_told_otherwise() {
+        for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+            let (socket, next) = bind(ip, &(20_000..=29_999), Ports::EvenAndNext).unwrap();
+            let ports = [&socket, &next.unwrap()].map(|socket| socket.local_addr().unwrap().port());
+            assert!(ports[0] % 2 == 0 && ports[1] == ports[0] + 1);
+            let socket = datagrams(socket).unwrap();
+            let is_dont = |socket: &UdpSocket| match ip {
+                IpAddr::V4(_) => ip_mtu_discover(socket).unwrap() == Ipv4PathMtuDiscovery::DONT,
+                IpAddr::V6(_) => {
+                    let is_dont = ipv6_mtu_discover(socket).unwrap() == Ipv6PathMtuDiscovery::DONT;
+                    assert_eq!(getsockopt(socket, Ipv6DontFrag).unwrap(), !is_dont);
+                    is_dont
+                }
+            };
+            assert!(is_dont(socket.socket()));
+            set_dont_fragment(socket.socket(), ip.is_ipv6(), true).unwrap();
+            assert!(!is_dont(socket.socket()));
+        }
+    }
+
+    #[test]
+    fn ports_that_cannot_be_bound_are_not_tried_again_and_again() {
+        let foreign = IpAddr::from([198, 51, 100, 1]);
+        let error = bind(foreign, &(20_000..=29_999), Ports::Any).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+        let taken = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let error = bind(Ipv4Addr::LOCALHOST.into(), &(port..=port), Ports::Any).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn who_finds_no_place_for_the_next_port_gets_none() {
+        let place =
+            Some(RelayAddress { bind: Ipv4Addr::LOCALHOST.into(), external: Ipv4Addr::LOCALHOST.into() });
+        let places =
+            Arc::new(Places { v4: place, v6: None, ports: 20_000..=29_999, reserved: Mutex::default() });
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        for number in 0..MAX_RESERVATIONS as u64 {
+            let socket = socket.try_clone().unwrap();
+            let reserved = Reserved { socket, since: Instant::now(), _counted: None };
+            places.reserved.lock().insert(ReservationToken(number.to_be_bytes()), reserved);
+        }
+        let (mut relays, poller) = (Relays::new(places.clone()), Poller::new().unwrap());
+        let id = RelayId::from_bits(2).allocation();
+        let mut open = |ports| relays.open(id, (true, false), (ports, None), &poller);
+        assert_eq!(open(Ports::EvenAndNext).unwrap_err(), Refusal::NoPort);
+        assert!(open(Ports::Even).is_ok());
+        places.reserved.lock().clear();
+        let token = open(Ports::EvenAndNext).unwrap().reservation.unwrap();
+        assert!(open(Ports::Reserved(token)).is_ok());
+        assert_eq!(open(Ports::Reserved(token)).unwrap_err(), Refusal::NoReservation);
     }
 }

@@ -12,7 +12,7 @@ use ahash::RandomState;
 use parking_lot::{Mutex, RwLock};
 use rand::RngExt;
 use veche_sfu::Traffic;
-use veche_sfu::datagrams::{Datagrams, ReceiveBuffer};
+use veche_sfu::datagrams::ReceiveBuffer;
 use veche_turn_core::{Accounts, NonceKey, Outbox, Server, ServerConfig};
 
 use crate::config::{StartError, TurnConfig};
@@ -21,7 +21,7 @@ use crate::handle::{Handle, Inner, Shared, WorkerFailure, WorkerHandle, credenti
 use crate::listeners::{self, Listeners};
 use crate::mailbox::{self, mailbox};
 use crate::poller::Poller;
-use crate::relays::{Places, Relays};
+use crate::relays::{Places, Relays, datagrams};
 use crate::worker::{Worker, unix_time};
 
 /// What is asked of the system for each direction of a listening socket, at which all clients of a worker come.
@@ -32,7 +32,7 @@ const SOCKET_BUFFER: usize = 4 << 20;
 pub struct Turn {
     /// To speak to it.
     pub handle: Handle,
-    /// Workers that have failed; their clients have to come again.
+    /// Workers that have failed. Their clients have to come again, and some of others too: the system deals clients out afresh.
     pub failures: flume::Receiver<WorkerFailure>,
 }
 
@@ -51,7 +51,7 @@ pub fn start(config: TurnConfig) -> Result<Turn, StartError> {
     let random_secret: String = (0..32).map(|_| char::from(rand::rng().random_range(b'a'..=b'z'))).collect();
     let (secret, credentials) = credentials(&config.realm, &config.secrets, &config.users, &random_secret);
     let credentials = Arc::new(credentials);
-    let server_config = server_config(&config, credentials.knows_all_names(), now);
+    let server_config = server_config(&config, count, now);
     let places = Arc::new(Places {
         v4: config.relay_v4,
         v6: config.relay_v6,
@@ -66,6 +66,7 @@ pub fn start(config: TurnConfig) -> Result<Turn, StartError> {
         let server =
             Server::new(server_config.clone(), credentials.clone(), accounts.clone(), now, unix_time());
         let relays = Relays::new(places.clone());
+        let server = (server, server_config.hash.clone());
         let worker = prepare(&config, count, listeners, (receiver, shared.clone()), (server, relays))
             .map_err(|error| no_resources(&error))?;
         workers.push(worker);
@@ -105,11 +106,11 @@ fn check(config: &TurnConfig) -> Result<(), StartError> {
     Ok(())
 }
 
-fn server_config(config: &TurnConfig, anonymity: bool, now: Instant) -> ServerConfig {
+fn server_config(config: &TurnConfig, workers: usize, now: Instant) -> ServerConfig {
     let mut random = rand::rng();
     ServerConfig {
         realm: config.realm.clone(),
-        nonce_key: NonceKey::new(&random.random(), anonymity),
+        nonce_key: NonceKey::new(&random.random()),
         hash: RandomState::with_seeds(random.random(), random.random(), random.random(), random.random()),
         epoch: now,
         nonce_lifetime: Duration::from_hours(1),
@@ -118,7 +119,8 @@ fn server_config(config: &TurnConfig, anonymity: bool, now: Instant) -> ServerCo
         peers: config.peers.clone(),
         v4: config.relay_v4.is_some(),
         v6: config.relay_v6.is_some(),
-        unproven_bytes_per_second: config.unproven_bytes_per_second,
+        // Whoever forges addresses has as many workers as ports. 0 stays 0, for any number.
+        unproven_bytes_per_second: config.unproven_bytes_per_second.div_ceil(workers as u32),
         alternates: config.alternates.clone(),
     }
 }
@@ -128,9 +130,9 @@ fn prepare(
     count: usize,
     listeners: Listeners,
     (mailbox, shared): (mailbox::Receiver, Arc<Shared>),
-    (server, relays): (Server, Relays),
+    ((server, hash), relays): ((Server, RandomState), Relays),
 ) -> io::Result<Worker> {
-    let udp = listeners.udp.into_iter().map(Datagrams::new).collect::<io::Result<Vec<_>>>()?;
+    let udp = listeners.udp.into_iter().map(datagrams).collect::<io::Result<Vec<_>>>()?;
     for socket in &udp {
         // The system grants what it likes; the media plane, which asks for as much, tells when that is little.
         let _ = socket.ask_for_buffers(SOCKET_BUFFER);
@@ -141,7 +143,7 @@ fn prepare(
         poller: Poller::new()?,
         mailbox,
         udp,
-        connections: Connections::new(listeners.tcp, most, config.tls.clone()),
+        connections: Connections::new(listeners.tcp, most, config.tls.clone(), hash),
         relays,
         server,
         shared,
@@ -173,11 +175,7 @@ fn spawn(
             Err(_) => Some("it panicked".to_owned()),
         };
         if let Some(reason) = reason {
-            tracing::error!(
-                worker = index,
-                reason,
-                "a TURN worker has failed; its clients have to come again"
-            );
+            tracing::error!(worker = index, reason, "a TURN worker has failed");
             // There is room for one failure of each worker.
             let _ = failures.try_send(WorkerFailure { worker: index, reason });
         }

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use veche_sfu::Traffic;
 use veche_sfu::datagrams::{Datagrams, Flush, ReceiveBuffer};
-use veche_turn_core::{Action, Destination, FiveTuple, Link, Outbox, RelayId, Server};
+use veche_turn_core::{Destination, FiveTuple, Link, Outbox, RelayId, Server};
 
 use crate::connections::Connections;
+use crate::desk::Desk;
 use crate::handle::Shared;
 use crate::mailbox::{Command, Receiver};
 use crate::poller::{Fixed, Poller, Ready, Token};
@@ -57,12 +58,14 @@ impl Worker {
             let patience = self.next_housekeeping.saturating_duration_since(Instant::now());
             self.poller.wait(&mut ready, patience)?;
             self.now = Instant::now();
-            // 2. One batch from each socket.
-            for token in ready.tokens() {
+            // 2. One batch from each socket; connections come last, since those of strangers may take long.
+            let begin = self.connections.begin_turn();
+            let is_stream = |token: &Token| matches!(token, Token::Stream(_));
+            for token in ready.tokens().filter(|token| !is_stream(token)) {
                 self.handle_ready(token);
-                if self.out.len() >= FLUSH_AT {
-                    self.flush();
-                }
+            }
+            for token in ready.tokens_from(begin).filter(is_stream) {
+                self.handle_ready(token);
             }
             // 3. What is due.
             if self.next_housekeeping <= self.now {
@@ -78,6 +81,13 @@ impl Worker {
     }
 
     fn handle_ready(&mut self, token: Token) {
+        self.take(token);
+        if self.out.len() >= FLUSH_AT {
+            self.flush();
+        }
+    }
+
+    fn take(&mut self, token: Token) {
         match token {
             Token::Fixed(Fixed::Mailbox) => self.take_commands(),
             Token::Fixed(Fixed::Udp(index)) => self.receive(index),
@@ -87,9 +97,9 @@ impl Worker {
                 relays.receive(id, self.now, buffer, traffic, server, out);
             }
             Token::Stream(id) => {
-                let Self { connections, poller, traffic, server, out, .. } = self;
-                connections.handle_ready(id, self.now, poller, traffic, server, out);
-                self.act();
+                let Self { connections, poller, traffic, server, out, relays, closing, now, .. } = self;
+                let mut desk = Desk { now: *now, poller, server, out, relays, closing };
+                connections.handle_ready(id, &mut desk, traffic);
             }
         }
     }
@@ -97,28 +107,30 @@ impl Worker {
     fn receive(&mut self, index: u16) {
         let Some(socket) = self.udp.get(usize::from(index)) else { return };
         let Self { buffer, traffic, server, out, relays, poller, closing, now, .. } = self;
+        let mut desk = Desk { now: *now, poller, server, out, relays, closing };
         socket.receive(buffer, traffic, |remote, local, packet| {
-            let from = FiveTuple { remote, link: Link::Udp { socket: index, local } };
-            server.handle_client(*now, from, packet, out);
-            act(server, out, relays, poller, closing, *now);
+            desk.handle_client(FiveTuple { remote, link: Link::Udp { socket: index, local } }, packet);
         });
     }
 
     /// Does what the server wants done.
     fn act(&mut self) {
         let Self { server, out, relays, poller, closing, now, .. } = self;
-        act(server, out, relays, poller, closing, *now);
+        Desk { now: *now, poller, server, out, relays, closing }.act();
     }
 
     fn take_commands(&mut self) {
         for command in self.mailbox.take() {
             match command {
-                Command::SetCredentials(credentials) => self.server.set_credentials(credentials),
+                Command::SetCredentials(credentials) => {
+                    self.server.set_credentials(credentials, &mut self.out);
+                    self.act();
+                }
                 Command::SetPeers(peers) => self.server.set_peers(peers),
                 Command::Adopt(adoption) => {
-                    let Self { connections, poller, server, out, .. } = self;
-                    connections.adopt(*adoption, self.now, poller, server, out);
-                    self.act();
+                    let Self { connections, poller, server, out, relays, closing, now, .. } = self;
+                    let mut desk = Desk { now: *now, poller, server, out, relays, closing };
+                    connections.adopt(*adoption, &mut desk);
                 }
             }
         }
@@ -128,9 +140,10 @@ impl Worker {
         self.next_housekeeping = self.now + HOUSEKEEPING;
         self.server.set_unix_time(self.now, unix_time());
         self.server.handle_timeout(self.now, &mut self.out);
-        let Self { connections, poller, server, out, .. } = self;
-        connections.handle_timeout(self.now, poller, server, out);
-        self.act();
+        let Self { connections, poller, server, out, relays, closing, now, .. } = self;
+        let mut desk = Desk { now: *now, poller, server, out, relays, closing };
+        desk.act();
+        connections.handle_timeout(&mut desk);
         self.relays.handle_timeout(self.now);
         for socket in &mut self.udp {
             socket.handle_timeout(self.now);
@@ -172,25 +185,6 @@ impl Worker {
             metrics.refusals.clone_from(self.server.refusals());
             metrics.traffic = self.traffic;
         });
-    }
-}
-
-fn act(
-    server: &mut Server,
-    out: &mut Outbox,
-    relays: &mut Relays,
-    poller: &Poller,
-    closing: &mut Vec<RelayId>,
-    now: Instant,
-) {
-    for action in out.take_actions() {
-        match action {
-            Action::Open { allocation, v4, v6, ports } => {
-                let opened = relays.open(allocation, (v4, v6), ports, poller);
-                server.handle_opened(now, allocation, opened, out);
-            }
-            Action::Close(relay) => closing.push(relay),
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The section `[turn]`.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use veche_turn::{Limits, Quotas};
 use super::sections::Network;
 
 /// STUN and TURN, for clients whose network lets nothing else through.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TurnSettings {
     /// `false`: there is none.
@@ -65,12 +66,29 @@ pub(crate) struct TurnSettings {
     pub(crate) total_bytes_per_second: u64,
 }
 
+/// Secrets stay out of logs.
+impl fmt::Debug for TurnSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TurnSettings")
+            .field("enabled", &self.enabled)
+            .field("listen", &self.listen)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A name and a password.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct User {
     pub(crate) name: String,
     pub(crate) password: String,
+}
+
+/// Passwords stay out of logs.
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "User({})", self.name)
+    }
 }
 
 /// Whom relays may reach, beside those that are allowed.
@@ -235,6 +253,13 @@ mod tests {
         assert_eq!(field(TurnSettings { secrets: vec!["short".into()], ..default() }), "secrets");
         assert_eq!(field(TurnSettings { credential_seconds: 5, ..default() }), "credential_seconds");
         let users = vec![User { name: "ann".into(), password: String::new() }];
+        assert!(
+            !format!(
+                "{:?}",
+                TurnSettings { users: users.clone(), secrets: vec!["s3cret".into()], ..default() }
+            )
+            .contains("s3cret")
+        );
         assert_eq!(field(TurnSettings { users, ..default() }), "users");
         assert_eq!(field(TurnSettings { hosts: vec!["turn:x/".into()], ..default() }), "hosts");
     }

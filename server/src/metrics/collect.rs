@@ -104,7 +104,7 @@ impl Collector for Relays {
         gauge(out, "turn_allocations", "Allocations now", total.allocations.into())?;
         gauge(out, "turn_permissions", "Permissions now", total.permissions.into())?;
         gauge(out, "turn_channels", "Channels now", total.channels.into())?;
-        gauge(out, "turn_users", "Users who have allocations now", self.0.users().len() as u64)?;
+        gauge(out, "turn_users", "Users who have allocations now", self.0.user_count() as u64)?;
         let sum = |value: fn(&veche_turn::WorkerMetrics) -> u64| workers.iter().map(value).sum();
         let running = sum(|worker| worker.running.into());
         gauge(out, "turn_workers_running", "Workers that run", running)?;

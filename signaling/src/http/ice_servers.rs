@@ -48,6 +48,7 @@ pub(crate) struct Server {
 #[utoipa::path(
     get,
     path = "/realtime/webrtc/ice-servers",
+    operation_id = "listIceServers",
     params(Place),
     responses(
         (status = 200, description = "For RTCPeerConnection", body = IceServerList),
@@ -61,14 +62,11 @@ pub(crate) async fn list(
 ) -> Result<impl IntoResponse, Error> {
     let Query(place) = query?;
     caller.needs(Action::Join, &place.room_id)?;
-    let user = caller.0.user_id.as_deref().unwrap_or(ANONYMOUS);
-    let ice_servers = api.rooms.ice_servers.of(user).into_iter().map(Server::from).collect();
+    let user_id = caller.0.user_id.as_deref();
+    let ice_servers = api.rooms.ice_servers.of(user_id).into_iter().map(Server::from).collect();
     // A credential is for one client, and for now.
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(IceServerList { ice_servers })))
 }
-
-/// Whose usage it is when nobody says who they are.
-const ANONYMOUS: &str = "anonymous";
 
 impl From<IceServer> for Server {
     fn from(IceServer { urls, username, credential }: IceServer) -> Self {

@@ -11,6 +11,7 @@ mod moderation;
 mod rooms;
 mod signal;
 mod timeline;
+mod turn;
 mod websocket;
 
 use std::sync::Arc;
@@ -27,6 +28,8 @@ use veche_doors::answers::TooOften;
 use veche_doors::http::{cors, limit, method_not_allowed, not_found, own_pages};
 use veche_doors::websocket::{DeflatePool, deflate_pool};
 use veche_doors::{ErrorAnswer, extract};
+
+pub use turn::{TurnReport, TurnUsage, TurnUserUsage};
 
 use crate::error::{Error, ErrorKind};
 use crate::rooms::Rooms;
@@ -106,6 +109,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(connections::list))
         .routes(routes!(timeline::show))
         .routes(routes!(ice_servers::list))
+        .routes(routes!(turn::show))
         .routes(routes!(health::health))
         .routes(routes!(health::webrtc_health))
         .routes(routes!(openapi))
@@ -167,6 +171,7 @@ mod tests {
             "GET /realtime/webrtc/rooms/{room_id}/bans",
             "GET /realtime/webrtc/rooms/{room_id}/waiting",
             "GET /realtime/webrtc/signaling",
+            "GET /realtime/webrtc/turn",
             "POST /realtime/webrtc/rooms",
             "POST /realtime/webrtc/rooms/{room_id}/bans",
             "POST /realtime/webrtc/rooms/{room_id}/participants/{peer_id}/ban",

@@ -381,11 +381,7 @@ impl RoomState {
             resume_token,
             resume_seconds: welcome.resume_seconds,
             resumed,
-            ice_servers: welcome.ice_servers.of(member
-                .identity
-                .user_id
-                .as_deref()
-                .unwrap_or(&member.peer_id)),
+            ice_servers: welcome.ice_servers.of(member.identity.user_id.as_deref()),
             participants: others.map(Member::participant).collect(),
             tracks: member.tracks.values().cloned().collect(),
             slots: member.slots.values().cloned().collect(),

@@ -64,7 +64,7 @@ impl Table {
         let now = Instant::now();
         let config = ServerConfig {
             realm: REALM_TEXT.to_owned(),
-            nonce_key: NonceKey::new(&[1; 32], false),
+            nonce_key: NonceKey::new(&[1; 32]),
             hash: RandomState::with_seeds(1, 2, 3, 4),
             epoch: now,
             nonce_lifetime: Duration::from_hours(1),
@@ -133,7 +133,7 @@ impl Table {
     fn settle(&mut self) {
         for action in self.out.take_actions() {
             match action {
-                Action::Open { allocation, v4, v6, ports } => {
+                Action::Open { allocation, v4, v6, ports, .. } => {
                     let at = |ip: &str| SocketAddr::new(ip.parse().expect("an address"), 50_000);
                     let reservation = (ports == Ports::EvenAndNext).then_some(ReservationToken([5; 8]));
                     let opened = Opened {

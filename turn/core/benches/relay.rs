@@ -75,7 +75,7 @@ impl Bench {
         let now = Instant::now();
         let config = ServerConfig {
             realm: TEST_REALM.to_owned(),
-            nonce_key: NonceKey::new(&[1; 32], true),
+            nonce_key: NonceKey::new(&[1; 32]),
             hash: RandomState::with_seeds(1, 2, 3, 4),
             epoch: now,
             nonce_lifetime: Duration::from_hours(1),

@@ -2,11 +2,11 @@
 //!
 //! The table is locked when an allocation comes and goes. Packets only touch counters that need no lock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -17,6 +17,13 @@ const NANOS: u64 = 1_000_000_000;
 
 /// What may be sent at once after a silence: a second of the rate, but never less than this.
 const MIN_BURST_BYTES: u64 = 65_536;
+
+/// How many accounts without allocations are kept because they have not made up for what they relayed. Those beyond are forgotten
+/// early: somebody then has a second's worth too much.
+const MAX_LEAVING: usize = 1 << 16;
+
+/// How many of them are looked at by one sweep.
+const SWEPT_AT_ONCE: usize = 1024;
 
 /// What somebody may have at most; 0 for any number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,6 +90,14 @@ pub struct Accounts {
 struct Table {
     account_by_user: HashMap<Arc<str>, Arc<Account>>,
     account_by_address: HashMap<IpAddr, Arc<Account>>,
+    /// Accounts that had no allocations when they were put here, each once.
+    leaving: VecDeque<Key>,
+}
+
+#[derive(Clone, Debug)]
+enum Key {
+    User(Arc<str>),
+    Address(IpAddr),
 }
 
 /// What is counted one by one.
@@ -109,10 +124,20 @@ pub(crate) struct Holder {
     accounts: [Arc<Account>; 3],
 }
 
+/// A port that is reserved, which counts as an allocation of whoever has had it reserved, until it is dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    accounts: Arc<Accounts>,
+    /// Always there until the end.
+    holder: Option<Holder>,
+}
+
 #[derive(Debug)]
 struct Account {
     limits: Limits,
     epoch: Instant,
+    /// Whether it is among those that are leaving. Only used under the table's lock.
+    is_leaving: AtomicBool,
     allocations: AtomicU32,
     permissions: AtomicU32,
     channels: AtomicU32,
@@ -141,6 +166,7 @@ impl Accounts {
         let table = self.table.lock();
         let users = table.account_by_user.iter();
         let mut users: Vec<_> = users
+            .filter(|(_, account)| account.is_used())
             .map(|(user, account)| UserUsage { user: user.to_string(), usage: account.usage() })
             .collect();
         drop(table);
@@ -148,27 +174,55 @@ impl Accounts {
         users
     }
 
+    /// How many users have allocations now.
+    pub fn user_count(&self) -> usize {
+        self.table.lock().account_by_user.values().filter(|account| account.is_used()).count()
+    }
+
+    /// To be called about once a second: forgets who has no allocation and has made up for what was relayed.
+    pub(crate) fn sweep(&self, now: Instant) {
+        let mut table = self.table.lock();
+        for _ in 0..table.leaving.len().min(SWEPT_AT_ONCE) {
+            let Some(key) = table.leaving.pop_front() else { return };
+            let Some(account) = table.account(&key) else { continue };
+            if !account.is_used() && account.is_even(now) {
+                table.remove(&key);
+            } else if account.is_used() {
+                account.is_leaving.store(false, Relaxed);
+            } else {
+                table.leaving.push_back(key);
+            }
+        }
+    }
+
     /// An allocation comes, unless somebody has as many as they may have.
     pub(crate) fn open(&self, user: &str, client: IpAddr) -> Result<Holder, Refusal> {
+        let holder = self.open_beyond(user, client);
+        match holder.excess() {
+            None => Ok(holder),
+            Some(reason) => {
+                self.close(holder, 0, 0);
+                Err(reason)
+            }
+        }
+    }
+
+    /// An allocation comes, although somebody may have more than they may have then: see [`Holder::excess`].
+    pub(crate) fn open_beyond(&self, user: &str, client: IpAddr) -> Holder {
         let user: Arc<str> = user.into();
         let address = household(client);
         let mut table = self.table.lock();
-        let reasons = [Refusal::UserQuota, Refusal::AddressQuota, Refusal::TotalQuota];
         let accounts = [
             find(&table.account_by_user, &user, self.quotas.user, self.epoch),
             find(&table.account_by_address, &address, self.quotas.address, self.epoch),
             self.total.clone(),
         ];
-        let full = accounts.iter().position(|account| !account.has_room());
-        if let Some(full) = full {
-            return Err(reasons[full]);
-        }
         for account in &accounts {
             account.allocations.fetch_add(1, Relaxed);
         }
         table.account_by_user.insert(user.clone(), accounts[0].clone());
         table.account_by_address.insert(address, accounts[1].clone());
-        Ok(Holder { user, address, accounts })
+        Holder { user, address, accounts }
     }
 
     /// An allocation goes, with these permissions and channels.
@@ -180,11 +234,37 @@ impl Accounts {
         for account in &accounts {
             account.allocations.fetch_sub(1, Relaxed);
         }
-        if accounts[0].allocations.load(Relaxed) == 0 {
-            table.account_by_user.remove(&user);
+        let [of_user, of_address, _] = &accounts;
+        table.let_go(of_user, Key::User(user));
+        table.let_go(of_address, Key::Address(address));
+    }
+}
+
+impl Table {
+    /// Forgets an account that nobody uses, but not before it has made up for what it relayed: who comes back would have a second's
+    /// worth afresh each time.
+    fn let_go(&mut self, account: &Account, key: Key) {
+        if account.is_used() || account.is_leaving.load(Relaxed) {
+            return;
         }
-        if accounts[1].allocations.load(Relaxed) == 0 {
-            table.account_by_address.remove(&address);
+        if account.limits.bytes_per_second == 0 || self.leaving.len() >= MAX_LEAVING {
+            return self.remove(&key);
+        }
+        account.is_leaving.store(true, Relaxed);
+        self.leaving.push_back(key);
+    }
+
+    fn account(&self, key: &Key) -> Option<&Arc<Account>> {
+        match key {
+            Key::User(user) => self.account_by_user.get(user),
+            Key::Address(address) => self.account_by_address.get(address),
+        }
+    }
+
+    fn remove(&mut self, key: &Key) {
+        match key {
+            Key::User(user) => drop(self.account_by_user.remove(user)),
+            Key::Address(address) => drop(self.account_by_address.remove(address)),
         }
     }
 }
@@ -198,15 +278,37 @@ fn find<K: Hash + Eq>(
     accounts.get(key).cloned().unwrap_or_else(|| Arc::new(Account::new(limits, epoch)))
 }
 
-/// A household has an address of IPv4, or a network of 64 bits of IPv6.
-fn household(client: IpAddr) -> IpAddr {
+/// Whoever has an address has all of its household: an address of IPv4, or a network of 64 bits of IPv6.
+pub fn household(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
         v4 @ IpAddr::V4(_) => v4,
     }
 }
 
+impl Reservation {
+    /// One for this user, unless somebody has as many allocations as they may have.
+    pub(crate) fn open(accounts: &Arc<Accounts>, user: &str, client: IpAddr) -> Result<Self, Refusal> {
+        let holder = accounts.open(user, client)?;
+        Ok(Self { accounts: accounts.clone(), holder: Some(holder) })
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(holder) = self.holder.take() {
+            self.accounts.close(holder, 0, 0);
+        }
+    }
+}
+
 impl Holder {
+    /// Who has more allocations than they may have.
+    pub(crate) fn excess(&self) -> Option<Refusal> {
+        let reasons = [Refusal::UserQuota, Refusal::AddressQuota, Refusal::TotalQuota];
+        self.accounts.iter().zip(reasons).find(|(account, _)| account.is_overfull()).map(|(_, reason)| reason)
+    }
+
     /// One more of something, or `false` when somebody has as many as they may have.
     pub(crate) fn take(&self, resource: Resource) -> bool {
         let full = self.accounts.iter().position(|account| !account.take(resource));
@@ -224,9 +326,15 @@ impl Holder {
         }
     }
 
-    /// Whether so much data may be relayed now.
+    /// Whether so much data may be relayed now. What may not is counted to nobody.
     pub(crate) fn meter(&self, bytes: usize, now: Instant) -> bool {
-        self.accounts.iter().all(|account| account.meter(bytes as u64, now))
+        let bytes = bytes as u64;
+        let full = self.accounts.iter().position(|account| !account.meter(bytes, now));
+        let Some(full) = full else { return true };
+        for account in &self.accounts[..full] {
+            account.give_back(bytes);
+        }
+        false
     }
 
     /// Tells what was relayed.
@@ -245,6 +353,7 @@ impl Account {
         Self {
             limits,
             epoch,
+            is_leaving: AtomicBool::new(false),
             allocations: AtomicU32::new(0),
             permissions: AtomicU32::new(0),
             channels: AtomicU32::new(0),
@@ -268,9 +377,12 @@ impl Account {
         }
     }
 
-    /// Whether one more allocation may come. Only asked under the table's lock.
-    fn has_room(&self) -> bool {
-        self.limits.allocations == 0 || self.allocations.load(Relaxed) < self.limits.allocations
+    fn is_used(&self) -> bool {
+        self.allocations.load(Relaxed) > 0
+    }
+
+    fn is_overfull(&self) -> bool {
+        self.limits.allocations > 0 && self.allocations.load(Relaxed) > self.limits.allocations
     }
 
     fn counter(&self, resource: Resource) -> (&AtomicU32, u32) {
@@ -291,11 +403,32 @@ impl Account {
         if rate == 0 {
             return true;
         }
-        let nanos = |bytes: u64| (u128::from(bytes) * u128::from(NANOS) / u128::from(rate)) as u64;
-        let burst = nanos(rate.max(MIN_BURST_BYTES));
-        let now = now.saturating_duration_since(self.epoch).as_nanos() as u64;
-        let next = |free_at: u64| Some(free_at.max(now) + nanos(bytes)).filter(|next| *next <= now + burst);
+        let burst = self.nanos(rate.max(MIN_BURST_BYTES));
+        let now = self.nanos_at(now);
+        let cost = self.nanos(bytes);
+        let next = |free_at: u64| Some(free_at.max(now) + cost).filter(|next| *next <= now + burst);
         self.free_at.try_update(Relaxed, Relaxed, next).is_ok()
+    }
+
+    /// What was metered was not relayed.
+    fn give_back(&self, bytes: u64) {
+        let cost = self.nanos(bytes);
+        let _ = self.free_at.update(Relaxed, Relaxed, |free_at| free_at.saturating_sub(cost));
+    }
+
+    /// Whether it has made up for what it relayed.
+    fn is_even(&self, now: Instant) -> bool {
+        self.free_at.load(Relaxed) <= self.nanos_at(now)
+    }
+
+    /// How long so many bytes take at the account's rate, where it has one.
+    fn nanos(&self, bytes: u64) -> u64 {
+        let rate = u128::from(self.limits.bytes_per_second.max(1));
+        (u128::from(bytes) * u128::from(NANOS) / rate) as u64
+    }
+
+    fn nanos_at(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.epoch).as_nanos() as u64
     }
 }
 
@@ -326,11 +459,14 @@ mod tests {
             accounts.users().iter().map(|user| &*user.user).collect::<Vec<_>>(),
             ["ann", "bob", "cid"]
         );
-        assert_eq!(accounts.users()[0].usage.allocations, 2);
+        assert_eq!((accounts.users()[0].usage.allocations, accounts.user_count()), (2, 3));
         for holder in [first, second, third, fourth] {
             accounts.close(holder, 0, 0);
         }
-        assert_eq!((accounts.users(), accounts.total()), (vec![], Usage::default()));
+        assert_eq!(
+            (accounts.users(), accounts.user_count(), accounts.total()),
+            (vec![], 0, Usage::default())
+        );
         assert!(accounts.table.lock().account_by_address.is_empty());
     }
 
@@ -371,5 +507,55 @@ mod tests {
         assert_eq!(relayed(epoch), 100);
         assert_eq!(relayed(epoch + Duration::from_millis(500)), 50);
         assert_eq!(relayed(epoch + Duration::from_secs(100)), 100);
+    }
+
+    #[test]
+    fn who_comes_back_has_no_burst_afresh() {
+        let epoch = Instant::now();
+        let user = Limits { bytes_per_second: 100_000, ..Limits::default() };
+        let accounts = Accounts::new(Quotas { user, ..Quotas::default() }, epoch);
+        let relayed = |now| {
+            let holder = accounts.open("ann", address(1)).unwrap();
+            let count = (0..1000).take_while(|_| holder.meter(1000, now)).count();
+            accounts.close(holder, 0, 0);
+            count
+        };
+        assert_eq!([relayed(epoch), relayed(epoch), relayed(epoch)], [100, 0, 0]);
+        assert_eq!((accounts.users(), accounts.user_count()), (vec![], 0));
+        let later = epoch + Duration::from_millis(500);
+        accounts.sweep(later);
+        assert_eq!(relayed(later), 50);
+        accounts.sweep(later + Duration::from_millis(999));
+        assert_eq!(accounts.table.lock().account_by_user.len(), 1);
+        accounts.sweep(later + Duration::from_secs(1));
+        let table = accounts.table.lock();
+        assert!(table.account_by_user.is_empty() && table.leaving.is_empty());
+    }
+
+    #[test]
+    fn what_an_address_may_not_relay_is_not_counted_to_the_user() {
+        let epoch = Instant::now();
+        let limits = |bytes_per_second| Limits { bytes_per_second, ..Limits::default() };
+        let quotas = Quotas { user: limits(200_000), address: limits(100_000), ..Quotas::default() };
+        let accounts = Accounts::new(quotas, epoch);
+        let holders = [1, 2].map(|last| accounts.open("ann", address(last)).unwrap());
+        let relayed = |holder: &Holder| (0..1000).filter(|_| holder.meter(1000, epoch)).count();
+        assert_eq!([relayed(&holders[0]), relayed(&holders[1])], [100, 100]);
+    }
+
+    #[test]
+    fn a_reserved_port_counts_as_an_allocation() {
+        let user = Limits { allocations: 2, ..Limits::default() };
+        let accounts = Arc::new(Accounts::new(Quotas { user, ..Quotas::default() }, Instant::now()));
+        let first = accounts.open("ann", address(1)).unwrap();
+        let reservation = Reservation::open(&accounts, "ann", address(1)).unwrap();
+        assert_eq!(accounts.open("ann", address(1)).unwrap_err(), Refusal::UserQuota);
+        let second = accounts.open_beyond("ann", address(1));
+        assert_eq!(second.excess(), Some(Refusal::UserQuota));
+        drop(reservation);
+        assert_eq!(second.excess(), None, "it has taken the place of the reservation");
+        accounts.close(first, 0, 0);
+        accounts.close(second, 0, 0);
+        assert_eq!(accounts.total(), Usage::default());
     }
 }

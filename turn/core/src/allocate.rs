@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use veche_stun::attribute::XOR_MAPPED_ADDRESS;
 use veche_stun::{Writer, address};
 
-use crate::accounts::Traffic;
+use crate::accounts::{Holder, Reservation, Traffic};
 use crate::allocation::{Allocation, AllocationId, Channels, Pending, Permissions, Relay};
 use crate::answer::{Answer, Detail, Signer};
 use crate::authentication::Authentic;
+use crate::credentials::user_of;
 use crate::five_tuple::FiveTuple;
 use crate::outbox::{Action, Opened, Outbox, Ports};
 use crate::refusals::Refusal;
@@ -40,22 +41,21 @@ impl Server {
             if is_again && own.pending.is_none() {
                 let answer = Answer::new(from, request, Some(authentic.signer));
                 let own = own.id.index();
-                self.tell_allocated(own, now, &answer, None, out);
+                self.tell_allocated(own, now, &answer, out);
                 return Ok(());
             }
             return Err(Refusal::AllocationMismatch);
         }
         let Wish { mut v4, mut v6, ports } = wish(request)?;
-        let dual = v4 && v6;
+        let dual = request.additional_family.is_some();
         (v4, v6) = (v4 && self.config.v4, v6 && self.config.v6);
         if !v4 && !v6 {
             return Err(Refusal::UnsupportedFamily);
         }
         self.remove_of(from, out);
-        let holder = self.accounts.open(crate::credentials::user_of(&authentic.name), from.remote.ip());
-        let holder = match holder {
+        let (holder, reservation) = match self.count(user_of(&authentic.name), from, ports) {
             Err(Refusal::TotalQuota) if self.alternate(from).is_some() => return Err(Refusal::TryAlternate),
-            holder => holder?,
+            counted => counted?,
         };
         let lifetime = self.lifetime(request.lifetime);
         let pending = Pending {
@@ -73,14 +73,34 @@ impl Server {
             transaction: request.transaction,
             pending: Some(pending),
             reservation: None,
+            failed: None,
             relays: [None; 2],
             permissions: Permissions::default(),
             channels: Channels::default(),
             traffic: Traffic::default(),
             due: now + lifetime,
         });
-        out.act(Action::Open { allocation: id, v4, v6, ports });
+        out.act(Action::Open { allocation: id, v4, v6, ports, reservation });
         Ok(())
+    }
+
+    /// Has the accounts count an allocation, and the port that it wants reserved.
+    fn count(
+        &self,
+        user: &str,
+        client: FiveTuple,
+        ports: Ports,
+    ) -> Result<(Holder, Option<Reservation>), Refusal> {
+        let address = client.remote.ip();
+        match ports {
+            // It takes the place of the reservation, which is counted until the port is found.
+            Ports::Reserved(_) => Ok((self.accounts.open_beyond(user, address), None)),
+            Ports::Any | Ports::Even => Ok((self.accounts.open(user, address)?, None)),
+            Ports::EvenAndNext => {
+                let reservation = Reservation::open(&self.accounts, user, address)?;
+                Ok((self.accounts.open(user, address)?, Some(reservation)))
+            }
+        }
     }
 
     /// Takes what became of [`Action::Open`]: the client is answered. An error is [`Refusal::NoPort`],
@@ -93,6 +113,13 @@ impl Server {
         out: &mut Outbox,
     ) {
         let Some(allocation) = self.allocations.get_mut(id.index()).filter(|one| one.id == id) else {
+            // It ended before its relays were open: nobody else would close them.
+            let opened = opened.unwrap_or_default();
+            for (relay, is_v6) in [(opened.v4, false), (opened.v6, true)] {
+                if relay.is_some() {
+                    out.act(Action::Close(id.relay(is_v6)));
+                }
+            }
             return;
         };
         let Some(pending) = allocation.pending.take() else { return };
@@ -113,20 +140,26 @@ impl Server {
                 let relay = |address: SocketAddr| Relay { address, expires };
                 allocation.relays = [opened.v4, opened.v6].map(|address| address.map(relay));
                 allocation.reservation = opened.reservation;
-                self.totals.allocations_made += 1;
-                let failed = pending.dual.then_some(()).and_then(|()| match opened {
-                    Opened { v4: None, .. } => Some((address::IPV4, self.failure(Family::V4))),
-                    Opened { v6: None, .. } => Some((address::IPV6, self.failure(Family::V6))),
+                if let Some(reason) = allocation.holder.excess() {
+                    return self.refuse_opened(id, reason, &answer, out);
+                }
+                let failed = match opened {
+                    Opened { v4: None, .. } if pending.dual => Some(Family::V4),
+                    Opened { v6: None, .. } if pending.dual => Some(Family::V6),
                     _ => None,
-                });
-                self.tell_allocated(id.index(), now, &answer, failed, out);
+                };
+                self.allocations[id.index()].failed = failed.map(|family| (family, self.failure(family)));
+                self.totals.allocations_made += 1;
+                self.tell_allocated(id.index(), now, &answer, out);
             }
-            Err(reason) => {
-                self.remove(id.index(), out);
-                self.refusals.count(reason);
-                answer.refuse(reason, Detail::Nothing, out);
-            }
+            Err(reason) => self.refuse_opened(id, reason, &answer, out),
         }
+    }
+
+    fn refuse_opened(&mut self, id: AllocationId, reason: Refusal, answer: &Answer, out: &mut Outbox) {
+        self.remove(id.index(), out);
+        self.refusals.count(reason);
+        answer.refuse(reason, Detail::Nothing, out);
     }
 
     /// Why one of two relays is missing.
@@ -135,14 +168,7 @@ impl Server {
         if has { Refusal::NoPort } else { Refusal::UnsupportedFamily }
     }
 
-    fn tell_allocated(
-        &self,
-        index: usize,
-        now: Instant,
-        answer: &Answer,
-        failed: Option<(u8, Refusal)>,
-        out: &mut Outbox,
-    ) {
+    fn tell_allocated(&self, index: usize, now: Instant, answer: &Answer, out: &mut Outbox) {
         let allocation = &self.allocations[index];
         let ends = allocation.relays.iter().flatten().map(|relay| relay.expires).max().unwrap_or(now);
         answer.success(out, |writer| {
@@ -154,9 +180,10 @@ impl Server {
                 writer.attribute(attribute::RESERVATION_TOKEN, &token.0);
             }
             writer.xor_address(XOR_MAPPED_ADDRESS, allocation.client.remote);
-            if let Some((family, (code, reason))) =
-                failed.and_then(|(family, reason)| Some((family, reason.code()?)))
+            if let Some((family, reason)) = allocation.failed
+                && let Some((code, reason)) = reason.code()
             {
+                let family = if family == Family::V4 { address::IPV4 } else { address::IPV6 };
                 let head = [family, 0, (code / 100) as u8, (code % 100) as u8];
                 writer.attribute_of(attribute::ADDRESS_ERROR_CODE, [&head, reason.as_bytes()]);
             }

@@ -10,6 +10,7 @@ use crate::accounts::{Holder, Traffic};
 use crate::credentials::LongTermKey;
 use crate::five_tuple::FiveTuple;
 use crate::outbox::ReservationToken;
+use crate::refusals::Refusal;
 use crate::request::Family;
 
 /// Which allocation. A number is not used again until 2^29 others of its place have gone.
@@ -71,6 +72,8 @@ pub(crate) struct Allocation {
     /// Until the relays are open: how to answer.
     pub(crate) pending: Option<Pending>,
     pub(crate) reservation: Option<ReservationToken>,
+    /// The family of which there is no relay although both were asked for, and why.
+    pub(crate) failed: Option<(Family, Refusal)>,
     pub(crate) relays: [Option<Relay>; 2],
     pub(crate) permissions: Permissions,
     pub(crate) channels: Channels,

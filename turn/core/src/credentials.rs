@@ -13,7 +13,7 @@ use veche_stun::IntegrityKey;
 use crate::refusals::Refusal;
 
 /// A name and password for one client, for some time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Issued {
     /// When it expires, in seconds since 1970, and whose it is.
     pub username: String,
@@ -53,11 +53,6 @@ impl Credentials {
         Self { secrets: secrets.into_iter().collect(), password_by_user, user_by_hash }
     }
 
-    /// Whether all names are known beforehand, so that clients may hide theirs.
-    pub fn knows_all_names(&self) -> bool {
-        self.secrets.is_empty()
-    }
-
     /// The name behind a USERHASH; only those of static users can be told.
     pub(crate) fn name(&self, hash: &[u8]) -> Option<&str> {
         let hash: [u8; 32] = hash.try_into().ok()?;
@@ -76,6 +71,28 @@ impl Credentials {
             Some(expires) if expires <= now => Err(Refusal::CredentialExpired),
             Some(_) => Ok(self.secrets.iter().map(|secret| password(secret, name)).collect()),
         }
+    }
+}
+
+impl Credentials {
+    /// Whether a name still has the password that this key was made from, whatever its time.
+    pub(crate) fn still_has(&self, name: &str, key: &LongTermKey, realm: &str) -> bool {
+        let passwords = self.passwords(name, 0).unwrap_or_default();
+        passwords.iter().any(|password| LongTermKey::new(key.algorithm(), name, realm, password) == *key)
+    }
+}
+
+/// Secrets stay out of logs.
+impl fmt::Debug for Issued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Issued({})", self.username)
+    }
+}
+
+/// Secrets stay out of logs.
+impl fmt::Debug for LongTermKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LongTermKey({:?})", self.algorithm())
     }
 }
 
@@ -135,7 +152,7 @@ impl PasswordAlgorithm {
 }
 
 /// The key of a user (RFC 8489 section 9.2.2), as bytes: a ready one is large, and an allocation keeps this for its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LongTermKey {
     Md5([u8; 16]),
     Sha256([u8; 32]),
@@ -227,7 +244,6 @@ mod tests {
     fn time_limited_names_are_good_under_every_secret_until_they_expire() {
         let secrets = ["new".to_owned(), "old".to_owned()];
         let credentials = Credentials::new("r", secrets, [("fixed".to_owned(), "pass".to_owned())]);
-        assert!(!credentials.knows_all_names());
         for secret in ["new", "old"] {
             let issued = issue(secret, "alice", 2000);
             assert_eq!(issued.username, "2000:alice");
@@ -243,6 +259,10 @@ mod tests {
         assert_eq!(["2000", "alice", "x:y", "2000:"].map(user_of), ["2000", "alice", "x:y", "2000:"]);
         // What coturn makes of the same secret and name: echo -n 2000:alice | openssl dgst -sha1 -hmac new -binary | base64
         assert_eq!(issue("new", "alice", 2000).password, "EjbmfU/alqUjjUQr5AB91vU/IZs=");
-        assert!(!format!("{credentials:?}").contains("pass"));
+        let issued = issue("new", "alice", 2000);
+        let key = LongTermKey::new(PasswordAlgorithm::Md5, "2000:alice", "r", &issued.password);
+        assert!(credentials.still_has("2000:alice", &key, "r") && !credentials.still_has("fixed", &key, "r"));
+        let shown = format!("{credentials:?} {issued:?} {key:?}");
+        assert_eq!(shown, "Credentials(2 secrets, 1 users) Issued(2000:alice) LongTermKey(Md5)");
     }
 }

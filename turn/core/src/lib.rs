@@ -23,7 +23,7 @@ mod server;
 mod stream;
 mod wire;
 
-pub use accounts::{Accounts, Limits, Quotas, Usage, UserUsage};
+pub use accounts::{Accounts, Limits, Quotas, Reservation, Usage, UserUsage, household};
 pub use allocation::{AllocationId, RelayId};
 pub use config::ServerConfig;
 pub use credentials::{Credentials, Issued, issue};

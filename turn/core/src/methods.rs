@@ -1,7 +1,9 @@
 //! What a client does with its allocation: permissions, channels, and data in indications (RFC 8656 sections 9 to 12).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
+
+use smallvec::SmallVec;
 
 use crate::accounts::Resource;
 use crate::allocation::{Allocation, Binding};
@@ -9,7 +11,6 @@ use crate::answer::Answer;
 use crate::config::{CHANNEL_LIFETIME, PERMISSION_LIFETIME};
 use crate::five_tuple::FiveTuple;
 use crate::outbox::{Destination, Outbox};
-use crate::peers::PeerPolicy;
 use crate::refusals::Refusal;
 use crate::request::{Family, Request};
 use crate::server::Server;
@@ -29,16 +30,13 @@ impl Server {
             return Err(Refusal::BadRequest);
         }
         let allocation = &mut self.allocations[index];
-        // All or none.
         for peer in &request.peers {
-            check_peer(allocation, &self.config.peers, *peer, now)?;
+            check_peer(allocation, *peer, now)?;
             if !self.config.peers.allows_some(peer.ip()) {
                 return Err(Refusal::ForbiddenPeer);
             }
         }
-        for peer in &request.peers {
-            grant(allocation, *peer, now)?;
-        }
+        grant(allocation, &request.peers, now)?;
         answer.success(out, |_| {});
         Ok(())
     }
@@ -59,7 +57,7 @@ impl Server {
             return Err(Refusal::BadRequest);
         }
         let allocation = &mut self.allocations[index];
-        check_peer(allocation, &self.config.peers, peer, now)?;
+        check_peer(allocation, peer, now)?;
         if !self.config.peers.allows(peer) {
             return Err(Refusal::ForbiddenPeer);
         }
@@ -71,7 +69,7 @@ impl Server {
             Binding::New | Binding::Same => {}
         }
         // Without permission a channel would be deaf: both or none.
-        if let Err(reason) = grant(allocation, peer, now) {
+        if let Err(reason) = grant(allocation, &[peer], now) {
             if allocation.channels.check(number, peer) == Binding::New {
                 allocation.holder.give_back(Resource::Channel, 1);
             }
@@ -115,28 +113,29 @@ impl Server {
     }
 }
 
-/// Whether a relay can reach the peer at all. An address of IPv4 in one of IPv6 is none that a packet can have; the policy
-/// knows these.
-fn check_peer(
-    allocation: &Allocation,
-    peers: &PeerPolicy,
-    peer: SocketAddr,
-    now: Instant,
-) -> Result<(), Refusal> {
-    if peer.ip().to_canonical() != peer.ip() && !peers.allows_some(peer.ip()) {
-        return Err(Refusal::ForbiddenPeer);
-    }
+/// Whether there is a relay of the peer's family.
+fn check_peer(allocation: &Allocation, peer: SocketAddr, now: Instant) -> Result<(), Refusal> {
     let relay = allocation.relay(Family::of(peer.ip()), now);
     relay.map(|_| ()).ok_or(Refusal::FamilyMismatch)
 }
 
-/// Gives or renews a permission.
-fn grant(allocation: &mut Allocation, peer: SocketAddr, now: Instant) -> Result<(), Refusal> {
-    if !allocation.permissions.contains(peer.ip()) && !allocation.holder.take(Resource::Permission) {
-        return Err(Refusal::PermissionQuota);
+/// Gives or renews permissions: all of them or, where somebody has no room for so many, none.
+fn grant(allocation: &mut Allocation, peers: &[SocketAddr], now: Instant) -> Result<(), Refusal> {
+    let mut new: SmallVec<[IpAddr; 4]> = SmallVec::new();
+    for ip in peers.iter().map(SocketAddr::ip) {
+        if allocation.permissions.contains(ip) || new.contains(&ip) {
+            continue;
+        }
+        if !allocation.holder.take(Resource::Permission) {
+            allocation.holder.give_back(Resource::Permission, new.len());
+            return Err(Refusal::PermissionQuota);
+        }
+        new.push(ip);
     }
     let until = now + PERMISSION_LIFETIME;
-    allocation.permissions.grant(peer.ip(), until);
+    for peer in peers {
+        allocation.permissions.grant(peer.ip(), until);
+    }
     allocation.due = allocation.due.min(until);
     Ok(())
 }

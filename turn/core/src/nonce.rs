@@ -8,10 +8,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// Nonces of servers that know the features of RFC 8489 begin so (section 9.2).
 const COOKIE: &str = "obMatJos2";
-/// Password algorithms, the first bit of the features, and user names that only the server can tell, the second (RFC 8489
-/// section 18.1).
-const PASSWORD_ALGORITHMS: u8 = 0x80;
-const USERNAME_ANONYMITY: u8 = 0x40;
+/// The 24 bits of features in base64: only the first is set, for password algorithms (RFC 8489 section 18.1). The second would have
+/// clients hide their names, which works only where the server knows all of them: not with time-limited ones.
+const FEATURES: &[u8; FEATURES_TEXT_LEN] = b"gAAA";
 
 /// Seconds since 1970 when it expires, and the first half of the code.
 const EXPIRY_LEN: usize = 4;
@@ -28,14 +27,12 @@ pub(crate) const NONCE_LEN: usize = COOKIE.len() + FEATURES_TEXT_LEN + BODY_TEXT
 #[derive(Clone, Debug)]
 pub struct NonceKey {
     key: hmac::Key,
-    anonymity: bool,
 }
 
 impl NonceKey {
-    /// Of random bytes. `anonymity`: clients are told to hide their names (USERHASH), which works only where the server knows
-    /// all names, so not with time-limited ones.
-    pub fn new(random: &[u8; 32], anonymity: bool) -> Self {
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, random), anonymity }
+    /// Of random bytes.
+    pub fn new(random: &[u8; 32]) -> Self {
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, random) }
     }
 
     /// A nonce for the client at this address; its port may change, as NATs do.
@@ -48,7 +45,7 @@ impl NonceKey {
         let (cookie, rest) = nonce.split_at_mut(COOKIE.len());
         let (features, text) = rest.split_at_mut(FEATURES_TEXT_LEN);
         cookie.copy_from_slice(COOKIE.as_bytes());
-        features.copy_from_slice(&self.features());
+        features.copy_from_slice(FEATURES);
         let written = URL_SAFE_NO_PAD.encode_slice(body, text);
         debug_assert_eq!(written, Ok(BODY_TEXT_LEN), "it was measured for this");
         nonce
@@ -59,7 +56,7 @@ impl NonceKey {
         let Some(rest) = nonce.strip_prefix(COOKIE.as_bytes()) else { return false };
         let Some((features, text)) = rest.split_at_checked(FEATURES_TEXT_LEN) else { return false };
         let mut body = [0; BODY_LEN + 2];
-        if features != self.features() || URL_SAFE_NO_PAD.decode_slice(text, &mut body) != Ok(BODY_LEN) {
+        if features != FEATURES || URL_SAFE_NO_PAD.decode_slice(text, &mut body) != Ok(BODY_LEN) {
             return false;
         }
         let mut expires = [0; EXPIRY_LEN];
@@ -80,14 +77,6 @@ impl NonceKey {
         code.copy_from_slice(&context.sign().as_ref()[..CODE_LEN]);
         code
     }
-
-    /// The 24 bits of features in base64: only the first eight are used.
-    fn features(&self) -> [u8; FEATURES_TEXT_LEN] {
-        let features = PASSWORD_ALGORITHMS | if self.anonymity { USERNAME_ANONYMITY } else { 0 };
-        // In base64 the first six bits are the first letter, and the other letters are zeros.
-        let letter = if features & USERNAME_ANONYMITY == 0 { b'g' } else { b'w' };
-        [letter, b'A', b'A', b'A']
-    }
 }
 
 #[cfg(test)]
@@ -98,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_nonce_is_for_one_client_and_one_time() {
-        let key = NonceKey::new(&[7; 32], false);
+        let key = NonceKey::new(&[7; 32]);
         let (client, other): (IpAddr, IpAddr) =
             ("192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
         let nonce = key.make(client, 1000);
@@ -106,11 +95,7 @@ mod tests {
         assert!(key.is_valid(&nonce, client, 999));
         assert!(!key.is_valid(&nonce, client, 1000));
         assert!(!key.is_valid(&nonce, other, 999));
-        assert!(!NonceKey::new(&[8; 32], false).is_valid(&nonce, client, 999));
-        assert!(
-            !NonceKey::new(&[7; 32], true).is_valid(&nonce, client, 999),
-            "features cannot be taken away"
-        );
+        assert!(!NonceKey::new(&[8; 32]).is_valid(&nonce, client, 999));
         for at in 0..nonce.len() {
             let mut changed = nonce;
             changed[at] ^= 1;
@@ -123,9 +108,6 @@ mod tests {
 
     #[test]
     fn features_are_three_bytes_of_base64() {
-        for (anonymity, first) in [(false, 0x80), (true, 0xc0)] {
-            let features = NonceKey::new(&[0; 32], anonymity).features();
-            assert_eq!(STANDARD.decode(features).unwrap(), [first, 0, 0]);
-        }
+        assert_eq!(STANDARD.decode(FEATURES).unwrap(), [0x80, 0, 0]);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::accounts::Reservation;
 use crate::allocation::{AllocationId, RelayId};
 use crate::five_tuple::FiveTuple;
 
@@ -51,7 +52,7 @@ pub struct Run<'a> {
 
 /// What is to be done with sockets. [`Action::Open`] is to be answered with [`crate::Server::handle_opened`] before any other
 /// input; relays are closed after the packets of this outbox were sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Action {
     /// Open one or two relays.
     Open {
@@ -63,6 +64,8 @@ pub enum Action {
         v6: bool,
         /// Which ports.
         ports: Ports,
+        /// What the next port counts as, with [`Ports::EvenAndNext`]: to be kept for as long as that is reserved.
+        reservation: Option<Reservation>,
     },
     /// Close a relay.
     Close(RelayId),

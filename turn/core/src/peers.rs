@@ -1,6 +1,7 @@
 //! Whom relays may reach. A relay stands inside the operator's network: without this it would be a door into it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 
 /// All addresses that begin alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,11 +80,16 @@ const fn v6(address: Ipv6Addr, bits: u8) -> Network {
 }
 
 /// Whom relays may reach: the server's own media addresses; else nobody who is denied; else who is allowed; else, where that
-/// is wanted, everybody who has an address on the internet.
+/// is wanted, everybody who has an address on the internet, but of this machine only other relays.
 #[derive(Clone, Debug)]
 pub struct PeerPolicy {
     /// The server's own media addresses: exactly these ports.
     pub own: Vec<SocketAddr>,
+    /// All addresses of this machine, and those at which a NAT leads to it. Of what listens there a firewall may hide much from
+    /// others, but not from relays.
+    pub machine: Vec<IpAddr>,
+    /// The ports of relays: two clients may have one each.
+    pub relays: RangeInclusive<u16>,
     /// Networks that may be reached although they are private, say.
     pub allow: Vec<Network>,
     /// Networks that may not be reached.
@@ -94,28 +100,58 @@ pub struct PeerPolicy {
 
 impl Default for PeerPolicy {
     fn default() -> Self {
-        Self { own: Vec::new(), allow: Vec::new(), deny: Vec::new(), internet: true }
+        let (own, machine, allow, deny) = Default::default();
+        Self { own, machine, relays: 49_152..=u16::MAX, allow, deny, internet: true }
     }
 }
 
 impl PeerPolicy {
     /// Whether packets may go to this peer, and come from it.
     pub fn allows(&self, peer: SocketAddr) -> bool {
-        peer.port() != 0 && (self.own.contains(&peer) || self.allows_address(peer.ip()))
+        let is_hidden = || self.is_machine(peer.ip()) && !self.relays.contains(&peer.port());
+        peer.port() != 0
+            && (self.own.contains(&peer)
+                || match self.access(peer.ip()) {
+                    Access::Denied => false,
+                    Access::Allowed => true,
+                    Access::Internet => !is_hidden(),
+                })
     }
 
     /// Whether there is a port at this address that may be reached: permissions are for addresses (RFC 8656 section 9).
     pub fn allows_some(&self, address: IpAddr) -> bool {
-        self.own.iter().any(|own| own.ip() == address) || self.allows_address(address)
+        self.own.iter().any(|own| own.ip() == address) || self.access(address) != Access::Denied
     }
 
-    fn allows_address(&self, address: IpAddr) -> bool {
+    fn access(&self, address: IpAddr) -> Access {
         let among = |networks: &[Network]| {
             let mut faces = faces(address);
             faces.any(|face| networks.iter().any(|network| network.contains(face)))
         };
-        !among(&self.deny) && (among(&self.allow) || self.internet && !is_refused(address))
+        if among(&self.deny) {
+            Access::Denied
+        } else if among(&self.allow) {
+            Access::Allowed
+        } else if self.internet && !is_refused(address) {
+            Access::Internet
+        } else {
+            Access::Denied
+        }
     }
+
+    fn is_machine(&self, address: IpAddr) -> bool {
+        faces(address).any(|face| self.machine.contains(&face))
+    }
+}
+
+/// What the networks of a policy say of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    Denied,
+    /// By the operator, whatever it is.
+    Allowed,
+    /// Because it is one of the internet.
+    Internet,
 }
 
 /// An address, and the address of IPv4 that packets to it reach in the end.
@@ -135,12 +171,14 @@ fn is_refused(address: IpAddr) -> bool {
 }
 
 /// The address of IPv4 in one of IPv6, where a gateway takes it out again: mapped ones, NAT64 (RFC 6052), 6to4 (RFC 3056),
-/// Teredo (RFC 4380).
+/// Teredo (RFC 4380), SIIT (RFC 2765) and ISATAP (RFC 5214).
 fn embedded(address: IpAddr) -> Option<Ipv4Addr> {
     let IpAddr::V6(address) = address else { return None };
     let join = |high: u16, low: u16| Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)));
     match address.segments() {
         [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [.., 0 | 0x200, 0x5efe, high, low]
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
         | [0x2002, high, low, ..] => join(high, low),
         [0x2001, 0, .., high, low] => join(!high, !low),
@@ -193,6 +231,9 @@ mod tests {
             "fec0::1",
             "ff02::1",
             "100::1",
+            "::ffff:0:10.0.0.1",
+            "2a00::5efe:192.168.1.1",
+            "2a00::200:5efe:127.0.0.1",
         ] {
             assert!(!policy.allows_some(address(inside)), "{inside}");
             assert!(!policy.allows(SocketAddr::new(address(inside), 3478)), "{inside}");
@@ -209,10 +250,42 @@ mod tests {
             "2606:4700::1111",
             "64:ff9b::808:808",
             "2002:808:808::1",
+            "::ffff:0:8.8.8.8",
+            "2a00::5efe:8.8.8.8",
         ] {
             assert!(policy.allows_some(address(outside)), "{outside}");
             assert!(!policy.allows(SocketAddr::new(address(outside), 0)), "{outside}");
         }
+    }
+
+    #[test]
+    fn of_this_machine_only_media_and_relays_are_reached() {
+        let policy = PeerPolicy {
+            own: vec!["203.0.113.5:40000".parse().unwrap()],
+            machine: ["203.0.113.5", "10.0.0.5", "2a00::5"].map(address).into(),
+            ..PeerPolicy::default()
+        };
+        let allows = |policy: &PeerPolicy, text: &str| policy.allows(text.parse().unwrap());
+        for (peer, expected) in [
+            ("203.0.113.5:40000", true),
+            ("203.0.113.5:53", false),
+            ("203.0.113.5:49151", false),
+            ("203.0.113.5:49152", true),
+            ("203.0.113.6:53", true),
+            ("[2a00::5]:53", false),
+            ("[2a00::5]:65535", true),
+            ("[64:ff9b::cb00:7105]:53", false),
+            ("10.0.0.5:50000", false),
+        ] {
+            assert_eq!(allows(&policy, peer), expected, "{peer}");
+        }
+        assert!(policy.allows_some(address("203.0.113.5")), "for relays");
+        let few = PeerPolicy { relays: 60_000..=60_009, ..policy.clone() };
+        assert!(allows(&few, "203.0.113.5:60009") && !allows(&few, "203.0.113.5:60010"));
+        let closed = PeerPolicy { internet: false, ..policy.clone() };
+        assert!(allows(&closed, "203.0.113.5:40000") && !allows(&closed, "203.0.113.5:50000"));
+        let named = PeerPolicy { allow: vec![Network::new(address("203.0.113.5"), 32)], ..policy };
+        assert!(allows(&named, "203.0.113.5:53"), "the operator says so");
     }
 
     #[test]

@@ -62,11 +62,13 @@ pub enum Refusal {
     NoChannel,
     /// More data in a second than may be relayed.
     Bandwidth,
+    /// Data of a peer that is too much for an indication.
+    TooLarge,
 }
 
 impl Refusal {
     /// All, in the order of their numbers.
-    pub const ALL: [Refusal; 29] = [
+    pub const ALL: [Refusal; 30] = [
         Refusal::NotTurn,
         Refusal::Malformed,
         Refusal::UnknownMethod,
@@ -96,6 +98,7 @@ impl Refusal {
         Refusal::NoPermission,
         Refusal::NoChannel,
         Refusal::Bandwidth,
+        Refusal::TooLarge,
     ];
 
     /// For metrics.
@@ -130,6 +133,7 @@ impl Refusal {
             Refusal::NoPermission => "no_permission",
             Refusal::NoChannel => "no_channel",
             Refusal::Bandwidth => "bandwidth",
+            Refusal::TooLarge => "too_large",
         }
     }
 
@@ -164,7 +168,8 @@ impl Refusal {
             | Refusal::NoAllocation
             | Refusal::NoPermission
             | Refusal::NoChannel
-            | Refusal::Bandwidth => return None,
+            | Refusal::Bandwidth
+            | Refusal::TooLarge => return None,
         })
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use smallvec::SmallVec;
 use veche_stun::attribute as stun;
-use veche_stun::{Attribute, Class, Malformed, Message, TransactionId, address};
+use veche_stun::{Attribute, Malformed, Message, TransactionId, address};
 
 use crate::outbox::ReservationToken;
 use crate::wire::attribute;
@@ -75,10 +75,6 @@ impl<'a> Request<'a> {
             } else {
                 request.take(message, &attribute);
             }
-        }
-        // Nobody signs indications.
-        if message.class() == Class::Indication {
-            (request.integrity, request.integrity_sha256) = (None, None);
         }
         Ok(request)
     }

@@ -27,6 +27,13 @@ use crate::wire::{CHANNEL_HEADER_LEN, attribute, channel_data_len, is_channel, m
 /// What an answer without proof is counted as: header, code, nonce, algorithms and fingerprint; the realm comes on top.
 const UNPROVEN_ANSWER: usize = HEADER_LEN + 8 + 4 + NONCE_LEN + 12 + 8;
 
+/// The longest signature, which stands in an answer too when only the nonce was wrong.
+const SIGNATURE: usize = 4 + 32;
+
+/// The most data of a peer that an indication holds, whose length has 16 bits (RFC 8489 section 5): beside the data there are a
+/// peer's address of IPv6 and a header. ChannelData holds all that a datagram does.
+const MAX_INDICATION_DATA: usize = u16::MAX as usize / 4 * 4 - 24 - 4;
+
 /// One worker's share of a TURN server: its clients and their allocations.
 #[derive(Debug)]
 pub struct Server {
@@ -92,9 +99,17 @@ impl Server {
         Totals { allocations: self.allocations.len() as u64, ..self.totals }
     }
 
-    /// Others may use the server from now on. Allocations that exist stay.
-    pub fn set_credentials(&mut self, credentials: Arc<Credentials>) {
+    /// Others may use the server from now on. Allocations end that were made with a name and password which are nobody's now; of
+    /// those that are only out of date, they stay.
+    pub fn set_credentials(&mut self, credentials: Arc<Credentials>, out: &mut Outbox) {
         self.credentials = credentials;
+        let realm = &self.config.realm;
+        let is_void = |one: &Allocation| !self.credentials.still_has(&one.name, &one.key, realm);
+        let void = self.allocations.iter().filter(|(_, one)| is_void(one));
+        let void: Vec<usize> = void.map(|(index, _)| index).collect();
+        for index in void {
+            self.remove(index, out);
+        }
     }
 
     /// Relays may reach others from now on, for permissions and channels that are asked for from now on.
@@ -180,6 +195,7 @@ impl Server {
             }
             index += 1;
         }
+        self.accounts.sweep(now);
     }
 
     /// Ends all allocations, for the server stops.
@@ -188,12 +204,6 @@ impl Server {
         for index in all {
             self.remove(index, out);
         }
-    }
-
-    /// Which client has an allocation, of which a relay is.
-    pub fn client_of(&self, relay: RelayId) -> Option<FiveTuple> {
-        let id = relay.allocation();
-        self.allocations.get(id.index()).filter(|one| one.id == id).map(|allocation| allocation.client)
     }
 
     /// Whether a client has an allocation.
@@ -243,6 +253,9 @@ impl Server {
         let number = allocation.channels.number(peer, now);
         if number.is_none() && !self.config.peers.allows(peer) {
             return Err(Refusal::ForbiddenPeer);
+        }
+        if number.is_none() && data.len() > MAX_INDICATION_DATA {
+            return Err(Refusal::TooLarge);
         }
         if !allocation.holder.meter(data.len(), now) {
             return Err(Refusal::Bandwidth);
@@ -358,10 +371,11 @@ impl Server {
         denied: &Denied,
         out: &mut Outbox,
     ) -> Refusal {
-        let cost = UNPROVEN_ANSWER + self.config.realm.len();
-        if denied.signer.is_none()
-            && let Err(reason) = self.take_unproven(now, from, cost)
-        {
+        // Who knows a password may have a request signed by it come from any address: only one of an allocation has been there.
+        let is_proven = denied.signer.is_some() && self.allocation_of(from, now).is_some();
+        let signature = if denied.signer.is_some() { SIGNATURE } else { 0 };
+        let cost = UNPROVEN_ANSWER + self.config.realm.len() + signature;
+        if !is_proven && let Err(reason) = self.take_unproven(now, from, cost) {
             return reason;
         }
         let answer = Answer::new(from, request, denied.signer);

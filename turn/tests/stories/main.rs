@@ -1,5 +1,7 @@
 //! Stories of the running server: coturn's own clients against it, and connections that misbehave.
 
+mod changes;
+mod client;
 mod coturn;
 mod server;
 mod streams;

@@ -11,7 +11,7 @@ use ahash::RandomState;
 use veche_stun::attribute::*;
 use veche_stun::{Class, Message, Writer, address as stun_address, message_type};
 
-use crate::accounts::{Accounts, Quotas};
+use crate::accounts::{Accounts, Quotas, Reservation};
 use crate::config::ServerConfig;
 use crate::credentials::{Credentials, LongTermKey, PasswordAlgorithm};
 use crate::five_tuple::{FiveTuple, Link};
@@ -40,7 +40,7 @@ pub(crate) struct World {
     pub(crate) failure: Option<Refusal>,
     pub(crate) out: Outbox,
     next_port: u16,
-    reserved: HashMap<ReservationToken, u16>,
+    reserved: HashMap<ReservationToken, (u16, Option<Reservation>)>,
 }
 
 impl World {
@@ -52,7 +52,7 @@ impl World {
         let now = Instant::now();
         let mut config = ServerConfig {
             realm: REALM.to_owned(),
-            nonce_key: NonceKey::new(&[3; 32], false),
+            nonce_key: NonceKey::new(&[3; 32]),
             hash: RandomState::with_seeds(1, 2, 3, 4),
             epoch: now,
             nonce_lifetime: Duration::from_hours(1),
@@ -93,20 +93,13 @@ impl World {
     }
 
     pub(crate) fn settle(&mut self) -> Vec<(Destination, Vec<u8>)> {
-        for action in self.out.take_actions() {
-            match action {
-                Action::Open { allocation, v4, v6, ports } => {
-                    let opened = match self.failure.take() {
-                        Some(reason) => Err(reason),
-                        None => self.bind(v4, v6, ports),
-                    };
-                    if let Ok(opened) = opened {
-                        self.open.extend(opened.v4.map(|_| allocation.relay(false)));
-                        self.open.extend(opened.v6.map(|_| allocation.relay(true)));
-                    }
-                    self.server.handle_opened(self.now, allocation, opened, &mut self.out);
-                }
-                Action::Close(relay) => assert!(self.open.remove(&relay), "only what is open is closed"),
+        loop {
+            let actions = self.out.take_actions();
+            if actions.is_empty() {
+                break;
+            }
+            for action in actions {
+                self.act(action);
             }
         }
         let mut sent = Vec::new();
@@ -121,19 +114,42 @@ impl World {
         sent
     }
 
-    fn bind(&mut self, v4: bool, v6: bool, ports: Ports) -> Result<Opened, Refusal> {
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Open { allocation, v4, v6, ports, reservation } => {
+                let opened = match self.failure.take() {
+                    Some(reason) => Err(reason),
+                    None => self.bind(v4, v6, ports, reservation),
+                };
+                if let Ok(opened) = opened {
+                    self.open.extend(opened.v4.map(|_| allocation.relay(false)));
+                    self.open.extend(opened.v6.map(|_| allocation.relay(true)));
+                }
+                self.server.handle_opened(self.now, allocation, opened, &mut self.out);
+            }
+            Action::Close(relay) => assert!(self.open.remove(&relay), "only what is open is closed"),
+        }
+    }
+
+    fn bind(
+        &mut self,
+        v4: bool,
+        v6: bool,
+        ports: Ports,
+        counted: Option<Reservation>,
+    ) -> Result<Opened, Refusal> {
         let mut reservation = None;
         let port = match ports {
             Ports::Any => self.next_port + 1,
             Ports::Even => self.next_port,
             Ports::EvenAndNext => {
                 let token = ReservationToken(u64::from(self.next_port).to_be_bytes());
-                self.reserved.insert(token, self.next_port + 1);
+                self.reserved.insert(token, (self.next_port + 1, counted));
                 reservation = Some(token);
                 self.next_port
             }
             Ports::Reserved(token) => {
-                let port = self.reserved.remove(&token).ok_or(Refusal::NoReservation)?;
+                let (port, _) = self.reserved.remove(&token).ok_or(Refusal::NoReservation)?;
                 return Ok(Opened {
                     v4: Some(SocketAddr::from(([203, 0, 113, 1], port))),
                     ..Opened::default()

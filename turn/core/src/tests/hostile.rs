@@ -36,30 +36,37 @@ fn a_million_forged_requests_leave_no_state() {
         sent += world.out.len();
         world.out.clear_packets();
     }
-    assert_eq!(world.out.take_actions(), []);
+    assert!(world.out.take_actions().is_empty());
     assert_eq!(world.server.totals().allocations, 0);
     assert_eq!((world.accounts.users(), world.accounts.total()), (vec![], Usage::default()));
     assert_eq!(world.server.allocations.capacity(), 0);
-    assert!(sent < 3 * received, "{sent} bytes for {received}");
+    // 104 bytes for 28 at worst, each address on its own; the next story is of one address.
+    assert!(10 * sent < 21 * received, "{sent} bytes for {received}");
 }
 
 #[test]
 fn an_address_whose_name_is_abused_is_hit_by_little() {
     let mut world = World::with(Quotas::default(), |config| config.unproven_bytes_per_second = 10_000);
     let victim = Client::new("192.0.2.7:7", "ann");
-    let request = victim.message(message_type(Class::Request, method::ALLOCATE), &[Attr::udp()], false);
-    let mut hit = 0;
-    for _ in 0..10 {
-        for _ in 0..10_000 {
-            hit +=
-                world.deliver(victim.tuple, &request).iter().map(|(_, packet)| packet.len()).sum::<usize>();
+    let unsigned = victim.message(message_type(Class::Request, method::ALLOCATE), &[Attr::udp()], false);
+    // Whoever has an account signs rightly, and the nonce is wrong all the same: it is another address's.
+    let mut bob = Client::greeted(&mut world, "192.0.2.66:6", "bob");
+    let stale = bob.request(method::ALLOCATE, &[Attr::udp()]);
+    for request in [unsigned, stale] {
+        let mut hit = 0;
+        let limited = world.server.refusals().get(Refusal::AnswersLimited);
+        for _ in 0..10 {
+            for _ in 0..10_000 {
+                let sent = world.deliver(victim.tuple, &request);
+                hit += sent.iter().map(|(_, packet)| packet.len()).sum::<usize>();
+            }
+            world.wait(1);
         }
-        world.wait(1);
+        assert!(hit > 5 * 10_000 && hit < 15 * 10_000, "{hit} bytes in ten seconds");
+        assert!(world.server.refusals().get(Refusal::AnswersLimited) > limited + 98_000);
+        world.wait(5);
     }
-    assert!(hit < 15 * 10_000, "{hit} bytes in ten seconds");
-    assert!(world.server.refusals().get(Refusal::AnswersLimited) > 98_000);
-    // Who waits is served, and a connection, whose address is proved, at once.
-    world.wait(5);
+    // Who waits is served.
     Client::allocated(&mut world, "192.0.2.7:8", "ann");
 }
 

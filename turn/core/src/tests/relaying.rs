@@ -1,14 +1,16 @@
 //! What is relayed, and for how long.
 
+use std::sync::Arc;
+
 use veche_stun::{Class, Message, message_type};
 
 use super::{Attr, Client, World, address};
 use crate::accounts::{Limits, Quotas};
-use crate::credentials::issue;
+use crate::credentials::{Credentials, issue};
 use crate::five_tuple::Link;
 use crate::outbox::Destination;
 use crate::refusals::Refusal;
-use crate::tests::client::START;
+use crate::tests::client::{REALM, START};
 use crate::wire::{attribute, method};
 
 const ANN: &str = "192.0.2.1:1111";
@@ -158,7 +160,80 @@ fn an_even_port_reserves_the_next() {
     let token = reply.get(attribute::RESERVATION_TOKEN).unwrap().to_vec();
     let mut again = Client::greeted(&mut world, "192.0.2.1:2222", "ann");
     let attributes = [Attr::udp(), Attr::Raw(attribute::RESERVATION_TOKEN, token)];
-    assert_eq!(again.ask(&mut world, method::ALLOCATE, &attributes).relays()[0].port(), port + 1);
+    let reply = again.ask(&mut world, method::ALLOCATE, &attributes);
+    assert_eq!(reply.relays()[0].port(), port + 1);
+    assert_eq!(reply.get(attribute::ADDRESS_ERROR_CODE), None);
+}
+
+#[test]
+fn reserved_ports_count_and_are_used_by_who_may_have_them() {
+    let user = Limits { allocations: 2, ..Limits::default() };
+    let mut world = World::with(Quotas { user, ..Quotas::default() }, |_| {});
+    let even = [Attr::udp(), Attr::Raw(attribute::EVEN_PORT, vec![0x80])];
+    let mut ann = Client::greeted(&mut world, ANN, "ann");
+    let reply = ann.ask(&mut world, method::ALLOCATE, &even);
+    let token = reply.get(attribute::RESERVATION_TOKEN).unwrap().to_vec();
+    assert_eq!(world.accounts.total().allocations, 2);
+    let mut other = Client::greeted(&mut world, "192.0.2.1:2222", "ann");
+    assert_eq!(other.ask(&mut world, method::ALLOCATE, &[Attr::udp()]).code, 486);
+    assert_eq!(other.ask(&mut world, method::ALLOCATE, &even).code, 486);
+    // Another's reservation makes no room for who has enough.
+    let [_, _] = ["192.0.2.3:1", "192.0.2.3:2"].map(|from| Client::allocated(&mut world, from, "bob"));
+    let attributes = [Attr::udp(), Attr::Raw(attribute::RESERVATION_TOKEN, token.clone())];
+    let mut bob = Client::greeted(&mut world, "192.0.2.3:3", "bob");
+    let lost = Attr::Raw(attribute::RESERVATION_TOKEN, vec![1; 8]);
+    assert_eq!(bob.ask(&mut world, method::ALLOCATE, &[Attr::udp(), lost]).code, 508);
+    assert_eq!(other.ask(&mut world, method::ALLOCATE, &attributes).code, 0);
+    assert_eq!((world.accounts.total().allocations, world.open.len()), (4, 4));
+    assert_eq!(other.ask(&mut world, method::REFRESH, &[Attr::lifetime(0)]).code, 0);
+    let reply = other.ask(&mut world, method::ALLOCATE, &[Attr::udp()]);
+    assert_eq!((reply.code, world.accounts.total().allocations), (0, 4));
+
+    let mut world = World::with(Quotas { user, ..Quotas::default() }, |_| {});
+    let mut ann = Client::greeted(&mut world, ANN, "ann");
+    let reply = ann.ask(&mut world, method::ALLOCATE, &even);
+    let token =
+        Attr::Raw(attribute::RESERVATION_TOKEN, reply.get(attribute::RESERVATION_TOKEN).unwrap().to_vec());
+    let [_, _] = ["192.0.2.3:1", "192.0.2.3:2"].map(|from| Client::allocated(&mut world, from, "bob"));
+    let mut bob = Client::greeted(&mut world, "192.0.2.3:3", "bob");
+    assert_eq!(bob.ask(&mut world, method::ALLOCATE, &[Attr::udp(), token]).code, 486);
+    assert_eq!((world.accounts.total().allocations, world.open.len()), (3, 3));
+}
+
+#[test]
+fn data_that_an_indication_cannot_hold_is_dropped() {
+    let mut world = World::new();
+    let mut ann = Client::allocated(&mut world, ANN, "ann");
+    assert_eq!(ann.ask(&mut world, method::CREATE_PERMISSION, &[Attr::peer(PEER)]).code, 0);
+    let relay = ann.relay(&world);
+    let sent = world.arrive(relay, PEER, &vec![7; 65_504]);
+    assert_eq!(read_indication(&sent[0].1), (address(PEER), vec![7; 65_504]));
+    assert_eq!(world.arrive(relay, PEER, &vec![7; 65_505]), []);
+    assert_eq!(world.server.refusals().get(Refusal::TooLarge), 1);
+    bind(&mut ann, &mut world, 0x4000, PEER);
+    assert_eq!(world.arrive(relay, PEER, &vec![7; 65_507])[0].1.len(), 4 + 65_507);
+}
+
+#[test]
+fn who_is_nobody_any_more_loses_the_allocation() {
+    let mut world = World::new();
+    let mut ann = Client::allocated(&mut world, ANN, "ann");
+    Client::allocated(&mut world, "192.0.2.2:2", "bob");
+    let issued = issue("secret", "eve", START + 100);
+    let mut eve = Client::greeted(&mut world, "192.0.2.3:3", "eve");
+    (eve.name, eve.password) = (issued.username, issued.password);
+    assert_eq!(eve.ask(&mut world, method::ALLOCATE, &[Attr::udp()]).code, 0);
+    world.wait(200);
+    let users = [("ann", "ann's password"), ("bob", "another")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+    let new = Credentials::new(REALM, ["secret".to_owned()], users.clone());
+    world.server.set_credentials(Arc::new(new), &mut world.out);
+    world.settle();
+    assert_eq!(world.open.len(), 2, "bob's password is another");
+    assert_eq!(eve.ask(&mut world, method::REFRESH, &[]).code, 0, "her time is over, as it was");
+    world.server.set_credentials(Arc::new(Credentials::new(REALM, [], users)), &mut world.out);
+    world.settle();
+    assert_eq!(world.open.len(), 1, "the secret is gone");
+    assert_eq!(ann.ask(&mut world, method::REFRESH, &[]).code, 0);
 }
 
 #[test]
@@ -218,6 +293,18 @@ fn a_connection_that_ends_takes_its_allocation_along() {
     world.server.close(&mut world.out);
     world.settle();
     assert!(world.open.is_empty() && world.accounts.users().is_empty());
+}
+
+#[test]
+fn an_allocation_that_ends_before_its_relays_are_open_leaves_none() {
+    let mut world = World::new();
+    let mut ann = Client::greeted(&mut world, ANN, "ann");
+    let both = [Attr::udp(), Attr::family(attribute::ADDITIONAL_ADDRESS_FAMILY, 2)];
+    let request = ann.request(method::ALLOCATE, &both);
+    world.server.handle_client(world.now, ann.tuple, &request, &mut world.out);
+    world.server.handle_disconnect(ann.tuple, &mut world.out);
+    world.settle();
+    assert!(world.open.is_empty() && world.accounts.total().allocations == 0);
 }
 
 /// Who sent what, by a Data indication.

@@ -1,0 +1,47 @@
+//! What changes while the server runs.
+
+use std::net::TcpStream;
+use std::time::Duration;
+
+use veche_turn::{PeerPolicy, Turn, User};
+
+use crate::client::{ALLOCATE, Attribute, CREATE_PERMISSION, Client, REFRESH, UDP};
+use crate::server::{PASSWORD, SECRET, USER, start, wait_until};
+
+fn allocated(turn: &Turn) -> (TcpStream, Client) {
+    let stream = TcpStream::connect(turn.handle.addresses()[0]).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut client = Client::greeted(&stream);
+    assert_eq!(client.ask(&stream, ALLOCATE, &[UDP]).code, 0);
+    (stream, client)
+}
+
+#[test]
+fn relays_reach_whom_the_policy_of_now_lets_them() {
+    let closed = PeerPolicy { internet: false, ..PeerPolicy::default() };
+    let turn = start(|config| config.peers = closed.clone());
+    let (stream, mut client) = allocated(&turn);
+    let peer = [Attribute::Peer("8.8.8.8:53".parse().unwrap())];
+    let mut code = || client.ask(&stream, CREATE_PERMISSION, &peer).code;
+    assert_eq!(code(), 403);
+    turn.handle.set_peers(&PeerPolicy::default());
+    while code() == 403 {}
+    assert_eq!(code(), 0);
+    turn.handle.set_peers(&closed);
+    while code() == 0 {}
+    assert_eq!(code(), 403);
+}
+
+#[test]
+fn what_was_allocated_with_a_password_that_is_taken_away_ends() {
+    let turn = start(|_| {});
+    let (stream, mut client) = allocated(&turn);
+    let user = |password: &str| User { name: USER.to_owned(), password: password.to_owned() };
+    turn.handle.set_credentials(&["another secret".to_owned()], &[user(PASSWORD)]);
+    turn.handle.set_credentials(&[SECRET.to_owned()], &[user(PASSWORD)]);
+    assert_eq!(client.ask(&stream, REFRESH, &[]).code, 0);
+    turn.handle.set_credentials(&[SECRET.to_owned()], &[user("another password")]);
+    wait_until("the allocation ends", || turn.handle.total().allocations == 0);
+    wait_until("the relay is closed", || turn.handle.metrics().iter().all(|worker| worker.relays == 0));
+    assert_eq!(client.ask(&stream, REFRESH, &[]).code, 401);
+}
