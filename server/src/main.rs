@@ -5,6 +5,7 @@ mod banner;
 mod commands;
 mod config;
 mod description;
+mod doctor;
 mod drain;
 mod entrance;
 mod forwarded;
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
     // Before anything that may speak TLS: rustls has no provider of its own choice.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match commands::run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("veche: {error:#}");
             ExitCode::FAILURE

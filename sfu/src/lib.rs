@@ -5,7 +5,7 @@ mod certificate;
 pub mod datagrams;
 mod frames;
 pub mod handle;
-mod hold;
+pub mod hold;
 mod interfaces;
 mod mailbox;
 pub mod metrics;

@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use rand::RngExt;
 use veche_sfu::Traffic;
 use veche_sfu::datagrams::ReceiveBuffer;
+use veche_sfu::hold::Hold;
 use veche_turn_core::{Accounts, NonceKey, Outbox, Server, ServerConfig};
 
 use crate::config::{StartError, TurnConfig};
@@ -152,6 +153,8 @@ fn prepare(
         buffer: ReceiveBuffer::default(),
         now,
         next_housekeeping: now,
+        hold: Hold::new(now, true),
+        flooded: false,
         closing: Vec::new(),
     };
     worker.register()?;

@@ -43,7 +43,7 @@ export interface Visit {
 }
 
 const HEALTH_TRIES = 3;
-const HEALTH_MS = 10_000;
+const ANSWER_MS = 10_000;
 /** A server may have many addresses; more than these are not tried. */
 const MOST_RELAYS = 8;
 
@@ -174,7 +174,10 @@ async function checkPath(way: Way, place: Place | undefined): Promise<void> {
 
 function pathCheck({ way, relay }: Way): Check {
   const common = { kind: 'path', state: 'waiting' } as const;
-  if (relay) return { ...common, id: relay.url, title: { key: `check.relay.${way}` }, tried: { key: 'tried.relay', values: { relay: relay.url } } };
+  if (relay) {
+    const tried = { key: 'tried.relay', values: { relay: relay.url } } as const;
+    return { ...common, id: relay.url, title: { key: `check.relay.${way}` }, tried };
+  }
   return { ...common, id: way, title: { key: `check.${way}` }, tried: { key: `tried.${way}` } };
 }
 
@@ -210,7 +213,14 @@ export function browserName(agent: string): string {
   return `${NAMES[name] ?? name} ${version}`;
 }
 
-const NAMES: Record<string, string> = { Edg: 'Edge', OPR: 'Opera', YaBrowser: 'Yandex Browser', SamsungBrowser: 'Samsung Internet', FxiOS: 'Firefox', CriOS: 'Chrome' };
+const NAMES: Record<string, string> = {
+  Edg: 'Edge',
+  OPR: 'Opera',
+  YaBrowser: 'Yandex Browser',
+  SamsungBrowser: 'Samsung Internet',
+  FxiOS: 'Firefox',
+  CriOS: 'Chrome',
+};
 
 /** Everybody built on Chrome says so first, and what they are after it. */
 function order(agent: string): string {
@@ -223,7 +233,7 @@ async function askServer({ origin }: Visit): Promise<ServerFacts> {
   for (let count = 0; count < HEALTH_TRIES; count++) {
     const begun = performance.now();
     try {
-      const answer = await fetch(address, { cache: 'no-store', signal: AbortSignal.timeout(HEALTH_MS) });
+      const answer = await fetch(address, { cache: 'no-store', signal: AbortSignal.timeout(ANSWER_MS) });
       await answer.arrayBuffer();
       const ms = performance.now() - begun;
       facts.ms = Math.min(facts.ms ?? ms, ms);
@@ -237,9 +247,9 @@ async function askServer({ origin }: Visit): Promise<ServerFacts> {
 
 async function askRelays({ origin, room, token }: Place): Promise<{ facts: RelayListFacts; found: Relay[] }> {
   const headers: HeadersInit = token ? { authorization: `Bearer ${token}` } : {};
-  const query = new URLSearchParams({ room_id: room });
+  const address = `${origin}/realtime/webrtc/ice-servers?${new URLSearchParams({ room_id: room })}`;
   try {
-    const answer = await fetch(`${origin}/realtime/webrtc/ice-servers?${query}`, { headers, cache: 'no-store', signal: AbortSignal.timeout(HEALTH_MS) });
+    const answer = await fetch(address, { headers, cache: 'no-store', signal: AbortSignal.timeout(ANSWER_MS) });
     const body = (await answer.json().catch(() => ({}))) as { ice_servers?: RTCIceServer[]; error?: RelayListFacts['error'] };
     const found = relaysOf(body.ice_servers ?? []);
     return { facts: { status: answer.status, error: body.error ?? null, relays: found.map(({ url }) => url) }, found };

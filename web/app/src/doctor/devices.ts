@@ -112,7 +112,7 @@ export async function listen(opened: Opened): Promise<MicrophoneFacts> {
   const facts: MicrophoneFacts = { label: track.label, devices };
   if (typeof AudioContext !== 'undefined') {
     const context = new AudioContext();
-    await Promise.race([context.resume(), sleep(1_000)]);
+    await Promise.race([context.resume(), sleep(3_000)]);
     if (context.state === 'running') facts.loudestDb = await loudest(context, track);
     await context.close();
   }

@@ -1,5 +1,6 @@
 /** What the facts mean: pure functions from what was seen to a state and plain words for whoever "cannot get in". */
 
+import type { ErrorBody } from '@veche/sdk';
 import type {
   BrowserFacts,
   CameraFacts,
@@ -42,44 +43,50 @@ const LOSSY_PERCENT = 3;
 /** With less than this, in megabits per second, there is sound and a small picture. */
 const NARROW_MBPS = 0.5;
 
+/** A finding; texts without values may be named by their keys. */
+function found(state: Finding['state'], back: Line | TextKey, means: Line | TextKey, mend?: Line | TextKey): Finding {
+  const whole = (text: Line | TextKey) => (typeof text === 'string' ? line(text) : text);
+  return { state, back: whole(back), means: whole(means), ...(mend === undefined ? {} : { mend: whole(mend) }) };
+}
+
 const line = (key: TextKey, values?: Values): Line => (values ? { key, values } : { key });
 
 /** What could not be tried, since what comes before it failed. */
 export function skipped(): Finding {
-  return { state: 'skipped', back: line('skipped.back'), means: line('skipped.means') };
+  return found('skipped', 'skipped.back', 'skipped.means');
 }
 
 /** The check itself broke: no fault of the network, perhaps one of ours. */
 export function broken(error: unknown): Finding {
   const message = error instanceof Error ? error.message : String(error);
-  return { state: 'failed', back: line('broken.back', { message }), means: line('broken.means'), mend: line('broken.mend') };
+  return found('failed', line('broken.back', { message }), 'broken.means', 'broken.mend');
 }
 
 export function judgeBrowser({ name, secure, webrtc }: BrowserFacts): Finding {
   const back = line('browser.back', { name });
-  if (!webrtc) return { state: 'failed', back: line('browser.old.back', { name }), means: line('browser.old.means'), mend: line('browser.old.mend') };
-  if (!secure) return { state: 'warning', back: line('browser.insecure.back'), means: line('browser.insecure.means'), mend: line('browser.insecure.mend') };
-  return { state: 'fine', back, means: line('browser.fine.means') };
+  if (!webrtc) return found('failed', line('browser.old.back', { name }), 'browser.old.means', 'browser.old.mend');
+  if (!secure) return found('warning', 'browser.insecure.back', 'browser.insecure.means', 'browser.insecure.mend');
+  return found('fine', back, 'browser.fine.means');
 }
 
 export function judgeCamera(facts: CameraFacts): Finding {
   const trouble = judgeDevice('camera', facts);
   if (trouble) return trouble;
   const { label = '', width = 0, height = 0, moving, brightness = 255 } = facts;
-  if (!moving) return { state: 'failed', back: line('camera.still.back', { label }), means: line('camera.none.means'), mend: line('camera.still.mend') };
+  if (!moving) return found('failed', line('camera.still.back', { label }), 'camera.none.means', 'camera.still.mend');
   const back = line('camera.fine.back', { label, width, height });
-  if (brightness < DARK) return { state: 'warning', back: line('camera.dark.back', { label }), means: line('camera.dark.means'), mend: line('camera.dark.mend') };
-  return { state: 'fine', back, means: line('camera.fine.means') };
+  if (brightness < DARK) return found('warning', line('camera.dark.back', { label }), 'camera.dark.means', 'camera.dark.mend');
+  return found('fine', back, 'camera.fine.means');
 }
 
 export function judgeMicrophone(facts: MicrophoneFacts): Finding {
   const trouble = judgeDevice('microphone', facts);
   if (trouble) return trouble;
   const { label = '', loudestDb } = facts;
-  if (loudestDb === undefined) return { state: 'fine', back: line('microphone.unmeasured.back', { label }), means: line('microphone.fine.means') };
+  if (loudestDb === undefined) return found('fine', line('microphone.unmeasured.back', { label }), 'microphone.fine.means');
   const db = Math.round(loudestDb);
-  if (loudestDb < SILENT_DB) return { state: 'warning', back: line('microphone.silent.back', { label }), means: line('microphone.silent.means'), mend: line('microphone.silent.mend') };
-  return { state: 'fine', back: line('microphone.fine.back', { label, db }), means: line('microphone.fine.means') };
+  if (loudestDb < SILENT_DB) return found('warning', line('microphone.silent.back', { label }), 'microphone.silent.means', 'microphone.silent.mend');
+  return found('fine', line('microphone.fine.back', { label, db }), 'microphone.fine.means');
 }
 
 /** Why a device cannot be had, in the words of either. */
@@ -88,13 +95,13 @@ function judgeDevice(device: 'camera' | 'microphone', { problem }: DeviceFacts):
   const known = problem === 'lost' ? 'other' : problem;
   // Who has none can still look on and listen.
   const state = known === 'missing' ? 'warning' : 'failed';
-  return { state, back: line(`device.${known}.back`), means: line(`${device}.none.means`), mend: line(`device.${known}.mend`) };
+  return found(state, line(`device.${known}.back`), line(`${device}.none.means`), line(`device.${known}.mend`));
 }
 
 export function judgeServer({ address, status, ms }: ServerFacts): Finding {
-  if (status === null) return { state: 'failed', back: line('server.silent.back'), means: line('server.silent.means'), mend: line('server.silent.mend', { address }) };
-  if (status >= 400) return { state: 'failed', back: line('server.sick.back', { status }), means: line('server.sick.means'), mend: line('server.sick.mend', { status }) };
-  return { state: 'fine', back: line('server.fine.back', { ms: Math.round(ms ?? 0) }), means: line('server.fine.means') };
+  if (status === null) return found('failed', 'server.silent.back', 'server.silent.means', line('server.silent.mend', { address }));
+  if (status >= 400) return found('failed', line('server.sick.back', { status }), 'server.sick.means', line('server.sick.mend', { status }));
+  return found('fine', line('server.fine.back', { ms: Math.round(ms ?? 0) }), 'server.fine.means');
 }
 
 /** The errors that a person can do something about, by what that is. */
@@ -117,24 +124,25 @@ const REFUSALS: Record<string, TextKey> = {
 
 export function judgeSignaling(facts: SocketFacts): Finding {
   const { address, opened, welcomed, waiting, error, closeCode } = facts;
-  if (welcomed) return { state: 'fine', back: socketBack(facts), means: line('signaling.fine.means') };
-  if (waiting) return { state: 'warning', back: line('signaling.waiting.back'), means: line('signaling.waiting.means'), mend: line('signaling.waiting.mend') };
-  if (error) {
-    const back = line('refused.back', { code: error.code, message: error.message });
-    return { state: 'failed', back, means: line('refused.means'), mend: line(REFUSALS[error.code] ?? 'refused.other.mend') };
-  }
+  if (welcomed) return found('fine', socketBack(facts), 'signaling.fine.means');
+  if (waiting) return found('warning', 'signaling.waiting.back', 'signaling.waiting.means', 'signaling.waiting.mend');
+  if (error) return found('failed', refusal(error), 'refused.means', REFUSALS[error.code] ?? 'refused.other.mend');
   const back = line(opened ? 'socket.mute.back' : 'socket.blocked.back', { code: closeCode ?? '–' });
   const mend = line(opened ? 'socket.mute.mend' : 'socket.blocked.mend', { address });
-  return { state: 'failed', back, means: line('signaling.blocked.means'), mend };
+  return found('failed', back, 'signaling.blocked.means', mend);
 }
 
 export function judgeMessaging(facts: SocketFacts): Finding {
   const { address, opened, welcomed, error, closeCode } = facts;
-  if (welcomed) return { state: 'fine', back: socketBack(facts), means: line('messaging.fine.means') };
+  if (welcomed) return found('fine', socketBack(facts), 'messaging.fine.means');
   const means = line('messaging.none.means');
-  if (error) return { state: 'warning', back: line('refused.back', { code: error.code, message: error.message }), means, mend: line('messaging.refused.mend') };
+  if (error) return found('warning', refusal(error), means, 'messaging.refused.mend');
   const back = line(opened ? 'socket.mute.back' : 'socket.blocked.back', { code: closeCode ?? '–' });
-  return { state: 'warning', back, means, mend: line(opened ? 'socket.mute.mend' : 'socket.blocked.mend', { address }) };
+  return found('warning', back, means, line(opened ? 'socket.mute.mend' : 'socket.blocked.mend', { address }));
+}
+
+function refusal({ code, message }: ErrorBody): Line {
+  return line('refused.back', { code, message });
 }
 
 function socketBack({ ms, rttMs }: SocketFacts): Line {
@@ -144,10 +152,10 @@ function socketBack({ ms, rttMs }: SocketFacts): Line {
 export function judgeRelays({ status, error, relays }: RelayListFacts): Finding {
   if (status === null || status >= 400) {
     const back = line('relays.refused.back', { status: status ?? '–', message: error?.message ?? '' });
-    return { state: 'failed', back, means: line('relays.refused.means'), mend: line('relays.refused.mend') };
+    return found('failed', back, 'relays.refused.means', 'relays.refused.mend');
   }
-  if (relays.length === 0) return { state: 'warning', back: line('relays.none.back'), means: line('relays.none.means'), mend: line('relays.none.mend') };
-  return { state: 'fine', back: line('relays.fine.back', { count: relays.length }), means: line('relays.fine.means') };
+  if (relays.length === 0) return found('warning', 'relays.none.back', 'relays.none.means', 'relays.none.mend');
+  return found('fine', line('relays.fine.back', { count: relays.length }), 'relays.fine.means');
 }
 
 /** STUN's words for "these are not my credentials" (RFC 8489, RFC 8656): stale ones are asked for again by the browser. */
@@ -158,13 +166,15 @@ const FULL_ERRORS = [486, 508];
 export function judgePath(facts: PathFacts): Finding {
   const { way, relay, offered, error, allocated, iceErrors, connectMs } = facts;
   const addresses = offered.join(', ');
-  if (error) return { state: 'failed', back: line('refused.back', { code: error.code, message: error.message }), means: line('path.refused.means'), mend: line('path.refused.mend') };
+  if (error) return found('failed', refusal(error), 'path.refused.means', 'path.refused.mend');
   if (relay !== undefined && connectMs === null && !allocated) return judgeAllocation(relay, way, iceErrors);
-  if (offered.length === 0) return { state: 'warning', back: line('path.unoffered.back'), means: line('path.unoffered.means'), mend: line(way === 'tcp' ? 'tcp.unoffered.mend' : 'udp.unoffered.mend') };
+  if (offered.length === 0) return found('warning', 'path.unoffered.back', 'path.unoffered.means', way === 'tcp' ? 'tcp.unoffered.mend' : 'udp.unoffered.mend');
   if (connectMs === null) {
-    if (relay !== undefined) return { state: 'failed', back: line('relay.beyond.back', { relay }), means: line('relay.beyond.means'), mend: line('relay.beyond.mend', { relay, addresses }) };
-    if (way === 'udp') return { state: 'failed', back: line('path.blocked.back', { addresses }), means: line('udp.blocked.means'), mend: line('udp.blocked.mend', { addresses }) };
-    return { state: 'failed', back: line('path.blocked.back', { addresses }), means: line('tcp.blocked.means'), mend: line('tcp.blocked.mend', { addresses }) };
+    const values = { relay: relay ?? '', addresses };
+    if (relay !== undefined) return found('failed', line('relay.beyond.back', values), 'relay.beyond.means', line('relay.beyond.mend', values));
+    const back = line('path.blocked.back', values);
+    if (way === 'udp') return found('failed', back, 'udp.blocked.means', line('udp.blocked.mend', values));
+    return found('failed', back, 'tcp.blocked.means', line('tcp.blocked.mend', values));
   }
   return judgeLine(facts);
 }
@@ -173,25 +183,25 @@ export function judgePath(facts: PathFacts): Finding {
 function judgeAllocation(relay: string, way: PathFacts['way'], errors: PathFacts['iceErrors']): Finding {
   const among = (codes: number[]) => errors.find(({ code }) => codes.includes(code));
   const wrong = among(CREDENTIAL_ERRORS);
-  if (wrong) return { state: 'failed', back: line('relay.credentials.back', wrong), means: line('relay.credentials.means'), mend: line('relay.credentials.mend', { relay }) };
+  if (wrong) return found('failed', line('relay.credentials.back', wrong), 'relay.credentials.means', line('relay.credentials.mend', { relay }));
   const full = among(FULL_ERRORS);
-  if (full) return { state: 'failed', back: line('relay.full.back', full), means: line('relay.full.means'), mend: line('relay.full.mend') };
+  if (full) return found('failed', line('relay.full.back', full), 'relay.full.means', 'relay.full.mend');
   const mend = line(way === 'udp' ? 'relay.silentUdp.mend' : 'relay.silentTcp.mend', { relay });
-  return { state: 'failed', back: line('relay.silent.back', { relay }), means: line('relay.silent.means'), mend };
+  return found('failed', line('relay.silent.back', { relay }), 'relay.silent.means', mend);
 }
 
 /** It is connected: how good is the line? */
 function judgeLine({ connectMs, echoes, mbps }: PathFacts): Finding {
   const connected = Math.round(connectMs ?? 0);
   if (!echoes || echoes.rttMs === null) {
-    return { state: 'warning', back: line('path.mute.back', { ms: connected }), means: line('path.mute.means'), mend: line('path.mute.mend') };
+    return found('warning', line('path.mute.back', { ms: connected }), 'path.mute.means', 'path.mute.mend');
   }
   const values = { ms: connected, rtt: round(echoes.rttMs), loss: round(echoes.lossPercent), rate: mbps === null ? '–' : round(mbps) };
   const back = line('path.line.back', values);
-  if (echoes.lossPercent > LOSSY_PERCENT) return { state: 'warning', back, means: line('path.lossy.means'), mend: line('path.lossy.mend') };
-  if (echoes.rttMs > FAR_MS) return { state: 'warning', back, means: line('path.far.means'), mend: line('path.far.mend') };
-  if (mbps !== null && mbps < NARROW_MBPS) return { state: 'warning', back, means: line('path.narrow.means'), mend: line('path.narrow.mend') };
-  return { state: 'fine', back, means: line('path.fine.means') };
+  if (echoes.lossPercent > LOSSY_PERCENT) return found('warning', back, 'path.lossy.means', 'path.lossy.mend');
+  if (echoes.rttMs > FAR_MS) return found('warning', back, 'path.far.means', 'path.far.mend');
+  if (mbps !== null && mbps < NARROW_MBPS) return found('warning', back, 'path.narrow.means', 'path.narrow.mend');
+  return found('fine', back, 'path.fine.means');
 }
 
 /** One decimal below ten, none above. */

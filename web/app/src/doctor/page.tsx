@@ -126,10 +126,12 @@ function Level() {
   return <div class="level" style={{ '--level': level.value.toFixed(3) }} role="img" aria-label={t('page.level')} data-testid="level" />;
 }
 
+const SIGNS = { waiting: '·', fine: '✓', warning: '!', failed: '×', skipped: '–' };
+
 /** The state's sign; its word stands beside it. */
 function Mark({ state }: { state: State }) {
   if (state === 'running') return <span class="mark running" aria-hidden="true"><span class="spinner" /></span>;
-  return <span class={`mark ${state}`} aria-hidden="true">{{ waiting: '·', fine: '✓', warning: '!', failed: '×', skipped: '–' }[state]}</span>;
+  return <span class={`mark ${state}`} aria-hidden="true">{SIGNS[state]}</span>;
 }
 
 function ReportPart() {
@@ -146,8 +148,12 @@ function ReportPart() {
       <h2 id="report-title">{t('report.title')}</h2>
       <p class="hint">{t('report.lead')}</p>
       <div class="row">
-        <button type="button" class="button small" data-testid="copy-text" onClick={() => void copy(text)}>{t('report.copyText')}</button>
-        <button type="button" class="button small quiet" data-testid="copy-json" onClick={() => void copy(jsonReport(made))}>{t('report.copyJson')}</button>
+        <button type="button" class="button small" data-testid="copy-text" onClick={() => void copy(text)}>
+          {t('report.copyText')}
+        </button>
+        <button type="button" class="button small quiet" data-testid="copy-json" onClick={() => void copy(jsonReport(made))}>
+          {t('report.copyJson')}
+        </button>
         <span class="copied" role="status">{copied.value && t(copied.value)}</span>
       </div>
       <pre tabIndex={0} aria-labelledby="report-title" data-testid="report">{text}</pre>

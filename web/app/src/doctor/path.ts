@@ -21,9 +21,12 @@ const LATE_MS = 1_000;
 /** How long, and how much at most: phones pay for bytes. */
 const RATE_MS = 2_500;
 const RATE_BYTES = 8_000_000;
-const BLOCK_BYTES = 16_000;
-/** What may wait in the browser, so that the line is never idle, and little is left when time is up. */
-const AHEAD_BYTES = 256_000;
+const BLOCK_BYTES = 4_000;
+/**
+ * What may be under way. More would fill queues, lose what does not fit in them, and measure how data channels come back from
+ * that; this is enough for 5 Mbit/s over a quarter of a second.
+ */
+const UNDER_WAY_BYTES = 160_000;
 
 /** A straight way, or one over a relay. */
 export type Way = { way: 'udp' | 'tcp'; relay?: undefined } | { way: Relay['transport']; relay: Relay };
@@ -61,8 +64,8 @@ export async function tryPath(place: Place, { way, relay }: Way): Promise<PathFa
 async function connectAndMeasure(connection: RTCPeerConnection, member: Member, facts: PathFacts, relayed: boolean): Promise<void> {
   // Lost packets stay lost here, so that they can be counted …
   const packets = openChannel(connection, 'veche-doctor-packets', { ordered: false, maxRetransmits: 0 });
-  // … and here they are sent again, as with a download.
-  const bytes = openChannel(connection, 'veche-doctor-bytes', {});
+  // … and here they are sent again, and hold nothing up meanwhile.
+  const bytes = openChannel(connection, 'veche-doctor-bytes', { ordered: false });
   const begun = performance.now();
   noteCandidates(connection, facts);
   const answer = await negotiate(connection, member);
@@ -171,18 +174,22 @@ async function exchangePackets(channel: RTCDataChannel, peerId: string): Promise
 /** Sends as much as fits for a while and notes what comes back. */
 async function exchangeBytes(channel: RTCDataChannel, peerId: string): Promise<Arrival[]> {
   const arrivals: Arrival[] = [];
-  channel.onmessage = ({ data }: MessageEvent<ArrayBuffer>) => arrivals.push({ at: performance.now(), bytes: data.byteLength });
   const frame = toOurselves(peerId, BLOCK_BYTES);
   const end = performance.now() + RATE_MS;
-  let left = RATE_BYTES;
-  while (performance.now() < end && left > 0 && channel.readyState === 'open') {
-    while (channel.bufferedAmount < AHEAD_BYTES && left > 0) {
+  let [sent, back] = [0, 0];
+  const fill = () => {
+    while (sent - back < UNDER_WAY_BYTES && sent < RATE_BYTES && performance.now() < end && channel.readyState === 'open') {
       channel.send(frame);
-      left -= frame.length;
+      sent += frame.length;
     }
-    await sleep(5);
-  }
-  while (performance.now() < end && arrivals.length * frame.length < RATE_BYTES - left) await sleep(20);
+  };
+  channel.onmessage = ({ data }: MessageEvent<ArrayBuffer>) => {
+    arrivals.push({ at: performance.now(), bytes: data.byteLength });
+    back += data.byteLength;
+    fill();
+  };
+  fill();
+  while (performance.now() < end && back < RATE_BYTES) await sleep(20);
   channel.onmessage = null;
   return arrivals;
 }

@@ -35,8 +35,10 @@ export interface Arrival {
   bytes: number;
 }
 
-/** The beginning tells how fast a sender dares, not how much the line carries: so much of the time is left out. */
+/** The beginning tells how fast a sender dares, and what queues hold: so much of the time is left out. */
 const BEGINNING = 0.25;
+/** The best half second counts: data channels halve their pace at every loss, and may stand still for a second after some. */
+const WINDOW_MS = 500;
 /** In less time nothing can be told. */
 const LEAST_MS = 20;
 
@@ -45,10 +47,15 @@ export function rateMbps(arrivals: readonly Arrival[]): number | null {
   const [first, last] = [arrivals[0], arrivals.at(-1)];
   if (!first || !last) return null;
   const from = first.at + (last.at - first.at) * BEGINNING;
-  // The clock starts with an arrival, whose own bytes took their time before it.
-  const start = arrivals.findIndex(({ at }) => at >= from);
-  const begin = arrivals[start];
-  if (!begin || last.at - begin.at < LEAST_MS) return null;
-  const bytes = arrivals.slice(start + 1).reduce((sum, arrival) => sum + arrival.bytes, 0);
-  return (bytes * 8) / (last.at - begin.at) / 1000;
+  const counted = arrivals.filter(({ at }) => at >= from);
+  const span = Math.min(WINDOW_MS, last.at - (counted[0]?.at ?? last.at));
+  if (span < LEAST_MS) return null;
+  let [best, bytes, begin] = [0, 0, 0];
+  for (const { at, bytes: more } of counted) {
+    bytes += more;
+    // The clock starts with an arrival, whose own bytes took their time before it.
+    for (let old = counted[begin]; old && old.at <= at - span; old = counted[++begin]) bytes -= old.bytes;
+    best = Math.max(best, bytes);
+  }
+  return (best * 8) / span / 1000;
 }

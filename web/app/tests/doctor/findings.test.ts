@@ -99,7 +99,7 @@ describe('a way', () => {
   ])('that is closed: %o', (facts, expected) => expect(told(judgePath(facts))).toEqual(expected));
 
   it('that is closed names the addresses to open', () => {
-    expect(judgePath(path({ offered: ['203.0.113.5:40000', '[2001:db8::7]:40000'] })).mend?.values).toEqual({
+    expect(judgePath(path({ offered: ['203.0.113.5:40000', '[2001:db8::7]:40000'] })).mend?.values).toMatchObject({
       addresses: '203.0.113.5:40000, [2001:db8::7]:40000',
     });
   });

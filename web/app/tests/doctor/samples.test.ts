@@ -37,8 +37,17 @@ describe('bytes', () => {
   });
 
   it('count from when the sender has found its pace', () => {
-    const slowly = steady(1_250, 50);
-    expect(rateMbps([...slowly, ...steady(12_500, 200, 500)])).toBeCloseTo(10, 5);
+    expect(rateMbps([...steady(1_250, 50), ...steady(12_500, 200, 500)])).toBeCloseTo(10, 5);
+    expect(rateMbps([...steady(125_000, 50), ...steady(12_500, 200, 500)])).toBeCloseTo(10, 5);
+  });
+
+  it('count by the best half second, whatever stands still around it', () => {
+    const stalls = [...steady(12_500, 80), ...steady(12_500, 60, 1_500), ...steady(12_500, 30, 2_700)];
+    expect(rateMbps(stalls)).toBeCloseTo(10, 5);
+  });
+
+  it('count all there is where the line is too fast for half a second', () => {
+    expect(rateMbps(steady(12_500, 21))).toBeCloseTo(10, 5);
   });
 
   it('say nothing when too few came, or in too short a time', () => {

@@ -10,8 +10,10 @@ const outcome = (kind: Outcome['kind'], state: State, facts?: unknown): Outcome 
 const way = (name: string, state: State, relay?: string, rttMs: number | null = 20) =>
   outcome('path', state, { way: name, relay, connectMs: state === 'failed' ? null : 80, echoes: { rttMs } });
 
+const WAYS = [way('udp', 'fine'), way('tcp', 'fine'), way('udp', 'fine', 'turn:x')];
+
 /** All is well, but for what is said. */
-function visit({ ways = [way('udp', 'fine'), way('tcp', 'fine'), way('udp', 'fine', 'turn:x')], ...states }: Partial<Record<Outcome['kind'], State>> & { ways?: Outcome[] } = {}) {
+function visit({ ways = WAYS, ...states }: Partial<Record<Outcome['kind'], State>> & { ways?: Outcome[] } = {}) {
   const kinds = ['browser', 'camera', 'microphone', 'server', 'signaling', 'messaging', 'relays'] as const;
   return conclude([...kinds.map((kind) => outcome(kind, states[kind] ?? 'fine')), ...ways]);
 }

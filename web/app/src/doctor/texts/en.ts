@@ -162,7 +162,7 @@ export const en = {
   'relays.refused.means': 'Relays could not be tried.',
   'relays.refused.mend': 'Open this page from the link to your room; if it stays, send the report to whoever runs the server.',
 
-  'path.line.back': 'Connected after {ms} ms. Round trip {rtt} ms, {loss} % lost, it carried {rate} Mbit/s each way.',
+  'path.line.back': 'Connected after {ms} ms. Round trip {rtt} ms, {loss} % lost, it carried up to {rate} Mbit/s each way.',
   'path.fine.means': 'Sound and picture can go this way.',
   'path.lossy.means': 'This way is open, but loses too much: sound will stutter, pictures will stand still.',
   'path.lossy.mend': 'Come nearer to the Wi-Fi, or use a cable. Stop downloads and other calls on the same line.',
