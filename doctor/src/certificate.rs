@@ -290,7 +290,12 @@ mod tests {
                 "it is for call.example, and not for other.example",
             ),
             (std::slice::from_ref(&good), "call.example", 2, "the chain is incomplete"),
-            (&[good.clone(), below, world.root.clone()], "call.example", 2, "whom this machine does not trust"),
+            (
+                &[good.clone(), below, world.root.clone()],
+                "call.example",
+                2,
+                "whom this machine does not trust",
+            ),
         ];
         let stranger = World::new();
         for (number, (chain, name, wrong, said)) in cases.into_iter().enumerate() {

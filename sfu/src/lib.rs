@@ -20,6 +20,7 @@ mod trains;
 mod udp;
 mod worker;
 
-pub use handle::{CommandError, Handle, Sfu, SfuConfig, StartError, WorkerFailure};
+pub use frames::{MAX_EARLY, whole_frame};
+pub use handle::{AdoptError, CommandError, Handle, Sfu, SfuConfig, StartError, WorkerFailure};
 pub use metrics::{Traffic, WorkerMetrics};
 pub use start::{announced, start};

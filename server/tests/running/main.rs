@@ -11,6 +11,7 @@ mod idle;
 mod interloper;
 mod kill;
 mod life;
+mod one_port;
 mod recovery;
 mod server;
 mod strangers;

@@ -77,16 +77,10 @@ impl Server {
         folder.write("veche.toml", configuration);
         let mut command = veche(&folder);
         // What the test does not care about, and what must not be in the way of another test.
-        command.args([
-            "--http-listen",
-            "127.0.0.1:0",
-            "--set",
-            "media.first_port=0",
-            "--set",
-            "turn.listen=127.0.0.1:0",
-            "--set",
-            "media.workers=1",
-        ]);
+        command.args(["--set", "media.first_port=0", "--set", "media.workers=1"]);
+        if !configuration.contains("\nlisten") {
+            command.args(["--http-listen", "127.0.0.1:0", "--set", "turn.listen=127.0.0.1:0"]);
+        }
         if !configuration.contains("https_listen") {
             command.args(["--https-listen", ""]);
         }
