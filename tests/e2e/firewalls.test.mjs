@@ -13,6 +13,14 @@ const LONGEST_MS = 10_000;
 /** What firewalls drop, as rules of nft. */
 const FIREWALLS = {
   'UDP': ['meta l4proto udp counter drop'],
+  'everything but TCP 443': [`tcp dport ${PORT} accept`, 'counter drop'],
+  // The first packet of a connection that has anything in it must begin with a TLS record of a handshake.
+  'everything but TLS over TCP 443': [
+    `tcp dport ${PORT} ct mark 1 accept`,
+    `tcp dport ${PORT} ip length <= 60 accept`,
+    `tcp dport ${PORT} @ih,0,8 0x16 ct mark set 1 accept`,
+    'counter drop',
+  ],
 };
 
 const certificate = await Certificate.make([Network.host]);
