@@ -4,9 +4,11 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Uri};
 use parking_lot::Mutex;
 
+use crate::error::{Error, ErrorKind};
 use crate::origin;
 use crate::rate::{AddressBuckets, TokenBucket};
 
@@ -48,6 +50,16 @@ impl Doorkeeper {
     /// Whether a request may come from where it says it comes from.
     pub fn allows_origin(&self, headers: &HeaderMap, uri: &Uri) -> bool {
         origin::is_allowed(headers, uri, &self.policy.load().allowed_origins)
+    }
+
+    /// An error where a page of another origin would change something, even by a request that asks for no leave: who sees no
+    /// answer still sends.
+    pub fn check_page(&self, request: &Request) -> Result<(), Error> {
+        if request.method().is_safe() || self.allows_origin(request.headers(), request.uri()) {
+            return Ok(());
+        }
+        let message = "pages of this origin may not send; add it to allowed_origins";
+        Err(Error::new(ErrorKind::ForbiddenOrigin, message))
     }
 
     /// Whether pages of this origin may read answers.

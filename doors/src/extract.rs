@@ -6,6 +6,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 
+use crate::arriving::TooSlow;
 use crate::error::{Error, ErrorKind};
 
 /// A JSON body.
@@ -44,6 +45,9 @@ pub struct Query<T>(pub T);
 
 impl From<JsonRejection> for Error {
     fn from(rejection: JsonRejection) -> Self {
+        if let Some(slow) = TooSlow::find(&rejection) {
+            return slow.into();
+        }
         let kind = match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => ErrorKind::MessageTooLarge,
             _ => ErrorKind::BadRequest,

@@ -29,6 +29,14 @@ pub async fn limit(State(doorkeeper): State<Arc<Doorkeeper>>, request: Request, 
     next.run(request).await
 }
 
+/// A middleware that lets pages of other origins change nothing ([`Doorkeeper::check_page`]).
+pub async fn own_pages(State(doorkeeper): State<Arc<Doorkeeper>>, request: Request, next: Next) -> Response {
+    match doorkeeper.check_page(&request) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}
+
 /// A middleware that lets pages of the origins that are listed use the API (the CORS protocol of the Fetch standard). Only what
 /// is a preflight is answered here: any other `OPTIONS` is a request like others, such as the one that tus begins with.
 pub async fn cors(State(doorkeeper): State<Arc<Doorkeeper>>, request: Request, next: Next) -> Response {

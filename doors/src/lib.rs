@@ -2,6 +2,7 @@
 //! often, what bodies look like, and how WebSockets are spoken.
 
 pub mod answers;
+pub mod arriving;
 pub mod doorkeeper;
 pub mod error;
 pub mod extract;

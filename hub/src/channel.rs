@@ -55,7 +55,8 @@ pub(crate) struct State {
     pub kept: Shelf,
     /// Who came and left lately; its timer is set while it is there.
     window: Option<Window>,
-    is_expiry_set: bool,
+    /// When the timer comes for what gets old; one that comes before was set for something else.
+    expiry_at: Option<Timestamp>,
     /// Since when nobody is subscribed.
     idle_since: Timestamp,
 }
@@ -118,7 +119,7 @@ impl Channel {
             history,
             kept: Shelf::default(),
             window: None,
-            is_expiry_set: false,
+            expiry_at: None,
             idle_since: now,
         };
         Arc::new(Self { name, state: Mutex::new(state) })
@@ -346,6 +347,8 @@ impl Channel {
         let mut state = self.state.lock();
         state.rule = rule;
         state.expire(core, now);
+        // What gets old sooner now must not wait for the timer that is set.
+        state.expiry_at = None;
         self.set_expiry(&mut state, core, now);
     }
 
@@ -365,7 +368,10 @@ impl Channel {
                 false
             }
             Timer::Expiry => {
-                state.is_expiry_set = false;
+                if state.expiry_at.is_none_or(|at| now < at) {
+                    return false;
+                }
+                state.expiry_at = None;
                 state.expire(core, now);
                 let may_vanish = may_vanish(&state, core, now);
                 if !may_vanish {
@@ -390,7 +396,7 @@ impl Channel {
 
     /// Sets the timer for what gets old, unless it is set.
     pub fn set_expiry(self: &Arc<Self>, state: &mut State, core: &Core, now: Timestamp) {
-        if state.is_expiry_set {
+        if state.expiry_at.is_some() {
             return;
         }
         let is_idle = state.subscribers.is_empty();
@@ -402,8 +408,9 @@ impl Channel {
         // A message that comes while the timer is set must not have to wait for it.
         let age = state.rule.history_age;
         let due = if age == 0 { due } else { due.min(now.after(age)) };
-        state.is_expiry_set = true;
-        core.timers.set(due.max(now.after(EXPIRY_STEP)), Timer::Expiry, self);
+        let due = due.max(now.after(EXPIRY_STEP));
+        state.expiry_at = Some(due);
+        core.timers.set(due, Timer::Expiry, self);
     }
 
     fn window<'a>(self: &Arc<Self>, state: &'a mut State, core: &Core, now: Timestamp) -> &'a mut Window {

@@ -480,6 +480,23 @@ impl Hub {
         member.is_some_and(|member| self.end_subscription(&member, channel, now))
     }
 
+    /// Ends the subscriptions to a channel of everybody but those whom `stays` names, by user and connection. They are told by
+    /// [`Item::Unsubscribed`]; how many.
+    pub fn unsubscribe_others(
+        &self,
+        channel: &ChannelName,
+        stays: impl Fn(Option<&str>, ConnectionId) -> bool,
+        now: Timestamp,
+    ) -> usize {
+        let Some(found) = self.core.find(channel) else { return 0 };
+        let others: Vec<_> = {
+            let state = found.state.lock();
+            let members = state.subscribers.iter().map(|(_, subscriber)| &subscriber.member);
+            members.filter(|m| !stays(m.sender().user_id.as_deref(), m.id)).map(Arc::clone).collect()
+        };
+        others.iter().filter(|member| self.end_subscription(member, channel, now)).count()
+    }
+
     fn end_subscription(&self, member: &Arc<Member>, channel: &ChannelName, now: Timestamp) -> bool {
         let was_subscribed = self.unsubscribe(member, channel, now);
         if was_subscribed {

@@ -111,12 +111,13 @@ impl Member {
     }
 
     /// Whether it takes what the channel says: it is not subscribed there, or its filters let it through.
-    pub fn takes(&self, channel: &ChannelName, body: &Body) -> bool {
+    pub fn takes(self: &Arc<Self>, channel: &ChannelName, body: &Body) -> bool {
         let subscriptions = self.subscriptions.lock();
         let Some(index) = Self::find(&subscriptions, channel) else { return true };
         let Subscription { channel, key } = &subscriptions[index];
         let state = channel.state.lock();
-        state.subscribers.get(*key as usize).is_none_or(|subscriber| subscriber.takes(body))
+        // A subscription that is just ending may have lost its place to somebody else's.
+        !state.holds(*key, self) || state.subscribers[*key as usize].takes(body)
     }
 
     /// Waits until no more than `enough` bytes wait, or the connection is being closed.

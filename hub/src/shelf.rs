@@ -47,6 +47,8 @@ impl Shelf {
         while self.messages.len() > bounds.messages
             || self.weight > bounds.bytes
             || self.weight > bounds.share && bounds.total.load(Ordering::Relaxed) > bounds.total_bytes
+            // Shares were larger while there were fewer channels.
+            || bounds.total.load(Ordering::Relaxed) > 2 * bounds.total_bytes
         {
             if !self.pop(bounds.total) {
                 break;
@@ -146,8 +148,11 @@ mod tests {
         total.fetch_add(weight * 5, Ordering::Relaxed);
         shelf.push(message(7), Bounds { total_bytes: weight * 6, ..bounds });
         assert_eq!(offsets(&shelf, 0), [7]);
-        shelf.push(message(8), Bounds { total_bytes: weight, share: weight, ..bounds });
+        shelf.push(message(8), Bounds { total_bytes: weight * 3, share: weight, ..bounds });
         assert_eq!(offsets(&shelf, 0), [8], "its share is left to it");
+        shelf.push(message(8), Bounds { total_bytes: weight * 2, share: weight, ..bounds });
+        assert!(shelf.is_empty(), "but not of more than twice the total");
+        shelf.push(message(8), Bounds { total_bytes: weight * 3, share: weight, ..bounds });
         shelf.push(message(8), Bounds { total_bytes: weight, ..bounds });
         assert!(shelf.is_empty() && shelf.covers(8) && !shelf.covers(7));
         assert_eq!(total.load(Ordering::Relaxed), weight * 5);

@@ -462,6 +462,17 @@ fn people_are_removed_after_what_waits_for_them() {
     publish(&hub, "c", "3", NOW);
     let items = b.items();
     assert!(matches!(&items[..], [Item::Unsubscribed(channel)] if channel.as_str() == "c"), "{items:?}");
+
+    let mut others = [connect(&hub, "b", NOW), connect(&hub, "d", NOW)];
+    for member in &mut others {
+        member.subscribe("e", NOW);
+    }
+    let stays = others[0].connection.id();
+    assert_eq!(hub.unsubscribe_others(&name("e"), |_, connection| connection == stays, NOW), 1);
+    publish(&hub, "e", "4", NOW);
+    let [stayed, left] = others.map(|mut member| member.items());
+    assert!(matches!(&stayed[..], [Item::Message(_)]), "{stayed:?}");
+    assert!(matches!(&left[..], [Item::Unsubscribed(_)]), "{left:?}");
 }
 
 #[test]

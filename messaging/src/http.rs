@@ -120,9 +120,8 @@ fn open_routes() -> OpenApiRouter<Api> {
 /// let through to files without one, and refused there.
 async fn authenticate(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let shared = &api.shared;
-    if !request.method().is_safe() && !shared.doorkeeper.allows_origin(request.headers(), request.uri()) {
-        let message = "pages of this origin may not send; add it to messaging.allowed_origins";
-        return Error::new(ErrorKind::ForbiddenOrigin, message).into_response();
+    if let Err(error) = shared.doorkeeper.check_page(&request) {
+        return error.into_response();
     }
     let is_required = shared.authority.is_required(Door::Http);
     let credential = match shared.credential(request.headers(), request.uri().query()) {

@@ -263,18 +263,31 @@ impl Messaging {
     /// Ends the subscriptions of a user, and of a connection, to the channels of a call's room. They are told.
     pub fn leave_room(&self, room_id: &str, user_id: Option<&str>, connection: Option<ConnectionId>) {
         let (hub, now) = (self.hub(), self.now());
+        for channel in self.channels_of_room(room_id) {
+            if let Some(user_id) = user_id {
+                hub.unsubscribe_user(user_id, &channel, now);
+            }
+            if let Some(connection) = connection {
+                hub.unsubscribe_connection(connection, &channel, now);
+            }
+        }
+    }
+
+    /// Ends the subscriptions to the channels of a call's room of everybody but those whom `stays` names, by user and
+    /// connection. They are told.
+    pub fn close_room(&self, room_id: &str, stays: impl Fn(Option<&str>, ConnectionId) -> bool) {
+        for channel in self.channels_of_room(room_id) {
+            self.hub().unsubscribe_others(&channel, &stays, self.now());
+        }
+    }
+
+    fn channels_of_room(&self, room_id: &str) -> Vec<ChannelName> {
         let own = format!("room:{room_id}");
         let is_own = |name: &str| {
             name.strip_prefix(&*own).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
         };
-        for channel in hub.channels(&own, usize::MAX).iter().filter(|channel| is_own(channel.name.as_str())) {
-            if let Some(user_id) = user_id {
-                hub.unsubscribe_user(user_id, &channel.name, now);
-            }
-            if let Some(connection) = connection {
-                hub.unsubscribe_connection(connection, &channel.name, now);
-            }
-        }
+        let channels = self.hub().channels(&own, usize::MAX).into_iter().map(|channel| channel.name);
+        channels.filter(|name| is_own(name.as_str())).collect()
     }
 
     /// Notes an event in the log, where there is one.

@@ -244,10 +244,15 @@ impl Session {
             ClientMessage::Authenticate(credential) => return self.authenticate(id, credential).await,
             ClientMessage::Subscribe { channel, filters, recover, presence } => {
                 self.may(Action::Subscribe, &channel)?;
-                let wish = Subscribe { filters, recover, presence, ..Subscribe::to(channel) };
+                let wish = Subscribe { filters, recover, presence, ..Subscribe::to(channel.clone()) };
                 self.connection
                     .subscribe(wish, id, now)
                     .map_err(|error| refusal(error.code(), error.to_string()))?;
+                // Who was sent away meanwhile was not subscribed yet when subscriptions were ended.
+                if self.may(Action::Subscribe, &channel).is_err() {
+                    self.connection.unsubscribe(&channel, now);
+                    self.answer(&ServerMessage::Unsubscribed { id: None, channel });
+                }
             }
             ClientMessage::Unsubscribe { channel } => {
                 self.connection.unsubscribe(&channel, now);

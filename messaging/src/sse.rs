@@ -18,7 +18,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use utoipa::IntoParams;
 use veche_access::{Action, Door as AccessDoor, Resource};
 use veche_doors::answers::Refusals;
@@ -267,11 +267,19 @@ impl Events {
             return None;
         }
         let heartbeat = Duration::from_secs(u64::from(self.shared.settings.sse_heartbeat_seconds));
+        let heartbeat_at = Instant::now() + heartbeat;
         loop {
-            if self.session.standing().await != Standing::Good {
-                self.session.expire();
+            match self.session.standing().await {
+                Standing::Good => {}
+                Standing::Expired => self.session.expire(),
+                Standing::Revoked => {
+                    self.ended = true;
+                    let reason = ErrorKind::InvalidApiKey.code();
+                    let answer = ServerMessage::Disconnect { reason, reconnect: false };
+                    return Some(sse_event("disconnect", &answer.to_json()));
+                }
             }
-            let wait = heartbeat.min(self.session.until_standing());
+            let wait = heartbeat_at.duration_since(Instant::now()).min(self.session.until_standing());
             let mut items = Vec::new();
             match timeout(wait, self.outbox.drain(&mut items, PIECE_BYTES)).await {
                 Ok(false) => return None,
@@ -284,7 +292,7 @@ impl Events {
                         return None;
                     }
                 }
-                Err(_) if wait < heartbeat => {}
+                Err(_) if Instant::now() < heartbeat_at => {}
                 Err(_) => return Some(Bytes::from_static(b": heartbeat\n\n")),
             }
         }

@@ -6,7 +6,7 @@ mod line;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
@@ -16,7 +16,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use utoipa::IntoParams;
 use veche_access::{Credential, Identity};
 use veche_doors::answers::TooOften;
@@ -181,6 +181,8 @@ async fn converse(
     language: &Language,
 ) {
     let (mut sink, mut stream) = websocket.split();
+    // One for the whole connection: who becomes somebody else has not sent less.
+    let mut bucket = shared.doorkeeper.messages(std::time::Instant::now());
     let mut next = Ok(identity);
     let close = loop {
         let identity = match next {
@@ -195,7 +197,7 @@ async fn converse(
         session.speak(language.encoding());
         session.welcome();
         let end = tokio::select! {
-            end = read(&mut session, &mut stream, language) => end,
+            end = read(&mut session, &mut stream, &mut bucket, language) => end,
             end = write(shared, &mut sink, &mut outbox, language) => End::Close(end),
         };
         next = match end {
@@ -233,20 +235,25 @@ enum Close {
 }
 
 /// Takes what the client sends.
-async fn read(session: &mut Session, stream: &mut Stream, language: &Language) -> End {
-    let mut bucket = session.shared.doorkeeper.messages(Instant::now());
+async fn read(
+    session: &mut Session,
+    stream: &mut Stream,
+    bucket: &mut TokenBucket,
+    language: &Language,
+) -> End {
+    let mut heard_at = Instant::now();
     loop {
         // Whose client does not read still ends with their credential.
         let _ = timeout(session.until_standing(), session.connection.room()).await;
         if let Some(end) = end_of_credential(session).await {
             return End::Close(end);
         }
-        let frame = match next_frame(session, stream).await {
+        let frame = match next_frame(session, stream, &mut heard_at).await {
             Ok(Some(frame)) => frame,
             Ok(None) => continue,
             Err(end) => return End::Close(end),
         };
-        match take(session, &mut bucket, &frame) {
+        match take(session, bucket, &frame) {
             Ok(true) => {}
             Ok(false) => continue,
             Err(error) => return End::Close(Close::Because(error)),
@@ -296,19 +303,25 @@ async fn end_of_credential(session: &mut Session) -> Option<Close> {
 }
 
 /// The next frame. `None`: it is time to look whether the credential has ended.
-async fn next_frame(session: &mut Session, stream: &mut Stream) -> Result<Option<Frame>, Close> {
+async fn next_frame(
+    session: &mut Session,
+    stream: &mut Stream,
+    heard_at: &mut Instant,
+) -> Result<Option<Frame>, Close> {
     let heartbeat = session.shared.settings.websocket_heartbeat_seconds;
     let silence = Duration::from_secs(u64::from(heartbeat) * 2 + 15);
-    // A key is looked at when something comes, and be it a pong.
-    let wait = if session.identity.expires_at.is_some() { session.until_standing() } else { silence };
-    let next = timeout(wait.min(silence), stream.next()).await;
+    let wait = silence.saturating_sub(heard_at.elapsed()).min(session.until_standing());
+    let next = timeout(wait, stream.next()).await;
     if let Some(end) = end_of_credential(session).await {
         return Err(end);
     }
     match next {
-        Ok(Some(frame)) if frame.opcode() != OpCode::Close => Ok(Some(frame)),
+        Ok(Some(frame)) if frame.opcode() != OpCode::Close => {
+            *heard_at = Instant::now();
+            Ok(Some(frame))
+        }
         Ok(_) => Err(Close::Gone),
-        Err(_) if wait < silence => Ok(None),
+        Err(_) if heard_at.elapsed() < silence => Ok(None),
         Err(_) => {
             let message = format!("nothing came for {} s, not even a pong", silence.as_secs());
             Err(Close::Because(Error::new(ErrorKind::Idle, message)))
@@ -323,7 +336,7 @@ fn take(session: &Session, bucket: &mut TokenBucket, frame: &Frame) -> Result<bo
     shared.counters.bytes_in.add(frame.payload().len() as u64);
     let (per_second, burst) = shared.doorkeeper.message_rate();
     bucket.set_rate(per_second, burst);
-    match bucket.handle_message(Instant::now()) {
+    match bucket.handle_message(std::time::Instant::now()) {
         Verdict::Take => {}
         Verdict::Drop { tell } => {
             shared.counters.rate_limited.add(1);
@@ -355,7 +368,7 @@ async fn write(shared: &Shared, sink: &mut Sink, outbox: &mut Outbox, language: 
                 return Close::Gone;
             },
             () = &mut heartbeat => {
-                heartbeat.as_mut().reset(tokio::time::Instant::now() + period);
+                heartbeat.as_mut().reset(Instant::now() + period);
                 match timeout(WRITE_WAIT, sink.send(Frame::ping(""))).await {
                     Ok(Ok(())) => continue,
                     Ok(Err(_)) => return Close::Gone,

@@ -14,8 +14,8 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use tower_http::compression::{CompressionLayer, CompressionLevel, Predicate, predicate::SizeAbove};
 use tracing::Instrument;
+use veche_doors::arriving::Arriving;
 
-use crate::arriving::Arriving;
 use crate::config::Http;
 use crate::forwarded;
 use crate::metrics::Requests;

@@ -1,7 +1,6 @@
 //! The binary `veche`: configuration and wiring only.
 
 mod access;
-mod arriving;
 mod banner;
 mod commands;
 mod config;

@@ -60,8 +60,8 @@ struct Asset {
     is_page: bool,
 }
 
-/// Serves the client at `/` and at `/r/ROOM`, the page about the HTTP API at `/docs`, pages to try it below `/realtime`, and
-/// whatever nobody else answers.
+/// Serves the client at `/` and at `/r/ROOM`, the page that finds out why somebody cannot get in at `/doctor`, the page about
+/// the HTTP API at `/docs`, pages to try it below `/realtime`, and whatever nobody else answers.
 pub(crate) fn router(frame_ancestors: &str) -> Router {
     let mut assets: HashMap<_, _> = Dist::iter()
         .filter_map(|path| Some((path.to_string(), Asset::new(&path, Dist::get(&path)?.data.to_vec()))))
@@ -87,6 +87,7 @@ async fn serve(State(web): State<Web>, method: Method, uri: Uri, headers: Header
     let name = match path {
         "" => "index.html",
         "docs" => "docs.html",
+        "doctor" => "doctor.html",
         "realtime/test" => "realtime/test.html",
         "realtime/sse-test" => "realtime/sse-test.html",
         _ if is_room => "index.html",
@@ -214,7 +215,11 @@ mod tests {
     use super::*;
 
     fn web() -> Web {
-        let assets = [("index.html", "<p>hello"), ("assets/app-1a2b.js", &"let a;".repeat(100))];
+        let assets = [
+            ("index.html", "<p>hello"),
+            ("doctor.html", "<p>let us see"),
+            ("assets/app-1a2b.js", &"let a;".repeat(100)),
+        ];
         let assets = assets.map(|(path, body)| (path.to_owned(), Asset::new(path, body.into())));
         Web { assets: Arc::new(assets.into()), frame_ancestors: "'none'".into() }
     }
@@ -226,7 +231,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_page_is_served_for_rooms_with_safe_headers_and_always_asked_for() {
-        for path in ["/", "/r/tea", "/r/%D1%87%D0%B0%D0%B9", "/index.html"] {
+        for path in ["/", "/r/tea", "/r/%D1%87%D0%B0%D0%B9", "/index.html", "/doctor", "/doctor?room=tea"] {
             let page = get(path, &[(header::HOST, "veche.example:8443")]).await;
             assert_eq!(page.status(), StatusCode::OK, "{path}");
             assert_eq!(page.headers()[header::CACHE_CONTROL], "no-cache");

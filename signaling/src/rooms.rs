@@ -226,7 +226,7 @@ impl Rooms {
         change.name = change.name.map(|name| self.check_name(&name)).transpose()?.flatten();
         change.max_participants = self.check_max_participants(change.max_participants)?;
         let room = self.room(room_id)?;
-        room.lock().change(change);
+        self.change(&room, change);
         Ok(room)
     }
 

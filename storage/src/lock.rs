@@ -32,8 +32,8 @@ enum Held {
     },
     /// PostgreSQL gives the lock up when this connection ends.
     Connection(Box<AnyConnection>),
-    /// The connection has ended, and the lock with it.
-    Lost,
+    /// The connection has ended, and the lock with it. How often somebody else was found to have it since.
+    Lost(u32),
     Released,
 }
 
@@ -72,17 +72,25 @@ impl Lock {
                 let answered = tokio::time::timeout(PATIENCE, connection.ping()).await;
                 !answered.is_ok_and(|answer| answer.is_ok())
             }
-            Held::Lost => true,
+            Held::Lost(_) => true,
             Held::File { .. } | Held::Released => false,
         };
         if !is_lost {
             return;
         }
-        *held = Held::Lost;
-        match try_take(&self.place, &self.options).await {
+        let refused = if let Held::Lost(refused) = *held { refused } else { 0 };
+        *held = Held::Lost(refused);
+        let tried = tokio::time::timeout(PATIENCE, try_take(&self.place, &self.options)).await;
+        let tried = tried.unwrap_or_else(|_| Err(StorageError::Failed("no answer".to_owned())));
+        match tried {
             Ok(Some(again)) => {
                 *held = again;
                 tracing::warn!("the lock of the database was lost with its connection, and is taken again");
+            }
+            // The connection that was lost may have it for a while yet: PostgreSQL notices late.
+            Ok(None) if refused == 0 => {
+                *held = Held::Lost(1);
+                tracing::warn!("the lock of the database is lost, and not free yet");
             }
             Ok(None) => tracing::error!(
                 "another server works with the same database, which ruins what both keep; stop one of them, or name \

@@ -158,7 +158,7 @@ async fn a_token_ends_the_connection_with_it_unless_it_is_renewed() {
         ..Setup::default()
     })
     .await;
-    let short = server.token("42", Duration::from_secs(2));
+    let short = server.token("42", Duration::from_secs(4));
     let (mut renewed, _) = server.join(&format!("token={short}")).await;
     let (mut client, _) = server.join(&format!("token={short}")).await;
     renewed.send(json!({ "type": "auth", "token": server.token("42", HOUR), "id": 1 })).await;

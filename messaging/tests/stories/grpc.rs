@@ -261,7 +261,7 @@ async fn a_stream_ends_with_its_token() {
     })
     .await;
     let mut anna = Caller::new(&server).await;
-    anna.token = Some(server.token("42", Duration::from_secs(2)));
+    anna.token = Some(server.token("42", Duration::from_secs(4)));
     let mut stream = anna.subscribe(wish("c")).await.unwrap();
     next(&mut stream).await;
     next(&mut stream).await;

@@ -103,14 +103,18 @@ async fn what_is_far_too_large_ends_the_connection() {
 async fn who_sends_too_much_is_told_once_and_then_sent_away() {
     let server = with(Settings { messages_per_second: 1, message_burst: 5, ..Settings::default() }).await;
     let (mut client, _) = server.join("").await;
-    for _ in 0..12 {
+    // More than ten, in case the machine is slow and gives a few more every second.
+    for _ in 0..20 {
         client.send(json!({ "type": "ping" })).await;
     }
     for _ in 0..5 {
         client.expect("pong").await;
     }
-    assert_eq!(client.error().await, "rate_limited");
-    assert_eq!(client.error().await, "rate_limited");
+    let mut told = client.receive().await;
+    while told["type"] == "pong" {
+        told = client.receive().await;
+    }
+    assert_eq!(told["error"]["code"], "rate_limited");
     assert_eq!(client.closed().await.0, 4429);
 }
 
@@ -177,7 +181,7 @@ async fn an_address_may_ask_only_so_often() {
     let server = with(Settings { requests_per_second: 1, request_burst: 3, ..Settings::default() }).await;
     // However slow the machine is, some of so many come within a second.
     let answers = futures_util::future::join_all((0..50).map(|_| server.get("/realtime/health"))).await;
-    assert_eq!(answers[0].status, 200);
+    assert!(answers.iter().any(|answer| answer.status == 200));
     assert!(answers.iter().any(|answer| answer.code() == (429, "rate_limited")));
 }
 
@@ -272,10 +276,21 @@ async fn switched_off_doors_say_so() {
 
 #[tokio::test]
 async fn a_connection_that_dies_without_a_word_is_noticed() {
-    let server = Server::start().await;
+    let server = Server::with(Setup { access: known(), ..Setup::default() }).await;
+    dies_unnoticed_only_for_a_while(&server, "").await;
+}
+
+#[tokio::test]
+async fn so_is_one_with_a_token_which_is_looked_at_more_often() {
+    let server = Server::with(Setup { access: known(), ..Setup::default() }).await;
+    let token = server.token("anna", Duration::from_hours(1));
+    dies_unnoticed_only_for_a_while(&server, &format!("?token={token}")).await;
+}
+
+async fn dies_unnoticed_only_for_a_while(server: &Server, query: &str) {
     let mut io = TcpStream::connect(server.address).await.unwrap();
     let request = format!(
-        "GET /realtime/ws HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        "GET /realtime/ws{query} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
         server.address
     );

@@ -155,11 +155,11 @@ async fn filters_stand_in_the_address() {
 async fn a_silent_stream_gets_comments_and_a_stopping_server_says_goodbye() {
     let settings = Settings { sse_heartbeat_seconds: 1, sse_retry_milliseconds: 5, ..Settings::default() };
     let server = Server::with(Setup { settings, ..Setup::default() }).await;
+    let started = std::time::Instant::now();
     let mut stream = server.stream("channel=a", "").await;
     assert_eq!(stream.line().await.unwrap(), "retry: 5");
     stream.expect("connected").await;
     stream.expect("subscribed").await;
-    let started = std::time::Instant::now();
     assert_eq!(stream.line().await.unwrap(), ": heartbeat");
     assert!(started.elapsed() > Duration::from_millis(900));
     server.messaging.stop().await;

@@ -92,8 +92,10 @@ async fn an_authority_is_convinced_and_its_certificate_kept_over_a_restart() {
     }
     // It needs no authority now.
     drop(authority);
-    let server = Server::start_in(server.folder.clone(), &configuration).await;
+    let mut server = Server::start_in(server.folder.clone(), &configuration).await;
     assert_eq!(client::certificate(https, "localhost").await, first);
+    server.signal(rustix::process::Signal::TERM);
+    assert!(server.ended().await.success());
     assert!(!server.log().contains("got a certificate"));
 }
 

@@ -16,6 +16,9 @@ const SILENT: usize = 10_000;
 /// What each of them may cost the server, in bytes.
 const EACH: usize = 8 * 1024;
 
+/// Until when somebody else is answered: long before the first of them is cut, and much for a machine that others load.
+const SERVED_WITHIN: Duration = Duration::from_secs(8);
+
 /// Until when all of them are cut.
 const CUT_WITHIN: Duration = Duration::from_secs(20);
 
@@ -46,7 +49,7 @@ async fn ten_thousand_silent_sockets_cost_little_and_are_cut_while_others_are_se
     }
     let asked = Instant::now();
     assert_eq!(get(server.http(), "/health").await.status, 200);
-    assert!(asked.elapsed() < Duration::from_secs(2), "others wait: {:?}", asked.elapsed());
+    assert!(asked.elapsed() < SERVED_WITHIN, "others wait: {:?}", asked.elapsed());
     let grown = server.resident_bytes().saturating_sub(before);
     println!("{SILENT} silent sockets: {} bytes each", grown / SILENT);
     assert!(grown < SILENT * EACH, "{grown} bytes");
@@ -122,16 +125,13 @@ async fn there_are_no_more_connections_than_may_be() {
     assert_eq!(&answer, b"HTTP/1.1 200");
     drop(first);
     let mut served = false;
-    for _ in 0..100 {
+    let since = Instant::now();
+    while !served && since.elapsed() < CUT_WITHIN {
         let mut io = TcpStream::connect(server.http()).await.unwrap();
         let _ = io.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
         let mut answer = String::new();
-        if io.read_to_string(&mut answer).await.is_ok()
-            && answer.contains("veche_http_connections_refused_total")
-        {
-            served = true;
-            break;
-        }
+        served = io.read_to_string(&mut answer).await.is_ok()
+            && answer.contains("veche_http_connections_refused_total");
     }
     assert!(served, "a place that is free again is taken again");
 }

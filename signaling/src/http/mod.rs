@@ -24,7 +24,7 @@ use utoipa::openapi::OpenApi as OpenApiDocument;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veche_doors::answers::TooOften;
-use veche_doors::http::{cors, limit, method_not_allowed, not_found};
+use veche_doors::http::{cors, limit, method_not_allowed, not_found, own_pages};
 use veche_doors::websocket::{DeflatePool, deflate_pool};
 use veche_doors::{ErrorAnswer, extract};
 
@@ -63,6 +63,7 @@ pub(crate) fn router(rooms: Arc<Rooms>) -> Router {
         .route("/realtime/{*path}", any(not_found))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(body_limit)
+        .layer(middleware::from_fn_with_state(doorkeeper.clone(), own_pages))
         .layer(middleware::from_fn_with_state(doorkeeper.clone(), limit))
         .layer(middleware::from_fn_with_state(doorkeeper, cors))
         .with_state(api)

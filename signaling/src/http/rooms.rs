@@ -17,6 +17,7 @@ use super::caller::Caller;
 use super::extract::{Body, Path, Query};
 use crate::error::Error;
 use crate::protocol::Participant;
+use crate::room::moderation::kept_out;
 use crate::room::{self, Room};
 use crate::rooms::Rooms;
 
@@ -145,7 +146,7 @@ pub(crate) async fn list(
     Query(page): Query<Page>,
 ) -> Json<RoomList> {
     let mut all = rooms.all();
-    all.retain(|room| caller.may_see(&room.room_id));
+    all.retain(|room| caller.may_see(&room.room_id) && !room.lock().is_banned(&caller.0));
     let limit = page.limit.unwrap_or(MAX_LISTED).min(MAX_LISTED);
     let listed = all.iter().skip(page.offset).take(limit).map(|room| summary(room)).collect();
     Json(RoomList { total: all.len(), rooms: listed })
@@ -169,7 +170,11 @@ pub(crate) async fn show(
     Path(room_id): Path<String>,
 ) -> Result<Json<RoomDetails>, Error> {
     caller.needs_sight(&room_id)?;
-    Ok(Json(details(&*rooms.room(&room_id)?)))
+    let room = rooms.room(&room_id)?;
+    if room.lock().is_banned(&caller.0) {
+        return Err(kept_out());
+    }
+    Ok(Json(details(&room)))
 }
 
 /// Changes a room's name or limit; who is in it is told.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use veche_access::{Action, Actions, Identity};
+use veche_access::{Action, Actions, Identity, Resource};
 use veche_sfu_core::ids::{ParticipantId, TrackId};
 
 use super::media_events::track_id;
@@ -29,13 +29,20 @@ impl RoomState {
     ) -> Result<(), Error> {
         let ban = ban_of(identity.user_id.as_deref(), peer_id);
         if ban.is_some_and(|ban| self.bans.0.contains(&ban)) {
-            return Err(Error::new(ErrorKind::Banned, "a moderator keeps you out of this room"));
+            return Err(kept_out());
         }
         if self.info.locked && !actions.contains(Action::Moderate) {
             let message = "the room is locked; ask who is in it to open it";
             return Err(Error::new(ErrorKind::RoomLocked, message));
         }
         Ok(())
+    }
+
+    /// Whether this user is kept out. Who is anonymous cannot be found again; who rules the server is bound by no room.
+    pub(crate) fn is_banned(&self, identity: &Identity) -> bool {
+        let ban = identity.user_id.as_deref().map(|user_id| Ban::UserId(user_id.to_owned()));
+        ban.is_some_and(|ban| self.bans.0.contains(&ban))
+            && identity.allows(Action::Administer, Resource::Server).is_err()
     }
 
     /// What is left to somebody of what they are granted, whatever door they come through; `None`: all of it. Users are
@@ -51,9 +58,13 @@ impl RoomState {
                 return there.filter_map(|member| member.granted).reduce(Actions::intersection);
             }
         }
-        let is_closed = self.info.locked || self.info.waiting_room;
         let moderates = identity.room_actions(&self.info.room_id).contains(Action::Moderate);
-        (is_closed && !moderates).then_some(Actions::NONE)
+        (self.is_closed() && !moderates).then_some(Actions::NONE)
+    }
+
+    /// Whether nobody comes in unasked.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.info.locked || self.info.waiting_room
     }
 
     /// Whether a participant may do this in the room's channels; `None`: what their credential says.
@@ -165,4 +176,9 @@ fn ban_of(user_id: Option<&str>, peer_id: Option<&str>) -> Option<Ban> {
         (None, Some(peer_id)) => Some(Ban::PeerId(peer_id.to_owned())),
         (None, None) => None,
     }
+}
+
+/// What who is banned is told.
+pub(crate) fn kept_out() -> Error {
+    Error::new(ErrorKind::Banned, "a moderator keeps you out of this room")
 }

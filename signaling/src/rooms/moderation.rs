@@ -111,6 +111,7 @@ impl Rooms {
                     participant
                 };
                 self.send_out(room, participant, reason.as_deref());
+                self.close_channels(room);
                 Ok(())
             }
             Moderation::Ban { peer_id, user_id, reason } => {
@@ -143,11 +144,11 @@ impl Rooms {
                 self.tell_rights(room, participant, None).await
             }
             Moderation::Lock { locked } => {
-                room.lock().change(RoomChange { locked: Some(locked), ..RoomChange::default() });
+                self.change(room, RoomChange { locked: Some(locked), ..RoomChange::default() });
                 Ok(())
             }
             Moderation::WaitingRoom { enabled } => {
-                room.lock().change(RoomChange { waiting_room: Some(enabled), ..RoomChange::default() });
+                self.change(room, RoomChange { waiting_room: Some(enabled), ..RoomChange::default() });
                 Ok(())
             }
             Moderation::Admit { peer_id } => room.lock().decide(&peer_id, Ok(())),
@@ -224,6 +225,33 @@ impl Rooms {
     fn end_reading(&self, room: &Room, reader: &Reader) {
         if let Some(messaging) = self.messaging() {
             messaging.leave_room(&room.room_id, reader.user_id.as_deref(), reader.connection);
+        }
+    }
+
+    /// Changes a room. Where it is closed then, its channels are so, too.
+    pub(super) fn change(&self, room: &Room, change: RoomChange) {
+        room.lock().change(change);
+        self.close_channels(room);
+    }
+
+    /// Ends the subscriptions to a closed room's channels of those who are not in the room. Who moderates from elsewhere may
+    /// subscribe again.
+    fn close_channels(&self, room: &Room) {
+        let readers: Vec<Reader> = {
+            let state = room.lock();
+            if !state.is_closed() {
+                return;
+            }
+            state.members.values().map(Reader::of).collect()
+        };
+        let is_there = |user_id: Option<&str>, connection: ConnectionId| {
+            readers.iter().any(|reader| {
+                reader.connection == Some(connection)
+                    || user_id.is_some() && reader.user_id.as_deref() == user_id
+            })
+        };
+        if let Some(messaging) = self.messaging() {
+            messaging.close_room(&room.room_id, is_there);
         }
     }
 

@@ -109,7 +109,7 @@ async fn who_shows_no_good_token_is_told_why_and_others_come_in_as_who_they_are(
 #[tokio::test]
 async fn a_connection_ends_with_its_token() {
     let server = closed().await;
-    let token = token_for("anna", None, Duration::from_secs(1));
+    let token = token_for("anna", None, Duration::from_secs(3));
     let (mut anna, _) = server.join(&format!("room_id=tea&token={token}")).await;
     assert_eq!(anna.error().await, "token_expired");
     assert_eq!(anna.closed().await, 4002);

@@ -191,6 +191,10 @@ async fn what_moderators_say_binds_a_user_at_every_door() {
         assert_eq!(elsewhere.outcome(request.clone()).await, "forbidden", "{request}");
     }
     assert_eq!(sent(&doors, &boris).await, 403);
+    let seen = access::ask(&server, &boris, "GET", &format!("{}/tea", access::ROOMS), None).await;
+    assert_eq!((seen.status, &seen.body["error"]["code"]), (403, &json!("banned")));
+    let listed = access::ask(&server, &boris, "GET", access::ROOMS, None).await;
+    assert_eq!(listed.body["total"], 0);
     assert_eq!(moderate("/bans", "DELETE", json!({ "user_id": "boris" })).await, 204);
     assert_eq!(sent(&doors, &boris).await, 200);
 
@@ -198,7 +202,14 @@ async fn what_moderators_say_binds_a_user_at_every_door() {
     let carol = access::may("carol", &["join", "subscribe", "send"]);
     assert_eq!(sent(&doors, &carol).await, 200);
     for field in ["locked", "waiting_room"] {
+        let mut reader = Elsewhere::open(&messaging, &carol).await;
+        assert_eq!(reader.outcome(subscribe.clone()).await, "subscribed");
+        anna.send(subscribe.clone()).await;
+        next(&mut anna, "subscribed").await;
         assert_eq!(moderate("", "PUT", json!({ field: true })).await, 200);
+        assert_eq!(reader.next("unsubscribed").await["channel"], "room:tea:chat");
+        anna.send(publish.clone()).await;
+        next(&mut anna, "channel_message").await;
         assert_eq!(sent(&doors, &carol).await, 403, "{field}");
         assert_eq!(sent(&doors, &moderator).await, 200, "{field}");
         assert_eq!(moderate("", "PUT", json!({ field: false })).await, 200);

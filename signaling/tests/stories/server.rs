@@ -175,8 +175,8 @@ impl Client {
     pub(crate) async fn closed(&mut self) -> u16 {
         loop {
             let frame = self.frame().await.expect("a close comes first");
-            if let Some(code) = frame.close_code() {
-                return code.into();
+            if frame.opcode() == OpCode::Close {
+                return frame.close_code().map_or(1005, u16::from);
             }
         }
     }

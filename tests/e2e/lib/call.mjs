@@ -14,16 +14,20 @@ const LONGEST_MS = 120_000;
 
 let rooms = 0;
 
-/** Defines the tests of a file: `stage('name', { settings }, (story) => story('what happens', async (call) => …))`. */
-export function stage({ settings } = {}, define) {
-  const shared = {};
+/**
+ * Defines the tests of a file: `stage({ settings }, (story) => story('what happens', async (call) => …))`. `settings` are the
+ * server's, `certificate` is one that the browsers trust, `network` is where they run.
+ */
+export function stage({ settings, certificate, network } = {}, define) {
+  const shared = { certificate, network };
   before(async () => {
     shared.server = await Server.start(settings);
-    shared.chromium = await Chromium.start();
+    shared.chromium = await Chromium.start({ certificate, network });
   });
   after(async () => {
     await Promise.allSettled([shared.chromium?.stop(), shared.firefox?.stop()]);
     await shared.server?.stop();
+    await Promise.allSettled([certificate?.remove(), network?.remove()]);
   });
   define((name, work) => {
     for (let run = 1; run <= REPEAT; run++) {
@@ -62,7 +66,7 @@ class Call {
 
   /** Somebody in Firefox. */
   async firefoxPerson(name, options) {
-    this.#shared.firefox ??= await Firefox.start();
+    this.#shared.firefox ??= await Firefox.start(this.#shared);
     return this.#keep(await this.#shared.firefox.person(name, options));
   }
 
@@ -73,8 +77,8 @@ class Call {
   }
 
   /** A page for a story without a call; what it says is kept for when the story fails. */
-  async page(name, options) {
-    const page = await this.#shared.chromium.page(options);
+  async page(name, options, browser = this.#shared.chromium) {
+    const page = await browser.page(options);
     const messages = [];
     page.on('console', (message) => messages.push(`${message.type()}: ${message.text()}`));
     page.on('pageerror', (error) => messages.push(`error: ${error.stack}`));
@@ -84,8 +88,8 @@ class Call {
   }
 
   /** A Chromium of its own. */
-  async chromium() {
-    const browser = await Chromium.start();
+  async chromium(options) {
+    const browser = await Chromium.start(options);
     this.#ends.push(() => browser.stop());
     return browser;
   }

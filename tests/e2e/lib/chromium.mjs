@@ -24,9 +24,16 @@ export class Chromium {
   #server;
   #browser;
 
-  static async start() {
+  /**
+   * `certificate`: one to trust; `network`: where it runs, see `Network`; `asks`: camera and microphone are given to pages
+   * with the permission only, and denied to the others.
+   */
+  static async start({ certificate, network, asks = false } = {}) {
     const started = new Chromium();
-    started.#server = await chromium.launchServer({ executablePath: EXECUTABLE, args: FLAGS, host: '127.0.0.1' });
+    const trust = certificate ? [`--ignore-certificate-errors-spki-list=${certificate.fingerprint}`] : [];
+    const args = [...FLAGS.filter((flag) => !asks || !flag.startsWith('--use-fake-ui')), ...trust];
+    const executablePath = network ? await network.program(EXECUTABLE) : EXECUTABLE;
+    started.#server = await chromium.launchServer({ executablePath, args, host: '127.0.0.1' });
     started.#browser = await chromium.connect(started.#server.wsEndpoint());
     return started;
   }
@@ -43,6 +50,7 @@ export class Chromium {
   /** An empty page for a story without a call. */
   async page(options = {}) {
     const context = await this.#browser.newContext({ viewport: { width: 1280, height: 860 }, locale: 'en', ...options });
+    if (process.env.E2E_DIST) await serveBuilt(context, path.resolve(process.env.E2E_DIST, 'assets'));
     return context.newPage();
   }
 

@@ -2,6 +2,7 @@
 
 import puppeteer from 'puppeteer-core';
 import { Participant, preparation } from './participant.mjs';
+import { freeTcpPort } from './server.mjs';
 
 const EXECUTABLE = process.env.FIREFOX_BIN ?? '/usr/bin/firefox-esr';
 const PREFERENCES = {
@@ -20,12 +21,17 @@ const PREFERENCES = {
 export class Firefox {
   #browser;
 
-  static async start() {
+  /** `certificate`: one to trust; all are, then. `network`: where it runs, see `Network`. */
+  static async start({ certificate, network } = {}) {
     const started = new Firefox();
+    const debuggingPort = network ? await freeTcpPort() : undefined;
+    if (network) await network.tunnel(debuggingPort);
     started.#browser = await puppeteer.launch({
       browser: 'firefox',
-      executablePath: EXECUTABLE,
+      executablePath: network ? await network.program(EXECUTABLE) : EXECUTABLE,
+      debuggingPort,
       headless: true,
+      acceptInsecureCerts: certificate !== undefined,
       extraPrefsFirefox: PREFERENCES,
       defaultViewport: { width: 800, height: 600 },
     });

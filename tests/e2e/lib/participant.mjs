@@ -48,6 +48,11 @@ export class Participant {
     await until(`${this.name} is in the call`, () => this.exists('[data-testid=call]'), { within });
   }
 
+  /** Waits until media has found its way to the server. */
+  async isConnected(within = 30_000) {
+    await until(`${this.name} has found a way`, () => this.evaluate(() => window.veche.media === 'connected'), { within });
+  }
+
   evaluate(work, argument) {
     return this.page.evaluate(work, argument);
   }
@@ -145,6 +150,16 @@ export class Participant {
 
   reports(type) {
     return this.evaluate((type) => window.__e2e.reports(type), type);
+  }
+
+  /** How media reaches the server: the kind of candidate, and by what protocol it, or its TURN server, is reached. */
+  async way() {
+    const types = ['transport', 'candidate-pair', 'local-candidate'];
+    const [[transport], pairs, candidates] = await Promise.all(types.map((type) => this.reports(type)));
+    // Firefox marks the pair; several may have been nominated.
+    const chosen = pairs.find((pair) => (transport ? pair.id === transport.selectedCandidatePairId : pair.selected));
+    const local = candidates.find((candidate) => candidate.id === chosen?.localCandidateId);
+    return local && { type: local.candidateType, protocol: local.relayProtocol ?? local.protocol };
   }
 
   /** Waits until these people (no others) have tiles. */

@@ -150,7 +150,7 @@ export async function freeTcpPort() {
 }
 
 /** A port that is free for UDP and for TCP: a stopped server shall find it again. */
-async function freeMediaPort() {
+export async function freeMediaPort() {
   const probe = createSocket('udp4').bind(0, '0.0.0.0');
   await once(probe, 'listening');
   const { port } = probe.address();

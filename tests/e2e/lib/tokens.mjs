@@ -10,12 +10,12 @@ export const access = { secrets: [SECRET] };
 /** What somebody needs to take part in rooms; `moderate` is one more. */
 export const TAKE_PART = ['join', 'publish', 'subscribe', 'send', 'upload'];
 
-/** A token for a user, with these actions in all rooms. */
-export function token(user, actions = TAKE_PART) {
+/** A token for a user, with these actions in all rooms, or in one. */
+export function token(user, actions = TAKE_PART, room = '*') {
   const exp = Math.floor(Date.now() / 1000) + 3600;
   const text = [
     { alg: 'HS256', typ: 'JWT' },
-    { sub: user, name: user, exp, veche: { rooms: { '*': actions } } },
+    { sub: user, name: user, exp, veche: { rooms: { [room]: actions } } },
   ].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url')).join('.');
   return `${text}.${createHmac('sha256', SECRET).update(text).digest('base64url')}`;
 }

@@ -220,8 +220,8 @@ async def until(what, condition, peers):
     print(f"aiortc: {what} ({time.monotonic() - start:.1f} s)")
 
 
-async def start_server(binary, folder):
-    """The server on ports of its own; returns it with its HTTP port."""
+async def start_server(binary, folder, settings=None):
+    """The server on ports of its own, with these settings too; returns it with its HTTP port."""
     environment = {
         **os.environ,
         "VECHE_HTTP_LISTEN": "127.0.0.1:0",
@@ -229,6 +229,7 @@ async def start_server(binary, folder):
         "VECHE_HTTP_DATA_DIR": folder,
         "VECHE_MEDIA_FIRST_PORT": "0",
         "VECHE_LOG_FILTER": "warn,dcsctp=off",
+        **(settings or {}),
     }
     server = await asyncio.create_subprocess_exec(
         os.path.abspath(binary), env=environment, cwd=folder, stdout=asyncio.subprocess.PIPE

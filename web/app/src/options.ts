@@ -70,6 +70,12 @@ export function inviteLink(address: string, room: string): string {
   return new URL(`/r/${room}`, address).href;
 }
 
+/** The page that finds out why somebody cannot get into a room. The token goes where it is not sent with the page. */
+export function doctorAddress(room: string, accessToken: string | undefined): string {
+  const query = room ? `?${new URLSearchParams({ room })}` : '';
+  return `/doctor${query}${accessToken ? `#${new URLSearchParams({ token: accessToken })}` : ''}`;
+}
+
 /** A name for a room that nobody has chosen yet: easy to say, hard to hit by accident. */
 export function randomRoom(random: () => number = Math.random): string {
   const letters = () =>

@@ -14,6 +14,14 @@ export function explainClose({ code, message }: ErrorBody): string {
   return isKey(key) ? t(key, { message }) : t('error.other', { message: message || code });
 }
 
+/** What people have decided, or will decide. */
+const DECIDED = new Set([...SENT_OUT, 'not_admitted', 'room_full', 'room_locked', 'room_deleted', 'replaced']);
+
+/** Whether looking for a fault in devices and networks may help. */
+export function mayBeTechnical({ code }: ErrorBody): boolean {
+  return !DECIDED.has(code);
+}
+
 /** The server writes what has happened, and the moderator's own words after a colon. */
 function reasonIn(message: string): string {
   return /^[^:]*: (.+)$/s.exec(message)?.[1] ?? '';

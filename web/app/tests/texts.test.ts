@@ -2,8 +2,8 @@ import { expect, it } from 'vitest';
 import { chooseLanguage, fill, t, tn } from '../src/i18n';
 import { en } from '../src/i18n/en';
 import { ru } from '../src/i18n/ru';
-import { cleanRoom, inviteLink, mayOpenUnasked, randomRoom, readOptions, roomAddress } from '../src/options';
-import { explainClose } from '../src/problems';
+import { cleanRoom, doctorAddress, inviteLink, mayOpenUnasked, randomRoom, readOptions, roomAddress } from '../src/options';
+import { explainClose, mayBeTechnical } from '../src/problems';
 import { isFresh } from '../src/storage';
 
 const placeholders = (text: string) => (text.match(/\{\w+\}/g) ?? []).toSorted();
@@ -42,6 +42,11 @@ it('who is sent out reads the reason, where there is one', () => {
   expect(explainClose({ code: 'removed', message: `${message}: late: again` })).toMatch(/from the call\. .*: late: again$/);
 });
 
+it('nobody looks for a fault in the network when a person has decided', () => {
+  const codes = ['unreachable', 'unauthorized', 'strange', 'banned', 'room_full', 'not_admitted'];
+  expect(codes.map((code) => mayBeTechnical({ code, message: '' }))).toEqual([true, true, true, false, false, false]);
+});
+
 it('the address says room, name and options', () => {
   const options = readOptions('https://h/r/team%20one?codec=H264&simulcast=0&autojoin=1&name=Ann');
   expect(options).toEqual({ room: 'team-one', name: 'Ann', codec: 'h264', simulcast: false, svc: undefined, accessToken: undefined, autojoin: true });
@@ -69,6 +74,9 @@ it('only a call of a moment ago is gone back to without a question', () => {
 it('links lead back to the room', () => {
   expect(roomAddress('https://h/?room=a&codec=vp9#x', 'b')).toBe('https://h/r/b?codec=vp9');
   expect(inviteLink('https://h/r/b?codec=vp9', 'b')).toBe('https://h/r/b');
+  expect(doctorAddress('Наша кухня', 'a.b.c')).toBe('/doctor?room=%D0%9D%D0%B0%D1%88%D0%B0+%D0%BA%D1%83%D1%85%D0%BD%D1%8F#token=a.b.c');
+  expect(doctorAddress('', undefined)).toBe('/doctor');
+  expect(readOptions(`https://h${doctorAddress('b', 'a.b.c')}`)).toMatchObject({ room: 'b', accessToken: 'a.b.c' });
   expect(cleanRoom(' my room/../x ')).toBe('my-room..x');
   expect(readOptions(roomAddress('https://h/', cleanRoom('Наша кухня'))).room).toBe('Наша-кухня');
   for (let round = 0; round < 50; round++) expect(cleanRoom(randomRoom())).toMatch(/^[a-z]{3}-[a-z]{3}-[a-z]{3}$/);

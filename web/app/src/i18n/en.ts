@@ -11,6 +11,7 @@ export const en = {
   'join.roomHint': 'Letters, digits, “-”, “_” and “.”',
   'join.allow': 'Allow camera and microphone when the browser asks.',
   'join.cameraOff': 'Camera is off',
+  'join.doctor': 'Find out why',
   'join.retryDevices': 'Ask again',
   'control.mic.on': 'Mute microphone',
   'control.mic.off': 'Unmute microphone',

@@ -13,6 +13,7 @@ export const ru: Record<keyof typeof en, string> = {
   'join.roomHint': 'Буквы, цифры, «-», «_» и «.»',
   'join.allow': 'Разрешите камеру и микрофон, когда браузер спросит.',
   'join.cameraOff': 'Камера выключена',
+  'join.doctor': 'Узнать почему',
   'join.retryDevices': 'Спросить ещё раз',
   'control.mic.on': 'Выключить микрофон',
   'control.mic.off': 'Включить микрофон',

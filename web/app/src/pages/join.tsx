@@ -3,11 +3,12 @@
 import { useState } from 'preact/hooks';
 import { t } from '../i18n';
 import { cleanRoom, randomRoom } from '../options';
+import { DoctorLink } from '../parts/doctor';
 import { Devices } from '../parts/devices';
 import { Icon } from '../parts/icons';
 import { LanguageSwitch } from '../parts/language';
 import { Preview } from '../parts/preview';
-import { explainClose } from '../problems';
+import { explainClose, mayBeTechnical } from '../problems';
 import { ending, join, joining, ownName, roomName, sources } from '../session';
 
 export function JoinPage() {
@@ -38,6 +39,7 @@ export function JoinPage() {
           {ending.value && (
             <p class="notice error" role="alert" data-testid="join-error" data-code={ending.value.code}>
               {explainClose(ending.value)}
+              {mayBeTechnical(ending.value) && <DoctorLink />}
             </p>
           )}
           <label class="field">

@@ -4,6 +4,7 @@ import { useEffect, useState } from 'preact/hooks';
 import { t } from '../i18n';
 import { connection, soundBlocked, state } from '../session';
 import { playSound } from './audio';
+import { DoctorLink } from './doctor';
 
 /** Coming in usually takes a moment, of which nobody need be told. */
 const SLOW_MS = 5_000;
@@ -41,6 +42,7 @@ function Line({ kind, text, busy }: { kind: string; text: string; busy: boolean 
     <div class="banner" role="alert" data-testid="banner" data-kind={kind}>
       {busy && <span class="spinner" aria-hidden="true" />}
       <span>{text}</span>
+      {kind === 'media' && <DoctorLink beside />}
     </div>
   );
 }

@@ -8,12 +8,14 @@ use axum::body::{Body, Bytes, HttpBody};
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use crate::error::{Error, ErrorKind};
+
 /// What a body must bring in a second, on average, from its second pause on that it may make, in bytes. Even the worst
 /// lines bring more.
 const MIN_RATE: u64 = 1024;
 
 /// A body that must go on coming.
-pub(crate) struct Arriving {
+pub struct Arriving {
     body: Body,
     /// The longest pause.
     idle: Duration,
@@ -26,16 +28,31 @@ pub(crate) struct Arriving {
 
 /// Why a body is not waited for.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-enum TooSlow {
+pub enum TooSlow {
+    /// Nothing of it came for so long.
     #[error("nothing of it came for {} s", .0.as_secs())]
     Silent(Duration),
+    /// After so long it had not brought enough.
     #[error("after {} s a body must have brought {MIN_RATE} bytes a second", .0.as_secs())]
     Drips(Duration),
 }
 
+impl TooSlow {
+    /// Finds it in what reading a body ended with.
+    pub fn find<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
+        std::iter::successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref())
+    }
+}
+
+impl From<&TooSlow> for Error {
+    fn from(slow: &TooSlow) -> Self {
+        Self::new(ErrorKind::Idle, format!("the body: {slow}"))
+    }
+}
+
 impl Arriving {
     /// `idle` is the longest pause. Twice as long after the beginning the client must keep up a rate.
-    pub(crate) fn new(body: Body, idle: Duration) -> Self {
+    pub fn new(body: Body, idle: Duration) -> Self {
         let timer = Box::pin(tokio::time::sleep(idle));
         Self { body, idle, began: Instant::now(), waits: None, bytes: 0, timer }
     }
