@@ -26,7 +26,7 @@ release: ## Build the server for production
 test: test-rust test-web test-python test-api test-browsers test-interop ## Run every test
 
 test-rust: ## The core in virtual time, the shell, signaling, server: everything in Rust
-	@scripts/need build acme coturn nchan postgres
+	@scripts/need build acme coturn media nchan postgres
 	@scripts/nextest run --workspace --no-fail-fast --cargo-profile $(PROFILE)
 	@cargo test --quiet --workspace --profile $(PROFILE) --doc
 

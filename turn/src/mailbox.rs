@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::event::{EventfdFlags, eventfd};
 use veche_turn_core::{Credentials, PeerPolicy};
 
-/// How many commands may wait; connections that are handed over beyond that are closed.
-const CAPACITY: usize = 256;
+/// While so many commands wait, connections that are handed over are closed. What the operator says always finds room.
+const MANY: usize = 256;
 
 /// What a worker is told.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct Adoption {
 
 /// A mailbox: where commands are put in, and where the worker takes them out.
 pub(crate) fn mailbox() -> io::Result<(Sender, Receiver)> {
-    let (commands, inbox) = flume::bounded(CAPACITY);
+    let (commands, inbox) = flume::unbounded();
     let bell = Arc::new(Bell {
         eventfd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         stopping: AtomicBool::new(false),
@@ -63,8 +63,11 @@ struct Bell {
 }
 
 impl Sender {
-    /// Puts a command in; `false` when the mailbox is full or the worker gone.
+    /// Puts a command in; `false` when the worker is gone, or has too many connections to take already.
     pub(crate) fn send(&self, command: Command) -> bool {
+        if matches!(command, Command::Adopt(_)) && self.commands.len() >= MANY {
+            return false;
+        }
         let sent = self.commands.try_send(command).is_ok();
         self.ring();
         sent
@@ -93,7 +96,7 @@ impl Receiver {
     pub(crate) fn take(&self) -> Vec<Command> {
         // First the bell, then the queue: a command put in between rings again.
         let _ = rustix::io::read(&self.bell.eventfd, &mut [0; 8]);
-        self.inbox.try_iter().take(CAPACITY).collect()
+        self.inbox.drain().collect()
     }
 
     /// Whether the worker is asked to stop.

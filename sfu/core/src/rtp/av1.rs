@@ -51,14 +51,16 @@ impl Av1Packet {
 }
 
 /// The OBU elements of a payload: each with its length in front, but for the last where W counts them.
-struct Elements<'a> {
+#[derive(Clone, Debug)]
+pub struct Elements<'a> {
     bytes: &'a [u8],
     /// How many more there are; `None` when each has a length.
     count: Option<u8>,
 }
 
 impl<'a> Elements<'a> {
-    fn new(payload: &'a [u8]) -> Self {
+    /// Those of an RTP payload.
+    pub fn new(payload: &'a [u8]) -> Self {
         let (aggregation, bytes) = payload.split_first().map_or((0, payload), |(&a, rest)| (a, rest));
         let count = aggregation >> 4 & 0x03;
         Self { bytes, count: (count != 0).then_some(count) }

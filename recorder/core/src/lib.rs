@@ -1,0 +1,13 @@
+//! The recorder of Veche, as far as it decides: packets in order, frames out of packets, one line of time for all of
+//! somebody's tracks, and the bytes of files. No sockets, threads, clocks or files: time and packets come in, bytes go out.
+//!
+//! A packet's path: [`order`] waits for what may still be repaired, [`frames`] puts frames together, [`stream`] gives
+//! them their time, [`interleave`] brings those of several tracks in one order, [`webm`] writes them.
+
+#![forbid(unsafe_code)]
+
+pub mod frames;
+pub mod interleave;
+pub mod order;
+pub mod stream;
+pub mod webm;
