@@ -16,8 +16,8 @@ const END: u8 = 0x40;
 pub(super) fn append_h264(payload: &[u8], open: &mut Option<usize>, data: &mut Vec<u8>) -> Option<()> {
     let (&indicator, rest) = payload.split_first()?;
     match indicator & 0x1f {
-        1..=23 => append_unit(payload, open, data),
-        STAP_A => append_aggregated(rest, open, data),
+        1..=23 => append_unit(payload, *open, data),
+        STAP_A => append_aggregated(rest, *open, data),
         FU_A => {
             let (&part, body) = rest.split_first()?;
             append_part(part, &[indicator & 0xe0 | part & 0x1f], body, open, data)
@@ -30,17 +30,17 @@ pub(super) fn append_h264(payload: &[u8], open: &mut Option<usize>, data: &mut V
 pub(super) fn append_h265(payload: &[u8], open: &mut Option<usize>, data: &mut Vec<u8>) -> Option<()> {
     let (&[first, second], rest) = payload.split_first_chunk()?;
     match first >> 1 & 0x3f {
-        AGGREGATION => append_aggregated(rest, open, data),
+        AGGREGATION => append_aggregated(rest, *open, data),
         FRAGMENT => {
             let (&part, body) = rest.split_first()?;
             append_part(part, &[first & 0x81 | (part & 0x3f) << 1, second], body, open, data)
         }
-        0..AGGREGATION => append_unit(payload, open, data),
+        0..AGGREGATION => append_unit(payload, *open, data),
         _ => None,
     }
 }
 
-fn append_aggregated(mut rest: &[u8], open: &mut Option<usize>, data: &mut Vec<u8>) -> Option<()> {
+fn append_aggregated(mut rest: &[u8], open: Option<usize>, data: &mut Vec<u8>) -> Option<()> {
     while !rest.is_empty() {
         let (&len, after) = rest.split_first_chunk()?;
         let (unit, after) = after.split_at_checked(usize::from(u16::from_be_bytes(len)))?;
@@ -50,7 +50,7 @@ fn append_aggregated(mut rest: &[u8], open: &mut Option<usize>, data: &mut Vec<u
     Some(())
 }
 
-fn append_unit(unit: &[u8], open: &Option<usize>, data: &mut Vec<u8>) -> Option<()> {
+fn append_unit(unit: &[u8], open: Option<usize>, data: &mut Vec<u8>) -> Option<()> {
     if open.is_some() {
         return None;
     }

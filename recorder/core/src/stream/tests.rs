@@ -5,7 +5,7 @@ use super::*;
 const MS: i64 = 1_000_000;
 
 fn packet(seq: u16, timestamp: u32, arrived: i64) -> Packet {
-    let mut bytes = vec![0x80, 0x80 | 111];
+    let mut bytes = vec![0x80, 0x80 | 0x6f];
     bytes.extend(seq.to_be_bytes());
     bytes.extend(timestamp.to_be_bytes());
     bytes.extend([0, 0, 0, 1, 0xf8, 0xff, 0xfe]);

@@ -77,7 +77,7 @@ impl Index {
         let mut cues = Vec::new();
         if !self.cues.is_empty() {
             ebml::write_master(Element::CUES, &mut cues, |out| {
-                self.cues.iter().for_each(|cue| cue.write(out))
+                self.cues.iter().for_each(|cue| cue.write(out));
             });
         }
         let mut seek_head = Vec::new();

@@ -88,7 +88,7 @@ fn look_at_cluster<F: Read + Seek>(
         let read = read_at(file, data, &mut bytes[..size.min(8) as usize])?;
         match (head.element, bytes) {
             (Element::TIMESTAMP, _) => {
-                base = bytes[..read].iter().fold(0, |time, b| time << 8 | u64::from(*b))
+                base = bytes[..read].iter().fold(0, |time, b| time << 8 | u64::from(*b));
             }
             (Element::SIMPLE_BLOCK, [track, high, low, flags, ..]) if read >= 4 => {
                 let time = base.saturating_add_signed(i16::from_be_bytes([high, low]).into());
