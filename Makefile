@@ -90,7 +90,7 @@ networks: ## Print the tables of docs/networks.md: congestion control by RFC 886
 bench: ## Time the fan-out beside the bare loop
 	cargo bench --package veche-sfu-core --bench fanout
 
-bench-compare: build ## Veche beside Janus and Nchan (from Debian) and the bare loop; ARGS as in docs/speed.md
-	@scripts/need janus nchan
+bench-compare: build ## Veche beside Janus, Nchan and coturn (from Debian) and the bare loop; ARGS as in docs/speed.md
+	@scripts/need janus nchan coturn
 	@cargo build --profile $(PROFILE) --package veche-load
 	@target/$(PROFILE)/bench-compare $(ARGS)

@@ -6,6 +6,7 @@ pub mod arriving;
 pub mod doorkeeper;
 pub mod error;
 pub mod extract;
+pub mod first_bytes;
 pub mod http;
 pub mod name;
 pub mod origin;

@@ -121,6 +121,18 @@ impl Clock {
 }
 
 impl Files {
+    /// Whether the bucket that the settings name takes, gives and removes a small object, which is called `key` there; `None`
+    /// where contents are kept in a local folder.
+    pub async fn try_bucket(settings: &FileSettings, key: &str) -> Option<Result<(), String>> {
+        settings.bucket()?;
+        // The folder is for local contents only.
+        let store = Store::open(settings, Path::new("."));
+        Some(match store {
+            Ok(store) => store.try_out(key).await.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+
     /// Opens the store, and takes up or removes what the last process left.
     pub async fn open(
         settings: FileSettings,

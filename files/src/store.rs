@@ -60,6 +60,19 @@ impl Store {
         Ok(Self { objects, prefix, is_local, transfers: Semaphore::new(MAX_TRANSFERS) })
     }
 
+    /// Writes something small, reads it and removes it again.
+    pub(crate) async fn try_out(&self, key: &str) -> Result<(), object_store::Error> {
+        let (key, content) = (self.key(key), Bytes::from_static(b"veche doctor"));
+        self.objects.put(&key, PutPayload::from(content.clone())).await?;
+        let read = async { self.objects.get(&key).await?.bytes().await }.await;
+        self.objects.delete(&key).await?;
+        if read? == content {
+            Ok(())
+        } else {
+            Err(failed(std::io::Error::other("what was read is not what was written")))
+        }
+    }
+
     /// Keeps the content of a staged file under a key. In a local folder the file is moved.
     pub(crate) async fn keep(&self, staged: &Path, key: &str) -> Result<(), object_store::Error> {
         if self.is_local {

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -9,10 +10,11 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use veche_access::Authority;
 
 use crate::config::{Config, ConfigError, Flags};
+use crate::doctor::DoctorArguments;
 use crate::keys::KeysCommand;
 use crate::reload::Reloader;
 use crate::token_command::TokenArguments;
-use crate::{keys, log, serve, tls, token_command};
+use crate::{doctor, keys, log, serve, tls, token_command};
 
 /// How long tasks may take to end when all else has.
 const TASKS_WAIT: Duration = Duration::from_millis(200);
@@ -45,6 +47,8 @@ enum Command {
     /// Looks at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Says what is wrong with a server and how to mend it
+    Doctor(DoctorArguments),
     /// Prints a token for trying out, signed with the first of access.secrets
     Token(TokenArguments),
     /// Makes, lists and revokes API keys
@@ -67,22 +71,27 @@ impl Options {
     }
 }
 
-/// Does what the command line asks for.
-pub(crate) fn run() -> Result<()> {
-    let arguments = Arguments::parse();
-    let command =
-        if arguments.print_config { Some(Command::Config(ConfigCommand::Print)) } else { arguments.command };
-    let (config, notes) = arguments.options.load()?;
+/// Does what the command line asks for, and says with which status to end.
+pub(crate) fn run() -> Result<ExitCode> {
+    let Arguments { options, command, print_config } = Arguments::parse();
+    let command = if print_config { Some(Command::Config(ConfigCommand::Print)) } else { command };
+    let load = || options.load();
     match command {
-        None => start(arguments.options, config, &notes),
-        Some(Command::Config(ConfigCommand::Check)) => check(&config, &notes),
-        Some(Command::Config(ConfigCommand::Print)) => {
-            print!("{}", config.to_toml());
-            Ok(())
+        // It reads the configuration itself: of one that cannot be read it has more to say.
+        Some(Command::Doctor(arguments)) => return Ok(doctor::run(&options, &arguments)),
+        Some(Command::Config(ConfigCommand::Check)) => {
+            let (config, notes) = load()?;
+            check(&config, &notes)?;
         }
-        Some(Command::Token(arguments)) => token_command::run(&config, &arguments),
-        Some(Command::Keys(command)) => keys::run(&config, &command),
+        Some(Command::Config(ConfigCommand::Print)) => print!("{}", load()?.0.to_toml()),
+        Some(Command::Token(arguments)) => token_command::run(&load()?.0, &arguments)?,
+        Some(Command::Keys(command)) => keys::run(&load()?.0, &command)?,
+        None => {
+            let (config, notes) = load()?;
+            start(options, config, &notes)?;
+        }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What can be told without starting: values, and files that they name.

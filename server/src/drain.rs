@@ -7,6 +7,7 @@ use anyhow::anyhow;
 use axum_server::Handle;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::parts::Parts;
 
@@ -17,6 +18,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 pub(crate) struct Running {
     pub(crate) parts: Parts,
     pub(crate) http: Handle<SocketAddr>,
+    /// Ends the wait for those who have said nothing yet.
+    pub(crate) stopping: CancellationToken,
     /// What runs as long as the server does: each ends with what went wrong.
     pub(crate) tasks: JoinSet<anyhow::Error>,
     /// How long requests may take to end.
@@ -33,6 +36,7 @@ impl Running {
     /// to go, or already the next one; requests and uploads go on meanwhile.
     pub(crate) async fn drain(&self) {
         let deadline = Instant::now() + self.drain_wait;
+        self.stopping.cancel();
         // Without a limit of its own: what is cut is cut below, where it is also said.
         self.http.graceful_shutdown(None);
         self.parts.stop().await;

@@ -5,7 +5,9 @@ mod banner;
 mod commands;
 mod config;
 mod description;
+mod doctor;
 mod drain;
+mod entrance;
 mod forwarded;
 mod keys;
 mod layers;
@@ -16,6 +18,7 @@ mod parts;
 mod patience;
 mod reload;
 mod serve;
+mod tally;
 mod tls;
 mod token_command;
 mod traces;
@@ -32,7 +35,7 @@ fn main() -> ExitCode {
     // Before anything that may speak TLS: rustls has no provider of its own choice.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match commands::run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("veche: {error:#}");
             ExitCode::FAILURE

@@ -25,6 +25,7 @@ use crate::config::Reach;
 use crate::forwarded::X_FORWARDED_FOR;
 use crate::parts::Parts;
 use crate::patience::Gate;
+use crate::tally::Tally;
 
 /// The form of OpenMetrics, which Prometheus reads.
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -62,9 +63,10 @@ struct Route {
 
 impl Metrics {
     /// Of these parts.
-    pub(crate) fn new(parts: &Parts, gate: &Gate) -> Self {
+    pub(crate) fn new(parts: &Parts, gate: &Gate, tally: &Tally) -> Self {
         let mut registry = Registry::with_prefix("veche");
         let requests = Requests::register(&mut registry);
+        tally.register(&mut registry);
         collect::register(&mut registry, parts, gate);
         process::register(&mut registry);
         Self { registry, requests }

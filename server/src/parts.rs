@@ -14,13 +14,14 @@ use utoipa::openapi::security::{
 use veche_access::Authority;
 use veche_files::{Clock, Files};
 use veche_messaging::Messaging;
-use veche_sfu::Sfu;
+use veche_sfu::{Sfu, SfuConfig};
 use veche_signaling::{Media, Signaling, disabled_router};
 use veche_storage::{Database, NewEvent, kind};
 use veche_turn::Turn;
 
 use crate::access;
 use crate::config::Config;
+use crate::listeners::PublicPort;
 use crate::serve::ended;
 use crate::turn::{self, Surroundings};
 use crate::webhooks::Couriers;
@@ -51,9 +52,10 @@ pub(crate) struct Calls {
 }
 
 impl Parts {
-    /// Starts them. What of them should never end is in the tasks. `tls` is how TLS is spoken, where there is a certificate.
+    /// Starts them. What of them should never end is in the tasks. `public` is the port that they share with HTTP, `tls` is how TLS is spoken, where there is a certificate.
     pub(crate) async fn start(
         config: &Config,
+        public: PublicPort,
         tls: Option<Arc<ServerConfig>>,
         tasks: &mut JoinSet<anyhow::Error>,
     ) -> Result<Self> {
@@ -69,8 +71,9 @@ impl Parts {
             files: files.clone(),
             database: Some(database.clone()),
         };
-        let calls = config.signaling.enabled.then(|| Calls::start(config, &authority, tasks)).transpose()?;
-        let turn = start_turn(config, calls.as_ref(), &authority, tls, tasks)?;
+        let calls =
+            config.signaling.enabled.then(|| Calls::start(config, public, &authority, tasks)).transpose()?;
+        let turn = start_turn(config, calls.as_ref(), &authority, (public, tls), tasks)?;
         // Last of what can fail: it takes the channels of before out of storage.
         let messaging = Messaging::start(config.messaging.clone(), parts).await?;
         if let Some(calls) = &calls {
@@ -128,8 +131,14 @@ impl Parts {
 }
 
 impl Calls {
-    fn start(config: &Config, authority: &Authority, tasks: &mut JoinSet<anyhow::Error>) -> Result<Self> {
-        let sfu = veche_sfu::start(config.sfu())?;
+    fn start(
+        config: &Config,
+        public: PublicPort,
+        authority: &Authority,
+        tasks: &mut JoinSet<anyhow::Error>,
+    ) -> Result<Self> {
+        let shared_tcp = config.shares_media().then(|| public.announced(config));
+        let sfu = veche_sfu::start(SfuConfig { shared_tcp, ..config.sfu() })?;
         let media = Media::from(sfu.handle.clone());
         let (signaling, pump) =
             Signaling::start(config.signaling.clone(), media, sfu.events.clone(), authority.clone());
@@ -155,14 +164,14 @@ fn start_turn(
     config: &Config,
     calls: Option<&Calls>,
     authority: &Authority,
-    tls: Option<Arc<ServerConfig>>,
+    (public, tls): (PublicPort, Option<Arc<ServerConfig>>),
     tasks: &mut JoinSet<anyhow::Error>,
 ) -> Result<Option<Turn>> {
     let media_ports = calls.map(Calls::ports).unwrap_or_default();
     let surroundings = Surroundings { media_ports, is_guarded: turn::is_guarded(authority), tls };
     let Some(turn) = turn::start(config, &surroundings)? else { return Ok(None) };
     if let Some(calls) = calls {
-        calls.signaling.set_turn(turn::source(config, turn.handle.clone()));
+        calls.signaling.set_turn(turn::source(config, public, turn.handle.clone()));
         calls.signaling.set_turn_reports(turn::reports(turn.handle.clone()));
     }
     let failures = turn.failures.clone();

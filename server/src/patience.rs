@@ -8,16 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum_server::accept::Accept;
 use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 
-/// How long a client may take for its first bytes, by which HTTP/1 and HTTP/2 are told apart. What comes after is held to
-/// the limits of each.
-const OPENING_WAIT: Duration = Duration::from_secs(10);
+/// How long a client may take for its first bytes, by which protocols are told apart, TLS handshakes among them; and then for
+/// those by which HTTP/1 and HTTP/2 are. What comes after is held to the limits of each.
+pub(crate) const OPENING_WAIT: Duration = Duration::from_secs(10);
 
 /// How an HTTP/2 connection begins (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -35,13 +34,6 @@ pub(crate) struct Gate {
     free: Arc<Semaphore>,
     limit: usize,
     refused: Arc<AtomicU64>,
-}
-
-/// Lets connections in, and then as its inner acceptor does.
-#[derive(Clone, Debug)]
-pub(crate) struct Guard<A> {
-    inner: A,
-    gate: Gate,
 }
 
 /// A connection that was let in.
@@ -76,7 +68,8 @@ impl Gate {
         self.refused.load(Ordering::Relaxed)
     }
 
-    fn enter(&self) -> io::Result<OwnedSemaphorePermit> {
+    /// Lets one in, as long as there is room.
+    pub(crate) fn enter(&self) -> io::Result<OwnedSemaphorePermit> {
         self.free.clone().try_acquire_owned().map_err(|_| {
             self.refused.fetch_add(1, Ordering::Relaxed);
             io::Error::other("there are as many connections as there may be")
@@ -84,33 +77,8 @@ impl Gate {
     }
 }
 
-impl<A> Guard<A> {
-    pub(crate) fn new(inner: A, gate: Gate) -> Self {
-        Self { inner, gate }
-    }
-}
-
-impl<A, S> Accept<TcpStream, S> for Guard<A>
-where
-    A: Accept<TcpStream, S, Future: Send + 'static>,
-{
-    type Stream = Guarded<A::Stream>;
-    type Service = A::Service;
-    type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, Self::Service)>> + Send>>;
-
-    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let permit = self.gate.enter().and_then(|permit| set_options(&stream).map(|()| permit));
-        let inner = self.inner.accept(stream, service);
-        Box::pin(async move {
-            let permit = permit?;
-            let (stream, service) = inner.await?;
-            Ok((Guarded::new(stream, permit), service))
-        })
-    }
-}
-
 /// The peer may be gone without a word, or read nothing for ever.
-fn set_options(stream: &TcpStream) -> io::Result<()> {
+pub(crate) fn set_options(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     sockopt::set_tcp_user_timeout(stream, UNACKNOWLEDGED_WAIT.as_millis() as u32)?;
     sockopt::set_tcp_keepidle(stream, KEEPALIVE_WAIT)?;
@@ -119,7 +87,7 @@ fn set_options(stream: &TcpStream) -> io::Result<()> {
 }
 
 impl<S> Guarded<S> {
-    fn new(stream: S, permit: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn new(stream: S, permit: OwnedSemaphorePermit) -> Self {
         let deadline = Box::pin(tokio::time::sleep(OPENING_WAIT));
         Self { stream, opening: Some(Opening { deadline, matched: 0 }), _permit: permit }
     }

@@ -7,6 +7,7 @@ use axum::Router;
 use axum_server::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::drain::Running;
 use crate::layers;
@@ -15,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::parts::Parts;
 use crate::patience::Gate;
 use crate::reload::Reloader;
+use crate::tally::Tally;
 use crate::tls::Tls;
 use crate::{banner, description, metrics, web};
 
@@ -52,27 +54,34 @@ async fn start(reloader: &mut Reloader) -> Result<Running> {
         Some(_) => Some(Tls::start(&config, &mut tasks)?),
         None => None,
     };
-    let parts = Parts::start(&config, tls.as_ref().map(|tls| tls.config.clone()), &mut tasks).await?;
+    let parts =
+        Parts::start(&config, addresses.public(), tls.as_ref().map(|tls| tls.config.clone()), &mut tasks)
+            .await?;
     reloader.manages(&parts, tls.as_ref());
 
     let gate = Gate::new(config.http.max_connections);
-    let metrics = Arc::new(Metrics::new(&parts, &gate));
+    let tally = Tally::default();
+    let metrics = Arc::new(Metrics::new(&parts, &gate, &tally));
     let router = Router::new()
         .merge(parts.router())
         .merge(description::router(&Parts::description()))
         .merge(metrics::router(metrics.clone(), parts.authority.clone(), config.telemetry.metrics))
         .merge(web::router(&config.http.frame_ancestors));
-    let handle = Handle::new();
+    let (handle, stopping) = (Handle::new(), CancellationToken::new());
     let services = Services {
         router: layers::around(router, &config.http, metrics.requests.clone()),
         metrics: metrics::open_router(metrics),
         tls: tls.map(|tls| tls.config),
+        turn: parts.turn.as_ref().map(|turn| turn.handle.clone()).filter(|_| config.turn.share_port),
+        media: parts.calls.as_ref().map(|calls| calls.sfu.handle.clone()).filter(|_| config.shares_media()),
         gate,
+        tally,
         handle: handle.clone(),
+        stopping: stopping.clone(),
     };
     listeners.serve(services, &mut tasks)?;
     banner::announce(&config, addresses, &parts.authority);
-    Ok(Running { parts, http: handle, tasks, drain_wait: config.http.drain_wait() })
+    Ok(Running { parts, http: handle, stopping, tasks, drain_wait: config.http.drain_wait() })
 }
 
 /// What should not have ended, as an error.

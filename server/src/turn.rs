@@ -12,9 +12,8 @@ use veche_signaling::{TurnReport, TurnReports, TurnSource, TurnUsage, TurnUserUs
 use veche_turn::{Handle, PeerPolicy, RelayAddress, Turn, TurnConfig, Usage, User};
 
 use crate::config::{Config, RelayTo, TurnSettings};
-
-/// What a client of TURN over TLS may call the protocol (RFC 7443).
-const ALPN: [&[u8]; 2] = [b"stun.turn", b"stun.nat-discovery"];
+use crate::entrance::TURN_PROTOCOLS;
+use crate::listeners::PublicPort;
 
 /// What the TURN server has to know of the others.
 pub(crate) struct Surroundings {
@@ -38,9 +37,17 @@ pub(crate) fn start(config: &Config, surroundings: &Surroundings) -> Result<Opti
     if !config.turn.enabled {
         return Ok(None);
     }
-    match veche_turn::start(turn_config(config, surroundings)?) {
+    let turn_config = turn_config(config, surroundings)?;
+    let alone = TurnConfig { listen: Vec::new(), ..turn_config.clone() };
+    match veche_turn::start(turn_config) {
         Ok(turn) => Ok(Some(turn)),
         Err(error) if error.setting == "turn.listen" && config.turn.listens_by_default() => {
+            if config.turn.share_port {
+                tracing::warn!(
+                    "TURN only at the ports of HTTP and HTTPS: {error}; turn.listen = [] silences this"
+                );
+                return Ok(Some(veche_turn::start(alone)?));
+            }
             tracing::warn!("no TURN server: {error}; turn.enabled = false silences this");
             Ok(None)
         }
@@ -77,7 +84,7 @@ fn turn_config(config: &Config, surroundings: &Surroundings) -> Result<TurnConfi
         max_connections: settings.max_connections,
         tls: surroundings.tls.as_deref().map(|tls| {
             let mut tls = tls.clone();
-            tls.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
+            tls.alpn_protocols = TURN_PROTOCOLS.map(<[u8]>::to_vec).into();
             Arc::new(tls)
         }),
     })
@@ -149,8 +156,8 @@ fn usage(usage: &Usage) -> TurnUsage {
 }
 
 /// What clients are told: where the server is, and a credential for each.
-pub(crate) fn source(config: &Config, handle: Handle) -> TurnSource {
-    let urls = urls(config, handle.addresses());
+pub(crate) fn source(config: &Config, public: PublicPort, handle: Handle) -> TurnSource {
+    let urls = urls(config, public, handle.addresses());
     let lifetime: Duration = config.turn.credential_lifetime();
     Arc::new(move |user| {
         let credential = handle.issue(user, lifetime);
@@ -162,35 +169,61 @@ pub(crate) fn source(config: &Config, handle: Handle) -> TurnSource {
     })
 }
 
-/// The server over UDP, TCP, and TLS where clients can trust the certificate. STUN needs no line of its own: a client that
+/// The server over UDP, TCP, and TLS where clients can trust the certificate. What lets through as much as web pages need lets
+/// through the port that is shared with those, so that this is the one for TLS. STUN needs no line of its own: a client that
 /// knows a TURN server asks it for its address anyway.
-fn urls(config: &Config, bound: &[SocketAddr]) -> Vec<String> {
-    let names = match (&config.turn.hosts[..], &config.acme.domains[..]) {
-        ([], names) => names.to_vec(),
-        (hosts, _) => hosts.to_vec(),
-    };
-    let has_tls = config.http.https_listen.is_some();
-    let is_trusted = has_tls && (config.http.certificate_file.is_some() || !config.acme.domains.is_empty());
-    let Some(port) = bound.first().map(SocketAddr::port) else { return Vec::new() };
-    let mut hosts: Vec<(String, u16)> = names.iter().map(|name| (bracketed(name), port)).collect();
-    if names.is_empty() {
-        // One of each family, with the port of that family.
-        for of_family in [SocketAddr::is_ipv4, SocketAddr::is_ipv6] {
-            let Some(bound) = bound.iter().find(|address| of_family(address)) else { continue };
-            let addresses = addresses(config).unwrap_or_default();
-            let own = addresses.iter().find(|address| address.is_ipv4() == bound.is_ipv4());
-            hosts.extend(own.map(|own| (bracketed(&own.to_string()), bound.port())));
-        }
-    }
+fn urls(config: &Config, public: PublicPort, bound: &[SocketAddr]) -> Vec<String> {
+    let names = names(config);
+    let has_certificate = config.http.certificate_file.is_some() || !config.acme.domains.is_empty();
+    let is_trusted = public.tls && has_certificate && !names.is_empty();
+    let shared = config.turn.share_port.then(|| public.announced(config));
+    let shares_tls = shared.is_some() && public.tls;
     let mut urls = Vec::new();
-    for (host, port) in &hosts {
+    for (host, port) in hosts(config, bound) {
         urls.push(format!("turn:{host}:{port}?transport=udp"));
         urls.push(format!("turn:{host}:{port}?transport=tcp"));
-        if is_trusted && !names.is_empty() {
+        if is_trusted && !shares_tls {
             urls.push(format!("turns:{host}:{port}?transport=tcp"));
         }
     }
+    if let Some(shared) = shared {
+        // One of `::` takes IPv4 as well.
+        let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, shared.port()));
+        let both = [v4, shared];
+        let bound = if shared.ip() == Ipv6Addr::UNSPECIFIED { &both[..] } else { &both[1..] };
+        let scheme = if is_trusted && shares_tls { "turns" } else { "turn" };
+        let hosts = hosts(config, bound).into_iter().filter(|(host, _)| leads_to(host, shared));
+        urls.extend(hosts.map(|(host, port)| format!("{scheme}:{host}:{port}?transport=tcp")));
+    }
     urls
+}
+
+/// By which names clients find the server.
+fn names(config: &Config) -> &[String] {
+    if config.turn.hosts.is_empty() { &config.acme.domains } else { &config.turn.hosts }
+}
+
+/// Where clients find what is bound: by each name, or else one address of each family, with the port of that family.
+fn hosts(config: &Config, bound: &[SocketAddr]) -> Vec<(String, u16)> {
+    let names = names(config);
+    let Some(first) = bound.first() else { return Vec::new() };
+    if !names.is_empty() {
+        return names.iter().map(|name| (bracketed(name), first.port())).collect();
+    }
+    let addresses = addresses(config).unwrap_or_default();
+    let of_family = |is_ipv4| {
+        let bound = bound.iter().find(|bound| bound.is_ipv4() == is_ipv4)?;
+        let own = addresses.iter().find(|address| address.is_ipv4() == is_ipv4)?;
+        Some((bracketed(&own.to_string()), bound.port()))
+    };
+    [true, false].into_iter().filter_map(of_family).collect()
+}
+
+/// Whether who comes to a host can come to this address of it: others than this machine not to its loopback, at which a proxy
+/// is served.
+fn leads_to(host: &str, address: SocketAddr) -> bool {
+    let is_local = |host: &str| host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    !address.ip().is_loopback() || host == "localhost" || is_local(host.trim_matches(['[', ']']))
 }
 
 fn bracketed(host: &str) -> String {
@@ -203,13 +236,19 @@ mod tests {
 
     use super::*;
 
+    fn public(address: &str, tls: bool) -> PublicPort {
+        PublicPort { address: address.parse().unwrap(), tls }
+    }
+
     #[test]
     fn clients_are_told_every_way_that_they_can_trust() {
         let mut config = Config::default();
         config.turn.external_addresses = vec!["203.0.113.5".parse().unwrap(), "2001:db8::5".parse().unwrap()];
+        config.turn.share_port = false;
         let bound = ["0.0.0.0:3478", "[::]:3479"].map(|text| text.parse().unwrap());
+        let urls = |config: &Config| urls(config, public("0.0.0.0:443", true), &bound);
         assert_eq!(
-            urls(&config, &bound),
+            urls(&config),
             [
                 "turn:203.0.113.5:3478?transport=udp",
                 "turn:203.0.113.5:3478?transport=tcp",
@@ -219,7 +258,7 @@ mod tests {
         );
         config.acme.domains = vec!["veche.example".to_owned()];
         assert_eq!(
-            urls(&config, &bound),
+            urls(&config),
             [
                 "turn:veche.example:3478?transport=udp",
                 "turn:veche.example:3478?transport=tcp",
@@ -227,9 +266,50 @@ mod tests {
             ]
         );
         config.turn.hosts = vec!["2001:db8::7".to_owned()];
-        assert!(urls(&config, &bound)[2] == "turns:[2001:db8::7]:3478?transport=tcp");
-        config.http.https_listen = None;
-        assert_eq!(urls(&config, &bound).len(), 2, "there is no TLS behind a proxy that has it");
+        assert_eq!(urls(&config)[2], "turns:[2001:db8::7]:3478?transport=tcp");
+        let behind = super::urls(&config, public("127.0.0.1:80", false), &bound);
+        assert_eq!(behind.len(), 2, "there is no TLS behind a proxy that has it");
+    }
+
+    #[test]
+    fn the_port_of_web_pages_is_told_where_it_is_shared() {
+        let mut config = Config::default();
+        config.turn.external_addresses = vec!["203.0.113.5".parse().unwrap(), "2001:db8::5".parse().unwrap()];
+        let bound = ["0.0.0.0:3478".parse().unwrap()];
+        let own = ["turn:203.0.113.5:3478?transport=udp", "turn:203.0.113.5:3478?transport=tcp"];
+        let shared = |config: &Config, public| {
+            let urls = urls(config, public, &bound);
+            assert_eq!(
+                &urls[..2],
+                &own.map(|url| url.replace("203.0.113.5", &names_or(config, "203.0.113.5")))
+            );
+            urls[2..].to_vec()
+        };
+        let tcp4 = "turn:203.0.113.5:443?transport=tcp";
+        assert_eq!(shared(&config, public("0.0.0.0:443", true)), [tcp4], "no name that could be trusted");
+        assert_eq!(shared(&config, public("0.0.0.0:443", false)), [tcp4]);
+        let tcp6 = "turn:[2001:db8::5]:443?transport=tcp";
+        assert_eq!(shared(&config, public("[::]:443", true)), [tcp4, tcp6]);
+        assert!(shared(&config, public("127.0.0.1:8000", false)).is_empty(), "behind a proxy");
+        config.acme.domains = vec!["veche.example".to_owned()];
+        assert_eq!(shared(&config, public("0.0.0.0:443", true)), ["turns:veche.example:443?transport=tcp"]);
+        config.http.external_port = 8443;
+        assert_eq!(shared(&config, public("0.0.0.0:443", true)), ["turns:veche.example:8443?transport=tcp"]);
+        assert_eq!(
+            urls(&config, public("0.0.0.0:443", true), &[]),
+            ["turns:veche.example:8443?transport=tcp"],
+            "there is no other"
+        );
+        config.turn.hosts = vec!["localhost".to_owned()];
+        assert_eq!(
+            shared(&config, public("127.0.0.1:443", true)),
+            ["turns:localhost:8443?transport=tcp"],
+            "on this machine"
+        );
+    }
+
+    fn names_or(config: &Config, address: &str) -> String {
+        names(config).first().cloned().unwrap_or_else(|| address.to_owned())
     }
 
     #[test]

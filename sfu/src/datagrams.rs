@@ -7,6 +7,7 @@ use std::time::Instant;
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::net::{SendFlags, sendto};
 
 use crate::metrics::Traffic;
 use crate::refusals::Refusals;
@@ -90,20 +91,34 @@ impl Datagrams {
         &self,
         buffer: &mut ReceiveBuffer,
         traffic: &mut Traffic,
+        handle: impl FnMut(SocketAddr, Option<IpAddr>, &mut [u8]),
+    ) -> bool {
+        self.receive_at_most(BATCH_SIZE, buffer, traffic, handle)
+    }
+
+    /// The same with at most so many messages, each of which may be several datagrams: where few are expected, asking for less
+    /// costs less.
+    pub fn receive_at_most(
+        &self,
+        most: usize,
+        buffer: &mut ReceiveBuffer,
+        traffic: &mut Traffic,
         mut handle: impl FnMut(SocketAddr, Option<IpAddr>, &mut [u8]),
     ) -> bool {
+        let most = most.clamp(1, BATCH_SIZE);
         let mut metas = [RecvMeta::default(); BATCH_SIZE];
         let mut buffers = buffer.0.chunks_exact_mut(RECEIVE_BUFFER);
         let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
             std::array::from_fn(|_| IoSliceMut::new(buffers.next().unwrap_or_default()));
-        let received = match self.state.recv(UdpSockRef::from(&self.udp), &mut slices, &mut metas) {
-            Ok(received) => received,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-            Err(error) => {
-                tracing::debug!(%error, "receiving failed");
-                return false;
-            }
-        };
+        let received =
+            match self.state.recv(UdpSockRef::from(&self.udp), &mut slices[..most], &mut metas[..most]) {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(error) => {
+                    tracing::debug!(%error, "receiving failed");
+                    return false;
+                }
+            };
         for (meta, buffer) in metas.iter().zip(&mut slices).take(received) {
             // Nobody can be answered at port 0; and trying to would make the system refuse our trains.
             if meta.addr.port() == 0 {
@@ -120,7 +135,7 @@ impl Datagrams {
                 handle(meta.addr, meta.dst_ip, datagram);
             }
         }
-        received == BATCH_SIZE
+        received == most
     }
 
     /// Sends packets that lie one behind the other, given by where each ends. Never blocks: what finds no room within a
@@ -181,6 +196,10 @@ impl Datagrams {
         local: Option<IpAddr>,
     ) -> io::Result<()> {
         let src_ip = self.source(local);
+        if train.packets == 1 && src_ip.is_none() {
+            // Nothing but where it goes is to be said of it, which the system takes in less time.
+            return send_single(&self.udp, destination, contents);
+        }
         let segment_size = (train.packets > 1).then_some(train.segment);
         let transmit = quinn_udp::Transmit { destination, ecn: None, contents, segment_size, src_ip };
         self.state.try_send(UdpSockRef::from(&self.udp), &transmit)
@@ -219,6 +238,15 @@ impl Datagrams {
     fn wait_for_room(&self) {
         // Whether it timed out or was interrupted, the next send tells.
         let _ = poll(&mut [PollFd::new(&self.udp, PollFlags::OUT)], Some(&SEND_PATIENCE));
+    }
+}
+
+fn send_single(socket: &UdpSocket, destination: SocketAddr, packet: &[u8]) -> io::Result<()> {
+    loop {
+        match sendto(socket, packet, SendFlags::DONTWAIT, &destination) {
+            Err(Errno::INTR) => {}
+            sent => return Ok(sent.map(|_| ())?),
+        }
     }
 }
 

@@ -8,8 +8,17 @@ pub(crate) const MAX_FRAME: usize = 4096;
 /// The length in front of each frame.
 pub(crate) const HEADER: usize = 2;
 
+/// How much of a connection may have been read before it is handed over: a first request fits, with the longest names.
+pub const MAX_EARLY: usize = 2048;
+
 /// Two of the largest frames: a whole one always fits behind the rest of another.
 const CAPACITY: usize = 2 * (HEADER + MAX_FRAME);
+
+/// The first frame of a stream, without its length, when all of it is there.
+pub fn whole_frame(stream: &[u8]) -> Option<&[u8]> {
+    let (header, rest) = stream.split_first_chunk::<HEADER>()?;
+    rest.get(..usize::from(u16::from_be_bytes(*header)))
+}
 
 /// What arrived of a stream and is not yet consumed; bounded.
 #[derive(Debug)]

@@ -2,15 +2,18 @@
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use veche_sfu_core::control::{Command, Event};
-use veche_sfu_core::ids::{ParticipantId, RequestId, RoomId};
+use veche_sfu_core::ids::{ParticipantId, RequestId, RoomId, WorkerId};
+use veche_sfu_core::sdp::ufrag;
+use veche_sfu_core::stun::BindingRequest;
 
-use crate::mailbox;
+use crate::frames::{MAX_EARLY, whole_frame};
+use crate::mailbox::{self, Adoption};
 use crate::metrics::{Shared, WorkerMetrics};
 use crate::placement::{WorkerView, place};
 
@@ -32,6 +35,9 @@ pub struct SfuConfig {
     pub loopback: bool,
     /// Accept ICE over TCP on the same ports.
     pub tcp: bool,
+    /// Where somebody else accepts ICE over TCP as well, and hands it over ([`Handle::adopt`]): one port of all workers. Clients
+    /// are told of it.
+    pub shared_tcp: Option<SocketAddr>,
     /// Where the DTLS certificate is kept, so that it survives restarts. `None`: made anew at each start.
     pub certificate_file: Option<PathBuf>,
     /// Offer DTLS 1.3 as well as 1.2.
@@ -56,6 +62,7 @@ impl SfuConfig {
             external_addresses: Vec::new(),
             loopback: true,
             tcp: false,
+            shared_tcp: None,
             certificate_file: None,
             dtls13: false,
             max_data_message: 65_536,
@@ -102,6 +109,20 @@ pub enum CommandError {
     /// The media plane has stopped.
     #[error("the media plane has stopped")]
     Stopped,
+}
+
+/// Why a connection was not taken over. It is closed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdoptError {
+    /// It does not begin with a STUN request of ICE, or not with the whole of it.
+    #[error("it does not begin with a request of ICE")]
+    NotIce,
+    /// It asks for somebody whom no worker can have.
+    #[error("it asks for nobody who is here")]
+    UnknownUser,
+    /// The worker has stopped, or has more to do than it can.
+    #[error("the media worker takes no more")]
+    Busy,
 }
 
 /// Why the media plane did not start; names the setting.
@@ -200,6 +221,17 @@ impl Handle {
             self.plane.workers[worker].mailbox.try_send(command)?;
         }
         Ok(())
+    }
+
+    /// Takes over a TCP connection that somebody else has accepted, and what was read of it already: the whole first frame
+    /// (RFC 4571) at least, and no more than [`MAX_EARLY`]. Its STUN request tells which worker it is for.
+    pub fn adopt(&self, stream: TcpStream, early: Vec<u8>) -> Result<(), AdoptError> {
+        let request = whole_frame(&early).filter(|_| early.len() <= MAX_EARLY).ok_or(AdoptError::NotIce)?;
+        let request = BindingRequest::parse(request).map_err(|_| AdoptError::NotIce)?;
+        let WorkerId(worker) = ufrag::worker(request.local_ufrag).ok_or(AdoptError::UnknownUser)?;
+        let worker = self.plane.workers.get(usize::from(worker)).ok_or(AdoptError::UnknownUser)?;
+        let adoption = Adoption { stream, early };
+        if worker.mailbox.adopt(adoption) { Ok(()) } else { Err(AdoptError::Busy) }
     }
 
     /// The counters of all workers, at most about a second old. Holds no worker up.

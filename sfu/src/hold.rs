@@ -24,7 +24,7 @@ const AT_ONCE: Duration = Duration::from_micros(20);
 
 /// Decides how long a worker waits for more when something has come.
 #[derive(Debug)]
-pub(crate) struct Hold {
+pub struct Hold {
     /// Whether it ever waits: always, but where its effect is measured.
     allowed: bool,
     /// The share of the time that the worker is busy.
@@ -38,13 +38,14 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
-    pub(crate) fn new(now: Instant, allowed: bool) -> Self {
+    /// Nothing was done yet. `allowed`: whether it ever waits.
+    pub fn new(now: Instant, allowed: bool) -> Self {
         let worked = Duration::ZERO;
         Self { allowed, share: 0.0, window_began: now, worked, turn_began: now, turn_ended: now }
     }
 
     /// A turn is over: it began with receiving, and all that came of it is sent.
-    pub(crate) fn on_turn(&mut self, began: Instant, ended: Instant) {
+    pub fn on_turn(&mut self, began: Instant, ended: Instant) {
         self.worked += ended.saturating_duration_since(began);
         (self.turn_began, self.turn_ended) = (began, ended);
         let window = ended.saturating_duration_since(self.window_began);
@@ -57,13 +58,13 @@ impl Hold {
     }
 
     /// Whether there may be anything to wait for.
-    pub(crate) fn is_on(&self) -> bool {
+    pub fn is_on(&self) -> bool {
         self.allowed && self.share >= LOADED
     }
 
     /// How long to wait for more, when something was found to have come at `woken`. `left`: the last turn has left something for
     /// this one. Not at all then: a few are taken in each turn, and a flood of them would take a wait for every few.
-    pub(crate) fn time(&self, woken: Instant, left: bool) -> Duration {
+    pub fn time(&self, woken: Instant, left: bool) -> Duration {
         if left || !self.is_on() {
             return Duration::ZERO;
         }

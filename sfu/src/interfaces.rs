@@ -25,13 +25,29 @@ pub(crate) fn announced_addresses(config: &SfuConfig, bound: &[IpAddr]) -> Resul
     Ok(addresses)
 }
 
-/// The candidates of a worker: UDP before TCP, each in the order of `addresses`.
-pub(crate) fn candidates(addresses: &[IpAddr], port: u16, tcp: bool) -> Vec<Candidate> {
-    let transports: &[bool] = if tcp { &[false, true] } else { &[false] };
-    transports
-        .iter()
-        .flat_map(|&tcp| addresses.iter().map(move |&ip| Candidate { address: (ip, port).into(), tcp }))
-        .collect()
+/// The candidates of a worker: UDP before TCP, each in the order of `addresses`; behind them the port of all workers.
+pub(crate) fn candidates(config: &SfuConfig, addresses: &[IpAddr], port: u16) -> Vec<Candidate> {
+    let at = |port, tcp| move |&ip: &IpAddr| Candidate { address: (ip, port).into(), tcp };
+    let mut candidates: Vec<_> = addresses.iter().map(at(port, false)).collect();
+    if config.tcp {
+        candidates.extend(addresses.iter().map(at(port, true)));
+    }
+    if let Some(shared) = config.shared_tcp {
+        let is_external = !config.external_addresses.is_empty();
+        let covered = addresses.iter().filter(|ip| covers(shared.ip(), **ip, is_external));
+        candidates.extend(covered.map(at(shared.port(), true)));
+    }
+    candidates
+}
+
+/// Whether what comes to `announced` arrives at a listener. Behind a NAT its own address is another one.
+fn covers(listener: IpAddr, announced: IpAddr, is_external: bool) -> bool {
+    if listener.is_unspecified() {
+        // A listener of `::` takes IPv4 as well.
+        return listener.is_ipv6() || announced.is_ipv4();
+    }
+    let behind_nat = is_external && !listener.is_loopback() && listener.is_ipv4() == announced.is_ipv4();
+    listener == announced || behind_nat
 }
 
 fn no_addresses(reason: String) -> StartError {
@@ -118,7 +134,8 @@ mod tests {
 
     #[test]
     fn udp_is_offered_before_tcp() {
-        let candidates = candidates(&ips(&["192.0.2.2", "::1"]), 7000, true);
+        let config = SfuConfig { tcp: true, ..SfuConfig::on_loopback(1) };
+        let candidates = candidates(&config, &ips(&["192.0.2.2", "::1"]), 7000);
         let shown: Vec<_> = candidates.iter().map(|c| (c.address.to_string(), c.tcp)).collect();
         let expected = [
             ("192.0.2.2:7000", false),
@@ -127,5 +144,26 @@ mod tests {
             ("[::1]:7000", true),
         ];
         assert_eq!(shown, expected.map(|(address, tcp)| (address.to_owned(), tcp)));
+    }
+
+    #[test]
+    fn a_port_of_all_workers_is_announced_at_the_addresses_that_lead_there() {
+        let shared = |listener: &str, external: &[&str]| {
+            let config = SfuConfig {
+                shared_tcp: Some(listener.parse().unwrap()),
+                external_addresses: ips(external),
+                ..SfuConfig::on_loopback(1)
+            };
+            let announced =
+                if external.is_empty() { ips(&["192.0.2.2", "127.0.0.1", "::1"]) } else { ips(external) };
+            let candidates = candidates(&config, &announced, 7000);
+            let shared = candidates.iter().filter(|candidate| candidate.tcp);
+            shared.map(|candidate| candidate.address.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(shared("0.0.0.0:443", &[]), ["192.0.2.2:443", "127.0.0.1:443"]);
+        assert_eq!(shared("[::]:443", &[]), ["192.0.2.2:443", "127.0.0.1:443", "[::1]:443"]);
+        assert_eq!(shared("127.0.0.1:443", &[]), ["127.0.0.1:443"]);
+        assert_eq!(shared("10.0.0.5:443", &["203.0.113.5", "2001:db8::5"]), ["203.0.113.5:443"]);
+        assert!(shared("127.0.0.1:443", &["203.0.113.5"]).is_empty(), "behind a proxy of this machine");
     }
 }

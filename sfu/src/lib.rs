@@ -5,7 +5,7 @@ mod certificate;
 pub mod datagrams;
 mod frames;
 pub mod handle;
-mod hold;
+pub mod hold;
 mod interfaces;
 mod mailbox;
 pub mod metrics;
@@ -20,6 +20,7 @@ mod trains;
 mod udp;
 mod worker;
 
-pub use handle::{CommandError, Handle, Sfu, SfuConfig, StartError, WorkerFailure};
+pub use frames::{MAX_EARLY, whole_frame};
+pub use handle::{AdoptError, CommandError, Handle, Sfu, SfuConfig, StartError, WorkerFailure};
 pub use metrics::{Traffic, WorkerMetrics};
 pub use start::{announced, start};

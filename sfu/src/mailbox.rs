@@ -1,6 +1,7 @@
 //! The queue of commands to a worker, which wakes it.
 
 use std::io;
+use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,20 +14,33 @@ use crate::handle::CommandError;
 /// How many commands may wait. A worker takes them within milliseconds; who fills this has outrun it.
 const CAPACITY: usize = 1024;
 
+/// How many connections may wait to be taken over. More are closed.
+const ADOPTIONS: usize = 64;
+
+/// A TCP connection that somebody else has accepted.
+#[derive(Debug)]
+pub(crate) struct Adoption {
+    pub(crate) stream: TcpStream,
+    /// What was read of it.
+    pub(crate) early: Vec<u8>,
+}
+
 /// A mailbox: where commands are put in, and where the worker takes them out.
 pub(crate) fn mailbox() -> io::Result<(Sender, Receiver)> {
     let (commands, inbox) = flume::bounded(CAPACITY);
+    let (adoptions, orphanage) = flume::bounded(ADOPTIONS);
     let bell = Arc::new(Bell {
         eventfd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         stopping: AtomicBool::new(false),
     });
-    Ok((Sender { commands, bell: bell.clone() }, Receiver { inbox, bell }))
+    Ok((Sender { commands, adoptions, bell: bell.clone() }, Receiver { inbox, orphanage, bell }))
 }
 
 /// The control plane's end. When it is dropped the worker stops.
 #[derive(Debug)]
 pub(crate) struct Sender {
     commands: flume::Sender<Command>,
+    adoptions: flume::Sender<Adoption>,
     bell: Arc<Bell>,
 }
 
@@ -34,6 +48,7 @@ pub(crate) struct Sender {
 #[derive(Debug)]
 pub(crate) struct Receiver {
     inbox: flume::Receiver<Command>,
+    orphanage: flume::Receiver<Adoption>,
     bell: Arc<Bell>,
 }
 
@@ -72,6 +87,13 @@ impl Sender {
         Ok(())
     }
 
+    /// Hands a connection over; `false` when there is no room for it, or the worker has ended.
+    pub(crate) fn adopt(&self, adoption: Adoption) -> bool {
+        let taken = self.adoptions.try_send(adoption).is_ok();
+        self.bell.ring();
+        taken
+    }
+
     /// What wakes the worker.
     pub(crate) fn ringer(&self) -> Ringer {
         Ringer(self.bell.clone())
@@ -103,6 +125,12 @@ impl Receiver {
             }
         }
         false
+    }
+
+    /// The next connection that was handed over. To be called after [`Receiver::take`], which silences the bell, until there
+    /// is none.
+    pub(crate) fn take_adoption(&self) -> Option<Adoption> {
+        self.orphanage.try_recv().ok()
     }
 
     /// Whether the worker is asked to stop.

@@ -122,7 +122,7 @@ impl Preparation {
         let wanted = if first == 0 { 0 } else { first + index as u16 };
         let port = bind_port(&self.bound, wanted, self.config.tcp)?;
         let engine = EngineConfig {
-            candidates: candidates(&self.announced, port.number, self.config.tcp),
+            candidates: candidates(&self.config, &self.announced, port.number),
             certificate: self.certificate.clone(),
             seed: random_seed()?,
             epoch: self.epoch,

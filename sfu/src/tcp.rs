@@ -11,6 +11,7 @@ use veche_sfu_core::engine::Transmit;
 use veche_sfu_core::path::{ConnectionId, Path};
 
 use crate::frames::{FrameReader, HEADER, Oversized};
+use crate::mailbox::Adoption;
 use crate::metrics::Traffic;
 use crate::poller::{Interest, Poller, Token};
 
@@ -121,6 +122,34 @@ impl TcpPort {
         }
     }
 
+    /// Takes a connection that somebody else has accepted.
+    pub(crate) fn adopt(
+        &mut self,
+        adoption: Adoption,
+        now: Instant,
+        poller: &Poller,
+        traffic: &mut Traffic,
+        mut handle: impl FnMut(TcpInput<'_>),
+    ) {
+        let Adoption { stream, early } = adoption;
+        let admitted = stream.peer_addr().and_then(|remote| {
+            // A listener of `::` tells addresses of IPv4 in the form of IPv6.
+            let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+            self.admit(stream, remote, now, poller)
+        });
+        match admitted {
+            Ok(Some(id)) => {
+                let Some(connection) = self.connections.get_mut(&id) else { return };
+                if let Err(reason) = connection.take_early(&early, now, traffic, &mut handle) {
+                    tracing::debug!(%reason, remote = %connection.path.remote(), "a TCP connection is closed");
+                    self.close(id, &mut handle);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::debug!(%error, "a TCP connection cannot be taken over"),
+        }
+    }
+
     /// Serves a connection that [`Token::Connection`] says is ready.
     pub(crate) fn handle_ready(
         &mut self,
@@ -192,10 +221,10 @@ impl TcpPort {
         remote: SocketAddr,
         now: Instant,
         poller: &Poller,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<ConnectionId>> {
         if self.connections.len() >= self.max_connections {
             tracing::debug!(%remote, "refused: too many TCP connections");
-            return Ok(());
+            return Ok(None);
         }
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
@@ -203,7 +232,7 @@ impl TcpPort {
         self.next_id += 1;
         poller.add(&stream, Token::Connection(id), Interest::Read)?;
         self.connections.insert(id, Connection::new(stream, Path::Tcp { connection: id, remote }, now));
-        Ok(())
+        Ok(Some(id))
     }
 
     /// Accepts nobody until the next timeout; otherwise the worker would spin on clients it cannot accept.
@@ -253,17 +282,43 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(CloseReason::Failed(error)),
             }
-            while let Some(frame) = self.reader.next_frame()? {
-                // Who speaks ICE begins with a STUN request (RFC 7983 section 7); all others are strangers.
-                if !self.greeted && frame.first().is_none_or(|&byte| byte > 3) {
-                    return Err(CloseReason::NotStun);
-                }
-                self.greeted = true;
-                self.heard = now;
-                traffic.packets_in += 1;
-                traffic.bytes_in += frame.len() as u64;
-                handle(TcpInput::Frame(self.path, frame));
+            self.take_frames(now, traffic, handle)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what was read before the connection was handed over.
+    fn take_early(
+        &mut self,
+        mut early: &[u8],
+        now: Instant,
+        traffic: &mut Traffic,
+        handle: &mut impl FnMut(TcpInput<'_>),
+    ) -> Result<(), CloseReason> {
+        while !early.is_empty() {
+            self.reader.fill(&mut early).map_err(CloseReason::Failed)?;
+            self.take_frames(now, traffic, handle)?;
+        }
+        Ok(())
+    }
+
+    /// Hands over the whole frames that were read.
+    fn take_frames(
+        &mut self,
+        now: Instant,
+        traffic: &mut Traffic,
+        handle: &mut impl FnMut(TcpInput<'_>),
+    ) -> Result<(), CloseReason> {
+        while let Some(frame) = self.reader.next_frame()? {
+            // Who speaks ICE begins with a STUN request (RFC 7983 section 7); all others are strangers.
+            if !self.greeted && frame.first().is_none_or(|&byte| byte > 3) {
+                return Err(CloseReason::NotStun);
             }
+            self.greeted = true;
+            self.heard = now;
+            traffic.packets_in += 1;
+            traffic.bytes_in += frame.len() as u64;
+            handle(TcpInput::Frame(self.path, frame));
         }
         Ok(())
     }
@@ -435,6 +490,37 @@ mod tests {
             [&b"one"[..], b"", b"three"]
         );
         assert_eq!((driver.traffic.packets_in, driver.traffic.packets_out), (2, 3));
+    }
+
+    #[test]
+    fn a_connection_is_taken_over_with_what_was_read_of_it() {
+        let mut driver = Driver::new(1);
+        let elsewhere = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let adopt = |driver: &mut Driver, early: &[u8]| {
+            let client = TcpStream::connect(elsewhere.local_addr().unwrap()).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            let adoption = Adoption { stream: elsewhere.accept().unwrap().0, early: early.to_vec() };
+            let Driver { port, poller, now, traffic, frames, gone, .. } = driver;
+            port.adopt(adoption, *now, poller, traffic, |input| match input {
+                TcpInput::Frame(path, frame) => frames.push((path, frame.to_vec())),
+                TcpInput::Gone(path) => gone.push(path),
+            });
+            client
+        };
+        let web = adopt(&mut driver, b"\0\x05GET /");
+        assert!(is_closed(&web) && driver.frames.is_empty() && driver.gone.len() == 1);
+
+        let mut client = adopt(&mut driver, b"\0\x06\0first\0\x04ha");
+        client.write_all(b"lf").unwrap();
+        driver.turn_until(|d| d.frames.len() == 2);
+        let path = driver.frames[0].0;
+        assert_eq!(path.remote(), client.local_addr().unwrap());
+        assert_eq!(driver.frames, [(path, b"\0first".to_vec()), (path, b"half".to_vec())]);
+        driver.send(path, &[b"answer"]);
+        assert_eq!(read_frame(&client), b"answer");
+
+        let full = adopt(&mut driver, b"\0\x01\0");
+        assert!(is_closed(&full), "there is room for one");
     }
 
     #[test]

@@ -200,6 +200,10 @@ impl Worker {
                 !(is_offer && self.engine.is_spent())
             });
             self.commands_left = !taken_all;
+            while let Some(adoption) = self.mailbox.take_adoption() {
+                let Self { tcp, poller, engine, traffic, now, .. } = self;
+                tcp.adopt(adoption, *now, poller, traffic, |input| handle_tcp(engine, *now, input));
+            }
         }
     }
 

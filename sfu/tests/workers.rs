@@ -1,12 +1,13 @@
 //! Workers as the server starts and stops them.
 
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use veche_sfu::{CommandError, Handle, Sfu, SfuConfig, WorkerMetrics, start};
+use veche_sfu::{AdoptError, CommandError, Handle, Sfu, SfuConfig, WorkerMetrics, start};
 use veche_sfu_core::control::Command;
 use veche_sfu_core::drops::DropReason;
+use veche_stun::{Writer, attribute};
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -72,6 +73,39 @@ async fn frames_over_tcp_reach_the_engine() {
     wait_for(&handle, |workers| workers[0].connections == 0);
     handle.stop().await;
     assert!(TcpStream::connect((LOCALHOST, port)).is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn connections_that_others_accepted_go_to_the_worker_that_the_request_names() {
+    let Sfu { handle, .. } = start(config(3)).unwrap();
+    let elsewhere = TcpListener::bind((LOCALHOST, 0)).unwrap();
+    let adopt = |ufrag: &str| {
+        let client = TcpStream::connect(elsewhere.local_addr().unwrap()).unwrap();
+        let (stream, _) = elsewhere.accept().unwrap();
+        let request = binding_request(ufrag);
+        let early = [&(request.len() as u16).to_be_bytes()[..], &request].concat();
+        (client, handle.adopt(stream, early))
+    };
+    let (first, adopted) = adopt("AACabcdefghijkl");
+    assert_eq!(adopted, Ok(()));
+    let metrics = wait_for(&handle, |workers| workers[2].connections == 1);
+    assert_eq!(metrics[2].drops.get(DropReason::StunUnknownUser), 1, "the worker has read the request");
+    for nobody in ["AADabcdefghijkl", "AA", "A:", "///bcdefghijkl"] {
+        assert!(adopt(nobody).1.is_err(), "there are workers 0 to 2 only: {nobody}");
+    }
+    let (_client, stream) = (first, elsewhere.local_addr().map(TcpStream::connect).unwrap().unwrap());
+    assert_eq!(handle.adopt(stream, b"GET / HTTP/1.1".to_vec()), Err(AdoptError::NotIce));
+    handle.stop().await;
+    assert_eq!(adopt("AACabcdefghijkl").1, Err(AdoptError::Busy));
+}
+
+/// A request that asks for the one with this user name fragment; what signs it is nobody's.
+fn binding_request(ufrag: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut writer = Writer::begin(1, &[7; 12], &mut out);
+    writer.attribute(attribute::USERNAME, format!("{ufrag}:client").as_bytes());
+    writer.attribute(attribute::MESSAGE_INTEGRITY, &[0; 20]);
+    out
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, AnyPool, Connection as _, Executor as _, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _, Transaction};
 use tokio::sync::watch;
 
 use crate::counters::{Counters, Counts};
@@ -86,16 +86,29 @@ impl Database {
         Self::open_with(settings, data_dir, false).await
     }
 
+    /// Asks the database for something small, and leaves it as it is: no table is made or changed, no lock taken. `false` where
+    /// it is a file that is not there yet.
+    pub async fn reach(settings: &StorageSettings, data_dir: &Path) -> Result<bool, StorageError> {
+        sqlx::any::install_default_drivers();
+        let place = Place::of(settings, data_dir)?;
+        if let Place::Sqlite(path) = &place
+            && !path.exists()
+        {
+            return Ok(false);
+        }
+        let mut connection = AnyConnection::connect_with(&place.prepare()?).await?;
+        sqlx::query("SELECT CAST(1 AS BIGINT)").fetch_one(&mut connection).await?;
+        connection.close().await?;
+        Ok(true)
+    }
+
     async fn open_with(
         settings: &StorageSettings,
         data_dir: &Path,
         is_server: bool,
     ) -> Result<Self, StorageError> {
         sqlx::any::install_default_drivers();
-        let place = match settings.url.as_str() {
-            "" => Place::Sqlite(data_dir.join(DEFAULT_FILE)),
-            url => Place::parse(url)?,
-        };
+        let place = Place::of(settings, data_dir)?;
         let options = place.prepare()?;
         let lock = if is_server { Some(Lock::take(place.clone(), options.clone()).await?) } else { None };
         let kind = place.kind();
@@ -255,6 +268,14 @@ impl Kind {
 }
 
 impl Place {
+    /// The one that the settings name.
+    fn of(settings: &StorageSettings, data_dir: &Path) -> Result<Self, StorageError> {
+        match settings.url.as_str() {
+            "" => Ok(Self::Sqlite(data_dir.join(DEFAULT_FILE))),
+            url => Self::parse(url),
+        }
+    }
+
     /// Understands `sqlite:PATH` and `postgres://…`.
     pub(crate) fn parse(url: &str) -> Result<Self, StorageError> {
         let scheme = url.split(':').next().unwrap_or_default();

@@ -15,9 +15,9 @@ const FIREWALLS = {
   'UDP': ['meta l4proto udp counter drop'],
 };
 
-const certificate = await Certificate.make([Network.address]);
+const certificate = await Certificate.make([Network.host]);
 const network = await Network.make();
-const page = `https://${Network.address}`;
+const page = `https://${Network.host}`;
 const settings = {
   http: {
     https_listen: `${Network.address}:${PORT}`,
@@ -25,7 +25,7 @@ const settings = {
     key_file: certificate.keyFile,
   },
   media: { external_addresses: [Network.address] },
-  turn: { listen: [`0.0.0.0:${await freeMediaPort()}`] },
+  turn: { listen: [`0.0.0.0:${await freeMediaPort()}`], hosts: [Network.host] },
 };
 
 stage({ settings, certificate, network }, (story) => {

@@ -11,6 +11,7 @@ use veche_turn_core::{PeerPolicy, Quotas};
 #[derive(Clone)]
 pub struct TurnConfig {
     /// Where clients come: each address over UDP, TCP and, where there is a certificate, TLS; by the first byte of a connection.
+    /// Empty: only connections that are handed over ([`crate::Handle::adopt`]).
     pub listen: Vec<SocketAddr>,
     /// How many worker threads; 0 for as many as cores.
     pub workers: usize,

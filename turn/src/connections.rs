@@ -120,6 +120,8 @@ impl Connections {
         let (now, poller) = (desk.now, desk.poller);
         let Adoption { stream, tls, early } = adoption;
         let admitted = stream.peer_addr().and_then(|remote| {
+            // A listener of `::` tells addresses of IPv4 in the form of IPv6.
+            let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
             self.admit(stream, remote, poller, |stream, client| Connection::adopted(stream, client, tls, now))
         });
         match admitted {

@@ -27,6 +27,9 @@ use crate::poller::{Poller, Token};
 /// What is asked of the system for each direction of a relay; it takes memory only while packets wait.
 const SOCKET_BUFFER: usize = 1 << 20;
 
+/// How many messages are received from a relay at a time: there is one, mostly, and what was joined to it.
+const RECEIVE_AT_MOST: usize = 4;
+
 /// How many ports are tried until one is free.
 const ATTEMPTS: usize = 64;
 
@@ -136,7 +139,7 @@ impl Relays {
         self.by_id.remove(&id);
     }
 
-    /// Hands over what waits at a relay.
+    /// Hands over what waits at a relay. Returns whether more may be there.
     pub(crate) fn receive(
         &mut self,
         id: RelayId,
@@ -145,9 +148,11 @@ impl Relays {
         traffic: &mut Traffic,
         server: &mut Server,
         out: &mut Outbox,
-    ) {
-        let Some(relay) = self.by_id.get(&id) else { return };
-        relay.socket.receive(buffer, traffic, |peer, _, data| server.handle_peer(now, id, peer, data, out));
+    ) -> bool {
+        let Some(relay) = self.by_id.get(&id) else { return false };
+        relay.socket.receive_at_most(RECEIVE_AT_MOST, buffer, traffic, |peer, _, data| {
+            server.handle_peer(now, id, peer, data, out);
+        })
     }
 
     /// Sends packets to a peer.

@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use rand::RngExt;
 use veche_sfu::Traffic;
 use veche_sfu::datagrams::ReceiveBuffer;
+use veche_sfu::hold::Hold;
 use veche_turn_core::{Accounts, NonceKey, Outbox, Server, ServerConfig};
 
 use crate::config::{StartError, TurnConfig};
@@ -93,9 +94,6 @@ pub fn start(config: TurnConfig) -> Result<Turn, StartError> {
 
 fn check(config: &TurnConfig) -> Result<(), StartError> {
     let error = |setting, reason: &str| Err(StartError { setting, reason: reason.to_owned() });
-    if config.listen.is_empty() {
-        return error("turn.listen", "names no address; for example [\"0.0.0.0:3478\", \"[::]:3478\"]");
-    }
     if config.relay_ports.is_empty() || *config.relay_ports.start() == 0 {
         return error("turn.relay_ports", "is no range of ports; for example \"49152-65535\"");
     }
@@ -155,6 +153,8 @@ fn prepare(
         buffer: ReceiveBuffer::default(),
         now,
         next_housekeeping: now,
+        hold: Hold::new(now, true),
+        flooded: false,
         closing: Vec::new(),
     };
     worker.register()?;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use veche_sfu::Traffic;
 use veche_sfu::datagrams::{Datagrams, Flush, ReceiveBuffer};
+use veche_sfu::hold::Hold;
 use veche_turn_core::{Destination, FiveTuple, Link, Outbox, RelayId, Server};
 
 use crate::connections::Connections;
@@ -36,6 +37,10 @@ pub(crate) struct Worker {
     /// When this turn began; all that happens in it happens now.
     pub(crate) now: Instant,
     pub(crate) next_housekeeping: Instant,
+    /// Waits for more when there is much to do.
+    pub(crate) hold: Hold,
+    /// Whether a batch was full, so that more is there than was received.
+    pub(crate) flooded: bool,
     /// Relays to be closed when what they have to send is sent.
     pub(crate) closing: Vec<RelayId>,
 }
@@ -55,9 +60,12 @@ impl Worker {
         let mut ready = Ready::new();
         while !self.mailbox.is_stopping() {
             // 1. Wait for work. The clock is read once for all that the wait brings.
-            let patience = self.next_housekeeping.saturating_duration_since(Instant::now());
-            self.poller.wait(&mut ready, patience)?;
+            let now = Instant::now();
+            self.hold.on_turn(self.now, now);
+            self.poller.wait(&mut ready, self.next_housekeeping.saturating_duration_since(now))?;
+            self.let_more_come(&mut ready)?;
             self.now = Instant::now();
+            self.flooded = false;
             // 2. One batch from each socket; connections come last, since those of strangers may take long.
             let begin = self.connections.begin_turn();
             let is_stream = |token: &Token| matches!(token, Token::Stream(_));
@@ -80,6 +88,21 @@ impl Worker {
         Ok(())
     }
 
+    /// Waits a moment, when there is much to do, for what shall leave in the same trains, and looks again at who has something.
+    /// What found no room in the last batch needs no company.
+    fn let_more_come(&mut self, ready: &mut Ready) -> io::Result<()> {
+        let is_relayed = |token| matches!(token, Token::Relay(_) | Token::Fixed(Fixed::Udp(_)));
+        if !self.hold.is_on() || self.flooded || !ready.tokens().any(is_relayed) {
+            return Ok(());
+        }
+        let time = self.hold.time(Instant::now(), false);
+        if time.is_zero() {
+            return Ok(());
+        }
+        std::thread::sleep(time);
+        self.poller.wait(ready, Duration::ZERO)
+    }
+
     fn handle_ready(&mut self, token: Token) {
         self.take(token);
         if self.out.len() >= FLUSH_AT {
@@ -94,7 +117,7 @@ impl Worker {
             Token::Fixed(Fixed::Listener(index)) => self.connections.accept(index, self.now, &self.poller),
             Token::Relay(id) => {
                 let Self { relays, buffer, traffic, server, out, .. } = self;
-                relays.receive(id, self.now, buffer, traffic, server, out);
+                self.flooded |= relays.receive(id, self.now, buffer, traffic, server, out);
             }
             Token::Stream(id) => {
                 let Self { connections, poller, traffic, server, out, relays, closing, now, .. } = self;
@@ -108,7 +131,7 @@ impl Worker {
         let Some(socket) = self.udp.get(usize::from(index)) else { return };
         let Self { buffer, traffic, server, out, relays, poller, closing, now, .. } = self;
         let mut desk = Desk { now: *now, poller, server, out, relays, closing };
-        socket.receive(buffer, traffic, |remote, local, packet| {
+        self.flooded |= socket.receive(buffer, traffic, |remote, local, packet| {
             desk.handle_client(FiveTuple { remote, link: Link::Udp { socket: index, local } }, packet);
         });
     }

@@ -101,11 +101,17 @@ impl Config {
             external_addresses: media.external_addresses,
             loopback: media.loopback,
             tcp: media.tcp,
+            shared_tcp: None,
             certificate_file: Some(self.http.data_dir.join("dtls.pem")),
             dtls13: media.dtls13,
             max_data_message: self.signaling.max_data_message_bytes as usize,
             hold: true,
         }
+    }
+
+    /// Whether media over TCP is taken at the ports of HTTP and HTTPS too.
+    pub(crate) fn shares_media(&self) -> bool {
+        self.media.tcp && self.media.share_port
     }
 
     fn from_assignments(assignments: Vec<Assignment>) -> Result<Self, ConfigError> {

@@ -17,6 +17,8 @@ pub(crate) struct Http {
     /// Where HTTPS is served; empty for nowhere.
     #[serde(with = "empty_is_none")]
     pub(crate) https_listen: Option<SocketAddr>,
+    /// The port of HTTPS, or of HTTP without it, as clients find it; 0 for the one that is bound.
+    pub(crate) external_port: u16,
     /// The certificate chain (PEM); empty for a self-signed one.
     #[serde(with = "empty_is_none")]
     pub(crate) certificate_file: Option<Text<PathBuf>>,
@@ -73,6 +75,8 @@ pub(crate) struct MediaSettings {
     pub(crate) loopback: bool,
     /// Accept media over TCP.
     pub(crate) tcp: bool,
+    /// Accept it at the ports of HTTP and HTTPS too.
+    pub(crate) share_port: bool,
     /// Offer DTLS 1.3 as well as 1.2.
     pub(crate) dtls13: bool,
 }
@@ -139,6 +143,7 @@ impl Default for Http {
         Self {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8000)),
             https_listen: Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8443))),
+            external_port: 0,
             certificate_file: None,
             key_file: None,
             frame_ancestors: "'self'".to_owned(),
@@ -225,6 +230,7 @@ impl Default for MediaSettings {
             external_addresses: Vec::new(),
             loopback: true,
             tcp: true,
+            share_port: true,
             dtls13: false,
         }
     }

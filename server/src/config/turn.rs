@@ -18,6 +18,8 @@ pub(crate) struct TurnSettings {
     pub(crate) enabled: bool,
     /// Where clients come, over UDP, TCP and TLS.
     pub(crate) listen: Vec<SocketAddr>,
+    /// Take clients at the ports of HTTP and HTTPS too, over TCP and TLS.
+    pub(crate) share_port: bool,
     /// How many worker threads; 0 for as many as cores.
     pub(crate) workers: usize,
     /// For what credentials are.
@@ -108,6 +110,7 @@ impl Default for TurnSettings {
         Self {
             enabled: true,
             listen: default_listen(),
+            share_port: true,
             workers: 0,
             realm: "veche".to_owned(),
             hosts: Vec::new(),
@@ -197,8 +200,9 @@ impl TurnSettings {
         if self.ports().is_none() {
             return wrong("relay_ports", "is not a range of ports such as \"49152-65535\"");
         }
-        if self.listen.is_empty() {
-            return wrong("listen", "names no address; for example [\"0.0.0.0:3478\", \"[::]:3478\"]");
+        if self.listen.is_empty() && !self.share_port {
+            let message = "names no address, and turn.share_port is false; for example [\"0.0.0.0:3478\", \"[::]:3478\"]";
+            return wrong("listen", message);
         }
         if self.realm.is_empty() || self.realm.len() > 127 || self.realm.contains('"') {
             return wrong("realm", "1 to 127 bytes without quotation marks, for example \"veche.example\"");
@@ -243,7 +247,8 @@ mod tests {
                 "{ports}"
             );
         }
-        assert_eq!(field(TurnSettings { listen: vec![], ..default() }), "listen");
+        assert_eq!(field(TurnSettings { listen: vec![], share_port: false, ..default() }), "listen");
+        assert_eq!(TurnSettings { listen: vec![], ..default() }.check(), Ok(()));
         assert_eq!(field(TurnSettings { realm: String::new(), ..default() }), "realm");
         assert_eq!(field(TurnSettings { secrets: vec!["short".into()], ..default() }), "secrets");
         assert_eq!(field(TurnSettings { credential_seconds: 5, ..default() }), "credential_seconds");

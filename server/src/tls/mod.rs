@@ -29,7 +29,7 @@ use crate::config::Config;
 pub(crate) use self_signed::machine_addresses;
 
 /// By which an authority asks for its proof (RFC 8737).
-const ACME_PROTOCOL: &[u8] = b"acme-tls/1";
+pub(crate) const ACME_PROTOCOL: &[u8] = b"acme-tls/1";
 
 /// HTTPS, ready to be served.
 #[derive(Debug)]

@@ -69,22 +69,22 @@ impl Server {
 
     /// Starts one in this folder, where another may have run before.
     pub(crate) async fn start_in(folder: Arc<Folder>, configuration: &str) -> Self {
+        Self::start_with(folder, configuration, &[]).await
+    }
+
+    /// The same with more on its command line.
+    pub(crate) async fn start_with(folder: Arc<Folder>, configuration: &str, line: &[&str]) -> Self {
         folder.write("veche.toml", configuration);
         let mut command = veche(&folder);
         // What the test does not care about, and what must not be in the way of another test.
-        command.args([
-            "--http-listen",
-            "127.0.0.1:0",
-            "--set",
-            "media.first_port=0",
-            "--set",
-            "turn.listen=127.0.0.1:0",
-            "--set",
-            "media.workers=1",
-        ]);
+        command.args(["--set", "media.first_port=0", "--set", "media.workers=1"]);
+        if !configuration.contains("\nlisten") {
+            command.args(["--http-listen", "127.0.0.1:0", "--set", "turn.listen=127.0.0.1:0"]);
+        }
         if !configuration.contains("https_listen") {
             command.args(["--https-listen", ""]);
         }
+        command.args(line);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let said = Lines::of(child.stdout.take().unwrap());
         let logged = Lines::of(child.stderr.take().unwrap());

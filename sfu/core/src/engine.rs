@@ -123,6 +123,7 @@ impl Engine {
             candidates: config.candidates,
             fingerprint: config.certificate.fingerprint(),
             max_message_size: config.max_message_size,
+            worker: WorkerId(0),
         };
         let room_config = RoomConfig {
             local,
@@ -164,6 +165,8 @@ impl Engine {
     /// [`Engine::flush_bridge`] has to be handed to the others. To be said before anything else.
     #[must_use]
     pub fn among(mut self, worker: WorkerId, workers: u16) -> Self {
+        let config = Arc::get_mut(&mut self.room_config).expect("there are no rooms yet");
+        config.local.worker = worker;
         self.numbers = TrackNumbers::new(worker, workers);
         self.bridges = Bridges::new(worker, workers);
         self

@@ -517,7 +517,12 @@ mod tests {
     fn somebody(now: Instant) -> Participant {
         let certificate = Arc::new(certificate());
         let fingerprint = certificate.fingerprint();
-        let local = LocalDescription { candidates: Vec::new(), fingerprint, max_message_size: 0 };
+        let local = LocalDescription {
+            candidates: Vec::new(),
+            fingerprint,
+            max_message_size: 0,
+            worker: crate::ids::WorkerId(0),
+        };
         let [for_answers, for_itself] = [1, 2].map(StdRng::seed_from_u64);
         let negotiator = Negotiator::new(local, for_answers);
         let mut participant = Participant::new(ParticipantId(1), negotiator, for_itself, now, now);

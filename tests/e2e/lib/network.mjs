@@ -27,8 +27,9 @@ export class Network {
   #folder;
   #ends = [];
 
-  /** Where those in the network reach this machine. */
+  /** Where those in the network reach this machine, and by which name. */
   static address = OUTSIDE;
+  static host = 'veche.test';
 
   /** Only root may make one. */
   static async make() {
@@ -42,6 +43,10 @@ export class Network {
       throw error;
     }
     return network;
+  }
+
+  #file(name) {
+    return path.join(this.#folder, name);
   }
 
   async #build() {
@@ -68,6 +73,9 @@ export class Network {
       'link set eth0 up',
       `route add default via ${WALL_HOME}`,
     ]);
+    await writeFile(this.#file('hosts'), `127.0.0.1 localhost\n${OUTSIDE} ${Network.host}\n`);
+    // Nobody answers there, and says so at once. A name server that is out of reach would be waited for.
+    await writeFile(this.#file('resolv.conf'), 'nameserver 127.0.0.1\n');
     await run('ip', ['netns', 'exec', wall, 'sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward']);
     await this.firewall([]);
   }
@@ -98,15 +106,18 @@ export class Network {
 
   /** A program that runs another one in the network, as itself does. */
   async program(executable) {
-    const file = path.join(this.#folder, path.basename(executable));
-    await writeFile(file, `#!/bin/sh\nexec ip netns exec ${this.#home} ${executable} "$@"\n`);
+    const file = this.#file(path.basename(executable));
+    // `ip netns exec` gives each program mounts of its own.
+    const mounts = ['hosts', 'resolv.conf'].map((name) => `mount --bind ${this.#file(name)} /etc/${name}`);
+    const inside = [...mounts, `exec ${executable} "$@"`].join(' && ');
+    await writeFile(file, `#!/bin/sh\nexec ip netns exec ${this.#home} sh -c '${inside}' sh "$@"\n`);
     await chmod(file, 0o755);
     return file;
   }
 
   /** Makes a port on which something in the network listens for its own machine reachable under the same number from here. */
   async tunnel(port) {
-    const socket = path.join(this.#folder, `tunnel-${port}`);
+    const socket = this.#file(`tunnel-${port}`);
     const inside = spawn('ip', ['netns', 'exec', this.#home, process.execPath, TUNNEL, socket, String(port)], {
       stdio: ['pipe', 'inherit', 'inherit'],
     });

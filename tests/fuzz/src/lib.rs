@@ -13,6 +13,7 @@ mod data;
 mod doors;
 mod dtls;
 pub mod engine;
+mod first_bytes;
 mod form;
 mod frame;
 mod headers;
@@ -51,12 +52,13 @@ mod range;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 20] = [
+pub const TARGETS: [(&str, Target); 21] = [
     ("bridge", bridge::run),
     ("data", data::run),
     ("doors", doors::run),
     ("dtls", dtls::run),
     ("engine", engine::run),
+    ("first_bytes", first_bytes::run),
     ("form", form::run),
     ("frame", frame::run),
     ("headers", headers::run),

@@ -4,7 +4,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use veche_sfu_core::control::{PublishedLabel, SectionLabels};
 use veche_sfu_core::engine::Candidate;
-use veche_sfu_core::ids::Mid;
+use veche_sfu_core::ids::{Mid, WorkerId};
 use veche_sfu_core::media::Source;
 use veche_sfu_core::sdp::negotiator::{LocalDescription, Negotiator};
 use veche_sfu_core::sdp::{Fingerprint, Negotiation, OfferError, SectionUse};
@@ -19,6 +19,7 @@ pub(crate) fn run(input: &[u8]) {
         candidates: vec![Candidate { address: ([127, 0, 0, 1], 4000).into(), tcp: false }],
         fingerprint: Fingerprint([7; 32]),
         max_message_size: 1 << 18,
+        worker: WorkerId(0),
     };
     let mut negotiator = Negotiator::new(local, StdRng::seed_from_u64(1));
     let labels = SectionLabels {

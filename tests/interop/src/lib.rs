@@ -2,4 +2,6 @@
 
 pub mod media;
 pub mod peer;
+pub mod relay;
 pub mod server;
+pub mod turn;

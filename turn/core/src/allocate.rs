@@ -12,7 +12,7 @@ use crate::answer::{Answer, Detail, Signer};
 use crate::authentication::Authentic;
 use crate::credentials::user_of;
 use crate::five_tuple::FiveTuple;
-use crate::outbox::{Action, Opened, Outbox, Ports};
+use crate::outbox::{Action, Opened, Outbox, Place, Ports};
 use crate::refusals::Refusal;
 use crate::request::{Family, Request};
 use crate::server::Server;
@@ -78,6 +78,7 @@ impl Server {
             permissions: Permissions::default(),
             channels: Channels::default(),
             traffic: Traffic::default(),
+            waiting: Place::default(),
             due: now + lifetime,
         });
         out.act(Action::Open { allocation: id, v4, v6, ports, reservation });

@@ -9,7 +9,7 @@ use veche_stun::TransactionId;
 use crate::accounts::{Holder, Traffic};
 use crate::credentials::LongTermKey;
 use crate::five_tuple::FiveTuple;
-use crate::outbox::ReservationToken;
+use crate::outbox::{Place, ReservationToken};
 use crate::refusals::Refusal;
 use crate::request::Family;
 
@@ -78,6 +78,8 @@ pub(crate) struct Allocation {
     pub(crate) permissions: Permissions,
     pub(crate) channels: Channels,
     pub(crate) traffic: Traffic,
+    /// Where what waits for the client stands.
+    pub(crate) waiting: Place,
     /// When something of it ends, or earlier.
     pub(crate) due: Instant,
 }
@@ -183,6 +185,8 @@ struct Channel {
     number: u16,
     peer: SocketAddr,
     until: Instant,
+    /// Where what waits for the peer stands.
+    waiting: Place,
 }
 
 /// What binding a channel would be.
@@ -197,16 +201,25 @@ pub(crate) enum Binding {
 }
 
 impl Channels {
-    /// Whose channel this is.
-    pub(crate) fn peer(&self, number: u16, now: Instant) -> Option<SocketAddr> {
-        let channel = self.by_number[self.find(number).ok()?];
-        (now < channel.until).then_some(channel.peer)
+    /// Where a channel that lives stands, until one is bound or ends.
+    pub(crate) fn index(&self, number: u16, now: Instant) -> Option<usize> {
+        self.find(number).ok().filter(|&index| now < self.by_number[index].until)
+    }
+
+    /// Whose channel it is.
+    pub(crate) fn peer(&self, index: usize) -> SocketAddr {
+        self.by_number[index].peer
+    }
+
+    /// Where what waits for the peer stands.
+    pub(crate) fn waiting(&mut self, index: usize) -> &mut Place {
+        &mut self.by_number[index].waiting
     }
 
     /// Which channel this peer has.
     pub(crate) fn number(&self, peer: SocketAddr, now: Instant) -> Option<u16> {
         let number = self.number_by_peer[self.find_peer(peer).ok()?].1;
-        self.peer(number, now).map(|_| number)
+        self.index(number, now).map(|_| number)
     }
 
     /// What [`Channels::bind`] would do. What has ended is to be purged before.
@@ -221,7 +234,10 @@ impl Channels {
     pub(crate) fn bind(&mut self, number: u16, peer: SocketAddr, until: Instant) {
         match self.find(number) {
             Ok(index) => self.by_number[index].until = until,
-            Err(index) => self.by_number.insert(index, Channel { number, peer, until }),
+            Err(index) => {
+                let waiting = Place::default();
+                self.by_number.insert(index, Channel { number, peer, until, waiting });
+            }
         }
         if let Err(index) = self.find_peer(peer) {
             self.number_by_peer.insert(index, (peer, number));

@@ -9,6 +9,7 @@ mod allocate;
 mod allocation;
 mod answer;
 mod authentication;
+pub mod client;
 mod config;
 mod credentials;
 mod five_tuple;

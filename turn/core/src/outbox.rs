@@ -10,17 +10,47 @@ use crate::five_tuple::FiveTuple;
 /// the steady state.
 #[derive(Debug, Default)]
 pub struct Outbox {
+    /// The packets, in the order in which they were made.
     bytes: Vec<u8>,
+    packets: Vec<PacketAt>,
     runs: Vec<RunAt>,
+    /// How often the packets were sent and forgotten: a [`Place`] of before is none.
+    generation: u32,
+    /// Whether packets of one run have those of others between them.
+    scattered: bool,
+    /// Where the packets of each run end and, where they were scattered, the packets, run by run.
     ends: Vec<u32>,
+    gathered: Vec<u8>,
+    cursors: Vec<Cursor>,
     actions: Vec<Action>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct PacketAt {
+    run: u32,
+    len: u32,
 }
 
 #[derive(Debug)]
 struct RunAt {
     to: Destination,
-    start: usize,
-    first_end: usize,
+    bytes: usize,
+    packets: usize,
+}
+
+/// Where the next packet of a run belongs.
+#[derive(Clone, Copy, Debug)]
+struct Cursor {
+    begin: usize,
+    byte: usize,
+    packet: usize,
+}
+
+/// Where the packets to somebody stand in an outbox: kept with who that is, it saves looking for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    generation: u32,
+    run: u32,
 }
 
 /// Where packets go.
@@ -39,7 +69,7 @@ pub enum Destination {
     },
 }
 
-/// Packets that follow each other to one destination.
+/// Packets to one destination, in their order.
 #[derive(Clone, Copy, Debug)]
 pub struct Run<'a> {
     /// Where they go.
@@ -102,16 +132,20 @@ pub struct Opened {
 impl Outbox {
     /// Empty.
     pub fn new() -> Self {
-        Self::default()
+        // A place that nothing was put in yet is one of generation 0.
+        Self { generation: 1, ..Self::default() }
     }
 
-    /// The packets, in the order in which they were made.
-    pub fn runs(&self) -> impl Iterator<Item = Run<'_>> {
-        self.runs.iter().enumerate().map(|(index, run)| {
-            let next = self.runs.get(index + 1);
-            let end = next.map_or(self.bytes.len(), |next| next.start);
-            let last_end = next.map_or(self.ends.len(), |next| next.first_end);
-            Run { to: run.to, bytes: &self.bytes[run.start..end], ends: &self.ends[run.first_end..last_end] }
+    /// The packets, gathered by where they go; those to one destination are in the order in which they were made.
+    pub fn runs(&mut self) -> impl Iterator<Item = Run<'_>> {
+        self.gather();
+        let Self { bytes, runs, ends, gathered, scattered, .. } = self;
+        let (mut bytes, mut ends) = (if *scattered { &gathered[..] } else { &bytes[..] }, &ends[..]);
+        runs.iter().map(move |run| {
+            let (of_run, others) = bytes.split_at(run.bytes);
+            let (ends_of_run, other_ends) = ends.split_at(run.packets);
+            (bytes, ends) = (others, other_ends);
+            Run { to: run.to, bytes: of_run, ends: ends_of_run }
         })
     }
 
@@ -133,8 +167,10 @@ impl Outbox {
     /// Forgets the packets, when they were sent.
     pub fn clear_packets(&mut self) {
         self.bytes.clear();
+        self.packets.clear();
         self.runs.clear();
-        self.ends.clear();
+        self.scattered = false;
+        self.generation = self.generation.wrapping_add(1).max(1);
     }
 
     pub(crate) fn act(&mut self, action: Action) {
@@ -143,12 +179,55 @@ impl Outbox {
 
     /// Adds a packet, which `write` appends.
     pub(crate) fn push(&mut self, to: Destination, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.runs.last().is_none_or(|run| run.to != to) {
-            self.runs.push(RunAt { to, start: self.bytes.len(), first_end: self.ends.len() });
+        let mut last = Place { generation: self.generation, run: self.runs.len().saturating_sub(1) as u32 };
+        self.push_at(to, &mut last, write);
+    }
+
+    /// The same, to somebody whose last packets stand at `place`, perhaps.
+    pub(crate) fn push_at(&mut self, to: Destination, place: &mut Place, write: impl FnOnce(&mut Vec<u8>)) {
+        let known = self.runs.get(place.run as usize);
+        let is_known = place.generation == self.generation && known.is_some_and(|run| run.to == to);
+        if !is_known {
+            *place = Place { generation: self.generation, run: self.runs.len() as u32 };
+            self.runs.push(RunAt { to, bytes: 0, packets: 0 });
         }
-        let start = self.runs.last().map_or(0, |run| run.start);
+        let begin = self.bytes.len();
         write(&mut self.bytes);
-        self.ends.push((self.bytes.len() - start) as u32);
+        let len = self.bytes.len() - begin;
+        self.scattered |= place.run as usize + 1 != self.runs.len();
+        self.packets.push(PacketAt { run: place.run, len: len as u32 });
+        let run = &mut self.runs[place.run as usize];
+        run.bytes += len;
+        run.packets += 1;
+    }
+
+    /// Puts the packets of each run one behind the other, and finds out where each ends.
+    fn gather(&mut self) {
+        let Self { bytes, packets, runs, ends, gathered, cursors, scattered, .. } = self;
+        cursors.clear();
+        let (mut byte, mut packet) = (0, 0);
+        for run in runs.iter() {
+            cursors.push(Cursor { begin: byte, byte, packet });
+            byte += run.bytes;
+            packet += run.packets;
+        }
+        ends.resize(packets.len(), 0);
+        // What lies there is written over: it need not be cleared.
+        if *scattered && gathered.len() < bytes.len() {
+            gathered.resize(bytes.len(), 0);
+        }
+        let mut rest = &bytes[..];
+        for packet in packets.iter() {
+            let (data, others) = rest.split_at(packet.len as usize);
+            rest = others;
+            let cursor = &mut cursors[packet.run as usize];
+            if *scattered {
+                gathered[cursor.byte..cursor.byte + data.len()].copy_from_slice(data);
+            }
+            cursor.byte += data.len();
+            ends[cursor.packet] = (cursor.byte - cursor.begin) as u32;
+            cursor.packet += 1;
+        }
     }
 }
 
@@ -172,5 +251,33 @@ mod tests {
         assert_eq!(runs, expected.map(|(port, bytes, ends)| (to(port), bytes.to_vec(), ends.to_vec())));
         outbox.clear_packets();
         assert_eq!((outbox.is_empty(), outbox.runs().count(), outbox.len()), (true, 0, 0));
+    }
+
+    #[test]
+    fn packets_to_somebody_known_are_gathered_whatever_comes_between() {
+        let to = |port| {
+            let remote = SocketAddr::from(([192, 0, 2, 1], port));
+            Destination::Client(FiveTuple { remote, link: Link::Stream(0) })
+        };
+        let mut outbox = Outbox::new();
+        let mut places = [Place::default(); 3];
+        for round in 0..3 {
+            for text in ["a", "bcd", "", "ef"] {
+                for (port, place) in (0..).zip(&mut places) {
+                    let text = format!("{port}{text}");
+                    outbox.push_at(to(port), place, |bytes| bytes.extend_from_slice(text.as_bytes()));
+                }
+            }
+            // The run that a place names may be somebody else's.
+            let mut other = Place { generation: outbox.generation, run: 0 };
+            outbox.push_at(to(9), &mut other, |bytes| bytes.push(b'9'));
+            let of_run =
+                |run: Run<'_>| (run.to, String::from_utf8_lossy(run.bytes).into_owned(), run.ends.to_vec());
+            let runs: Vec<_> = outbox.runs().map(of_run).collect();
+            let expected = |port| (to(port), format!("{port}a{port}bcd{port}{port}ef"), vec![2, 6, 7, 10]);
+            let expected = [expected(0), expected(1), expected(2), (to(9), "9".to_owned(), vec![1])];
+            assert_eq!(runs, expected, "round {round}");
+            outbox.clear_packets();
+        }
     }
 }

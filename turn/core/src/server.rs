@@ -223,7 +223,8 @@ impl Server {
         let number = u16::from_be_bytes([header[0], header[1]]);
         let index = *self.index_by_client.get(&from).ok_or(Refusal::NoAllocation)?;
         let allocation = &mut self.allocations[index];
-        let peer = allocation.channels.peer(number, now).ok_or(Refusal::NoChannel)?;
+        let channel = allocation.channels.index(number, now).ok_or(Refusal::NoChannel)?;
+        let peer = allocation.channels.peer(channel);
         let relay = allocation.relay_to(peer, now).ok_or(Refusal::NoAllocation)?;
         if !allocation.holder.meter(data.len(), now) {
             return Err(Refusal::Bandwidth);
@@ -231,7 +232,7 @@ impl Server {
         allocation.traffic.packets_to_peers += 1;
         allocation.traffic.bytes_to_peers += data.len() as u64;
         let to = Destination::Peer { relay, peer, dont_fragment: false };
-        out.push(to, |bytes| bytes.extend_from_slice(data));
+        out.push_at(to, allocation.channels.waiting(channel), |bytes| bytes.extend_from_slice(data));
         Ok(())
     }
 
@@ -273,7 +274,7 @@ impl Server {
             });
             return Ok(());
         };
-        out.push(Destination::Client(client), |bytes| {
+        out.push_at(Destination::Client(client), &mut allocation.waiting, |bytes| {
             bytes.extend_from_slice(&number.to_be_bytes());
             bytes.extend_from_slice(&(data.len() as u16).to_be_bytes());
             bytes.extend_from_slice(data);

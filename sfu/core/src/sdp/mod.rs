@@ -15,6 +15,7 @@ mod parser;
 #[cfg(test)]
 mod tests;
 mod transport;
+pub mod ufrag;
 
 pub use negotiation::{
     DataSection, Fingerprint, IceCredentials, Negotiation, OfferError, PublishedLayer, PublishedSection,

@@ -10,13 +10,14 @@ use super::codec::Flow;
 use super::offer::{Content, Direction, Offer, OfferedMedia, OfferedSection};
 use super::parser::error;
 use super::transport::{OfferedSetup, OfferedTransport};
+use super::ufrag;
 use super::{
     Fingerprint, IceCredentials, Negotiation, OfferError, PublishedSection, Section, SectionUse, SetupRole,
     SlotSection,
 };
 use crate::control::SectionLabels;
 use crate::engine::Candidate;
-use crate::ids::{Mid, Ssrc};
+use crate::ids::{Mid, Ssrc, WorkerId};
 use crate::media::{Codecs, ExtensionIds, MediaKind};
 
 /// The server's ICE credentials: 72 and 192 bits, in characters of 6 bits (RFC 8839 section 5.4 asks for 24 and 128).
@@ -33,6 +34,8 @@ pub struct LocalDescription {
     pub fingerprint: Fingerprint,
     /// The largest data channel message that it takes, in bytes.
     pub max_message_size: usize,
+    /// Which worker it is: told in the user name fragments, see [`ufrag::worker`].
+    pub worker: WorkerId,
 }
 
 /// Answers the offers of one participant.
@@ -96,7 +99,7 @@ impl Negotiator {
             continuity.session.filter(|_| !continuity.ice_restarted).map(|session| session.ice_local.clone());
         let session = Session {
             origin: (offer.origin.0.to_owned(), offer.origin.1.to_owned()),
-            ice_local: kept.unwrap_or_else(|| credentials(&mut self.rng)),
+            ice_local: kept.unwrap_or_else(|| credentials(self.local.worker, &mut self.rng)),
             ice_remote: continuity.ice_remote,
             fingerprint: continuity.fingerprint,
             setup: continuity.setup,
@@ -354,12 +357,11 @@ fn extension_ids(offer: &Offer<'_>, sections: &[Section]) -> (ExtensionIds, Exte
     (all, writable)
 }
 
-fn credentials(rng: &mut StdRng) -> IceCredentials {
-    IceCredentials { ufrag: token(rng, UFRAG_LEN), pwd: token(rng, PWD_LEN) }
+fn credentials(worker: WorkerId, rng: &mut StdRng) -> IceCredentials {
+    IceCredentials { ufrag: ufrag::mark(worker) + &token(rng, UFRAG_LEN), pwd: token(rng, PWD_LEN) }
 }
 
-/// Random characters, 6 bits each, of the alphabet of ICE (RFC 8839 section 5.4).
+/// Random characters, 6 bits each.
 fn token(rng: &mut StdRng, len: usize) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    (0..len).map(|_| char::from(ALPHABET[(rng.next_u32() % 64) as usize])).collect()
+    (0..len).map(|_| ufrag::character(rng.next_u32())).collect()
 }

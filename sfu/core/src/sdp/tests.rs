@@ -7,7 +7,7 @@ use super::parser::{Attributes as _, parse};
 use super::*;
 use crate::control::SectionLabels;
 use crate::engine::Candidate;
-use crate::ids::{Mid, Ssrc};
+use crate::ids::{Mid, Ssrc, WorkerId};
 use crate::media::{Codec, Extension, MediaKind};
 
 macro_rules! captured {
@@ -47,6 +47,7 @@ fn negotiator(seed: u64) -> Negotiator {
         candidates: vec![candidate(false), candidate(true)],
         fingerprint: Fingerprint([0xab; 32]),
         max_message_size: 262_144,
+        worker: WorkerId(0),
     };
     Negotiator::new(local, StdRng::seed_from_u64(seed))
 }

@@ -72,6 +72,7 @@ fn main() -> std::io::Result<()> {
         engine(),
         protobuf(),
         turn(),
+        first_bytes(),
     ]
     .concat()
     {
@@ -95,6 +96,18 @@ fn sequence(records: &[(u8, &[u8])]) -> Vec<u8> {
         records::write(&mut out, *kind, bytes);
     }
     out
+}
+
+/// How connections begin that share a port.
+fn first_bytes() -> Seeds {
+    let request = binding_request("AAAserver:client", "password", 1);
+    let framed = [&(request.len() as u16).to_be_bytes()[..], &request].concat();
+    vec![
+        seed("first_bytes/http", b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec()),
+        seed("first_bytes/ice", framed),
+        seed("first_bytes/tls", vec![22, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3]),
+        seed("first_bytes/turn", request),
+    ]
 }
 
 /// What clients of messaging say in Protobuf.

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ahash::RandomState;
-use veche_stun::attribute::*;
-use veche_stun::{Class, Message, Writer, address as stun_address, message_type};
+use veche_stun::attribute::{MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256, NONCE};
+use veche_stun::{Class, Message, message_type};
 
 use crate::accounts::{Accounts, Quotas, Reservation};
+pub(crate) use crate::client::Attr;
+use crate::client::{self, Answer, Signature};
 use crate::config::ServerConfig;
-use crate::credentials::{Credentials, LongTermKey, PasswordAlgorithm};
+use crate::credentials::{Credentials, PasswordAlgorithm};
 use crate::five_tuple::{FiveTuple, Link};
 use crate::nonce::NonceKey;
 use crate::outbox::{Action, Destination, Opened, Outbox, Ports, ReservationToken};
@@ -162,28 +164,9 @@ impl World {
     }
 }
 
-/// An attribute of a request.
-#[derive(Clone, Debug)]
-pub(crate) enum Attr {
-    Raw(u16, Vec<u8>),
-    Peer(SocketAddr),
-}
-
 impl Attr {
     pub(crate) fn peer(text: &str) -> Self {
         Self::Peer(address(text))
-    }
-
-    pub(crate) fn udp() -> Self {
-        Self::Raw(attribute::REQUESTED_TRANSPORT, vec![17, 0, 0, 0])
-    }
-
-    pub(crate) fn channel(number: u16) -> Self {
-        Self::Raw(attribute::CHANNEL_NUMBER, [&number.to_be_bytes()[..], &[0, 0]].concat())
-    }
-
-    pub(crate) fn lifetime(seconds: u32) -> Self {
-        Self::Raw(attribute::LIFETIME, seconds.to_be_bytes().to_vec())
     }
 
     pub(crate) fn family(kind: u16, family: u8) -> Self {
@@ -202,16 +185,6 @@ pub(crate) struct Client {
     pub(crate) sha256: bool,
     pub(crate) hidden: bool,
     pub(crate) transaction: u64,
-}
-
-/// What the server answered.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    /// 0 for a success.
-    pub(crate) code: u16,
-    pub(crate) attributes: Vec<(u16, Vec<u8>)>,
-    transaction: [u8; 12],
-    pub(crate) len: usize,
 }
 
 impl Client {
@@ -249,7 +222,7 @@ impl Client {
     }
 
     /// Sends a request, signed as soon as there is a nonce, and takes the answer, whose signature it checks.
-    pub(crate) fn ask(&mut self, world: &mut World, method: u16, attributes: &[Attr]) -> Reply {
+    pub(crate) fn ask(&mut self, world: &mut World, method: u16, attributes: &[Attr]) -> Answer {
         let request = self.request(method, attributes);
         let sent = world.deliver(self.tuple, &request);
         let [(to, answer)] = &sent[..] else { panic!("one answer, not {sent:?}") };
@@ -265,83 +238,49 @@ impl Client {
     pub(crate) fn message(&self, kind: u16, attributes: &[Attr], signed: bool) -> Vec<u8> {
         let mut transaction = [7; 12];
         transaction[4..].copy_from_slice(&self.transaction.to_be_bytes());
-        let mut bytes = Vec::new();
-        let mut writer = Writer::begin(kind, &transaction, &mut bytes);
-        for attribute in attributes {
-            match attribute {
-                Attr::Raw(kind, value) => writer.attribute(*kind, value),
-                Attr::Peer(peer) => writer.xor_address(attribute::XOR_PEER_ADDRESS, *peer),
-            }
-        }
-        if signed {
-            if self.hidden {
-                let text = format!("{}:{REALM}", self.name);
-                let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
-                writer.attribute(USERHASH, hash.as_ref());
-            } else {
-                writer.attribute(USERNAME, self.name.as_bytes());
-            }
-            writer.attribute(REALM_ATTRIBUTE, REALM.as_bytes());
-            writer.attribute(NONCE, &self.nonce);
-            if let Some(algorithm) = self.algorithm {
-                let number = if algorithm == PasswordAlgorithm::Md5 { 1 } else { 2 };
-                writer.attribute(PASSWORD_ALGORITHM, &[0, number, 0, 0]);
-                writer.attribute(PASSWORD_ALGORITHMS, &PasswordAlgorithm::OFFERED);
-            }
-            writer.integrity(&self.key().ready(self.sha256));
-        }
-        bytes
+        let signature = signed.then(|| self.signature());
+        client::write(kind, &transaction, attributes, signature.as_ref())
     }
 
-    fn key(&self) -> LongTermKey {
-        let algorithm = self.algorithm.unwrap_or(PasswordAlgorithm::Md5);
-        LongTermKey::new(algorithm, &self.name, REALM, &self.password)
+    fn signature(&self) -> Signature<'_> {
+        let Self { name, password, nonce, algorithm, sha256, hidden, .. } = self;
+        let (algorithm, sha256, hidden) = (*algorithm, *sha256, *hidden);
+        Signature { name, password, realm: REALM, nonce, algorithm, sha256, hidden }
     }
 
-    pub(crate) fn read(&mut self, answer: &[u8]) -> Reply {
-        let message = Message::parse(answer).unwrap();
-        let mut reply =
-            Reply { code: 0, attributes: Vec::new(), transaction: message.transaction(), len: answer.len() };
-        for attribute in message.attributes().map(Result::unwrap) {
-            reply.attributes.push((attribute.kind, attribute.value.to_vec()));
-            match attribute.kind {
-                ERROR_CODE => {
-                    reply.code = u16::from(attribute.value[2]) * 100 + u16::from(attribute.value[3]);
-                }
-                NONCE => self.nonce = attribute.value.to_vec(),
-                MESSAGE_INTEGRITY | MESSAGE_INTEGRITY_SHA256 => {
-                    assert_eq!(attribute.kind == MESSAGE_INTEGRITY_SHA256, self.sha256);
-                    let key = self.key().ready(self.sha256);
-                    assert!(key.verify(message.before(&attribute), attribute.value), "the server signs");
-                }
-                _ => {}
-            }
+    pub(crate) fn read(&mut self, packet: &[u8]) -> Answer {
+        let answer = Answer::read(packet).unwrap();
+        if let Some(nonce) = answer.get(NONCE) {
+            self.nonce = nonce.to_vec();
         }
-        assert_eq!(message.class() == Class::Error, reply.code != 0);
-        let is_signed = reply.get(MESSAGE_INTEGRITY).or(reply.get(MESSAGE_INTEGRITY_SHA256)).is_some();
-        let is_unsigned = matches!(reply.code, 400 | 401 | 438) || message.method() == method::BINDING;
-        assert!(is_signed || is_unsigned, "{reply:?}");
-        reply
+        let kinds = [MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256];
+        let is_signed = kinds.map(|kind| answer.get(kind).is_some());
+        if is_signed != [false; 2] {
+            assert_eq!(is_signed, [!self.sha256, self.sha256]);
+            assert!(client::verify(packet, &self.signature().key()), "the server signs");
+        }
+        let is_binding = Message::parse(packet).unwrap().method() == method::BINDING;
+        assert!(
+            is_signed != [false; 2] || is_binding || matches!(answer.code, 400 | 401 | 438),
+            "{answer:?}"
+        );
+        answer
     }
 }
 
-const REALM_ATTRIBUTE: u16 = veche_stun::attribute::REALM;
-
-impl Reply {
-    pub(crate) fn get(&self, kind: u16) -> Option<&[u8]> {
-        self.attributes.iter().find(|(other, _)| *other == kind).map(|(_, value)| &value[..])
-    }
-
-    pub(crate) fn address(&self, kind: u16) -> Option<SocketAddr> {
-        self.get(kind).map(|value| stun_address::read_xor(value, &self.transaction).unwrap())
-    }
-
+/// What the stories ask of an answer besides.
+impl Answer {
     pub(crate) fn lifetime(&self) -> Option<u32> {
         self.get(attribute::LIFETIME).map(|value| u32::from_be_bytes(value.try_into().unwrap()))
     }
 
+    /// How many bytes it took.
+    pub(crate) fn len(&self) -> usize {
+        let attributes = self.attributes.iter().map(|(_, value)| 4 + value.len().next_multiple_of(4));
+        20 + attributes.sum::<usize>()
+    }
+
     pub(crate) fn relays(&self) -> Vec<SocketAddr> {
-        let relays = self.attributes.iter().filter(|(kind, _)| *kind == attribute::XOR_RELAYED_ADDRESS);
-        relays.map(|(_, value)| stun_address::read_xor(value, &self.transaction).unwrap()).collect()
+        self.addresses(attribute::XOR_RELAYED_ADDRESS).collect()
     }
 }

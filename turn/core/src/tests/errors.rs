@@ -26,7 +26,7 @@ fn the_first_request_is_challenged_and_the_answer_is_small() {
     assert_eq!(reply.get(REALM), Some(&b"veche.test"[..]));
     assert!(reply.get(NONCE).unwrap().starts_with(b"obMatJos2gAAA"));
     assert_eq!(reply.get(PASSWORD_ALGORITHMS), Some(&PasswordAlgorithm::OFFERED[..]));
-    assert!(reply.len <= 104, "{}", reply.len);
+    assert!(reply.len() <= 104, "{}", reply.len());
     assert_eq!(ann.ask(&mut world, ALLOCATE, &[Attr::udp()]).code, 0);
 }
 

@@ -45,7 +45,12 @@ impl Watching {
         let certificate = Arc::new(certificate());
         let fingerprint = certificate.fingerprint();
         let config = RoomConfig {
-            local: LocalDescription { candidates: Vec::new(), fingerprint, max_message_size: 0 },
+            local: LocalDescription {
+                candidates: Vec::new(),
+                fingerprint,
+                max_message_size: 0,
+                worker: WorkerId(0),
+            },
             certificate,
             dtls13: false,
             reproducible: true,

@@ -1,5 +1,5 @@
 //! `bench-compare`: Veche beside its peers, in one run on one machine: calls with Janus and the bare loop, channels with
-//! Nchan.
+//! Nchan, relays with coturn.
 //!
 //! Each server is started for each of its measurements and runs on cores of its own, the load tool on others. Rounds go
 //! through all servers in turn, so that whatever else the machine does meets all of them. docs/speed.md has its tables.
@@ -13,9 +13,11 @@ mod listeners;
 mod machine;
 mod measure;
 mod progress;
+mod relay;
 mod scenario;
 mod servers;
 mod table;
+mod turn_clients;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -62,14 +64,20 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "1")]
     load_cores: Vec<usize>,
     /// What to print.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Scenarios, Part::Limits, Part::Workers, Part::Channels])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Scenarios, Part::Limits, Part::Workers, Part::Channels, Part::Relay])]
     parts: Vec<Part>,
-    /// Only the scenarios whose name has this: "1x50 video".
+    /// Only the scenarios, or the measurements of relays, whose name has this: "1x50 video", "coturn".
     #[arg(long)]
     only: Option<String>,
     /// The loads on a channel: `10000x1` is 10,000 subscribers who get one message a second.
     #[arg(long, value_delimiter = ',', default_value = "10000x1,1000x100")]
     channel_loads: Vec<channels::Load>,
+    /// How many TURN allocations there are.
+    #[arg(long, value_delimiter = ',', default_value = "10,100,1000")]
+    relay_allocations: Vec<usize>,
+    /// How many packets are relayed in a second, of all allocations together.
+    #[arg(long, default_value_t = 40_000)]
+    relay_rate: u64,
     /// Where `veche` and `veche-load` are; beside this program if it is not said.
     #[arg(long)]
     programs: Option<PathBuf>,
@@ -85,6 +93,8 @@ enum Part {
     Workers,
     /// What messages to many subscribers of a channel cost.
     Channels,
+    /// What relaying by TURN costs.
+    Relay,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -108,6 +118,11 @@ fn main() -> anyhow::Result<()> {
             Part::Limits => compare_limits(&bench),
             Part::Workers => compare_workers(&bench),
             Part::Channels => channels::compare(&bench, &arguments.channel_loads, arguments.rounds),
+            Part::Relay => {
+                let (counts, rate) = (&arguments.relay_allocations, arguments.relay_rate);
+                let only = arguments.only.as_deref().unwrap_or_default();
+                relay::compare(&bench, counts, rate, arguments.rounds, only);
+            }
         }
     }
     Ok(())

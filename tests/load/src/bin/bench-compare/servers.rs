@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use crate::cores;
+use crate::turn_clients::{PASSWORD, USER};
 
 /// How long a server may take to listen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -37,6 +38,8 @@ pub enum Kind {
     },
     /// A module of nginx, with one worker, which is all that one core can use. It has channels only.
     Nchan,
+    /// A TURN server and nothing else, with one thread that relays.
+    Coturn,
 }
 
 impl Kind {
@@ -45,7 +48,7 @@ impl Kind {
         match self {
             Kind::Veche { .. } => "veche",
             Kind::Janus { .. } => "janus",
-            Kind::Nchan => "none",
+            Kind::Nchan | Kind::Coturn => "none",
         }
     }
 }
@@ -59,6 +62,7 @@ impl fmt::Display for Kind {
             Kind::Janus { event_loops: Some(loops) } => write!(f, "Janus, {loops} event loops"),
             Kind::Janus { event_loops: None } => f.write_str("Janus, defaults"),
             Kind::Nchan => f.write_str("Nchan, 1 worker"),
+            Kind::Coturn => f.write_str("coturn, 1 relay thread"),
         }
     }
 }
@@ -69,6 +73,8 @@ pub struct Server {
     child: Child,
     folder: PathBuf,
     address: SocketAddr,
+    /// Where it does TURN, if it does.
+    turn: SocketAddr,
     kind: Kind,
 }
 
@@ -79,6 +85,7 @@ impl Server {
     /// When the program is not there, or does not listen after a while; then with the end of what it said.
     pub fn start(kind: Kind, veche: &Path, on: &[usize]) -> anyhow::Result<Self> {
         let address = free_address()?;
+        let turn = if kind == Kind::Coturn { address } else { free_address()? };
         let folder = std::env::temp_dir().join(format!("bench-compare-{}", address.port()));
         fs::create_dir_all(&folder)?;
         let mut command = Command::new("taskset");
@@ -86,7 +93,7 @@ impl Server {
         match kind {
             Kind::Veche { workers } => {
                 let config = folder.join("veche.toml");
-                fs::write(&config, veche_config(address, &folder, workers))?;
+                fs::write(&config, veche_config(address, turn, &folder, workers))?;
                 command.arg(veche).arg("--config").arg(config);
             }
             Kind::Janus { event_loops } => {
@@ -100,6 +107,9 @@ impl Server {
                 // Said before the configuration is read; Debian's own folder is not to be written to.
                 command.arg("-e").arg(folder.join("error.log"));
             }
+            Kind::Coturn => {
+                command.arg("turnserver").args(coturn_arguments(address, &folder));
+            }
         }
         let log = File::create(folder.join("log"))?;
         // `taskset` becomes the server: it has its process id.
@@ -109,7 +119,7 @@ impl Server {
             .stderr(log)
             .spawn()
             .context("taskset (util-linux) is missing")?;
-        let mut server = Self { child, folder, address, kind };
+        let mut server = Self { child, folder, address, turn, kind };
         server.wait_until_it_listens()?;
         Ok(server)
     }
@@ -124,10 +134,15 @@ impl Server {
         self.address
     }
 
+    /// Where it does TURN.
+    pub fn turn(&self) -> SocketAddr {
+        self.turn
+    }
+
     /// Where the load tool finds its signaling.
     pub fn url(&self) -> String {
         match self.kind {
-            Kind::Veche { .. } | Kind::Nchan => format!("http://{}", self.address),
+            Kind::Veche { .. } | Kind::Nchan | Kind::Coturn => format!("http://{}", self.address),
             Kind::Janus { .. } => format!("ws://{}", self.address),
         }
     }
@@ -163,15 +178,41 @@ fn free_address() -> io::Result<SocketAddr> {
 }
 
 /// Everything is as it comes but what would refuse thousands of clients of one address.
-fn veche_config(address: SocketAddr, folder: &Path, workers: usize) -> String {
+fn veche_config(address: SocketAddr, turn: SocketAddr, folder: &Path, workers: usize) -> String {
     format!(
         "[http]\nlisten = \"{address}\"\nhttps_listen = \"\"\ndata_dir = \"{data}\"\n\
          [media]\nbind = [\"127.0.0.1\"]\nfirst_port = 0\nworkers = {workers}\nloopback = true\n\
          [signaling]\nmax_participants_per_room = 10000\nrequests_per_second = 0\n\
          [messaging]\nrequests_per_second = 0\n\
+         [turn]\nlisten = [\"{turn}\"]\nworkers = {workers}\nrealm = \"bench\"\nallow = [\"127.0.0.0/8\"]\n\
+         users = [{{ name = \"{USER}\", password = \"{PASSWORD}\" }}]\nunproven_bytes_per_second = 0\n\
+         user_allocations = 0\naddress_allocations = 0\ntotal_allocations = 0\nuser_permissions = 0\n\
+         address_permissions = 0\ntotal_permissions = 0\nuser_channels = 0\naddress_channels = 0\ntotal_channels = 0\n\
          [log]\nfilter = \"warn\"\n",
         data = folder.join("data").display(),
     )
+}
+
+/// Datagrams and connections without TLS, one thread that relays (beside those that listen, authenticate and wait), one user,
+/// nothing logged; relays may reach this machine.
+fn coturn_arguments(address: SocketAddr, folder: &Path) -> Vec<String> {
+    let mut arguments: Vec<String> =
+        ["-n", "--lt-cred-mech", "--no-tls", "--no-dtls", "--no-cli", "--no-rfc5780"]
+            .into_iter()
+            .chain(["--allow-loopback-peers", "--no-stdout-log", "--simple-log"])
+            .map(str::to_owned)
+            .collect();
+    let mut set = |name: &str, value: String| arguments.push(format!("--{name}={value}"));
+    set("listening-ip", address.ip().to_string());
+    set("listening-port", address.port().to_string());
+    set("relay-ip", address.ip().to_string());
+    set("relay-threads", "1".to_owned());
+    set("realm", "bench".to_owned());
+    set("user", format!("{USER}:{PASSWORD}"));
+    set("log-file", "/dev/null".to_owned());
+    set("pidfile", folder.join("pid").display().to_string());
+    set("userdb", folder.join("users").display().to_string());
+    arguments
 }
 
 /// One process with one event loop. Of a channel it keeps what Veche keeps by default: 1,000 messages for five minutes.

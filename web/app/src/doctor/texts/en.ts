@@ -171,7 +171,7 @@ export const en = {
 
   'path.line.back': 'Connected after {ms} ms. Round trip {rtt} ms, {loss} % lost, it carried up to {rate} Mbit/s each way.',
   'path.fine.means': 'Sound and picture can go this way.',
-  'path.straight.means': 'Sound and picture can go this way, by {addresses}. The server has such a port for each of its workers; others were not tried.',
+  'path.straight.means': 'Sound and picture can go this way: the server named {addresses}. It has such a port for each of its workers, and others were not tried.',
   'path.lossy.means': 'This way is open, but loses too much: sound will stutter, pictures will stand still.',
   'path.lossy.mend': 'Come nearer to the Wi-Fi, or use a cable. Stop downloads and other calls on the same line.',
   'path.far.means': 'This way is open, but slow to answer: people will talk into each other’s words.',
