@@ -1,6 +1,6 @@
 /**
- * What the address asks for. How video is published: `?codec=vp9`, `?simulcast=0` or `1`, `?svc=L3T3_KEY`. `?relay=1`: media over a
- * TURN server only, `?relay=udp`, `tcp` or `tls`: reached that way.
+ * What the address asks for. How video is published: `?codec=vp9`, `?simulcast=0` or `1`, `?svc=L3T3_KEY`. `?relay=1` or `true`: media
+ * over a TURN server only, `?relay=udp`, `tcp` or `tls`: reached that way.
  */
 
 import { isScalabilityMode, type IceOptions, type PublishOptions, type TurnTransport, type VideoCodec } from '@veche/sdk';
@@ -18,6 +18,9 @@ export interface PageOptions extends PublishOptions, IceOptions {
 
 const CODECS: readonly string[] = ['vp8', 'h264', 'vp9', 'av1'] satisfies VideoCodec[];
 const TRANSPORTS: readonly string[] = ['udp', 'tcp', 'tls'] satisfies TurnTransport[];
+const RELAYED: readonly string[] = ['1', 'true', ...TRANSPORTS];
+/** What the server takes as a room's name at most. */
+const ROOM_BYTES = 128;
 
 export function readOptions(address: string): PageOptions {
   const { pathname, searchParams, hash } = new URL(address);
@@ -25,14 +28,14 @@ export function readOptions(address: string): PageOptions {
   const codec = searchParams.get('codec')?.toLowerCase() ?? '';
   const simulcast = searchParams.get('simulcast');
   const svc = searchParams.get('svc')?.toUpperCase() ?? '';
-  const relay = searchParams.get('relay')?.toLowerCase() ?? '0';
+  const relay = searchParams.get('relay')?.toLowerCase() ?? '';
   return {
     room: cleanRoom(inPath === undefined ? (searchParams.get('room') ?? '') : decode(inPath)),
     name: (searchParams.get('name') ?? '').slice(0, 64),
     codec: CODECS.includes(codec) ? (codec as VideoCodec) : undefined,
     simulcast: simulcast === null ? undefined : simulcast !== '0',
     svc: isScalabilityMode(svc) ? svc : undefined,
-    iceTransportPolicy: relay === '0' ? undefined : 'relay',
+    iceTransportPolicy: RELAYED.includes(relay) ? 'relay' : undefined,
     turnTransport: TRANSPORTS.includes(relay) ? (relay as TurnTransport) : undefined,
     accessToken: new URLSearchParams(hash.slice(1)).get('token') ?? searchParams.get('token') ?? undefined,
     autojoin: searchParams.get('autojoin') === '1',
@@ -49,11 +52,12 @@ export function mayOpenUnasked(hostname: string, automated: boolean): boolean {
 
 /** Makes a room's name of what was typed: at most 128 bytes of letters and digits of any script, `_`, `-` and `.`. */
 export function cleanRoom(typed: string): string {
-  return typed
+  const name = typed
     .trim()
     .replace(/\s+/g, '-')
-    .replace(/[^\p{L}\p{N}_.-]/gu, '')
-    .slice(0, 42);
+    .replace(/[^\p{L}\p{N}_.-]/gu, '');
+  // Encoding stops before the first letter that does not fit as a whole.
+  return name.slice(0, new TextEncoder().encodeInto(name, new Uint8Array(ROOM_BYTES)).read);
 }
 
 /** The address of a room's page; the options for developers stay. */

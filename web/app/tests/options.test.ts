@@ -7,12 +7,12 @@ describe('the way of media in an address', () => {
     return { iceTransportPolicy, turnTransport };
   };
 
-  it.each(['', '?relay=0', '?name=relay'])('is the browser’s choice: %s', (query) => {
+  it.each(['', '?relay=0', '?relay=', '?relay=false', '?relay=no', '?name=relay'])('is the browser’s choice: %s', (query) => {
     expect(way(query)).toEqual({});
   });
 
-  it('leads over any TURN server', () => {
-    expect(way('?relay=1')).toEqual({ iceTransportPolicy: 'relay' });
+  it.each(['1', 'true'])('leads over any TURN server: %s', (relay) => {
+    expect(way(`?relay=${relay}`)).toEqual({ iceTransportPolicy: 'relay' });
   });
 
   it.each(['udp', 'tcp', 'tls'])('leads over one that is reached by %s', (turnTransport) => {

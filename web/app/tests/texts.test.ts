@@ -78,6 +78,9 @@ it('links lead back to the room', () => {
   expect(doctorAddress('', undefined)).toBe('/doctor');
   expect(readOptions(`https://h${doctorAddress('b', 'a.b.c')}`)).toMatchObject({ room: 'b', accessToken: 'a.b.c' });
   expect(cleanRoom(' my room/../x ')).toBe('my-room..x');
+  expect(cleanRoom('r'.repeat(200))).toBe('r'.repeat(128));
+  expect(cleanRoom('ж'.repeat(200))).toBe('ж'.repeat(64));
+  expect(cleanRoom(`${'r'.repeat(127)}ж`)).toBe('r'.repeat(127));
   expect(readOptions(roomAddress('https://h/', cleanRoom('Наша кухня'))).room).toBe('Наша-кухня');
   for (let round = 0; round < 50; round++) expect(cleanRoom(randomRoom())).toMatch(/^[a-z]{3}-[a-z]{3}-[a-z]{3}$/);
 });

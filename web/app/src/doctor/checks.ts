@@ -98,7 +98,7 @@ export async function run(visit: Visit): Promise<void> {
   const browser = await step('browser', lookAtBrowser, judgeBrowser);
   await checkDevices();
   const server = await step('server', () => askServer(visit), judgeServer);
-  const place = server?.status ? await checkSockets(visit) : undefined;
+  const place = server?.status ? await checkSockets(visit) : skipSockets();
   await checkPaths(browser?.webrtc ? place : undefined);
   batch(() => {
     endedAt.value = new Date().toISOString();
@@ -130,25 +130,32 @@ async function checkSockets(visit: Visit): Promise<Place | undefined> {
   return place;
 }
 
-/** In a room of our own, where we disturb nobody; else in the room that we were sent from. */
-async function enter({ origin, room, token }: Visit): Promise<{ facts: SocketFacts; place?: Place }> {
-  let last: SocketFacts | undefined;
-  for (const name of [ownRoom(), room]) {
-    if (name === '') continue;
-    const place = { origin, room: name, token };
-    const { facts, member } = await joinRoom(place);
-    if (member) {
-      leaveRoom(member);
-      return { facts, place };
-    }
-    last = facts;
-    if (facts.opened) continue;
-    // Pages are not told why a handshake was refused. Asked otherwise, a server that refused it says so; a proxy does not.
-    const { facts: relays } = await askRelays(place);
-    facts.error = relays.error;
-    break;
+function skipSockets(): undefined {
+  for (const id of ['signaling', 'messaging']) settle(id, skipped());
+}
+
+/**
+ * Into a room of our own, where we disturb nobody and go on; and into the one that we were sent from, for it may be locked or
+ * full, or the only one for which the token is. The facts are those of the room that matters.
+ */
+async function enter(visit: Visit): Promise<{ facts: SocketFacts; place?: Place }> {
+  const own = await tryRoom({ ...visit, room: ownRoom() });
+  // A connection that did not even open would not for another room.
+  if (visit.room === '' || (!own.facts.opened && !own.facts.error)) return own;
+  const named = await tryRoom(visit);
+  return { facts: { ...named.facts, elsewhere: own.place !== undefined }, place: own.place ?? named.place };
+}
+
+/** Joins and leaves. There is a place where that worked. */
+async function tryRoom(place: Place): Promise<{ facts: SocketFacts; place?: Place }> {
+  const { facts, member } = await joinRoom(place);
+  if (member) {
+    leaveRoom(member);
+    return { facts, place };
   }
-  return { facts: last as SocketFacts };
+  // Pages are not told why a handshake was refused. Asked otherwise, a server that refused it says so; a proxy does not.
+  if (!facts.opened) facts.error = (await askRelays(place)).facts.error;
+  return { facts };
 }
 
 async function checkPaths(place: Place | undefined): Promise<void> {
@@ -156,7 +163,7 @@ async function checkPaths(place: Place | undefined): Promise<void> {
   let relays: Relay[] = [];
   const list = async () => {
     const { facts, found } = await askRelays(place as Place);
-    relays = found.slice(0, MOST_RELAYS);
+    relays = found.slice(0, facts.tried);
     return facts;
   };
   if (place) await step('relays', list, judgeRelays);
@@ -229,15 +236,16 @@ function order(agent: string): string {
 
 async function askServer({ origin }: Visit): Promise<ServerFacts> {
   const address = `${origin}/health`;
-  const facts: ServerFacts = { address, status: null, ms: null };
+  const facts: ServerFacts = { address, status: null, healthy: false, ms: null };
   for (let count = 0; count < HEALTH_TRIES; count++) {
     const begun = performance.now();
     try {
       const answer = await fetch(address, { cache: 'no-store', signal: AbortSignal.timeout(ANSWER_MS) });
-      await answer.arrayBuffer();
+      const body = (await answer.json().catch(() => null)) as { status?: unknown } | null;
       const ms = performance.now() - begun;
       facts.ms = Math.min(facts.ms ?? ms, ms);
       facts.status = answer.status;
+      facts.healthy = body?.status === 'ok';
     } catch {
       break;
     }
@@ -252,9 +260,10 @@ async function askRelays({ origin, room, token }: Place): Promise<{ facts: Relay
     const answer = await fetch(address, { headers, cache: 'no-store', signal: AbortSignal.timeout(ANSWER_MS) });
     const body = (await answer.json().catch(() => ({}))) as { ice_servers?: RTCIceServer[]; error?: RelayListFacts['error'] };
     const found = relaysOf(body.ice_servers ?? []);
-    return { facts: { status: answer.status, error: body.error ?? null, relays: found.map(({ url }) => url) }, found };
+    const tried = Math.min(found.length, MOST_RELAYS);
+    return { facts: { status: answer.status, error: body.error ?? null, relays: found.map(({ url }) => url), tried }, found };
   } catch {
-    return { facts: { status: null, error: null, relays: [] }, found: [] };
+    return { facts: { status: null, error: null, relays: [], tried: 0 }, found: [] };
   }
 }
 

@@ -37,6 +37,8 @@ export interface ServerFacts {
   address: string;
   /** Of the HTTP answer; `null` where none came. */
   status: number | null;
+  /** It said so in Veche's own words: anything on the way can answer with 200. */
+  healthy: boolean;
   /** The fastest of some requests. */
   ms: number | null;
 }
@@ -49,6 +51,8 @@ export interface SocketFacts {
   welcomed: boolean;
   /** A moderator must let us in first. */
   waiting: boolean;
+  /** A room of our own let us in, whatever became of the one that we were sent from. */
+  elsewhere: boolean;
   rttMs: number | null;
   closeCode: number | null;
   /** What the server said against it. */
@@ -59,6 +63,8 @@ export interface RelayListFacts {
   status: number | null;
   error: ErrorBody | null;
   relays: string[];
+  /** So many of them, from the first on, are tried one by one. */
+  tried: number;
 }
 
 /** A way that media can take: straight to the server, or over a relay. */

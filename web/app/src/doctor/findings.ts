@@ -98,9 +98,10 @@ function judgeDevice(device: 'camera' | 'microphone', { problem }: DeviceFacts):
   return found(state, line(`device.${known}.back`), line(`${device}.none.means`), line(`device.${known}.mend`));
 }
 
-export function judgeServer({ address, status, ms }: ServerFacts): Finding {
+export function judgeServer({ address, status, healthy, ms }: ServerFacts): Finding {
   if (status === null) return found('failed', 'server.silent.back', 'server.silent.means', line('server.silent.mend', { address }));
   if (status >= 400) return found('failed', line('server.sick.back', { status }), 'server.sick.means', line('server.sick.mend', { status }));
+  if (!healthy) return found('failed', line('server.other.back', { status }), 'server.other.means', line('server.other.mend', { address }));
   return found('fine', line('server.fine.back', { ms: Math.round(ms ?? 0) }), 'server.fine.means');
 }
 
@@ -123,8 +124,10 @@ const REFUSALS: Record<string, TextKey> = {
 };
 
 export function judgeSignaling(facts: SocketFacts): Finding {
-  const { address, opened, welcomed, waiting, error, closeCode } = facts;
+  const { address, opened, welcomed, waiting, elsewhere, error, closeCode } = facts;
   if (welcomed) return found('fine', socketBack(facts), 'signaling.fine.means');
+  // That a moderator opens the door is no fault, as long as the ways could be tried elsewhere.
+  if (waiting && elsewhere) return found('fine', 'signaling.waiting.back', 'signaling.knock.means');
   if (waiting) return found('warning', 'signaling.waiting.back', 'signaling.waiting.means', 'signaling.waiting.mend');
   if (error) return found('failed', refusal(error), 'refused.means', REFUSALS[error.code] ?? 'refused.other.mend');
   const back = line(opened ? 'socket.mute.back' : 'socket.blocked.back', { code: closeCode ?? '–' });
@@ -149,19 +152,22 @@ function socketBack({ ms, rttMs }: SocketFacts): Line {
   return line('socket.fine.back', { ms: Math.round(ms ?? 0), rtt: rttMs === null ? '–' : round(rttMs) });
 }
 
-export function judgeRelays({ status, error, relays }: RelayListFacts): Finding {
+export function judgeRelays({ status, error, relays, tried }: RelayListFacts): Finding {
   if (status === null || status >= 400) {
     const back = line('relays.refused.back', { status: status ?? '–', message: error?.message ?? '' });
     return found('failed', back, 'relays.refused.means', 'relays.refused.mend');
   }
   if (relays.length === 0) return found('warning', 'relays.none.back', 'relays.none.means', 'relays.none.mend');
-  return found('fine', line('relays.fine.back', { count: relays.length }), 'relays.fine.means');
+  const means = tried < relays.length ? line('relays.many.means', { tried }) : 'relays.fine.means';
+  return found('fine', line('relays.fine.back', { count: relays.length }), means);
 }
 
 /** STUN's words for "these are not my credentials" (RFC 8489, RFC 8656): stale ones are asked for again by the browser. */
-const CREDENTIAL_ERRORS = [400, 401, 403, 431, 432, 434, 438, 441];
+const CREDENTIAL_ERRORS = [401, 431, 432, 434, 438, 441];
 /** Quota reached, and no capacity left. */
 const FULL_ERRORS = [486, 508];
+/** From here on it is not the relay that speaks, but the browser. */
+const BROWSER_ERRORS = 700;
 
 export function judgePath(facts: PathFacts): Finding {
   const { way, relay, offered, error, allocated, iceErrors, connectMs } = facts;
@@ -186,22 +192,28 @@ function judgeAllocation(relay: string, way: PathFacts['way'], errors: PathFacts
   if (wrong) return found('failed', line('relay.credentials.back', wrong), 'relay.credentials.means', line('relay.credentials.mend', { relay }));
   const full = among(FULL_ERRORS);
   if (full) return found('failed', line('relay.full.back', full), 'relay.full.means', 'relay.full.mend');
+  const other = errors.find(({ code }) => code >= 300 && code < BROWSER_ERRORS);
+  if (other) return found('failed', line('relay.refused.back', other), 'relay.refused.means', line('relay.refused.mend', { relay }));
   const mend = line(way === 'udp' ? 'relay.silentUdp.mend' : 'relay.silentTcp.mend', { relay });
   return found('failed', line('relay.silent.back', { relay }), 'relay.silent.means', mend);
 }
 
 /** It is connected: how good is the line? */
-function judgeLine({ connectMs, echoes, mbps }: PathFacts): Finding {
+function judgeLine({ relay, offered, connectMs, echoes, mbps }: PathFacts): Finding {
   const connected = Math.round(connectMs ?? 0);
   if (!echoes || echoes.rttMs === null) {
     return found('warning', line('path.mute.back', { ms: connected }), 'path.mute.means', 'path.mute.mend');
   }
-  const values = { ms: connected, rtt: round(echoes.rttMs), loss: round(echoes.lossPercent), rate: mbps === null ? '–' : round(mbps) };
+  const rate = mbps ?? 0;
+  // "Up to": what would be rounded to nothing is still a little.
+  const values = { ms: connected, rtt: round(echoes.rttMs), loss: round(echoes.lossPercent), rate: Math.max(0.1, round(rate)) };
   const back = line('path.line.back', values);
   if (echoes.lossPercent > LOSSY_PERCENT) return found('warning', back, 'path.lossy.means', 'path.lossy.mend');
   if (echoes.rttMs > FAR_MS) return found('warning', back, 'path.far.means', 'path.far.mend');
-  if (mbps !== null && mbps < NARROW_MBPS) return found('warning', back, 'path.narrow.means', 'path.narrow.mend');
-  return found('fine', back, 'path.fine.means');
+  if (rate < NARROW_MBPS) return found('warning', back, 'path.narrow.means', 'path.narrow.mend');
+  // An answer names the port of one worker; the next call may be given another.
+  const means = relay === undefined ? line('path.straight.means', { addresses: offered.join(', ') }) : 'path.fine.means';
+  return found('fine', back, means);
 }
 
 /** One decimal below ten, none above. */

@@ -21,7 +21,8 @@ const LATE_MS = 1_000;
 /** How long, and how much at most: phones pay for bytes. */
 const RATE_MS = 2_500;
 const RATE_BYTES = 8_000_000;
-const BLOCK_BYTES = 4_000;
+/** Small: of a narrow line, too, some must come back in time. */
+const BLOCK_BYTES = 2_000;
 /**
  * What may be under way. More would fill queues, lose what does not fit in them, and measure how data channels come back from
  * that; this is enough for 5 Mbit/s over a quarter of a second.
@@ -82,7 +83,7 @@ async function connectAndMeasure(connection: RTCPeerConnection, member: Member, 
   facts.connectMs = performance.now() - begun;
   facts.used = await usedPair(connection);
   facts.echoes = echoFigures(await exchangePackets(packets, member.peerId));
-  if (facts.echoes.rttMs !== null) facts.mbps = rateMbps(await exchangeBytes(bytes, member.peerId));
+  if (facts.echoes.rttMs !== null) facts.mbps = await exchangeBytes(bytes, member.peerId);
 }
 
 function openChannel(connection: RTCPeerConnection, label: string, init: RTCDataChannelInit): RTCDataChannel {
@@ -171,11 +172,12 @@ async function exchangePackets(channel: RTCDataChannel, peerId: string): Promise
   return echoes;
 }
 
-/** Sends as much as fits for a while and notes what comes back. */
-async function exchangeBytes(channel: RTCDataChannel, peerId: string): Promise<Arrival[]> {
+/** Sends as much as fits for a while; gives what comes back, in megabits per second. */
+async function exchangeBytes(channel: RTCDataChannel, peerId: string): Promise<number> {
   const arrivals: Arrival[] = [];
   const frame = toOurselves(peerId, BLOCK_BYTES);
-  const end = performance.now() + RATE_MS;
+  const begun = performance.now();
+  const end = begun + RATE_MS;
   let [sent, back] = [0, 0];
   const fill = () => {
     while (sent - back < UNDER_WAY_BYTES && sent < RATE_BYTES && performance.now() < end && channel.readyState === 'open') {
@@ -191,7 +193,7 @@ async function exchangeBytes(channel: RTCDataChannel, peerId: string): Promise<A
   fill();
   while (performance.now() < end && back < RATE_BYTES) await sleep(20);
   channel.onmessage = null;
-  return arrivals;
+  return rateMbps(arrivals, performance.now() - begun);
 }
 
 /** A message for the peer that we are, which the server hands back: flags, the name's length, the name, the payload. */

@@ -39,17 +39,19 @@ export interface Arrival {
 const BEGINNING = 0.25;
 /** The best half second counts: data channels halve their pace at every loss, and may stand still for a second after some. */
 const WINDOW_MS = 500;
-/** In less time nothing can be told. */
+/** In less time nothing can be told of parts. */
 const LEAST_MS = 20;
 
-/** What a line carried, in megabits per second; `null` where too little arrived to tell. */
-export function rateMbps(arrivals: readonly Arrival[]): number | null {
+/** What a line carried while it was tried for so long, in megabits per second. */
+export function rateMbps(arrivals: readonly Arrival[], triedMs: number): number {
   const [first, last] = [arrivals[0], arrivals.at(-1)];
-  if (!first || !last) return null;
+  if (!first || !last) return 0;
   const from = first.at + (last.at - first.at) * BEGINNING;
   const counted = arrivals.filter(({ at }) => at >= from);
-  const span = Math.min(WINDOW_MS, last.at - (counted[0]?.at ?? last.at));
-  if (span < LEAST_MS) return null;
+  // Only a line that was done sooner is measured by less: on a narrow one, what comes in a bunch would look fast.
+  const whole = triedMs >= 2 * WINDOW_MS;
+  const span = whole ? WINDOW_MS : Math.min(WINDOW_MS, last.at - (counted[0]?.at ?? last.at));
+  if (span < LEAST_MS) return megabits(sum(arrivals), triedMs);
   let [best, bytes, begin] = [0, 0, 0];
   for (const { at, bytes: more } of counted) {
     bytes += more;
@@ -57,5 +59,13 @@ export function rateMbps(arrivals: readonly Arrival[]): number | null {
     for (let old = counted[begin]; old && old.at <= at - span; old = counted[++begin]) bytes -= old.bytes;
     best = Math.max(best, bytes);
   }
-  return (best * 8) / span / 1000;
+  return megabits(best, span);
+}
+
+function sum(arrivals: readonly Arrival[]): number {
+  return arrivals.reduce((total, { bytes }) => total + bytes, 0);
+}
+
+function megabits(bytes: number, ms: number): number {
+  return (bytes * 8) / ms / 1000;
 }

@@ -1,6 +1,6 @@
 /** The result of all checks in one sentence. */
 
-import type { PathFacts, SocketFacts } from './facts';
+import type { PathFacts, ServerFacts, SocketFacts } from './facts';
 import type { Finding, Line, State } from './findings';
 
 /** A check that is over, as far as the result needs it. */
@@ -23,11 +23,15 @@ export function conclude(outcomes: readonly Outcome[]): Verdict {
 function keptOut(outcomes: readonly Outcome[]): Verdict | undefined {
   const failed = (kind: Outcome['kind']) => outcomes.find((one) => one.kind === kind && one.finding.state === 'failed');
   if (failed('browser')) return { state: 'failed', line: { key: 'verdict.browser' } };
-  if (failed('server')) return { state: 'failed', line: { key: 'verdict.server' } };
+  const server = failed('server');
+  const answered = (server?.facts as ServerFacts | undefined)?.status != null;
+  if (server && !answered) return { state: 'failed', line: { key: 'verdict.server' } };
   const signaling = failed('signaling');
   if (signaling) {
     const refused = (signaling.facts as SocketFacts | undefined)?.error;
-    return { state: 'failed', line: { key: refused ? 'verdict.refused' : 'verdict.sockets' } };
+    // An answer to /health that is not the server's own explains why nothing else is; alone, it keeps nobody out.
+    const cut = server ? 'verdict.sick' : 'verdict.sockets';
+    return { state: 'failed', line: { key: refused ? 'verdict.refused' : cut } };
   }
   const paths = outcomes.filter(({ kind }) => kind === 'path');
   const tried = paths.filter(({ finding }) => finding.state !== 'skipped');
@@ -42,6 +46,7 @@ function hindered(outcomes: readonly Outcome[]): Verdict | undefined {
   const [camera, microphone] = [stateOf('camera') === 'failed', stateOf('microphone') === 'failed'];
   if (camera && microphone) return warn({ key: 'verdict.devices' });
   if (microphone) return warn({ key: 'verdict.microphone' });
+  if (stateOf('microphone') === 'warning') return warn({ key: 'verdict.unheard' });
   if (camera) return warn({ key: 'verdict.camera' });
   // In the order of how good they are; the browser takes the first that works.
   const working = outcomes.filter(({ kind }) => kind === 'path').filter(carries);

@@ -121,6 +121,7 @@ async function open<T>(address: string, query: URLSearchParams, pick: (message: 
     ms: word ? performance.now() - begun : null,
     welcomed: false,
     waiting: false,
+    elsewhere: false,
     rttMs: null,
     closeCode: wire.closeCode,
     error: null,

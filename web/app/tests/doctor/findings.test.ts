@@ -15,7 +15,7 @@ import {
 const told = ({ state, back, mend }: Finding) => [state, back.key, mend?.key];
 
 const socket = (facts: Partial<SocketFacts>): SocketFacts => ({
-  address: 'wss://veche.example/x', opened: true, ms: 40, welcomed: false, waiting: false, rttMs: null, closeCode: null, error: null, ...facts,
+  address: 'wss://veche.example/x', opened: true, ms: 40, welcomed: false, waiting: false, elsewhere: false, rttMs: null, closeCode: null, error: null, ...facts,
 });
 
 const path = (facts: Partial<PathFacts>): PathFacts => ({
@@ -54,15 +54,17 @@ describe('devices', () => {
 
 describe('the server', () => {
   it.each([
-    [{ address: 'a', status: 200, ms: 4 }, ['fine', 'server.fine.back', undefined]],
-    [{ address: 'a', status: 502, ms: 4 }, ['failed', 'server.sick.back', 'server.sick.mend']],
-    [{ address: 'a', status: null, ms: null }, ['failed', 'server.silent.back', 'server.silent.mend']],
+    [{ address: 'a', status: 200, healthy: true, ms: 4 }, ['fine', 'server.fine.back', undefined]],
+    [{ address: 'a', status: 200, healthy: false, ms: 4 }, ['failed', 'server.other.back', 'server.other.mend']],
+    [{ address: 'a', status: 502, healthy: false, ms: 4 }, ['failed', 'server.sick.back', 'server.sick.mend']],
+    [{ address: 'a', status: null, healthy: false, ms: null }, ['failed', 'server.silent.back', 'server.silent.mend']],
   ])('%o', (facts, expected) => expect(told(judgeServer(facts))).toEqual(expected));
 
   it.each([
     [socket({ welcomed: true, rttMs: 3.24 }), ['fine', 'socket.fine.back', undefined]],
     [socket({ opened: false, closeCode: 1006 }), ['failed', 'socket.blocked.back', 'socket.blocked.mend']],
     [socket({}), ['failed', 'socket.mute.back', 'socket.mute.mend']],
+    [socket({ waiting: true, elsewhere: true }), ['fine', 'signaling.waiting.back', undefined]],
     [socket({ waiting: true }), ['warning', 'signaling.waiting.back', 'signaling.waiting.mend']],
     [socket({ closeCode: 4001, error: { code: 'token_expired', message: 'expired' } }), ['failed', 'refused.back', 'refused.token.mend']],
     [socket({ opened: false, error: { code: 'webrtc_disabled', message: 'off' } }), ['failed', 'refused.back', 'refused.webrtc_disabled.mend']],
@@ -78,11 +80,17 @@ describe('the server', () => {
   });
 
   it.each([
-    [{ status: 200, error: null, relays: ['turn:a', 'turn:b'] }, ['fine', 'relays.fine.back', undefined]],
-    [{ status: 200, error: null, relays: [] }, ['warning', 'relays.none.back', 'relays.none.mend']],
-    [{ status: 403, error: { code: 'forbidden', message: 'no' }, relays: [] }, ['failed', 'relays.refused.back', 'relays.refused.mend']],
-    [{ status: null, error: null, relays: [] }, ['failed', 'relays.refused.back', 'relays.refused.mend']],
+    [{ status: 200, error: null, relays: ['turn:a', 'turn:b'], tried: 2 }, ['fine', 'relays.fine.back', undefined]],
+    [{ status: 200, error: null, relays: [], tried: 0 }, ['warning', 'relays.none.back', 'relays.none.mend']],
+    [{ status: 403, error: { code: 'forbidden', message: 'no' }, relays: [], tried: 0 }, ['failed', 'relays.refused.back', 'relays.refused.mend']],
+    [{ status: null, error: null, relays: [], tried: 0 }, ['failed', 'relays.refused.back', 'relays.refused.mend']],
   ])('its relays: %o', (facts, expected) => expect(told(judgeRelays(facts))).toEqual(expected));
+});
+
+it('does not say that relays are tried which are not', () => {
+  const relays = Array.from({ length: 9 }, (_, index) => `turn:${index}`);
+  expect(judgeRelays({ status: 200, error: null, relays, tried: 9 }).means).toEqual({ key: 'relays.fine.means' });
+  expect(judgeRelays({ status: 200, error: null, relays, tried: 8 }).means).toEqual({ key: 'relays.many.means', values: { tried: 8 } });
 });
 
 describe('a way', () => {
@@ -95,6 +103,8 @@ describe('a way', () => {
     [relay({ way: 'tls', iceErrors: [{ code: 701, text: 'timed out' }] }), ['failed', 'relay.silent.back', 'relay.silentTcp.mend']],
     [relay({ iceErrors: [{ code: 701, text: '' }, { code: 401, text: 'Unauthorized' }] }), ['failed', 'relay.credentials.back', 'relay.credentials.mend']],
     [relay({ iceErrors: [{ code: 486, text: 'Allocation Quota Reached' }] }), ['failed', 'relay.full.back', 'relay.full.mend']],
+    [relay({ iceErrors: [{ code: 403, text: 'Forbidden' }] }), ['failed', 'relay.refused.back', 'relay.refused.mend']],
+    [relay({ iceErrors: [{ code: 400, text: 'Bad Request' }] }), ['failed', 'relay.refused.back', 'relay.refused.mend']],
     [relay({ allocated: true }), ['failed', 'relay.beyond.back', 'relay.beyond.mend']],
   ])('that is closed: %o', (facts, expected) => expect(told(judgePath(facts))).toEqual(expected));
 
@@ -106,7 +116,8 @@ describe('a way', () => {
 
   it.each([
     [line(20, 0, 50), ['fine', undefined]],
-    [line(20, 0, null), ['fine', undefined]],
+    [line(20, 0, null), ['warning', 'path.narrow.mend']],
+    [line(20, 0, 0), ['warning', 'path.narrow.mend']],
     [line(300, 3, 0.5), ['fine', undefined]],
     [line(20, 3.1, 50), ['warning', 'path.lossy.mend']],
     [line(301, 0, 50), ['warning', 'path.far.mend']],
@@ -118,7 +129,13 @@ describe('a way', () => {
     expect([state, mend?.key]).toEqual(expected);
   });
 
+  it('claims no more ports than were tried', () => {
+    expect(judgePath(line(20, 0, 50)).means).toEqual({ key: 'path.straight.means', values: { addresses: '203.0.113.5:40000' } });
+    expect(judgePath({ ...line(20, 0, 50), relay: 'turn:turn.example' }).means.key).toBe('path.fine.means');
+  });
+
   it('tells its figures as people write them', () => {
     expect(judgePath(line(4.56, 0.345, 123.4)).back.values).toEqual({ ms: 120, rtt: 4.6, loss: 0.3, rate: 123 });
+    expect(judgePath(line(20, 0, 0.02)).back.values).toMatchObject({ rate: 0.1 });
   });
 });

@@ -31,7 +31,7 @@ describe('the report', () => {
     expect(text).toContain('Result: You would get into the room but hear and see nobody');
     expect(text).toContain('[failed] Straight to the server over UDP\n  What was tried: ');
     expect(text).toContain('\n  What came back: No answer from 203.0.113.5:40000.\n');
-    expect(text).toContain('allow UDP to 203.0.113.5:40000.');
+    expect(text).toContain('allow UDP to 203.0.113.5:40000 and to the ports beside it');
     expect(text).not.toMatch(/\{\w+\}/);
   });
 

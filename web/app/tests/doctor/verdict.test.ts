@@ -33,12 +33,22 @@ describe('the result', () => {
   it('tells refusals from broken lines', () => {
     const refused = outcome('signaling', 'failed', { error: { code: 'forbidden', message: '' } });
     expect(told(conclude([refused]))).toEqual(['failed', 'verdict.refused']);
+    expect(told(conclude([outcome('server', 'failed', { status: 502 }), refused]))).toEqual(['failed', 'verdict.refused']);
+  });
+
+  it('believes a call that works more than an odd answer to /health', () => {
+    const sick = outcome('server', 'failed', { status: 429 });
+    expect(told(conclude([sick, outcome('signaling', 'fine'), ...WAYS]))).toEqual(['warning', 'verdict.small']);
+    expect(told(conclude([sick, outcome('signaling', 'failed', { error: null })]))).toEqual(['failed', 'verdict.sick']);
+    expect(told(conclude([outcome('server', 'failed', { status: null }), outcome('signaling', 'skipped')]))).toEqual(['failed', 'verdict.server']);
   });
 
   it('names the devices that others will miss', () => {
     expect(told(visit({ camera: 'failed' }))).toEqual(['warning', 'verdict.camera']);
     expect(told(visit({ microphone: 'failed', camera: 'warning' }))).toEqual(['warning', 'verdict.microphone']);
     expect(told(visit({ microphone: 'failed', camera: 'failed' }))).toEqual(['warning', 'verdict.devices']);
+    expect(told(visit({ microphone: 'warning' }))).toEqual(['warning', 'verdict.unheard']);
+    expect(told(visit({ microphone: 'warning', camera: 'failed' }))).toEqual(['warning', 'verdict.unheard']);
     expect(told(visit({ camera: 'warning' }))).toEqual(['warning', 'verdict.small']);
   });
 
