@@ -121,7 +121,7 @@ async fn what_is_no_server_is_told_apart() {
     let outcome = outside(&folder, &format!("http://{address}"), &[]).await;
     outcome.assert_failure("http", "no answer of Veche: 404 hello", "http.listen");
 
-    for wrong in [&["--from-outside", "call.example"][..], &["--token", "t"], &["--idle", "long"]] {
+    for wrong in [&["--from-outside", "call.example"][..], &["--no-such-word"], &["--idle", "long"]] {
         let output = veche(&folder).arg("doctor").args(wrong).output().await.unwrap();
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");
         assert!(!output.stderr.is_empty(), "{wrong:?}");
