@@ -4,7 +4,7 @@
 PROFILE := quick
 VECHE := target/$(PROFILE)/veche
 
-.PHONY: run build test test-rust test-web test-python test-api test-browsers test-interop fuzz lint licences format web networks bench bench-compare load release help
+.PHONY: run build built test test-rust test-web test-python test-api test-browsers test-interop fuzz lint licences format web networks bench bench-compare load release help
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -15,6 +15,11 @@ run: build ## Build and start the server; prints the addresses to open
 build: ## Build the server
 	@scripts/need build
 	@cargo build --profile $(PROFILE) --package veche
+
+# The binary that the tests in Rust have built: with --package nearly everything would be compiled once more.
+built:
+	@scripts/need build
+	@cargo test --quiet --workspace --profile $(PROFILE) --no-run --test running
 
 load: ## Put a running server under load: ARGS="--subscribers 50"
 	@cargo run --quiet --package veche-load --profile $(PROFILE) -- $(ARGS)
@@ -33,20 +38,20 @@ test-rust: ## The core in virtual time, the shell, signaling, server: everything
 test-web: web/node_modules ## The SDK and the app: types, lints, tests
 	@cd web && npm run --silent check && npm run --silent lint && npm run --silent test && npm pack --silent --dry-run --workspace sdk >/dev/null
 
-test-python: build ## The Python package against a real server: lints, types, tests
+test-python: built ## The Python package against a real server: lints, types, tests
 	@scripts/need python
 	@VECHE_BIN=$${VECHE_BIN:-$(CURDIR)/$(VECHE)} clients/python/run-tests
 
-test-api: build ## The HTTP API against its own description, by schemathesis
+test-api: built ## The HTTP API against its own description, by schemathesis
 	@scripts/need python
 	@tests/api/run $${VECHE_BIN:-$(VECHE)}
 
-test-browsers: build tests/e2e/node_modules ## Calls between real browsers
+test-browsers: built tests/e2e/node_modules ## Calls between real browsers
 	@scripts/need browsers
 	@cargo build --quiet --profile $(PROFILE) --package veche-testkit --bins
 	@cd tests/e2e && npm test --silent
 
-test-interop: build ## Calls and uploads with other people's stacks
+test-interop: built ## Calls and uploads with other people's stacks
 	@scripts/need python
 	@tests/interop/aiortc/run
 	@tests/interop/tus/run
