@@ -69,7 +69,7 @@ pub enum Destination {
     },
 }
 
-/// Packets to one destination, in their order.
+/// Packets to one destination, in their order. There may be another run to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Run<'a> {
     /// Where they go.
@@ -136,7 +136,8 @@ impl Outbox {
         Self { generation: 1, ..Self::default() }
     }
 
-    /// The packets, gathered by where they go; those to one destination are in the order in which they were made.
+    /// The packets, gathered by where they go. Those of a run are in the order in which they were made; somebody may have two
+    /// runs, since only what was added by [`Self::push_at`] finds the one before.
     pub fn runs(&mut self) -> impl Iterator<Item = Run<'_>> {
         self.gather();
         let Self { bytes, runs, ends, gathered, scattered, .. } = self;
