@@ -53,7 +53,7 @@ async fn what_is_no_picture_is_refused_with_a_reason_and_counted() {
         (&good[..good.len() / 2], 415, "bad_picture", "cut off"),
         (&b"GIF89a..."[..], 415, "bad_picture", "FF D8"),
         (&jpeg("red", 1280, 720)[..], 413, "message_too_large", "1280 x 720"),
-        (&[0xff; 200_000][..], 413, "message_too_large", "100000 bytes"),
+        (&vec![0xff; 200_000][..], 413, "message_too_large", "100000 bytes"),
     ];
     for (bytes, status, code, reason) in refusals {
         let answer = server.post("/door/frames", "image/jpeg", bytes).await;
@@ -176,7 +176,7 @@ async fn events_carry_base64_and_come_at_the_asked_for_rate() {
 async fn who_may_send_and_who_may_look_is_what_tokens_say() {
     let server = Server::start_closed().await;
     let picture = jpeg("red", 64, 64);
-    let [anna, boris, eve] = ["anna", "boris", "eve"].map(|user| server.token(user));
+    let [anna, boris, eve] = ["anna", "boris", "eve"].map(Server::token);
     let post = |token: String, picture: Vec<u8>| {
         let server = &server;
         async move {

@@ -89,7 +89,7 @@ impl Server {
     }
 
     /// A token of a user who may look, and send if they are not eve.
-    pub(crate) fn token(&self, user_id: &str) -> String {
+    pub(crate) fn token(user_id: &str) -> String {
         let actions =
             if user_id == "eve" { json!(["subscribe"]) } else { json!(["subscribe", "publish_video"]) };
         let grants = serde_json::from_value(json!({ "rooms": { "tea": actions } })).unwrap();
@@ -183,7 +183,8 @@ impl Stream {
         loop {
             if let Some((before, rest)) = self.text.split_once("\n\n") {
                 let data = before.lines().find_map(|line| line.strip_prefix("data: ")).map(str::to_owned);
-                self.text = rest.to_owned();
+                let rest = rest.to_owned();
+                self.text = rest;
                 if let Some(data) = data {
                     return data;
                 }
