@@ -22,7 +22,7 @@ use crate::handle::{Handle, Inner, Shared, WorkerFailure, WorkerHandle, credenti
 use crate::listeners::{self, Listeners};
 use crate::mailbox::{self, mailbox};
 use crate::poller::Poller;
-use crate::relays::{Places, Relays, datagrams};
+use crate::relays::{Places, RelayAddresses, Relays, datagrams};
 use crate::worker::{Worker, unix_time};
 
 /// What is asked of the system for each direction of a listening socket, at which all clients of a worker come.
@@ -53,9 +53,10 @@ pub fn start(config: TurnConfig) -> Result<Turn, StartError> {
     let (secret, credentials) = credentials(&config.realm, &config.secrets, &config.users, &random_secret);
     let credentials = Arc::new(credentials);
     let server_config = server_config(&config, count, now);
+    let relay_addresses = RelayAddresses { v4: config.relay_v4, v6: config.relay_v6 };
+    let relay_addresses = Arc::new(RwLock::new(relay_addresses));
     let places = Arc::new(Places {
-        v4: config.relay_v4,
-        v6: config.relay_v6,
+        addresses: relay_addresses.clone(),
         ports: config.relay_ports.clone(),
         reserved: Mutex::default(),
     });
@@ -86,6 +87,7 @@ pub fn start(config: TurnConfig) -> Result<Turn, StartError> {
         realm: config.realm,
         secret: RwLock::new(secret),
         random_secret,
+        relay_addresses,
         done,
         next: AtomicUsize::new(0),
     });

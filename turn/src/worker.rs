@@ -150,6 +150,7 @@ impl Worker {
                     self.act();
                 }
                 Command::SetPeers(peers) => self.server.set_peers(peers),
+                Command::SetFamilies([v4, v6]) => self.server.set_families(v4, v6),
                 Command::Adopt(adoption) => {
                     let Self { connections, poller, server, out, relays, closing, now, .. } = self;
                     let mut desk = Desk { now: *now, poller, server, out, relays, closing };
