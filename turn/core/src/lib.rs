@@ -24,7 +24,7 @@ mod server;
 mod stream;
 mod wire;
 
-pub use accounts::{Accounts, Limits, Quotas, Reservation, Usage, UserUsage, household};
+pub use accounts::{Accounts, Limits, Quotas, Reservation, Usage, UserUsage};
 pub use allocation::{AllocationId, RelayId};
 pub use config::ServerConfig;
 pub use credentials::{Credentials, Issued, issue};
@@ -35,6 +35,7 @@ pub use peers::{Network, PeerPolicy};
 pub use refusals::{Refusal, Refusals};
 pub use server::{Server, Totals};
 pub use stream::{BadFrame, Frames, MAX_FRAME, MAX_UNPROVEN_FRAME};
+pub use veche_stun::household::household;
 pub use wire::is_turn;
 
 #[cfg(test)]
