@@ -17,6 +17,7 @@ use crate::interfaces::Announcer;
 use crate::mailbox::{self, Adoption};
 use crate::metrics::{Shared, WorkerMetrics};
 use crate::placement::{WorkerView, place};
+use crate::studio::{Guest, Listener, Studio};
 
 /// How to start the media plane.
 #[derive(Clone, Debug)]
@@ -156,6 +157,7 @@ struct Plane {
     announcer: Mutex<Announcer>,
     next_room: AtomicU64,
     next_participant: AtomicU64,
+    studio: Studio,
     /// Disconnected when the last worker has ended; nothing is ever sent.
     done: flume::Receiver<Infallible>,
 }
@@ -165,6 +167,7 @@ impl Handle {
         workers: Vec<WorkerHandle>,
         spread_from: usize,
         announcer: Announcer,
+        studio: Studio,
         done: flume::Receiver<Infallible>,
     ) -> Self {
         let plane = Plane {
@@ -174,6 +177,7 @@ impl Handle {
             announcer: Mutex::new(announcer),
             next_room: AtomicU64::new(1),
             next_participant: AtomicU64::new(1),
+            studio,
             done,
         };
         Self { plane: Arc::new(plane) }
@@ -231,6 +235,21 @@ impl Handle {
         Ok(())
     }
 
+    /// Listens to a room from now on, also to one that nobody is in yet. Packets of at most so many bytes together wait for who
+    /// listens. Nobody in the room is told, and nobody counts it.
+    pub fn listen(&self, room: RoomId, max_bytes: usize) -> Listener {
+        self.plane.studio.listen(room, max_bytes)
+    }
+
+    /// A participant without transport, who publishes from within this process. They are in the room as far as media goes; that
+    /// they are there the control plane has to say itself, before they publish.
+    pub fn add_guest(&self, room: RoomId) -> Guest {
+        let plane = &*self.plane;
+        let serial = plane.next_participant.fetch_add(1, Ordering::Relaxed);
+        let home = plane.worker_of(room.0) as u64;
+        plane.studio.add_guest(room, ParticipantId(serial * plane.workers.len() as u64 + home))
+    }
+
     /// Takes over a TCP connection that somebody else has accepted, and what was read of it already: the whole first frame
     /// (RFC 4571) at least, and no more than [`MAX_EARLY`]. Its STUN request tells which worker it is for.
     pub fn adopt(&self, stream: TcpStream, early: Vec<u8>) -> Result<(), AdoptError> {
@@ -264,6 +283,7 @@ impl Handle {
         for worker in &self.plane.workers {
             worker.mailbox.stop();
         }
+        self.plane.studio.stop();
         // Never a message, only the end.
         let _ = self.plane.done.recv_async().await;
     }

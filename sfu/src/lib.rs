@@ -15,6 +15,7 @@ mod ports;
 mod refusals;
 mod singles;
 mod start;
+pub mod studio;
 mod tcp;
 mod trains;
 mod udp;

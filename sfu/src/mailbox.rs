@@ -32,12 +32,17 @@ pub(crate) fn mailbox() -> io::Result<(Sender, Receiver)> {
     let (adoptions, orphanage) = flume::bounded(ADOPTIONS);
     // The machine's addresses do not change so often that it would need a bound.
     let (announcements, notices) = flume::unbounded();
-    let bell = Arc::new(Bell {
-        eventfd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-        stopping: AtomicBool::new(false),
-    });
+    let bell = bell()?;
     let sender = Sender { commands, adoptions, announcements, bell: bell.clone() };
     Ok((sender, Receiver { inbox, orphanage, notices, bell }))
+}
+
+/// A bell, by which one thread waits for others.
+pub(crate) fn bell() -> io::Result<Arc<Bell>> {
+    Ok(Arc::new(Bell {
+        eventfd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        stopping: AtomicBool::new(false),
+    }))
 }
 
 /// The control plane's end. When it is dropped the worker stops.
@@ -63,14 +68,25 @@ pub(crate) struct Receiver {
 pub(crate) struct Ringer(Arc<Bell>);
 
 impl Ringer {
+    /// What rings this bell.
+    pub(crate) fn of(bell: &Arc<Bell>) -> Self {
+        Self(bell.clone())
+    }
+
     /// The worker wakes, and finds what there is to do.
     pub(crate) fn ring(&self) {
         self.0.ring();
     }
+
+    /// The thread ends.
+    pub(crate) fn stop(&self) {
+        self.0.stop();
+    }
 }
 
+/// What a thread waits for, beside its sockets.
 #[derive(Debug)]
-struct Bell {
+pub(crate) struct Bell {
     eventfd: OwnedFd,
     stopping: AtomicBool,
 }
@@ -114,8 +130,7 @@ impl Sender {
 
     /// Asks the worker to stop. Never waits for room.
     pub(crate) fn stop(&self) {
-        self.bell.stopping.store(true, Ordering::Release);
-        self.bell.ring();
+        self.bell.stop();
     }
 }
 
@@ -154,7 +169,7 @@ impl Receiver {
 
     /// Whether the worker is asked to stop.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.bell.stopping.load(Ordering::Acquire)
+        self.bell.is_stopping()
     }
 }
 
@@ -164,13 +179,31 @@ impl AsFd for Receiver {
     }
 }
 
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.eventfd.as_fd()
+    }
+}
+
 impl Bell {
     fn ring(&self) {
         // It fails only when the counter is full, and then the bell rings anyway.
         let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
     }
 
-    fn silence(&self) {
+    /// Rings for the last time: who waits shall end.
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.ring();
+    }
+
+    /// Whether who waits shall end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Takes note of having rung.
+    pub(crate) fn silence(&self) {
         let _ = rustix::io::read(&self.eventfd, &mut [0u8; 8]);
     }
 }

@@ -23,6 +23,7 @@ use crate::mailbox::{self, Ringer, mailbox};
 use crate::metrics::Shared;
 use crate::poller::Poller;
 use crate::ports::{bind_port, usable_addresses};
+use crate::studio::{Desk, Studio};
 use crate::tcp::{MAX_CONNECTIONS, TcpPort};
 use crate::udp::UdpPort;
 use crate::worker::{Parts, Worker};
@@ -45,20 +46,26 @@ pub fn start(config: SfuConfig) -> Result<Sfu, StartError> {
     let mut prepared = Vec::with_capacity(count);
     let mut workers = Vec::with_capacity(count);
     let mailboxes = (0..count).map(|_| mailbox()).collect::<io::Result<Vec<_>>>().map_err(no_resources)?;
-    let ringers: Vec<Ringer> = mailboxes.iter().map(|(sender, _)| sender.ringer()).collect();
-    for ((index, mailbox), bridges) in mailboxes.into_iter().enumerate().zip(bridges(&ringers)) {
+    let (studio, desk) = Studio::prepare(count as u16, preparation.epoch).map_err(no_resources)?;
+    let ringers = mailboxes.iter().map(|(sender, _)| sender.ringer()).chain([studio.ringer()]);
+    let mut bridges = bridges(&ringers.collect::<Vec<Ringer>>());
+    let desk = bridges.pop().map(|bridges| Desk::new(desk, bridges, preparation.events.clone()));
+    for ((index, mailbox), bridges) in mailboxes.into_iter().enumerate().zip(bridges) {
         let (parts, worker) = preparation.prepare(index, mailbox, bridges)?;
         prepared.push(parts);
         workers.push(worker);
     }
 
-    let (failure_sender, failures) = flume::bounded(count);
+    let (failure_sender, failures) = flume::bounded(count + 1);
     let (done_sender, done) = flume::bounded(0);
-    let handle = Handle::new(workers, spread_from, preparation.announcer, done);
+    let handle = Handle::new(workers, spread_from, preparation.announcer, studio, done);
     let cores = allowed_cores().filter(|cores| cores.len() == count);
     for (index, parts) in prepared.into_iter().enumerate() {
         let core = cores.as_ref().map(|cores| cores[index]);
         spawn(index, parts, core, failure_sender.clone(), done_sender.clone()).map_err(no_resources)?;
+    }
+    if let Some(desk) = desk {
+        spawn_studio(count, desk, failure_sender, done_sender).map_err(no_resources)?;
     }
     Ok(Sfu { handle, events, failures })
 }
@@ -163,6 +170,20 @@ fn spawn(
             pin(core);
         }
         supervise(index, &shared, &failures, || Worker::new(parts).run());
+        drop(done);
+    })?;
+    Ok(())
+}
+
+/// Starts the studio's thread, which counts as one more worker.
+fn spawn_studio(
+    index: usize,
+    mut desk: Desk,
+    failures: flume::Sender<WorkerFailure>,
+    done: flume::Sender<Infallible>,
+) -> io::Result<()> {
+    thread::Builder::new().name("studio".to_owned()).spawn(move || {
+        supervise(index, &Shared::new(index, 0), &failures, move || desk.run());
         drop(done);
     })?;
     Ok(())
