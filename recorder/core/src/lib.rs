@@ -3,11 +3,13 @@
 //!
 //! A packet's path: [`order`] waits for what may still be repaired, [`frames`] puts frames together, [`stream`] gives
 //! them their time, [`interleave`] brings those of several tracks in one order, [`webm`] writes them.
+//! A [`manifest`] says what was written.
 
 #![forbid(unsafe_code)]
 
 pub mod frames;
 pub mod interleave;
+pub mod manifest;
 pub mod order;
 pub mod stream;
 pub mod webm;
