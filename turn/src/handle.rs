@@ -93,6 +93,8 @@ pub struct WorkerMetrics {
     pub connections_refused: u64,
     /// Relays now.
     pub relays: usize,
+    /// TCP connections between relays and peers now.
+    pub peer_connections: usize,
     /// What was done.
     pub totals: Totals,
     /// What was refused, by reason.

@@ -31,7 +31,7 @@ const SOCKET_BUFFER: usize = 1 << 20;
 const RECEIVE_AT_MOST: usize = 4;
 
 /// How many ports are tried until one is free.
-const ATTEMPTS: usize = 64;
+pub(crate) const ATTEMPTS: usize = 64;
 
 /// How long a reserved port is kept (RFC 8656 section 7.2: at least 30 seconds).
 const RESERVATION: Duration = Duration::from_secs(30);
@@ -144,7 +144,7 @@ impl Relays {
         self.by_id.remove(&id);
     }
 
-    /// Hands over what waits at a relay. Returns whether more may be there.
+    /// Hands over what waits at a relay. Returns whether more may be there; `None` when it is none of these.
     pub(crate) fn receive(
         &mut self,
         id: RelayId,
@@ -153,11 +153,12 @@ impl Relays {
         traffic: &mut Traffic,
         server: &mut Server,
         out: &mut Outbox,
-    ) -> bool {
-        let Some(relay) = self.by_id.get(&id) else { return false };
-        relay.socket.receive_at_most(RECEIVE_AT_MOST, buffer, traffic, |peer, _, data| {
+    ) -> Option<bool> {
+        let relay = self.by_id.get(&id)?;
+        let is_full = relay.socket.receive_at_most(RECEIVE_AT_MOST, buffer, traffic, |peer, _, data| {
             server.handle_peer(now, id, peer, data, out);
-        })
+        });
+        Some(is_full)
     }
 
     /// Sends packets to a peer.
@@ -221,7 +222,7 @@ impl Relays {
     }
 
     /// Tells the log why a relay cannot be opened, but not for each: clients could fill it.
-    fn warn(&mut self, error: &io::Error) {
+    pub(crate) fn warn(&mut self, error: &io::Error) {
         let now = Instant::now();
         if self.silent_until.is_none_or(|until| until <= now) {
             tracing::warn!(%error, "relays cannot be opened; turn.relay_ports may be too few, or open files (ulimit -n)");

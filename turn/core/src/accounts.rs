@@ -33,7 +33,7 @@ pub struct Limits {
     pub allocations: u32,
     /// Permissions of all their allocations.
     pub permissions: u32,
-    /// Channels of all their allocations.
+    /// Channels of all their allocations, and TCP connections with peers.
     pub channels: u32,
     /// Bytes relayed in a second, both ways together.
     pub bytes_per_second: u64,
@@ -57,7 +57,7 @@ pub struct Usage {
     pub allocations: u32,
     /// Permissions now.
     pub permissions: u32,
-    /// Channels now.
+    /// Channels and TCP connections with peers now.
     pub channels: u32,
     /// Packets from clients to peers.
     pub packets_to_peers: u64,
@@ -330,6 +330,18 @@ impl Holder {
         false
     }
 
+    /// Whether more may be taken from a stream now: of that nothing can be dropped, so that it has to wait.
+    pub(crate) fn is_ready(&self, now: Instant) -> bool {
+        self.accounts.iter().all(|account| account.is_ready(now))
+    }
+
+    /// So much was taken from a stream, whatever it should have been.
+    pub(crate) fn charge(&self, bytes: usize, now: Instant) {
+        for account in &self.accounts {
+            account.charge(bytes as u64, now);
+        }
+    }
+
     /// Tells what was relayed.
     pub(crate) fn tell(&self, traffic: &Traffic) {
         for account in &self.accounts {
@@ -392,15 +404,31 @@ impl Account {
     }
 
     fn meter(&self, bytes: u64, now: Instant) -> bool {
-        let rate = self.limits.bytes_per_second;
-        if rate == 0 {
+        if self.limits.bytes_per_second == 0 {
             return true;
         }
-        let burst = self.nanos(rate.max(MIN_BURST_BYTES));
+        let burst = self.burst();
         let now = self.nanos_at(now);
         let cost = self.nanos(bytes);
         let next = |free_at: u64| Some(free_at.max(now) + cost).filter(|next| *next <= now + burst);
         self.free_at.try_update(Relaxed, Relaxed, next).is_ok()
+    }
+
+    /// What may be relayed at once after a silence, as a time.
+    fn burst(&self) -> u64 {
+        self.nanos(self.limits.bytes_per_second.max(MIN_BURST_BYTES))
+    }
+
+    fn is_ready(&self, now: Instant) -> bool {
+        let is_limited = self.limits.bytes_per_second > 0;
+        !is_limited || self.free_at.load(Relaxed) < self.nanos_at(now) + self.burst()
+    }
+
+    fn charge(&self, bytes: u64, now: Instant) {
+        if self.limits.bytes_per_second > 0 {
+            let (now, cost) = (self.nanos_at(now), self.nanos(bytes));
+            let _ = self.free_at.update(Relaxed, Relaxed, |free_at| free_at.max(now) + cost);
+        }
     }
 
     /// What was metered was not relayed.
