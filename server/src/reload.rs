@@ -9,10 +9,11 @@ use crate::commands::Options;
 use crate::config::Config;
 use crate::config::changes::Changes;
 use crate::log::Log;
-use crate::parts::{Calls, Parts};
+use crate::parts::Parts;
 use crate::tls::{Certificates, Tls};
 use crate::turn;
 use crate::webhooks::Couriers;
+use crate::whereabouts::Whereabouts;
 
 /// Reads the configuration again and gives the parts what they can take.
 pub(crate) struct Reloader {
@@ -27,8 +28,7 @@ pub(crate) struct Reloader {
     signaling: Option<Signaling>,
     cameras: Option<Cameras>,
     turn: Option<veche_turn::Handle>,
-    /// The ports of the media plane, which relays reach.
-    media_ports: Vec<u16>,
+    whereabouts: Option<Whereabouts>,
 }
 
 impl Reloader {
@@ -45,7 +45,7 @@ impl Reloader {
             signaling: None,
             cameras: None,
             turn: None,
-            media_ports: Vec::new(),
+            whereabouts: None,
         }
     }
 
@@ -62,7 +62,7 @@ impl Reloader {
         self.signaling = parts.calls.as_ref().map(|calls| calls.signaling.clone());
         self.cameras = parts.calls.as_ref().and_then(|calls| calls.cameras.clone());
         self.turn = parts.turn.as_ref().map(|turn| turn.handle.clone());
-        self.media_ports = parts.calls.as_ref().map(Calls::ports).unwrap_or_default();
+        self.whereabouts = Some(parts.whereabouts.clone());
     }
 
     /// Reads everything again. What cannot be used changes nothing; the log tells.
@@ -119,13 +119,12 @@ impl Reloader {
         if let Some(cameras) = &self.cameras {
             cameras.reload(&new.cameras);
         }
-        if let (Some(handle), Some(authority)) = (&self.turn, &self.authority) {
+        if let Some(handle) = &self.turn {
             handle.set_credentials(&new.turn.secrets, &turn::users(&new.turn));
-            // What tokens are asked for tells who may be a relay's client, too.
-            match turn::peers(&self.reached(new), &self.media_ports, turn::is_guarded(authority)) {
-                Ok(peers) => handle.set_peers(&peers),
-                Err(error) => tracing::error!("relays reach whom they reached before: {error:#}"),
-            }
+        }
+        // What tokens are asked for tells who may be a relay's client, too.
+        if let Some(whereabouts) = &self.whereabouts {
+            whereabouts.reload(self.reached(new));
         }
         Ok(())
     }
