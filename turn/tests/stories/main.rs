@@ -5,3 +5,4 @@ mod client;
 mod coturn;
 mod server;
 mod streams;
+mod tcp_relays;
