@@ -406,7 +406,8 @@ impl Server {
         }
         let answer = Answer::new(from, request, denied.signer);
         let expires = self.unix_time(now) + self.config.nonce_lifetime.as_secs();
-        let nonce = self.config.nonce_key.make(from.remote.ip(), expires);
+        let hides_names = self.credentials.knows_all_names(self.unix_time(now));
+        let nonce = self.config.nonce_key.make(from.remote.ip(), expires, hides_names);
         let detail = match denied.reason {
             Refusal::BadRequest => Detail::Nothing,
             _ => Detail::Challenge { realm: &self.config.realm, nonce: &nonce },
