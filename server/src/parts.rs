@@ -1,5 +1,6 @@
 //! The parts of the server: each is a crate of its own; here they meet.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
 use veche_access::Authority;
+use veche_cameras::Cameras;
 use veche_files::{Clock, Files};
 use veche_messaging::Messaging;
 use veche_sfu::{Sfu, SfuConfig};
@@ -23,8 +25,9 @@ use crate::access;
 use crate::config::Config;
 use crate::listeners::PublicPort;
 use crate::serve::ended;
-use crate::turn::{self, Surroundings};
+use crate::turn::{self, Surroundings, Urls};
 use crate::webhooks::Couriers;
+use crate::whereabouts::{self, Followers, Whereabouts};
 
 /// How long the media plane may take to say goodbye.
 const MEDIA_STOP_WAIT: Duration = Duration::from_secs(2);
@@ -42,13 +45,16 @@ pub(crate) struct Parts {
     pub(crate) calls: Option<Calls>,
     /// STUN and TURN; `None` where they are switched off, or the usual port is another program's.
     pub(crate) turn: Option<Turn>,
+    /// Tells both where this machine is.
+    pub(crate) whereabouts: Whereabouts,
 }
 
 /// The media plane, and the rooms that use it.
-#[derive(Debug)]
 pub(crate) struct Calls {
     pub(crate) sfu: Sfu,
     pub(crate) signaling: Signaling,
+    /// Those that send pictures; `None` where they are switched off.
+    pub(crate) cameras: Option<Cameras>,
 }
 
 impl Parts {
@@ -71,21 +77,36 @@ impl Parts {
             files: files.clone(),
             database: Some(database.clone()),
         };
+        let mappings = whereabouts::first_look(config).await;
+        let discovered = whereabouts::reached_at(&mappings);
+        let enabled = config.signaling.enabled;
         let calls =
-            config.signaling.enabled.then(|| Calls::start(config, public, &authority, tasks)).transpose()?;
-        let turn = start_turn(config, calls.as_ref(), &authority, (public, tls), tasks)?;
+            enabled.then(|| Calls::start(config, &discovered, public, &authority, tasks)).transpose()?;
+        let turn = start_turn(config, (calls.as_ref(), &discovered), &authority, (public, tls), tasks)?;
+        let followers = Followers {
+            authority: authority.clone(),
+            media: calls.as_ref().map(|calls| calls.sfu.handle.clone()),
+            turn: turn.as_ref().map(|(turn, urls)| (turn.handle.clone(), urls.clone())),
+        };
+        let whereabouts = Whereabouts::new(config.clone(), mappings, followers);
+        let watched = whereabouts.clone();
+        tasks.spawn(async move {
+            watched.watch().await;
+            anyhow!("what looks for the machine's addresses has ended")
+        });
         // Last of what can fail: it takes the channels of before out of storage.
         let messaging = Messaging::start(config.messaging.clone(), parts).await?;
         if let Some(calls) = &calls {
-            calls.signaling.connect(messaging.clone());
+            calls.connect(&messaging);
         }
-        Ok(Self { database, webhooks, authority, files, messaging, calls, turn })
+        let turn = turn.map(|(turn, _)| turn);
+        Ok(Self { database, webhooks, authority, files, messaging, calls, turn, whereabouts })
     }
 
     /// What they answer over HTTP.
     pub(crate) fn router(&self) -> Router {
         let calls = match &self.calls {
-            Some(calls) => calls.signaling.router(),
+            Some(calls) => calls.router(),
             None => disabled_router(),
         };
         calls.merge(self.messaging.router())
@@ -95,6 +116,7 @@ impl Parts {
     pub(crate) fn description() -> OpenApi {
         let mut description = veche_signaling::description();
         description.merge(Messaging::document());
+        description.merge(veche_cameras::description());
         let components = description.components.get_or_insert_default();
         let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
         components.add_security_scheme("token", SecurityScheme::Http(token));
@@ -108,7 +130,10 @@ impl Parts {
     /// Tells everybody to come back later.
     pub(crate) async fn stop(&self) {
         let calls = async {
-            if let Some(Calls { sfu, signaling }) = &self.calls {
+            if let Some(Calls { sfu, signaling, cameras }) = &self.calls {
+                if let Some(cameras) = cameras {
+                    cameras.stop();
+                }
                 signaling.stop().await;
                 let _ = tokio::time::timeout(MEDIA_STOP_WAIT, sfu.handle.stop()).await;
             }
@@ -133,12 +158,13 @@ impl Parts {
 impl Calls {
     fn start(
         config: &Config,
+        discovered: &[IpAddr],
         public: PublicPort,
         authority: &Authority,
         tasks: &mut JoinSet<anyhow::Error>,
     ) -> Result<Self> {
         let shared_tcp = config.shares_media().then(|| public.announced(config));
-        let sfu = veche_sfu::start(SfuConfig { shared_tcp, ..config.sfu() })?;
+        let sfu = veche_sfu::start(SfuConfig { shared_tcp, ..config.sfu(discovered) })?;
         let media = Media::from(sfu.handle.clone());
         let (signaling, pump) =
             Signaling::start(config.signaling.clone(), media, sfu.events.clone(), authority.clone());
@@ -150,28 +176,52 @@ impl Calls {
                 Err(_) => anyhow!("all media workers have ended"),
             }
         });
-        Ok(Self { sfu, signaling })
+        let cameras =
+            config.cameras.enabled.then(|| Cameras::start(config.cameras.clone(), authority.clone()));
+        if let Some(cameras) = &cameras {
+            let rooms = signaling.clone();
+            cameras.check_rooms(Arc::new(move |room_id| rooms.check_room(room_id)));
+            let cameras = cameras.clone();
+            signaling.on_room_deleted(Box::new(move |room_id| cameras.remove_room(room_id)));
+        }
+        Ok(Self { sfu, signaling, cameras })
     }
 
-    /// The ports of the media plane.
-    pub(crate) fn ports(&self) -> Vec<u16> {
-        self.sfu.handle.metrics().iter().map(|worker| worker.port).collect()
+    /// Opens the channels of messaging to those who are in calls, and cameras to pictures that are sent into channels.
+    fn connect(&self, messaging: &Messaging) {
+        self.signaling.connect(messaging.clone());
+        if let Some(cameras) = self.cameras.clone() {
+            messaging.set_pictures(Arc::new(move |identity, channel, jpeg| {
+                cameras.take_message(identity, channel, jpeg);
+            }));
+        }
+    }
+
+    fn router(&self) -> Router {
+        let cameras = match &self.cameras {
+            Some(cameras) => cameras.router(),
+            None => veche_cameras::disabled_router(),
+        };
+        self.signaling.router().merge(cameras)
     }
 }
 
 /// Starts the TURN server, which clients of calls are told of.
 fn start_turn(
     config: &Config,
-    calls: Option<&Calls>,
+    (calls, discovered): (Option<&Calls>, &[IpAddr]),
     authority: &Authority,
     (public, tls): (PublicPort, Option<Arc<ServerConfig>>),
     tasks: &mut JoinSet<anyhow::Error>,
-) -> Result<Option<Turn>> {
-    let media_ports = calls.map(Calls::ports).unwrap_or_default();
-    let surroundings = Surroundings { media_ports, is_guarded: turn::is_guarded(authority), tls };
+) -> Result<Option<(Turn, Urls)>> {
+    let media_ports = calls.map(|calls| turn::media_ports(&calls.sfu.handle)).unwrap_or_default();
+    let discovered = discovered.to_vec();
+    let surroundings = Surroundings { media_ports, discovered, is_guarded: turn::is_guarded(authority), tls };
     let Some(turn) = turn::start(config, &surroundings)? else { return Ok(None) };
+    let urls = Urls::new(config, &surroundings.discovered, public, turn.handle.addresses());
     if let Some(calls) = calls {
-        calls.signaling.set_turn(turn::source(config, public, turn.handle.clone()));
+        let lifetime = config.turn.credential_lifetime();
+        calls.signaling.set_turn(turn::source(urls.clone(), lifetime, turn.handle.clone()));
         calls.signaling.set_turn_reports(turn::reports(turn.handle.clone()));
     }
     let failures = turn.failures.clone();
@@ -181,7 +231,7 @@ fn start_turn(
             Err(_) => anyhow!("all TURN workers have ended"),
         }
     });
-    Ok(Some(turn))
+    Ok(Some((turn, urls)))
 }
 
 /// Opens them, where they are not switched off, and removes what expires for as long as the server runs.

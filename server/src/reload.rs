@@ -1,6 +1,7 @@
 //! A new configuration for a running server, by SIGHUP.
 
 use veche_access::Authority;
+use veche_cameras::Cameras;
 use veche_messaging::Messaging;
 use veche_signaling::Signaling;
 
@@ -8,10 +9,11 @@ use crate::commands::Options;
 use crate::config::Config;
 use crate::config::changes::Changes;
 use crate::log::Log;
-use crate::parts::{Calls, Parts};
+use crate::parts::Parts;
 use crate::tls::{Certificates, Tls};
 use crate::turn;
 use crate::webhooks::Couriers;
+use crate::whereabouts::Whereabouts;
 
 /// Reads the configuration again and gives the parts what they can take.
 pub(crate) struct Reloader {
@@ -24,9 +26,9 @@ pub(crate) struct Reloader {
     authority: Option<Authority>,
     messaging: Option<Messaging>,
     signaling: Option<Signaling>,
+    cameras: Option<Cameras>,
     turn: Option<veche_turn::Handle>,
-    /// The ports of the media plane, which relays reach.
-    media_ports: Vec<u16>,
+    whereabouts: Option<Whereabouts>,
 }
 
 impl Reloader {
@@ -41,8 +43,9 @@ impl Reloader {
             authority: None,
             messaging: None,
             signaling: None,
+            cameras: None,
             turn: None,
-            media_ports: Vec::new(),
+            whereabouts: None,
         }
     }
 
@@ -57,8 +60,9 @@ impl Reloader {
         self.authority = Some(parts.authority.clone());
         self.messaging = Some(parts.messaging.clone());
         self.signaling = parts.calls.as_ref().map(|calls| calls.signaling.clone());
+        self.cameras = parts.calls.as_ref().and_then(|calls| calls.cameras.clone());
         self.turn = parts.turn.as_ref().map(|turn| turn.handle.clone());
-        self.media_ports = parts.calls.as_ref().map(Calls::ports).unwrap_or_default();
+        self.whereabouts = Some(parts.whereabouts.clone());
     }
 
     /// Reads everything again. What cannot be used changes nothing; the log tells.
@@ -112,13 +116,15 @@ impl Reloader {
         if let Some(signaling) = &self.signaling {
             signaling.reload(&new.signaling);
         }
-        if let (Some(handle), Some(authority)) = (&self.turn, &self.authority) {
+        if let Some(cameras) = &self.cameras {
+            cameras.reload(&new.cameras);
+        }
+        if let Some(handle) = &self.turn {
             handle.set_credentials(&new.turn.secrets, &turn::users(&new.turn));
-            // What tokens are asked for tells who may be a relay's client, too.
-            match turn::peers(&self.reached(new), &self.media_ports, turn::is_guarded(authority)) {
-                Ok(peers) => handle.set_peers(&peers),
-                Err(error) => tracing::error!("relays reach whom they reached before: {error:#}"),
-            }
+        }
+        // What tokens are asked for tells who may be a relay's client, too.
+        if let Some(whereabouts) = &self.whereabouts {
+            whereabouts.reload(self.reached(new));
         }
         Ok(())
     }

@@ -13,8 +13,9 @@ use veche_turn_core::{
     Accounts, Credentials, IssuedNames, PeerPolicy, Refusals, Totals, Usage, UserUsage, issue,
 };
 
-use crate::config::User;
+use crate::config::{RelayAddress, User};
 use crate::mailbox::{Adoption, Command, Sender};
+use crate::relays::RelayAddresses;
 use crate::worker::unix_time;
 
 /// Speaks to the workers. Cheap to clone; when the last one is dropped they stop.
@@ -35,6 +36,8 @@ pub(crate) struct Inner {
     pub(crate) random_secret: String,
     /// The names that were made here.
     pub(crate) issued: Arc<IssuedNames>,
+    /// Where relays are opened.
+    pub(crate) relay_addresses: Arc<RwLock<RelayAddresses>>,
     /// When the last worker has ended this is disconnected.
     pub(crate) done: flume::Receiver<std::convert::Infallible>,
     pub(crate) next: AtomicUsize,
@@ -192,6 +195,19 @@ impl Handle {
         for worker in &self.inner.workers {
             worker.mailbox.send(Command::SetPeers(peers.clone()));
         }
+    }
+
+    /// Opens relays at other addresses from now on; those that are open stay where they are. `false` where there is none of either
+    /// family: then relays are opened where they were.
+    pub fn set_relays(&self, v4: Option<RelayAddress>, v6: Option<RelayAddress>) -> bool {
+        if v4.is_none() && v6.is_none() {
+            return false;
+        }
+        *self.inner.relay_addresses.write() = RelayAddresses { v4, v6 };
+        for worker in &self.inner.workers {
+            worker.mailbox.send(Command::SetFamilies([v4.is_some(), v6.is_some()]));
+        }
+        true
     }
 
     /// Takes over a connection that somebody else has accepted, with its TLS session if it has one, and what was read of it

@@ -19,6 +19,8 @@ pub(crate) enum Command {
     SetCredentials(Arc<Credentials>),
     /// Relays may reach others from now on.
     SetPeers(PeerPolicy),
+    /// Whether there are relays of IPv4 and of IPv6 from now on.
+    SetFamilies([bool; 2]),
     /// Take this connection, of which some bytes were read already.
     Adopt(Box<Adoption>),
 }

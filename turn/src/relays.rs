@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt::Ipv6DontFrag};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rand::RngExt;
 use rustc_hash::FxHashMap;
 use rustix::net::sockopt::{
@@ -46,11 +46,17 @@ const WARN_EVERY: Duration = Duration::from_mins(1);
 /// Where relays may be; all workers have the same.
 #[derive(Debug)]
 pub(crate) struct Places {
-    pub(crate) v4: Option<RelayAddress>,
-    pub(crate) v6: Option<RelayAddress>,
+    pub(crate) addresses: Arc<RwLock<RelayAddresses>>,
     pub(crate) ports: RangeInclusive<u16>,
     /// Sockets that wait for their token: it may come to another worker than the one that gave it.
     pub(crate) reserved: Mutex<HashMap<ReservationToken, Reserved>>,
+}
+
+/// Where relays of each family are from now on; `None` where there are none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RelayAddresses {
+    pub(crate) v4: Option<RelayAddress>,
+    pub(crate) v6: Option<RelayAddress>,
 }
 
 /// A port that waits for its token.
@@ -99,11 +105,9 @@ impl Relays {
         let mut opened = Opened::default();
         if let Ports::Reserved(token) = ports {
             let reserved = places.reserved.lock().remove(&token).ok_or(Refusal::NoReservation)?;
-            let place = if reserved.socket.local_addr().is_ok_and(|local| local.is_ipv6()) {
-                places.v6
-            } else {
-                places.v4
-            };
+            let addresses = *places.addresses.read();
+            let is_v6 = reserved.socket.local_addr().is_ok_and(|local| local.is_ipv6());
+            let place = if is_v6 { addresses.v6 } else { addresses.v4 };
             let place = place.ok_or(Refusal::NoReservation)?;
             let address = self.keep(id, reserved.socket, place, poller)?;
             if address.is_ipv6() {
@@ -113,7 +117,8 @@ impl Relays {
             }
             return Ok(opened);
         }
-        for (wanted, place) in [(v4, places.v4), (v6, places.v6)] {
+        let addresses = *places.addresses.read();
+        for (wanted, place) in [(v4, addresses.v4), (v6, addresses.v6)] {
             let Some(place) = place.filter(|_| wanted) else { continue };
             let bound = bind(place.bind, &places.ports, ports).map_err(|error| self.warn(&error));
             let Ok((socket, next)) = bound else { continue };
@@ -357,8 +362,12 @@ mod tests {
     fn who_finds_no_place_for_the_next_port_gets_none() {
         let place =
             Some(RelayAddress { bind: Ipv4Addr::LOCALHOST.into(), external: Ipv4Addr::LOCALHOST.into() });
-        let places =
-            Arc::new(Places { v4: place, v6: None, ports: 20_000..=29_999, reserved: Mutex::default() });
+        let addresses: Arc<RwLock<RelayAddresses>> = Arc::new(RelayAddresses { v4: place, v6: None }.into());
+        let places = Arc::new(Places {
+            addresses: addresses.clone(),
+            ports: 20_000..=29_999,
+            reserved: Mutex::default(),
+        });
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         for number in 0..MAX_RESERVATIONS as u64 {
             let socket = socket.try_clone().unwrap();
@@ -374,5 +383,9 @@ mod tests {
         let token = open(Ports::EvenAndNext).unwrap().reservation.unwrap();
         assert!(open(Ports::Reserved(token)).is_ok());
         assert_eq!(open(Ports::Reserved(token)).unwrap_err(), Refusal::NoReservation);
+
+        let elsewhere = RelayAddress { bind: Ipv4Addr::LOCALHOST.into(), external: [203, 0, 113, 5].into() };
+        addresses.write().v4 = Some(elsewhere);
+        assert_eq!(open(Ports::Any).unwrap().v4.unwrap().ip(), elsewhere.external);
     }
 }

@@ -24,7 +24,7 @@ use crate::handle::{Handle, Inner, Shared, WorkerFailure, WorkerHandle, credenti
 use crate::listeners;
 use crate::mailbox::{self, Courier, mailbox};
 use crate::poller::Poller;
-use crate::relays::{Places, Relays, datagrams};
+use crate::relays::{Places, RelayAddresses, Relays, datagrams};
 use crate::tcp_relays::TcpRelays;
 use crate::worker::{Worker, unix_time};
 
@@ -61,9 +61,10 @@ pub fn start(config: TurnConfig) -> Result<Turn, StartError> {
         credentials(&config.secrets, &config.users, &random_secret, &config.realm, &issued);
     let credentials = Arc::new(credentials);
     let server_config = server_config(&config, count, now);
+    let relay_addresses = RelayAddresses { v4: config.relay_v4, v6: config.relay_v6 };
+    let relay_addresses = Arc::new(RwLock::new(relay_addresses));
     let places = Arc::new(Places {
-        v4: config.relay_v4,
-        v6: config.relay_v6,
+        addresses: relay_addresses.clone(),
         ports: config.relay_ports.clone(),
         reserved: Mutex::default(),
     });
@@ -100,6 +101,7 @@ pub fn start(config: TurnConfig) -> Result<Turn, StartError> {
         secret: RwLock::new(secret),
         random_secret,
         issued,
+        relay_addresses,
         done,
         next: AtomicUsize::new(0),
     });

@@ -78,7 +78,8 @@ impl TcpRelays {
         relays: &mut Relays,
     ) -> Result<Opened, Refusal> {
         let mut opened = Opened::default();
-        for (wanted, place) in [(v4, self.places.v4), (v6, self.places.v6)] {
+        let addresses = *self.places.addresses.read();
+        for (wanted, place) in [(v4, addresses.v4), (v6, addresses.v6)] {
             let Some(place) = place.filter(|_| wanted) else { continue };
             match self.listen(id, place, poller) {
                 Ok(address) if address.is_ipv6() => opened.v6 = Some(address),

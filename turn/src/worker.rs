@@ -177,6 +177,7 @@ impl Worker {
                     self.act();
                 }
                 Command::SetPeers(peers) => self.server.set_peers(peers),
+                Command::SetFamilies([v4, v6]) => self.server.set_families(v4, v6),
                 Command::Adopt(adoption) => {
                     let (connections, mut desk, _) = self.desk();
                     connections.adopt(*adoption, &mut desk);

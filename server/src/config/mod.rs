@@ -11,6 +11,7 @@ mod sources;
 mod turn;
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,7 @@ pub(crate) struct Config {
     pub(crate) signaling: Settings,
     pub(crate) log: Log,
     pub(crate) messaging: veche_messaging::Settings,
+    pub(crate) cameras: veche_cameras::Settings,
     pub(crate) channels: HubSettings,
     pub(crate) files: FileSettings,
     pub(crate) access: AccessSettings,
@@ -90,8 +92,8 @@ impl Config {
         toml::to_string(&table).expect("a table can stand in a file")
     }
 
-    /// What the media plane is started with.
-    pub(crate) fn sfu(&self) -> SfuConfig {
+    /// What the media plane is started with. `discovered` is where STUN servers see this machine.
+    pub(crate) fn sfu(&self, discovered: &[IpAddr]) -> SfuConfig {
         let media = self.media.clone();
         SfuConfig {
             bind: media.bind,
@@ -99,6 +101,7 @@ impl Config {
             workers: media.workers,
             spread_from: media.spread_from,
             external_addresses: media.external_addresses,
+            discovered_addresses: discovered.to_vec(),
             loopback: media.loopback,
             tcp: media.tcp,
             shared_tcp: None,
@@ -153,6 +156,7 @@ impl Config {
             ("signaling", self.signaling.check()),
             ("telemetry", self.telemetry.check()),
             ("messaging", self.messaging.check()),
+            ("cameras", self.cameras.check()),
             ("files", self.files.check()),
             ("access", self.access.check()),
             ("turn", self.turn.check()),
@@ -165,6 +169,11 @@ impl Config {
         WebhookSettings::check_all(&self.webhooks).map_err(ConfigError)?;
         if self.media.bind.is_empty() {
             let message = "media.bind: names no address; for example media.bind = [\"0.0.0.0\", \"::\"]";
+            return Err(ConfigError(message.to_owned()));
+        }
+        if !self.media.discover.is_empty() && !self.media.external_addresses.is_empty() {
+            let message = "media.discover and media.external_addresses: the addresses that clients are told come from one of them; \
+                           leave out the other";
             return Err(ConfigError(message.to_owned()));
         }
         if !self.acme.domains.is_empty() && self.http.certificate_file.is_some() {
@@ -196,8 +205,10 @@ fn example(name: &str, default: &Value) -> String {
         "access.secrets" => "[\"at least 32 random bytes\"]".to_owned(),
         "channels.rules" => "[{ pattern = \"cursor:*\", latest_only = true }]".to_owned(),
         "files.store" => "\"s3://bucket/prefix\"".to_owned(),
-        "signaling.stun_servers" => "[\"stun:stun.example:3478\"]".to_owned(),
-        "messaging.allowed_origins" | "signaling.allowed_origins" => "[\"https://app.example\"]".to_owned(),
+        "media.discover" | "signaling.stun_servers" => "[\"stun:stun.example:3478\"]".to_owned(),
+        "cameras.allowed_origins" | "messaging.allowed_origins" | "signaling.allowed_origins" => {
+            "[\"https://app.example\"]".to_owned()
+        }
         "storage.url" => "\"postgres://veche:password@127.0.0.1/veche\"".to_owned(),
         "webhooks" => "[{ url = \"https://app.example/veche\", secret = \"…\" }]".to_owned(),
         "turn.alternates" => "[\"203.0.113.7:3478\"]".to_owned(),

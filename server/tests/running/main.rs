@@ -16,3 +16,4 @@ mod recovery;
 mod server;
 mod strangers;
 mod traces;
+mod whereabouts;

@@ -4,12 +4,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use veche_stun::household::household;
 
 use crate::refusals::Refusal;
 
@@ -276,14 +277,6 @@ fn find<K: Hash + Eq>(
     epoch: Instant,
 ) -> Arc<Account> {
     accounts.get(key).cloned().unwrap_or_else(|| Arc::new(Account::new(limits, epoch)))
-}
-
-/// Whoever has an address has all of its household: an address of IPv4, or a network of 64 bits of IPv6.
-pub fn household(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
-        v4 @ IpAddr::V4(_) => v4,
-    }
 }
 
 impl Reservation {

@@ -26,7 +26,7 @@ mod stream;
 mod tcp;
 mod wire;
 
-pub use accounts::{Accounts, Limits, Quotas, Reservation, Usage, UserUsage, household};
+pub use accounts::{Accounts, Limits, Quotas, Reservation, Usage, UserUsage};
 pub use allocation::{AllocationId, RelayId, Transport};
 pub use config::ServerConfig;
 pub use credentials::{Credentials, Issued, issue};
@@ -39,6 +39,7 @@ pub use refusals::{Refusal, Refusals};
 pub use server::{Server, Totals};
 pub use stream::{BadFrame, Frames, MAX_FRAME, MAX_UNPROVEN_FRAME};
 pub use tcp::ConnectionId;
+pub use veche_stun::household::household;
 pub use wire::is_turn;
 
 #[cfg(test)]

@@ -124,6 +124,11 @@ impl Server {
         self.config.peers = peers;
     }
 
+    /// Whether there are relays of IPv4 and of IPv6, for allocations that are asked for from now on.
+    pub fn set_families(&mut self, v4: bool, v6: bool) {
+        (self.config.v4, self.config.v6) = (v4, v6);
+    }
+
     /// Tells the time of the wall clock, which may be set: to be called now and then.
     pub fn set_unix_time(&mut self, now: Instant, unix: u64) {
         self.wall_clock = (now, unix);
