@@ -3,6 +3,7 @@
 mod changes;
 mod client;
 mod coturn;
+mod icmp;
 mod server;
 mod streams;
 mod tcp_relays;
