@@ -71,9 +71,9 @@ impl Parts {
             files: files.clone(),
             database: Some(database.clone()),
         };
-        let calls =
+        let mut calls =
             config.signaling.enabled.then(|| Calls::start(config, public, &authority, tasks)).transpose()?;
-        let turn = start_turn(config, calls.as_ref(), &authority, (public, tls), tasks)?;
+        let turn = start_turn(config, calls.as_mut(), &authority, (public, tls), tasks)?;
         // Last of what can fail: it takes the channels of before out of storage.
         let messaging = Messaging::start(config.messaging.clone(), parts).await?;
         if let Some(calls) = &calls {
@@ -139,6 +139,16 @@ impl Calls {
     ) -> Result<Self> {
         let shared_tcp = config.shares_media().then(|| public.announced(config));
         let sfu = veche_sfu::start(SfuConfig { shared_tcp, ..config.sfu() })?;
+        if let [first, .., last] = &sfu.handle.metrics()[..]
+            && config.shares_media_udp()
+        {
+            tracing::info!(
+                "TURN shares UDP port {} with the first media worker; the others have ports up to {}. Who reaches none of these gets \
+                 to them over TURN; media.workers = 1 makes it one port for all",
+                first.port,
+                last.port
+            );
+        }
         let media = Media::from(sfu.handle.clone());
         let (signaling, pump) =
             Signaling::start(config.signaling.clone(), media, sfu.events.clone(), authority.clone());
@@ -162,16 +172,18 @@ impl Calls {
 /// Starts the TURN server, which clients of calls are told of.
 fn start_turn(
     config: &Config,
-    calls: Option<&Calls>,
+    calls: Option<&mut Calls>,
     authority: &Authority,
     (public, tls): (PublicPort, Option<Arc<ServerConfig>>),
     tasks: &mut JoinSet<anyhow::Error>,
 ) -> Result<Option<Turn>> {
-    let media_ports = calls.map(Calls::ports).unwrap_or_default();
-    let surroundings = Surroundings { media_ports, is_guarded: turn::is_guarded(authority), tls };
+    let media_ports = calls.as_ref().map(|calls| calls.ports()).unwrap_or_default();
+    let surroundings =
+        Surroundings { media_ports: media_ports.clone(), is_guarded: turn::is_guarded(authority), tls };
     let Some(turn) = turn::start(config, &surroundings)? else { return Ok(None) };
     if let Some(calls) = calls {
-        calls.signaling.set_turn(turn::source(config, public, turn.handle.clone()));
+        turn.handle.listen(std::mem::take(&mut calls.sfu.guests));
+        calls.signaling.set_turn(turn::source(config, public, &media_ports, turn.handle.clone()));
         calls.signaling.set_turn_reports(turn::reports(turn.handle.clone()));
     }
     let failures = turn.failures.clone();

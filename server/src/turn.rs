@@ -42,9 +42,9 @@ pub(crate) fn start(config: &Config, surroundings: &Surroundings) -> Result<Opti
     match veche_turn::start(turn_config) {
         Ok(turn) => Ok(Some(turn)),
         Err(error) if error.setting == "turn.listen" && config.turn.listens_by_default() => {
-            if config.turn.share_port {
+            if config.turn.share_port || config.shares_media_udp() {
                 tracing::warn!(
-                    "TURN only at the ports of HTTP and HTTPS: {error}; turn.listen = [] silences this"
+                    "TURN only at the ports that it shares: {error}; turn.listen = [] silences this"
                 );
                 return Ok(Some(veche_turn::start(alone)?));
             }
@@ -155,9 +155,9 @@ fn usage(usage: &Usage) -> TurnUsage {
     }
 }
 
-/// What clients are told: where the server is, and a credential for each.
-pub(crate) fn source(config: &Config, public: PublicPort, handle: Handle) -> TurnSource {
-    let urls = urls(config, public, handle.addresses());
+/// What clients are told: where the server is, and a credential for each. `media_ports` are those of the media plane.
+pub(crate) fn source(config: &Config, public: PublicPort, media_ports: &[u16], handle: Handle) -> TurnSource {
+    let urls = urls(config, public, handle.addresses(), &shared_udp(config, media_ports));
     let lifetime: Duration = config.turn.credential_lifetime();
     Arc::new(move |user| {
         let credential = handle.issue(user, lifetime);
@@ -169,10 +169,17 @@ pub(crate) fn source(config: &Config, public: PublicPort, handle: Handle) -> Tur
     })
 }
 
+/// Where media and TURN share a UDP port.
+fn shared_udp(config: &Config, media_ports: &[u16]) -> Vec<SocketAddr> {
+    let port = media_ports.first().copied().filter(|_| config.shares_media_udp());
+    let at = |port| config.media.bind.iter().map(move |ip| SocketAddr::new(*ip, port));
+    port.into_iter().flat_map(at).collect()
+}
+
 /// The server over UDP, TCP, and TLS where clients can trust the certificate. What lets through as much as web pages need lets
 /// through the port that is shared with those, so that this is the one for TLS. STUN needs no line of its own: a client that
 /// knows a TURN server asks it for its address anyway.
-fn urls(config: &Config, public: PublicPort, bound: &[SocketAddr]) -> Vec<String> {
+fn urls(config: &Config, public: PublicPort, bound: &[SocketAddr], shared_udp: &[SocketAddr]) -> Vec<String> {
     let names = names(config);
     let has_certificate = config.http.certificate_file.is_some() || !config.acme.domains.is_empty();
     let is_trusted = public.tls && has_certificate && !names.is_empty();
@@ -186,6 +193,9 @@ fn urls(config: &Config, public: PublicPort, bound: &[SocketAddr]) -> Vec<String
             urls.push(format!("turns:{host}:{port}?transport=tcp"));
         }
     }
+    urls.extend(
+        hosts(config, shared_udp).iter().map(|(host, port)| format!("turn:{host}:{port}?transport=udp")),
+    );
     if let Some(shared) = shared {
         // One of `::` takes IPv4 as well.
         let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, shared.port()));
@@ -246,7 +256,7 @@ mod tests {
         config.turn.external_addresses = vec!["203.0.113.5".parse().unwrap(), "2001:db8::5".parse().unwrap()];
         config.turn.share_port = false;
         let bound = ["0.0.0.0:3478", "[::]:3479"].map(|text| text.parse().unwrap());
-        let urls = |config: &Config| urls(config, public("0.0.0.0:443", true), &bound);
+        let urls = |config: &Config| urls(config, public("0.0.0.0:443", true), &bound, &[]);
         assert_eq!(
             urls(&config),
             [
@@ -267,7 +277,7 @@ mod tests {
         );
         config.turn.hosts = vec!["2001:db8::7".to_owned()];
         assert_eq!(urls(&config)[2], "turns:[2001:db8::7]:3478?transport=tcp");
-        let behind = super::urls(&config, public("127.0.0.1:80", false), &bound);
+        let behind = super::urls(&config, public("127.0.0.1:80", false), &bound, &[]);
         assert_eq!(behind.len(), 2, "there is no TLS behind a proxy that has it");
     }
 
@@ -278,7 +288,7 @@ mod tests {
         let bound = ["0.0.0.0:3478".parse().unwrap()];
         let own = ["turn:203.0.113.5:3478?transport=udp", "turn:203.0.113.5:3478?transport=tcp"];
         let shared = |config: &Config, public| {
-            let urls = urls(config, public, &bound);
+            let urls = urls(config, public, &bound, &[]);
             assert_eq!(
                 &urls[..2],
                 &own.map(|url| url.replace("203.0.113.5", &names_or(config, "203.0.113.5")))
@@ -296,7 +306,7 @@ mod tests {
         config.http.external_port = 8443;
         assert_eq!(shared(&config, public("0.0.0.0:443", true)), ["turns:veche.example:8443?transport=tcp"]);
         assert_eq!(
-            urls(&config, public("0.0.0.0:443", true), &[]),
+            urls(&config, public("0.0.0.0:443", true), &[], &[]),
             ["turns:veche.example:8443?transport=tcp"],
             "there is no other"
         );
@@ -306,6 +316,28 @@ mod tests {
             ["turns:localhost:8443?transport=tcp"],
             "on this machine"
         );
+    }
+
+    #[test]
+    fn the_port_of_media_is_told_where_it_is_shared() {
+        let mut config = Config::default();
+        config.turn.external_addresses = vec!["203.0.113.5".parse().unwrap(), "2001:db8::5".parse().unwrap()];
+        config.turn.share_port = false;
+        assert!(shared_udp(&config, &[443, 444]).is_empty(), "only where it is wanted");
+        config.turn.share_udp_port = true;
+        let told = |config: &Config| {
+            urls(config, public("0.0.0.0:443", true), &[], &shared_udp(config, &[443, 444]))
+        };
+        assert_eq!(
+            told(&config),
+            ["turn:203.0.113.5:443?transport=udp", "turn:[2001:db8::5]:443?transport=udp"]
+        );
+        config.media.bind = vec!["192.0.2.7".parse().unwrap()];
+        assert_eq!(told(&config), ["turn:203.0.113.5:443?transport=udp"], "IPv6 is not bound");
+        config.turn.hosts = vec!["veche.example".to_owned()];
+        assert_eq!(told(&config), ["turn:veche.example:443?transport=udp"]);
+        config.signaling.enabled = false;
+        assert!(told(&config).is_empty(), "there is no media");
     }
 
     fn names_or(config: &Config, address: &str) -> String {

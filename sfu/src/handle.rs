@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,6 +38,10 @@ pub struct SfuConfig {
     /// Where somebody else accepts ICE over TCP as well, and hands it over ([`Handle::adopt`]): one port of all workers. Clients
     /// are told of it.
     pub shared_tcp: Option<SocketAddr>,
+    /// TCP ports that belong to who hands over: a worker of the same number has no TCP port of its own.
+    pub foreign_tcp: Vec<u16>,
+    /// How many sockets of others stand at the first worker's UDP port: [`Sfu::guests`].
+    pub guests: usize,
     /// Where the DTLS certificate is kept, so that it survives restarts. `None`: made anew at each start.
     pub certificate_file: Option<PathBuf>,
     /// Offer DTLS 1.3 as well as 1.2.
@@ -63,6 +67,8 @@ impl SfuConfig {
             loopback: true,
             tcp: false,
             shared_tcp: None,
+            foreign_tcp: Vec::new(),
+            guests: 0,
             certificate_file: None,
             dtls13: false,
             max_data_message: 65_536,
@@ -82,6 +88,10 @@ pub struct Sfu {
     /// refused; other workers go on. The process should drain and end, so that its supervisor starts a new one.
     /// Disconnected when all workers have ended.
     pub failures: flume::Receiver<WorkerFailure>,
+    /// As many as [`SfuConfig::guests`]: the sockets, one for each bound address, to which what comes to the first worker's UDP
+    /// port goes that is TURN's: [`is_guests`](crate::is_guests). They are bound already. What is sent to one that is dropped
+    /// comes to another guest; where there is none left, to the media worker, which drops it.
+    pub guests: Vec<Vec<UdpSocket>>,
 }
 
 /// A worker that has ended without being told to.

@@ -26,10 +26,11 @@ pub(crate) fn announced_addresses(config: &SfuConfig, bound: &[IpAddr]) -> Resul
 }
 
 /// The candidates of a worker: UDP before TCP, each in the order of `addresses`; behind them the port of all workers.
-pub(crate) fn candidates(config: &SfuConfig, addresses: &[IpAddr], port: u16) -> Vec<Candidate> {
+/// `tcp` tells whether the worker's own port takes TCP.
+pub(crate) fn candidates(config: &SfuConfig, addresses: &[IpAddr], port: u16, tcp: bool) -> Vec<Candidate> {
     let at = |port, tcp| move |&ip: &IpAddr| Candidate { address: (ip, port).into(), tcp };
     let mut candidates: Vec<_> = addresses.iter().map(at(port, false)).collect();
-    if config.tcp {
+    if tcp {
         candidates.extend(addresses.iter().map(at(port, true)));
     }
     if let Some(shared) = config.shared_tcp {
@@ -135,7 +136,7 @@ mod tests {
     #[test]
     fn udp_is_offered_before_tcp() {
         let config = SfuConfig { tcp: true, ..SfuConfig::on_loopback(1) };
-        let candidates = candidates(&config, &ips(&["192.0.2.2", "::1"]), 7000);
+        let candidates = candidates(&config, &ips(&["192.0.2.2", "::1"]), 7000, true);
         let shown: Vec<_> = candidates.iter().map(|c| (c.address.to_string(), c.tcp)).collect();
         let expected = [
             ("192.0.2.2:7000", false),
@@ -156,7 +157,7 @@ mod tests {
             };
             let announced =
                 if external.is_empty() { ips(&["192.0.2.2", "127.0.0.1", "::1"]) } else { ips(external) };
-            let candidates = candidates(&config, &announced, 7000);
+            let candidates = candidates(&config, &announced, 7000, false);
             let shared = candidates.iter().filter(|candidate| candidate.tcp);
             shared.map(|candidate| candidate.address.to_string()).collect::<Vec<_>>()
         };

@@ -4,6 +4,7 @@ mod bridge;
 mod certificate;
 pub mod datagrams;
 mod frames;
+mod guests;
 pub mod handle;
 pub mod hold;
 mod interfaces;
@@ -21,6 +22,7 @@ mod udp;
 mod worker;
 
 pub use frames::{MAX_EARLY, whole_frame};
+pub use guests::is_guests;
 pub use handle::{AdoptError, CommandError, Handle, Sfu, SfuConfig, StartError, WorkerFailure};
 pub use metrics::{Traffic, WorkerMetrics};
 pub use start::{announced, start};

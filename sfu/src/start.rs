@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
@@ -44,10 +44,12 @@ pub fn start(config: SfuConfig) -> Result<Sfu, StartError> {
     let preparation = Preparation::new(config, event_sender)?;
     let mut prepared = Vec::with_capacity(count);
     let mut workers = Vec::with_capacity(count);
+    let mut guests = Vec::new();
     let mailboxes = (0..count).map(|_| mailbox()).collect::<io::Result<Vec<_>>>().map_err(no_resources)?;
     let ringers: Vec<Ringer> = mailboxes.iter().map(|(sender, _)| sender.ringer()).collect();
     for ((index, mailbox), bridges) in mailboxes.into_iter().enumerate().zip(bridges(&ringers)) {
-        let (parts, worker) = preparation.prepare(index, mailbox, bridges)?;
+        let (parts, worker, of_worker) = preparation.prepare(index, mailbox, bridges)?;
+        guests.extend(of_worker);
         prepared.push(parts);
         workers.push(worker);
     }
@@ -60,7 +62,7 @@ pub fn start(config: SfuConfig) -> Result<Sfu, StartError> {
         let core = cores.as_ref().map(|cores| cores[index]);
         spawn(index, parts, core, failure_sender.clone(), done_sender.clone()).map_err(no_resources)?;
     }
-    Ok(Sfu { handle, events, failures })
+    Ok(Sfu { handle, events, failures, guests })
 }
 
 /// The addresses that clients will be told, best first, by this configuration.
@@ -111,18 +113,20 @@ impl Preparation {
         Ok(Self { config, bound, announced, certificate, epoch, epoch_ntp, events })
     }
 
-    /// Binds a worker's port and readies all that it runs on.
+    /// Binds a worker's port and readies all that it runs on. Guests come to the first one's.
     fn prepare(
         &self,
         index: usize,
         (sender, receiver): (mailbox::Sender, mailbox::Receiver),
         bridges: Bridges,
-    ) -> Result<(Parts, WorkerHandle), StartError> {
+    ) -> Result<(Parts, WorkerHandle, Vec<Vec<UdpSocket>>), StartError> {
         let first = self.config.first_port;
         let wanted = if first == 0 { 0 } else { first + index as u16 };
-        let port = bind_port(&self.bound, wanted, self.config.tcp)?;
+        let tcp = self.config.tcp && !self.config.foreign_tcp.contains(&wanted);
+        let guests = if index == 0 { self.config.guests } else { 0 };
+        let port = bind_port(&self.bound, wanted, tcp, guests)?;
         let engine = EngineConfig {
-            candidates: candidates(&self.config, &self.announced, port.number),
+            candidates: candidates(&self.config, &self.announced, port.number, tcp),
             certificate: self.certificate.clone(),
             seed: random_seed()?,
             epoch: self.epoch,
@@ -145,7 +149,7 @@ impl Preparation {
             shared: shared.clone(),
         };
         parts.register().map_err(no_resources)?;
-        Ok((parts, WorkerHandle { mailbox: sender, shared }))
+        Ok((parts, WorkerHandle { mailbox: sender, shared }, port.guests))
     }
 }
 

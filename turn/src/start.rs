@@ -22,11 +22,8 @@ use crate::handle::{Handle, Inner, Shared, WorkerFailure, WorkerHandle, credenti
 use crate::listeners::{self, Listeners};
 use crate::mailbox::{self, mailbox};
 use crate::poller::Poller;
-use crate::relays::{Places, Relays, datagrams};
-use crate::worker::{Worker, unix_time};
-
-/// What is asked of the system for each direction of a listening socket, at which all clients of a worker come.
-const SOCKET_BUFFER: usize = 4 << 20;
+use crate::relays::{Places, Relays};
+use crate::worker::{Worker, listening, unix_time};
 
 /// A server that runs.
 #[derive(Clone, Debug)]
@@ -133,11 +130,7 @@ fn prepare(
     (mailbox, shared): (mailbox::Receiver, Arc<Shared>),
     ((server, hash), relays): ((Server, RandomState), Relays),
 ) -> io::Result<Worker> {
-    let udp = listeners.udp.into_iter().map(datagrams).collect::<io::Result<Vec<_>>>()?;
-    for socket in &udp {
-        // The system grants what it likes; the media plane, which asks for as much, tells when that is little.
-        let _ = socket.ask_for_buffers(SOCKET_BUFFER);
-    }
+    let udp = listeners.udp.into_iter().map(listening).collect::<io::Result<Vec<_>>>()?;
     let most = config.max_connections.div_ceil(count);
     let now = Instant::now();
     let worker = Worker {

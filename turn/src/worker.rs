@@ -1,6 +1,7 @@
 //! One worker: a share of the server, its sockets, and the loop between them.
 
 use std::io;
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,13 +15,16 @@ use crate::desk::Desk;
 use crate::handle::Shared;
 use crate::mailbox::{Command, Receiver};
 use crate::poller::{Fixed, Poller, Ready, Token};
-use crate::relays::Relays;
+use crate::relays::{Relays, datagrams};
 
 /// How often the worker tells its numbers and looks for what has ended.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// When so many bytes wait they are sent, although the turn is not over: they should still be in the processor's cache.
 const FLUSH_AT: usize = 256 << 10;
+
+/// What is asked of the system for each direction of a listening socket, at which all clients of a worker come.
+const SOCKET_BUFFER: usize = 4 << 20;
 
 /// Everything of one worker.
 pub(crate) struct Worker {
@@ -155,8 +159,23 @@ impl Worker {
                     let mut desk = Desk { now: *now, poller, server, out, relays, closing };
                     connections.adopt(*adoption, &mut desk);
                 }
+                Command::Listen(sockets) => {
+                    for socket in sockets {
+                        if let Err(error) = self.listen(socket) {
+                            tracing::error!(%error, "TURN takes no clients at a UDP port that it should share");
+                        }
+                    }
+                }
             }
         }
+    }
+
+    /// Takes clients at one more socket.
+    fn listen(&mut self, socket: UdpSocket) -> io::Result<()> {
+        let socket = listening(socket)?;
+        self.poller.add(socket.socket(), Token::Fixed(Fixed::Udp(self.udp.len() as u16)))?;
+        self.udp.push(socket);
+        Ok(())
     }
 
     fn keep_house(&mut self) {
@@ -209,6 +228,14 @@ impl Worker {
             metrics.traffic = self.traffic;
         });
     }
+}
+
+/// Puts a socket into use at which clients come.
+pub(crate) fn listening(socket: UdpSocket) -> io::Result<Datagrams> {
+    let socket = datagrams(socket)?;
+    // The system grants what it likes; the media plane, which asks for as much, tells when that is little.
+    let _ = socket.ask_for_buffers(SOCKET_BUFFER);
+    Ok(socket)
 }
 
 /// Seconds since 1970.

@@ -3,17 +3,21 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Command;
 
-use veche_turn::Refusal;
+use veche_turn::{Refusal, Turn};
 
 use crate::server::{PASSWORD, SECRET, USER, echo, start, wait_until};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
-/// Runs the client with these flags against a server of its own; all its packets must come back.
+/// Runs the client with these flags against a server of its own.
 fn uclient(server: IpAddr, flags: &[&str], peer: Option<IpAddr>) {
     let turn = start(|_| {});
-    let at = address(&turn, server);
+    uclient_at(&turn, address(&turn, server), flags, peer);
+}
+
+/// Runs the client with these flags against a server; all its packets must come back.
+pub(crate) fn uclient_at(turn: &Turn, at: SocketAddr, flags: &[&str], peer: Option<IpAddr>) {
     let mut command = Command::new("timeout");
     command.args([
         "60",
@@ -35,7 +39,7 @@ fn uclient(server: IpAddr, flags: &[&str], peer: Option<IpAddr>) {
     if let Some(peer) = peer {
         command.args(["-e", &peer.ip().to_string(), "-r", &peer.port().to_string()]);
     }
-    command.arg(server.to_string());
+    command.arg(at.ip().to_string());
     let output = command.output().expect("coturn is installed: scripts/need coturn");
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
@@ -54,7 +58,7 @@ fn uclient(server: IpAddr, flags: &[&str], peer: Option<IpAddr>) {
     }
 }
 
-fn address(turn: &veche_turn::Turn, ip: IpAddr) -> SocketAddr {
+fn address(turn: &Turn, ip: IpAddr) -> SocketAddr {
     *turn.handle.addresses().iter().find(|address| address.ip() == ip).unwrap()
 }
 
@@ -131,8 +135,13 @@ fn a_time_limited_credential_and_a_packet_that_may_not_be_cut() {
 #[test]
 fn the_stun_client_learns_its_address() {
     let turn = start(|_| {});
-    for ip in [V4, V6] {
-        let at = address(&turn, ip);
+    stunclient_at(&turn, [V4, V6].map(|ip| address(&turn, ip)));
+}
+
+/// The STUN client learns its address at each of these.
+pub(crate) fn stunclient_at(turn: &Turn, addresses: [SocketAddr; 2]) {
+    for at in addresses {
+        let ip = at.ip();
         let output = Command::new("timeout")
             .args(["20", "turnutils_stunclient", "-p", &at.port().to_string(), &ip.to_string()])
             .output()

@@ -1,7 +1,9 @@
 //! Stories of the running server: coturn's own clients against it, and connections that misbehave.
 
+mod call;
 mod changes;
 mod client;
 mod coturn;
+mod one_port;
 mod server;
 mod streams;
