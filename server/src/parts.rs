@@ -182,7 +182,7 @@ fn start_turn(
         Surroundings { media_ports: media_ports.clone(), is_guarded: turn::is_guarded(authority), tls };
     let Some(turn) = turn::start(config, &surroundings)? else { return Ok(None) };
     if let Some(calls) = calls {
-        turn.handle.listen(std::mem::take(&mut calls.sfu.guests));
+        turn.handle.listen(std::mem::take(&mut calls.sfu.tenants));
         calls.signaling.set_turn(turn::source(config, public, &media_ports, turn.handle.clone()));
         calls.signaling.set_turn_reports(turn::reports(turn.handle.clone()));
     }

@@ -16,6 +16,7 @@ use crate::frames::{MAX_EARLY, whole_frame};
 use crate::mailbox::{self, Adoption};
 use crate::metrics::{Shared, WorkerMetrics};
 use crate::placement::{WorkerView, place};
+use crate::studio::{Guest, Listener, Studio};
 
 /// How to start the media plane.
 #[derive(Clone, Debug)]
@@ -40,8 +41,8 @@ pub struct SfuConfig {
     pub shared_tcp: Option<SocketAddr>,
     /// TCP ports that belong to who hands over: a worker of the same number has no TCP port of its own.
     pub foreign_tcp: Vec<u16>,
-    /// How many sockets of others stand at the first worker's UDP port: [`Sfu::guests`].
-    pub guests: usize,
+    /// How many sockets of others stand at the first worker's UDP port: [`Sfu::tenants`].
+    pub tenants: usize,
     /// Where the DTLS certificate is kept, so that it survives restarts. `None`: made anew at each start.
     pub certificate_file: Option<PathBuf>,
     /// Offer DTLS 1.3 as well as 1.2.
@@ -68,7 +69,7 @@ impl SfuConfig {
             tcp: false,
             shared_tcp: None,
             foreign_tcp: Vec::new(),
-            guests: 0,
+            tenants: 0,
             certificate_file: None,
             dtls13: false,
             max_data_message: 65_536,
@@ -88,10 +89,10 @@ pub struct Sfu {
     /// refused; other workers go on. The process should drain and end, so that its supervisor starts a new one.
     /// Disconnected when all workers have ended.
     pub failures: flume::Receiver<WorkerFailure>,
-    /// As many as [`SfuConfig::guests`]: the sockets, one for each bound address, to which what comes to the first worker's UDP
-    /// port goes that is TURN's: [`is_guests`](crate::is_guests). They are bound already. What is sent to one that is dropped
-    /// comes to another guest; where there is none left, to the media worker, which drops it.
-    pub guests: Vec<Vec<UdpSocket>>,
+    /// As many as [`SfuConfig::tenants`]: the sockets, one for each bound address, to which what comes to the first worker's UDP
+    /// port goes that is TURN's: [`is_tenants`](crate::is_tenants). They are bound already. What is sent to one that is dropped
+    /// comes to another tenant; where there is none left, to the media worker, which drops it.
+    pub tenants: Vec<Vec<UdpSocket>>,
 }
 
 /// A worker that has ended without being told to.
@@ -160,6 +161,7 @@ struct Plane {
     members_by_room: Mutex<HashMap<RoomId, HashSet<ParticipantId>>>,
     next_room: AtomicU64,
     next_participant: AtomicU64,
+    studio: Studio,
     /// Disconnected when the last worker has ended; nothing is ever sent.
     done: flume::Receiver<Infallible>,
 }
@@ -168,6 +170,7 @@ impl Handle {
     pub(crate) fn new(
         workers: Vec<WorkerHandle>,
         spread_from: usize,
+        studio: Studio,
         done: flume::Receiver<Infallible>,
     ) -> Self {
         let plane = Plane {
@@ -176,6 +179,7 @@ impl Handle {
             members_by_room: Mutex::default(),
             next_room: AtomicU64::new(1),
             next_participant: AtomicU64::new(1),
+            studio,
             done,
         };
         Self { plane: Arc::new(plane) }
@@ -233,6 +237,21 @@ impl Handle {
         Ok(())
     }
 
+    /// Listens to a room from now on, also to one that nobody is in yet. Packets of at most so many bytes together wait for who
+    /// listens. Nobody in the room is told, and nobody counts it.
+    pub fn listen(&self, room: RoomId, max_bytes: usize) -> Listener {
+        self.plane.studio.listen(room, max_bytes)
+    }
+
+    /// A participant without transport, who publishes from within this process. They are in the room as far as media goes; that
+    /// they are there the control plane has to say itself, before they publish.
+    pub fn add_guest(&self, room: RoomId) -> Guest {
+        let plane = &*self.plane;
+        let serial = plane.next_participant.fetch_add(1, Ordering::Relaxed);
+        let home = plane.worker_of(room.0) as u64;
+        plane.studio.add_guest(room, ParticipantId(serial * plane.workers.len() as u64 + home))
+    }
+
     /// Takes over a TCP connection that somebody else has accepted, and what was read of it already: the whole first frame
     /// (RFC 4571) at least, and no more than [`MAX_EARLY`]. Its STUN request tells which worker it is for.
     pub fn adopt(&self, stream: TcpStream, early: Vec<u8>) -> Result<(), AdoptError> {
@@ -254,6 +273,7 @@ impl Handle {
         for worker in &self.plane.workers {
             worker.mailbox.stop();
         }
+        self.plane.studio.stop();
         // Never a message, only the end.
         let _ = self.plane.done.recv_async().await;
     }

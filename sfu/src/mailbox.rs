@@ -29,11 +29,16 @@ pub(crate) struct Adoption {
 pub(crate) fn mailbox() -> io::Result<(Sender, Receiver)> {
     let (commands, inbox) = flume::bounded(CAPACITY);
     let (adoptions, orphanage) = flume::bounded(ADOPTIONS);
-    let bell = Arc::new(Bell {
+    let bell = bell()?;
+    Ok((Sender { commands, adoptions, bell: bell.clone() }, Receiver { inbox, orphanage, bell }))
+}
+
+/// A bell, by which one thread waits for others.
+pub(crate) fn bell() -> io::Result<Arc<Bell>> {
+    Ok(Arc::new(Bell {
         eventfd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         stopping: AtomicBool::new(false),
-    });
-    Ok((Sender { commands, adoptions, bell: bell.clone() }, Receiver { inbox, orphanage, bell }))
+    }))
 }
 
 /// The control plane's end. When it is dropped the worker stops.
@@ -57,14 +62,25 @@ pub(crate) struct Receiver {
 pub(crate) struct Ringer(Arc<Bell>);
 
 impl Ringer {
+    /// What rings this bell.
+    pub(crate) fn of(bell: &Arc<Bell>) -> Self {
+        Self(bell.clone())
+    }
+
     /// The worker wakes, and finds what there is to do.
     pub(crate) fn ring(&self) {
         self.0.ring();
     }
+
+    /// The thread ends.
+    pub(crate) fn stop(&self) {
+        self.0.stop();
+    }
 }
 
+/// What a thread waits for, beside its sockets.
 #[derive(Debug)]
-struct Bell {
+pub(crate) struct Bell {
     eventfd: OwnedFd,
     stopping: AtomicBool,
 }
@@ -101,8 +117,7 @@ impl Sender {
 
     /// Asks the worker to stop. Never waits for room.
     pub(crate) fn stop(&self) {
-        self.bell.stopping.store(true, Ordering::Release);
-        self.bell.ring();
+        self.bell.stop();
     }
 }
 
@@ -135,7 +150,7 @@ impl Receiver {
 
     /// Whether the worker is asked to stop.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.bell.stopping.load(Ordering::Acquire)
+        self.bell.is_stopping()
     }
 }
 
@@ -145,13 +160,31 @@ impl AsFd for Receiver {
     }
 }
 
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.eventfd.as_fd()
+    }
+}
+
 impl Bell {
     fn ring(&self) {
         // It fails only when the counter is full, and then the bell rings anyway.
         let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
     }
 
-    fn silence(&self) {
+    /// Rings for the last time: who waits shall end.
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.ring();
+    }
+
+    /// Whether who waits shall end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Takes note of having rung.
+    pub(crate) fn silence(&self) {
         let _ = rustix::io::read(&self.eventfd, &mut [0u8; 8]);
     }
 }

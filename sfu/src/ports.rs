@@ -7,8 +7,8 @@ use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_reuseport;
 use socket2::{Domain, Socket, Type};
 
-use crate::guests;
 use crate::handle::StartError;
+use crate::tenants;
 
 /// How often another number is tried when the system chooses one that is free at one address and not at another.
 const ATTEMPTS: usize = 16;
@@ -21,8 +21,8 @@ const BACKLOG: i32 = 128;
 pub(crate) struct Port {
     pub(crate) number: u16,
     pub(crate) udp: Vec<UdpSocket>,
-    /// For each guest as many.
-    pub(crate) guests: Vec<Vec<UdpSocket>>,
+    /// For each tenant as many.
+    pub(crate) tenants: Vec<Vec<UdpSocket>>,
     pub(crate) listeners: Vec<TcpListener>,
 }
 
@@ -47,17 +47,17 @@ pub(crate) fn usable_addresses(configured: &[IpAddr]) -> Result<Vec<IpAddr>, Sta
     Ok(usable)
 }
 
-/// Binds `number` at all addresses, over UDP for so many guests too; 0 for any number that is free at all of them.
+/// Binds `number` at all addresses, over UDP for so many tenants too; 0 for any number that is free at all of them.
 pub(crate) fn bind_port(
     addresses: &[IpAddr],
     number: u16,
     tcp: bool,
-    guests: usize,
+    tenants: usize,
 ) -> Result<Port, StartError> {
     let mut attempts = if number == 0 { ATTEMPTS } else { 1 };
     loop {
         attempts -= 1;
-        match try_bind(addresses, number, tcp, guests) {
+        match try_bind(addresses, number, tcp, tenants) {
             Ok(port) => return Ok(port),
             Err(failure) if failure.error.kind() == io::ErrorKind::AddrInUse && attempts > 0 => {}
             Err(failure) => return Err(failure.into()),
@@ -72,9 +72,9 @@ struct BindFailure {
     error: io::Error,
 }
 
-fn try_bind(addresses: &[IpAddr], number: u16, tcp: bool, guests: usize) -> Result<Port, BindFailure> {
-    let guests = std::iter::repeat_with(Vec::new).take(guests).collect();
-    let mut port = Port { number, udp: Vec::new(), guests, listeners: Vec::new() };
+fn try_bind(addresses: &[IpAddr], number: u16, tcp: bool, tenants: usize) -> Result<Port, BindFailure> {
+    let tenants = std::iter::repeat_with(Vec::new).take(tenants).collect();
+    let mut port = Port { number, udp: Vec::new(), tenants, listeners: Vec::new() };
     for &ip in addresses {
         let address = SocketAddr::from((ip, port.number));
         let failure = |error| BindFailure { protocol: "UDP", address, error };
@@ -94,27 +94,27 @@ fn try_bind(addresses: &[IpAddr], number: u16, tcp: bool, guests: usize) -> Resu
 }
 
 impl Port {
-    /// Puts a UDP socket into use, with guests where there are some.
+    /// Puts a UDP socket into use, with tenants where there are some.
     fn take_in(&mut self, socket: UdpSocket) -> io::Result<()> {
-        if self.guests.is_empty() {
+        if self.tenants.is_empty() {
             self.udp.push(socket);
             return Ok(());
         }
-        // It could be had alone: nobody else has it. Sockets of guests stand in the system's list as they were bound.
+        // It could be had alone: nobody else has it. Sockets of tenants stand in the system's list as they were bound.
         let address = socket.local_addr()?;
         drop(socket);
         let again = || bind(address, Type::DGRAM, true).map(UdpSocket::from);
         let socket = again()?;
-        for guest in &mut self.guests {
-            guest.push(again()?);
+        for tenant in &mut self.tenants {
+            tenant.push(again()?);
         }
-        guests::admit(&socket, self.guests.len())?;
+        tenants::admit(&socket, self.tenants.len())?;
         self.udp.push(socket);
         Ok(())
     }
 }
 
-fn bind(address: SocketAddr, kind: Type, with_guests: bool) -> io::Result<Socket> {
+fn bind(address: SocketAddr, kind: Type, with_tenants: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, None)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -123,7 +123,7 @@ fn bind(address: SocketAddr, kind: Type, with_guests: bool) -> io::Result<Socket
         // Connections of a server that has just stopped do not keep its port (TIME_WAIT).
         socket.set_reuse_address(true)?;
     }
-    if with_guests {
+    if with_tenants {
         set_socket_reuseport(&socket, true)?;
     }
     socket.set_nonblocking(true)?;

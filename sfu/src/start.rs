@@ -23,6 +23,7 @@ use crate::mailbox::{self, Ringer, mailbox};
 use crate::metrics::Shared;
 use crate::poller::Poller;
 use crate::ports::{bind_port, usable_addresses};
+use crate::studio::{Desk, Studio};
 use crate::tcp::{MAX_CONNECTIONS, TcpPort};
 use crate::udp::UdpPort;
 use crate::worker::{Parts, Worker};
@@ -44,25 +45,31 @@ pub fn start(config: SfuConfig) -> Result<Sfu, StartError> {
     let preparation = Preparation::new(config, event_sender)?;
     let mut prepared = Vec::with_capacity(count);
     let mut workers = Vec::with_capacity(count);
-    let mut guests = Vec::new();
+    let mut tenants = Vec::new();
     let mailboxes = (0..count).map(|_| mailbox()).collect::<io::Result<Vec<_>>>().map_err(no_resources)?;
-    let ringers: Vec<Ringer> = mailboxes.iter().map(|(sender, _)| sender.ringer()).collect();
-    for ((index, mailbox), bridges) in mailboxes.into_iter().enumerate().zip(bridges(&ringers)) {
+    let (studio, desk) = Studio::prepare(count as u16, preparation.epoch).map_err(no_resources)?;
+    let ringers = mailboxes.iter().map(|(sender, _)| sender.ringer()).chain([studio.ringer()]);
+    let mut bridges = bridges(&ringers.collect::<Vec<Ringer>>());
+    let desk = bridges.pop().map(|bridges| Desk::new(desk, bridges, preparation.events.clone()));
+    for ((index, mailbox), bridges) in mailboxes.into_iter().enumerate().zip(bridges) {
         let (parts, worker, of_worker) = preparation.prepare(index, mailbox, bridges)?;
-        guests.extend(of_worker);
+        tenants.extend(of_worker);
         prepared.push(parts);
         workers.push(worker);
     }
 
-    let (failure_sender, failures) = flume::bounded(count);
+    let (failure_sender, failures) = flume::bounded(count + 1);
     let (done_sender, done) = flume::bounded(0);
-    let handle = Handle::new(workers, spread_from, done);
+    let handle = Handle::new(workers, spread_from, studio, done);
     let cores = allowed_cores().filter(|cores| cores.len() == count);
     for (index, parts) in prepared.into_iter().enumerate() {
         let core = cores.as_ref().map(|cores| cores[index]);
         spawn(index, parts, core, failure_sender.clone(), done_sender.clone()).map_err(no_resources)?;
     }
-    Ok(Sfu { handle, events, failures, guests })
+    if let Some(desk) = desk {
+        spawn_studio(count, desk, failure_sender, done_sender).map_err(no_resources)?;
+    }
+    Ok(Sfu { handle, events, failures, tenants })
 }
 
 /// The addresses that clients will be told, best first, by this configuration.
@@ -113,7 +120,7 @@ impl Preparation {
         Ok(Self { config, bound, announced, certificate, epoch, epoch_ntp, events })
     }
 
-    /// Binds a worker's port and readies all that it runs on. Guests come to the first one's.
+    /// Binds a worker's port and readies all that it runs on. Tenants come to the first one's.
     fn prepare(
         &self,
         index: usize,
@@ -123,8 +130,8 @@ impl Preparation {
         let first = self.config.first_port;
         let wanted = if first == 0 { 0 } else { first + index as u16 };
         let tcp = self.config.tcp && !self.config.foreign_tcp.contains(&wanted);
-        let guests = if index == 0 { self.config.guests } else { 0 };
-        let port = bind_port(&self.bound, wanted, tcp, guests)?;
+        let tenants = if index == 0 { self.config.tenants } else { 0 };
+        let port = bind_port(&self.bound, wanted, tcp, tenants)?;
         let engine = EngineConfig {
             candidates: candidates(&self.config, &self.announced, port.number, tcp),
             certificate: self.certificate.clone(),
@@ -149,7 +156,7 @@ impl Preparation {
             shared: shared.clone(),
         };
         parts.register().map_err(no_resources)?;
-        Ok((parts, WorkerHandle { mailbox: sender, shared }, port.guests))
+        Ok((parts, WorkerHandle { mailbox: sender, shared }, port.tenants))
     }
 }
 
@@ -167,6 +174,20 @@ fn spawn(
             pin(core);
         }
         supervise(index, &shared, &failures, || Worker::new(parts).run());
+        drop(done);
+    })?;
+    Ok(())
+}
+
+/// Starts the studio's thread, which counts as one more worker.
+fn spawn_studio(
+    index: usize,
+    mut desk: Desk,
+    failures: flume::Sender<WorkerFailure>,
+    done: flume::Sender<Infallible>,
+) -> io::Result<()> {
+    thread::Builder::new().name("studio".to_owned()).spawn(move || {
+        supervise(index, &Shared::new(index, 0), &failures, move || desk.run());
         drop(done);
     })?;
     Ok(())

@@ -86,14 +86,15 @@ impl Worker {
     pub(crate) fn new(parts: Parts) -> Self {
         let now = Instant::now();
         let Parts { poller, udp, tcp, mailbox, worker, bridges, engine, hold, events, shared } = parts;
-        let workers = bridges.ways.len() as u16;
+        // The last way leads to the studio.
+        let workers = bridges.ways.len() as u16 - 1;
         Self {
             poller,
             udp,
             tcp,
             mailbox,
             bridges,
-            engine: Engine::new(engine, now).among(worker, workers),
+            engine: Engine::new(engine, now).among_with_studio(worker, workers),
             events,
             held: None,
             shared,

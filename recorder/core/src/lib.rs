@@ -2,12 +2,18 @@
 //! somebody's tracks, and the bytes of files. No sockets, threads, clocks or files: time and packets come in, bytes go out.
 //!
 //! A packet's path: [`order`] waits for what may still be repaired, [`frames`] puts frames together, [`stream`] gives
-//! them their time, [`interleave`] brings those of several tracks in one order, [`webm`] writes them.
+//! them their time, [`interleave`] brings those of several tracks in one order, and a
+//! [`container`] writes them, as [`webm`] or [`mp4`]. A [`manifest`] says what was written.
 
 #![forbid(unsafe_code)]
 
+pub mod configuration;
+pub mod container;
 pub mod frames;
 pub mod interleave;
+pub mod manifest;
+pub mod mp4;
+pub mod opus;
 pub mod order;
 pub mod stream;
 pub mod webm;

@@ -120,7 +120,7 @@ mod tests {
         for (seq, at) in [(65_535, 0), (1, 10), (65_534, 20)] {
             assert!(order.insert(packet(seq, at * MS)));
         }
-        assert_eq!(taken(&mut order, 99 * MS), [], "it is only beginning");
+        assert!(taken(&mut order, 99 * MS).is_empty(), "it is only beginning");
         assert_eq!(taken(&mut order, 100 * MS), [65_534, 65_535]);
         assert_eq!(order.waits_since(), Some(10 * MS));
         assert!(order.insert(packet(0, 900 * MS)));

@@ -14,23 +14,10 @@ use std::time::SystemTime;
 
 use veche_sfu_core::media::{Codec, MediaKind};
 
+pub use crate::container::{Patch, Track};
 use crate::stream::TimedFrame;
 use ebml::{Element, float, string, unsigned};
-pub use index::Patch;
 use index::{CuePoint, Index};
-
-/// A track of a file.
-#[derive(Clone, Debug)]
-pub struct Track {
-    /// VP8, VP9, AV1 or Opus.
-    pub codec: Codec,
-    /// Pictures: their size.
-    pub size: Option<(u16, u16)>,
-    /// What a decoder must know before: of AV1 its configuration record; empty for the others.
-    pub private: Vec<u8>,
-    /// Shown by players.
-    pub name: String,
-}
 
 /// Writes one file: each function gives the bytes that are to be put behind what is there.
 #[derive(Debug)]
@@ -153,7 +140,7 @@ impl Track {
                     ebml::write(Element::SAMPLING_FREQUENCY, &[&float(48_000.0)], out);
                     ebml::write(Element::CHANNELS, &[&[2]], out);
                 });
-            } else if !self.private.is_empty() {
+            } else if self.codec != Codec::Vp9 && !self.private.is_empty() {
                 ebml::write(Element::CODEC_PRIVATE, &[&self.private], out);
             }
             if let Some((width, height)) = self.size {

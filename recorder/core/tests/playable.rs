@@ -1,69 +1,39 @@
 //! What comes out plays: pictures of real encoders over a network that loses, delays and mixes up, in files that ffmpeg
 //! reads without a complaint.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+#[path = "shared/ffmpeg.rs"]
+mod ffmpeg;
+
+use std::path::Path;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use ffmpeg::{Encoder, Folder, RATE, SECONDS, run};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rtc_rtp::codec::av1::Av1Payloader;
+use rtc_rtp::codec::h264::H264Payloader;
+use rtc_rtp::codec::h265::HevcPayloader;
 use rtc_rtp::codec::vp8::Vp8Payloader;
 use rtc_rtp::codec::vp9::Vp9Payloader;
 use rtc_rtp::packetizer::Payloader;
+use veche_recorder_core::container::{Patch, Track, look};
 use veche_recorder_core::interleave::Interleaver;
+use veche_recorder_core::opus::SILENCE;
 use veche_recorder_core::order::Packet;
-use veche_recorder_core::stream::Stream;
-use veche_recorder_core::webm::mend::look;
-use veche_recorder_core::webm::{Patch, Track, Writer};
+use veche_recorder_core::stream::{Stream, TimedFrame};
+use veche_recorder_core::{mp4, webm};
 use veche_sfu_core::media::{Codec, ExtensionIds};
 use veche_sfu_core::receive::media_clock::NtpClock;
 use veche_sfu_core::rtp::RtpHeader;
 
 const MS: i64 = 1_000_000;
-const SECONDS: i64 = 4;
-const RATE: i64 = 25;
 
-/// A folder that goes with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("veche-playable-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn run(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output().expect("scripts/need media installs it");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.is_empty(), "{program} {arguments:?}: {said}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// The frames that an encoder makes, as they are in an IVF file.
-fn encoded(folder: &Path, options: &[&str]) -> Vec<Vec<u8>> {
-    let file = folder.join("camera.ivf");
-    let source = format!("testsrc2=size=320x180:rate={RATE}:duration={SECONDS}");
-    let arguments =
-        [&["-v", "error", "-y", "-f", "lavfi", "-i", &source], options, &[file.to_str().unwrap()]].concat();
-    run("ffmpeg", &arguments);
-    let bytes = std::fs::read(file).unwrap();
-    let (mut rest, mut frames) = (&bytes[32..], Vec::new());
-    while let Some((head, after)) = rest.split_first_chunk::<12>() {
-        let len = u32::from_le_bytes(*head.first_chunk().unwrap()) as usize;
-        frames.push(after[..len].to_vec());
-        rest = &after[len..];
-    }
-    frames
+/// A form of file, and how it is written.
+#[derive(Clone, Copy)]
+enum Form {
+    Webm,
+    Mp4,
 }
 
 /// Packets of a stream with the times at which they arrive, of which some get lost and come again as repairs.
@@ -91,22 +61,31 @@ fn packet(payload_type: u8, marker: bool, seq: u16, timestamp: u32, payload: &[u
     bytes
 }
 
-fn pictures(frames: &[Vec<u8>], payloader: &mut dyn Payloader) -> Vec<Packet> {
+fn pictures(codec: Codec, frames: &[Vec<u8>], payloader: &mut dyn Payloader) -> Vec<Packet> {
     let (mut seq, mut packets) = (65_500_u16, Vec::new());
     for (number, frame) in (0_i64..).zip(frames) {
         let payloads = payloader.payload(1_000, &Bytes::copy_from_slice(frame)).unwrap();
         for (index, payload) in payloads.iter().enumerate() {
             let marker = index + 1 == payloads.len();
             let timestamp = (number * 90_000 / RATE) as u32;
-            packets.push((number * 1_000 / RATE * MS, packet(96, marker, seq, timestamp, payload)));
+            let payload =
+                if codec == Codec::Vp9 { with_prediction(frame, payload) } else { payload.to_vec() };
+            packets.push((number * 1_000 / RATE * MS, packet(96, marker, seq, timestamp, &payload)));
             seq = seq.wrapping_add(1);
         }
     }
     network(1, packets)
 }
 
-/// A silence of Opus.
-const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
+/// The payload of VP9 with a mark that the frame is predicted from others, which the payloader does not set: P in RFC 9628.
+fn with_prediction(frame: &[u8], payload: &[u8]) -> Vec<u8> {
+    let mut payload = payload.to_vec();
+    // In the first byte of a frame: two bits of a mark, two of the profile, one of a frame that is known, one of the type.
+    if frame[0] & 0x04 != 0 {
+        payload[0] = payload[0] & !0x10 | 0x40;
+    }
+    payload
+}
 
 fn sound() -> Vec<Packet> {
     let packets = (0..SECONDS * 50).map(|number| {
@@ -116,11 +95,8 @@ fn sound() -> Vec<Packet> {
     network(2, packets.collect())
 }
 
-/// Records what arrives: the file as it is without an end, and what ends it.
-fn record(codec: Codec, camera: Vec<Packet>, voice: Vec<Packet>) -> (Vec<u8>, Vec<u8>, Vec<Patch>) {
-    let track = |codec, size| Track { codec, size, private: Vec::new(), name: String::new() };
-    let tracks = [track(codec, Some((320, 180))), track(Codec::Opus, None)];
-    let (mut writer, mut file) = Writer::new(&tracks, 0, SystemTime::now());
+/// The frames of what arrives, in the order in which a file has them.
+fn received(codec: Codec, camera: Vec<Packet>, voice: Vec<Packet>) -> Vec<(usize, TimedFrame)> {
     let mut streams = [codec, Codec::Opus].map(|codec| Stream::new(codec, ExtensionIds::default()));
     let (mut clock, mut interleaver) = (NtpClock::default(), Interleaver::default());
     let mut arriving: Vec<(usize, Packet)> = camera
@@ -130,7 +106,7 @@ fn record(codec: Codec, camera: Vec<Packet>, voice: Vec<Packet>) -> (Vec<u8>, Ve
         .collect();
     arriving.sort_by_key(|(_, packet)| packet.arrived);
     let mut arriving = arriving.into_iter().peekable();
-    let mut frames = Vec::new();
+    let (mut frames, mut ordered) = (Vec::new(), Vec::new());
     for now in (0..(SECONDS + 3) * 1_000).step_by(20).map(|ms| ms * MS) {
         while let Some((track, packet)) = arriving.next_if(|(_, packet)| packet.arrived <= now) {
             assert!(streams[track].on_packet(packet));
@@ -146,14 +122,34 @@ fn record(codec: Codec, camera: Vec<Packet>, voice: Vec<Packet>) -> (Vec<u8>, Ve
             frames.drain(..).for_each(|frame| interleaver.push(track, frame));
         }
         let complete = streams.iter().map(|stream| stream.complete_through(now)).min().unwrap();
-        while let Some((track, timed)) = interleaver.take(complete) {
-            file.extend(writer.write(track, &timed).unwrap_or_default());
-        }
+        ordered.extend(std::iter::from_fn(|| interleaver.take(complete)));
     }
     assert!(interleaver.take(i64::MAX).is_none());
-    file.extend(writer.flush().unwrap_or_default());
-    let (end, patches) = writer.finish();
-    (file, end, patches)
+    ordered
+}
+
+/// Writes the frames: the file as it is without an end, and what ends it.
+fn written(form: Form, codec: Codec, frames: &[(usize, TimedFrame)]) -> (Vec<u8>, Vec<u8>, Vec<Patch>) {
+    let (_, first) = frames.iter().find(|(track, _)| *track == 0).unwrap();
+    let camera = Track::of(codec, &first.frame, "Ana's camera".to_owned()).unwrap();
+    assert!(frames.iter().all(|(track, timed)| *track == 1 || camera.goes_on_with(&timed.frame)));
+    let voice = Track::of(Codec::Opus, &first.frame, String::new()).unwrap();
+    // Frames are one type for both forms; their writers are, too.
+    macro_rules! write {
+        ($writer:ty) => {{
+            let (mut writer, mut file) = <$writer>::new(&[camera, voice], 0, SystemTime::now());
+            for (track, timed) in frames {
+                file.extend(writer.write(*track, timed).unwrap_or_default());
+            }
+            file.extend(writer.flush().unwrap_or_default());
+            let (end, patches) = writer.finish();
+            (file, end, patches)
+        }};
+    }
+    match form {
+        Form::Webm => write!(webm::Writer),
+        Form::Mp4 => write!(mp4::Writer),
+    }
 }
 
 fn put(file: &Path, bytes: &[u8], end: &[u8], patches: &[Patch]) {
@@ -165,7 +161,7 @@ fn put(file: &Path, bytes: &[u8], end: &[u8], patches: &[Patch]) {
     std::fs::write(file, whole).unwrap();
 }
 
-/// How long the file is, and how many packets its tracks have; ffmpeg decodes all of it.
+/// How long the file is, where it tells, and how many packets its tracks have; ffmpeg decodes all of it.
 fn played(file: &Path) -> (f64, Vec<usize>) {
     let file = file.to_str().unwrap();
     run("ffmpeg", &["-v", "warning", "-xerror", "-i", file, "-f", "null", "-"]);
@@ -173,70 +169,81 @@ fn played(file: &Path) -> (f64, Vec<usize>) {
     let probed =
         run("ffprobe", &["-v", "error", "-count_packets", "-show_entries", entries, "-of", "csv=p=0", file]);
     let mut lines: Vec<&str> = probed.lines().collect();
-    let duration = lines.pop().unwrap().parse().unwrap();
+    let duration = lines.pop().unwrap().parse().unwrap_or(f64::NAN);
     (duration, lines.iter().map(|line| line.trim_end_matches(',').parse().unwrap()).collect())
 }
 
-fn plays(name: &str, codec: Codec, options: &[&str], payloader: &mut dyn Payloader) {
-    let folder = Folder::new(name);
-    let frames = encoded(&folder.0, options);
-    assert_eq!(frames.len() as i64, SECONDS * RATE);
-    let (file, end, patches) = record(codec, pictures(&frames, payloader), sound());
-    let path = folder.0.join("recording.webm");
-    put(&path, &file, &end, &patches);
-    let (duration, packets) = played(&path);
-    assert_eq!(packets, [frames.len(), (SECONDS * 50) as usize], "nothing is lost");
-    assert!((duration - SECONDS as f64).abs() < 0.1, "{duration}");
+/// The time of the first picture that a player reads when it jumps to `at` seconds.
+fn jumped(file: &Path, at: &str) -> f64 {
+    let arguments = ["-v", "error", "-noaccurate_seek", "-copyts", "-ss", at, "-i", file.to_str().unwrap()];
+    let one = ["-map", "0:v", "-c", "copy", "-frames:v", "1", "-f", "framecrc", "-"];
+    let printed = run("ffmpeg", &[&arguments[..], &one].concat());
+    let clock = printed.lines().find_map(|line| line.strip_prefix("#tb 0: 1/")).unwrap();
+    let time = printed.lines().last().unwrap().split(',').nth(2).unwrap();
+    time.trim().parse::<f64>().unwrap() / clock.parse::<f64>().unwrap()
+}
 
-    // Killed somewhere: as far as it is whole it plays, as it is and mended.
-    let cut = file.len() * 3 / 5;
-    std::fs::write(&path, &file[..cut]).unwrap();
-    let mend = look(&mut std::fs::File::open(&path).unwrap()).unwrap().unwrap();
-    put(&path, &file[..mend.keep as usize], &mend.append, &mend.patches);
-    let (duration, packets) = played(&path);
-    assert!(duration > 0.9 && packets[0] as i64 >= RATE && packets[1] >= 45, "{duration} s, {packets:?}");
+fn plays(encoder: Encoder, codec: Codec, forms: &[Form], payloader: &mut dyn Payloader) {
+    for form in forms {
+        let name = match form {
+            Form::Webm => "webm",
+            Form::Mp4 => "mp4",
+        };
+        let folder = Folder::new(&format!("playable-{}-{name}", codec.name()));
+        let frames = encoder.frames(&folder.0);
+        assert_eq!(frames.len() as i64, SECONDS * RATE);
+        let received = received(codec, pictures(codec, &frames, payloader), sound());
+        let (file, end, patches) = written(*form, codec, &received);
+        let path = folder.0.join(format!("recording.{name}"));
+        put(&path, &file, &end, &patches);
+        let (duration, packets) = played(&path);
+        assert_eq!(packets, [frames.len(), (SECONDS * 50) as usize], "nothing is lost");
+        assert!((duration - SECONDS as f64).abs() < 0.1, "{duration}");
+        // There is a key frame each two seconds.
+        let at = jumped(&path, "3");
+        assert!((at - 2.0).abs() < 0.1, "{at}");
+        is_mended(&path, &file);
+    }
+}
+
+/// Killed somewhere: as far as it is whole a file plays, as it is and mended.
+fn is_mended(path: &Path, file: &[u8]) {
+    let mut rng = StdRng::seed_from_u64(3);
+    for cut in std::iter::repeat_with(|| rng.random_range(file.len() / 2..file.len())).take(5) {
+        std::fs::write(path, &file[..cut]).unwrap();
+        let mend = look(&mut std::fs::File::open(path).unwrap()).unwrap().unwrap();
+        let kept = &file[..mend.keep as usize];
+        put(path, kept, &[], &[]);
+        let as_it_is = played(path);
+        put(path, kept, &mend.append, &mend.patches);
+        let (duration, packets) = played(path);
+        assert_eq!(packets, as_it_is.1);
+        assert!(duration > 0.9 && packets[0] as i64 >= RATE && packets[1] >= 45, "{duration} s, {packets:?}");
+        assert!((duration - packets[1] as f64 / 50.0).abs() < 0.1, "{duration} s, {packets:?}");
+    }
 }
 
 #[test]
 fn vp8_plays() {
-    let options = ["-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-g", "50", "-b:v", "500k"];
-    plays("vp8", Codec::Vp8, &options, &mut Vp8Payloader::default());
+    plays(Encoder::Vp8, Codec::Vp8, &[Form::Webm], &mut Vp8Payloader::default());
 }
 
 #[test]
 fn vp9_plays() {
-    let options = [
-        "-c:v",
-        "libvpx-vp9",
-        "-deadline",
-        "realtime",
-        "-cpu-used",
-        "8",
-        "-g",
-        "50",
-        "-b:v",
-        "500k",
-        "-lag-in-frames",
-        "0",
-    ];
-    plays("vp9", Codec::Vp9, &options, &mut Vp9Payloader::default());
+    plays(Encoder::Vp9, Codec::Vp9, &[Form::Webm, Form::Mp4], &mut Vp9Payloader::default());
 }
 
 #[test]
 fn av1_plays() {
-    let options = [
-        "-c:v",
-        "libaom-av1",
-        "-usage",
-        "realtime",
-        "-cpu-used",
-        "8",
-        "-g",
-        "50",
-        "-b:v",
-        "500k",
-        "-lag-in-frames",
-        "0",
-    ];
-    plays("av1", Codec::Av1, &options, &mut Av1Payloader::default());
+    plays(Encoder::Av1, Codec::Av1, &[Form::Webm, Form::Mp4], &mut Av1Payloader::default());
+}
+
+#[test]
+fn h264_plays() {
+    plays(Encoder::H264, Codec::H264, &[Form::Mp4], &mut H264Payloader::default());
+}
+
+#[test]
+fn h265_plays() {
+    plays(Encoder::H265, Codec::H265, &[Form::Mp4], &mut HevcPayloader);
 }

@@ -103,7 +103,7 @@ impl Config {
             tcp: media.tcp,
             shared_tcp: None,
             foreign_tcp: self.foreign_tcp(),
-            guests: if self.shares_media_udp() { self.turn.worker_count() } else { 0 },
+            tenants: if self.shares_media_udp() { self.turn.worker_count() } else { 0 },
             certificate_file: Some(self.http.data_dir.join("dtls.pem")),
             dtls13: media.dtls13,
             max_data_message: self.signaling.max_data_message_bytes as usize,

@@ -172,6 +172,15 @@ impl Engine {
         self
     }
 
+    /// The same with the [studio](crate::studio) beside the workers, which has the next number.
+    #[must_use]
+    pub fn among_with_studio(self, worker: WorkerId, workers: u16) -> Self {
+        let mut engine = self.among(worker, workers);
+        engine.numbers = TrackNumbers::new(worker, workers + 1);
+        engine.bridges = Bridges::with_studio(worker, workers);
+        engine
+    }
+
     /// Takes a command of the control plane.
     pub fn handle_command(&mut self, now: Instant, command: Command) {
         match command {

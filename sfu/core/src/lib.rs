@@ -43,6 +43,7 @@ mod share;
 mod slot;
 pub mod speakers;
 pub mod srtp;
+pub mod studio;
 pub mod stun;
 pub mod timeline;
 mod timers;

@@ -2,16 +2,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::ebml::{self, Element, LONG_SIZE, float, string, unsigned};
+use crate::container::Patch;
 
-/// Bytes that go over others of the same length.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Patch {
-    /// Where in the file.
-    pub position: u64,
-    /// What stands there from now on.
-    pub bytes: Vec<u8>,
-}
+use super::ebml::{self, Element, LONG_SIZE, float, string, unsigned};
 
 /// A place to which players may jump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

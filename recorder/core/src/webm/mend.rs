@@ -3,18 +3,8 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::ebml::{Element, Head, MAX_HEAD};
-use super::index::{CuePoint, Index, Patch};
-
-/// What makes a file whole.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Mend {
-    /// The file is to be cut here: what follows is a cluster that was not written to its end.
-    pub keep: u64,
-    /// Then this goes behind.
-    pub append: Vec<u8>,
-    /// And these go to places before.
-    pub patches: Vec<Patch>,
-}
+use super::index::{CuePoint, Index};
+use crate::container::Mend;
 
 /// Looks through a file of [`super::Writer`]'s; `None` when it was finished, or is none of its.
 pub fn look<F: Read + Seek>(file: &mut F) -> io::Result<Option<Mend>> {

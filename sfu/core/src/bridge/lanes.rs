@@ -12,7 +12,9 @@ use crate::ids::{RoomId, TrackId, WorkerId};
 #[derive(Debug)]
 pub struct Bridges {
     own: WorkerId,
-    /// By the number of the worker; the own one stays empty.
+    /// How many workers there are, the studio not counted.
+    workers: u16,
+    /// By the number of the worker, and then that to the studio; the own one stays empty.
     lanes: Vec<Lanes>,
     /// Where the tracks of mirrors are: what a record needs to know.
     place_by_track: FxHashMap<TrackId, MirrorPlace>,
@@ -82,7 +84,12 @@ impl Bridges {
     /// Those of one of so many workers.
     pub fn new(own: WorkerId, workers: u16) -> Self {
         let lanes = (0..workers).map(|_| Lanes::default()).collect();
-        Self { own, lanes, place_by_track: FxHashMap::default() }
+        Self { own, workers, lanes, place_by_track: FxHashMap::default() }
+    }
+
+    /// The same with one to the studio, whose number is the next after those of the workers.
+    pub fn with_studio(own: WorkerId, workers: u16) -> Self {
+        Self { workers, ..Self::new(own, workers + 1) }
     }
 
     /// Tells a worker what has changed.
@@ -147,7 +154,7 @@ impl Bridges {
     /// Whether this worker is the one that speaks for a room which these `others` carry too: the room's first worker,
     /// or the lowest when that does not carry it.
     pub fn speaks_for(&self, room: RoomId, others: &[WorkerId]) -> bool {
-        let first = WorkerId((room.0 % self.lanes.len().max(1) as u64) as u16);
+        let first = WorkerId((room.0 % u64::from(self.workers.max(1))) as u16);
         if others.contains(&first) {
             return false;
         }
@@ -266,6 +273,16 @@ mod tests {
         assert!(!speaks(0, &[2, 3]));
         assert!(speaks(0, &[1, 3]) && !speaks(1, &[0, 3]));
         assert!(speaks(3, &[]));
+    }
+
+    #[test]
+    fn the_studio_never_speaks_for_a_room() {
+        let speaks = |own, others: &[u16]| {
+            let others: Vec<WorkerId> = others.iter().map(|o| WorkerId(*o)).collect();
+            Bridges::with_studio(WorkerId(own), 2).speaks_for(RoomId(5), &others)
+        };
+        assert!(speaks(1, &[0, 2]), "5 modulo 2");
+        assert!(speaks(0, &[2]) && !speaks(0, &[1, 2]));
     }
 
     #[test]

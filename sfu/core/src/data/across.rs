@@ -179,6 +179,7 @@ impl DataRelay {
     }
 }
 
-fn cost(message: &[u8]) -> usize {
+/// What a message takes of its sender's window.
+pub(crate) fn cost(message: &[u8]) -> usize {
     message.len() + OVERHEAD
 }

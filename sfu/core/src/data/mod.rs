@@ -1,6 +1,6 @@
 //! Data channels (RFC 8831): one SCTP association per participant, and their relay inside one room.
 
-mod across;
+pub(crate) mod across;
 pub mod association;
 pub mod dcep;
 pub mod frame;

@@ -2,7 +2,7 @@
 
 /// A position in a run of bits.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct BitReader<'a> {
+pub struct BitReader<'a> {
     bytes: &'a [u8],
     /// In bits.
     position: usize,
@@ -13,16 +13,18 @@ pub(super) struct BitReader<'a> {
 }
 
 impl<'a> BitReader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    /// Reads bytes as they are.
+    pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, position: 0, escaped: false, zeros: 0 }
     }
 
     /// Reads the body of an H264 or H265 NAL unit (RBSP from its escaped bytes).
-    pub(super) fn escaped(bytes: &'a [u8]) -> Self {
+    pub fn escaped(bytes: &'a [u8]) -> Self {
         Self { escaped: true, ..Self::new(bytes) }
     }
 
-    pub(super) fn bit(&mut self) -> Option<bool> {
+    /// The next bit; `None` at the end, as everywhere here.
+    pub fn bit(&mut self) -> Option<bool> {
         if self.position.is_multiple_of(8) && self.escaped {
             let mut byte = *self.bytes.get(self.position / 8)?;
             if self.zeros >= 2 && byte == 3 {
@@ -39,7 +41,7 @@ impl<'a> BitReader<'a> {
     }
 
     /// The next `count` bits, at most 32, as a number.
-    pub(super) fn bits(&mut self, count: u32) -> Option<u32> {
+    pub fn bits(&mut self, count: u32) -> Option<u32> {
         debug_assert!(count <= 32);
         let mut value = 0u32;
         for _ in 0..count {
@@ -48,7 +50,8 @@ impl<'a> BitReader<'a> {
         Some(value)
     }
 
-    pub(super) fn skip(&mut self, count: u32) -> Option<()> {
+    /// Leaves out so many bits.
+    pub fn skip(&mut self, count: u32) -> Option<()> {
         for _ in 0..count {
             self.bit()?;
         }
@@ -56,7 +59,7 @@ impl<'a> BitReader<'a> {
     }
 
     /// An Exp-Golomb number (ITU-T H.264 section 9.1); `None` for one of more than 32 bits.
-    pub(super) fn exp_golomb(&mut self) -> Option<u32> {
+    pub fn exp_golomb(&mut self) -> Option<u32> {
         let mut zeros = 0;
         while !self.bit()? {
             zeros += 1;
@@ -69,13 +72,13 @@ impl<'a> BitReader<'a> {
     }
 
     /// The same with a sign (ITU-T H.264 section 9.1.1).
-    pub(super) fn signed_exp_golomb(&mut self) -> Option<i32> {
+    pub fn signed_exp_golomb(&mut self) -> Option<i32> {
         let code = i64::from(self.exp_golomb()?);
         Some(if code % 2 == 1 { (code + 1) / 2 } else { -code / 2 } as i32)
     }
 
     /// A number below `values` in as few bits as it needs (AV1 specification section 4.10.7).
-    pub(super) fn non_symmetric(&mut self, values: u32) -> Option<u32> {
+    pub fn non_symmetric(&mut self, values: u32) -> Option<u32> {
         let width = 32 - values.leading_zeros();
         if width == 0 {
             return Some(0);

@@ -1,7 +1,7 @@
 //! RTP packets as views into their bytes: headers, header extensions and the payload descriptors of codecs.
 
 pub mod av1;
-mod bits;
+pub mod bits;
 pub mod dependency;
 pub mod extension;
 pub mod frame;

@@ -1,4 +1,4 @@
-//! Guests of a UDP port: sockets of the TURN server that stand at the same address as the media worker's (`SO_REUSEPORT`). A
+//! Tenants of a UDP port: sockets of the TURN server that stand at the same address as the media worker's (`SO_REUSEPORT`). A
 //! program in the system (classic BPF) looks at each datagram and gives it to whom it is for, before anybody is woken.
 
 use std::io;
@@ -23,10 +23,10 @@ const KIND: u8 = 0xc0;
 const CHANNEL_DATA: u8 = 0x40;
 const STUN_END: u8 = 4;
 
-/// Whether a datagram that came to a port with guests is theirs: data of a channel, STUN of other methods than Binding, and
+/// Whether a datagram that came to a port with tenants is theirs: data of a channel, STUN of other methods than Binding, and
 /// Binding without proof, which ICE does not answer. All else is the media worker's, what nobody understands too. The program
 /// in the system decides the same.
-pub fn is_guests(datagram: &[u8]) -> bool {
+pub fn is_tenants(datagram: &[u8]) -> bool {
     match datagram {
         [byte, ..] if byte & KIND != 0 => byte & KIND == CHANNEL_DATA,
         [high, low, rest @ ..] if *high < STUN_END => {
@@ -38,10 +38,10 @@ pub fn is_guests(datagram: &[u8]) -> bool {
     }
 }
 
-/// Has the system give datagrams to the sockets of one address, of which the media worker's was bound first and those of guests
-/// after it. A client stays with one guest, by its address and port. To be called when all are bound.
-pub(crate) fn admit(socket: &UdpSocket, guests: usize) -> io::Result<()> {
-    let mut program = program(socket.local_addr()?.ip(), guests as u32);
+/// Has the system give datagrams to the sockets of one address, of which the media worker's was bound first and those of tenants
+/// after it. A client stays with one tenant, by its address and port. To be called when all are bound.
+pub(crate) fn admit(socket: &UdpSocket, tenants: usize) -> io::Result<()> {
+    let mut program = program(socket.local_addr()?.ip(), tenants as u32);
     let program = sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     // The system copies what is pointed at, of which this tells the length, before it returns.
     Ok(setsockopt(socket, AttachReusePortCbpf, &program)?)
@@ -71,7 +71,7 @@ mod code {
 
 /// What the system runs for each datagram: it returns the number of a socket, 0 for the media worker's. A load beyond the end
 /// of the datagram ends it with 0.
-fn program(local: IpAddr, guests: u32) -> Vec<sock_filter> {
+fn program(local: IpAddr, tenants: u32) -> Vec<sock_filter> {
     use code::{ADD, AND, COPY_TO_X, IF_ANY_BIT, IF_AT_LEAST, IF_EQUAL, LOAD_BYTE, LOAD_HALF, LOAD_WORD};
     use code::{MULTIPLY, REMAINDER, RETURN, RETURN_A, SHIFT_RIGHT, XOR_X};
     let step = |code, k| sock_filter { code, jt: 0, jf: 0, k };
@@ -91,14 +91,14 @@ fn program(local: IpAddr, guests: u32) -> Vec<sock_filter> {
         branch(IF_EQUAL, CHANNEL_DATA.into(), 1, 0),
         step(RETURN, 0),
     ];
-    // Which guest: whatever stands there is the same in all packets of a client, also where options move the port.
+    // Which tenant: whatever stands there is the same in all packets of a client, also where options move the port.
     let (address, port) = if local.is_ipv4() { (12..16, 20) } else { (8..24, 40) };
     program.push(step(LOAD_HALF, FROM_IP + port));
     for word in address.step_by(4) {
         program.extend([step(COPY_TO_X, 0), step(LOAD_WORD, FROM_IP + word), step(XOR_X, 0)]);
     }
     // Fibonacci hashing: the highest bits depend on all others.
-    program.extend([step(MULTIPLY, 0x9e37_79b1), step(SHIFT_RIGHT, 16), step(REMAINDER, guests.max(1))]);
+    program.extend([step(MULTIPLY, 0x9e37_79b1), step(SHIFT_RIGHT, 16), step(REMAINDER, tenants.max(1))]);
     program.extend([step(ADD, 1), step(RETURN_A, 0)]);
     program
 }
@@ -155,8 +155,8 @@ mod tests {
     fn the_program_decides_as_the_function_does() {
         let mut random = StdRng::seed_from_u64(7);
         for (local, header) in [(IpAddr::from(Ipv4Addr::LOCALHOST), 28), (Ipv6Addr::LOCALHOST.into(), 48)] {
-            for guests in [1, 3, 8] {
-                let program = program(local, guests);
+            for tenants in [1, 3, 8] {
+                let program = program(local, tenants);
                 let mut seen = HashMap::<u32, u32>::new();
                 for first in (0..=u8::MAX).cycle().take(40_000) {
                     let mut datagram: Vec<u8> =
@@ -172,13 +172,13 @@ mod tests {
                     }
                     let ip: Vec<u8> = (0..header).map(|_| random.random()).collect();
                     let chosen = run(&program, &ip, &datagram);
-                    assert_eq!(chosen != 0, is_guests(&datagram), "{datagram:?}");
-                    assert!(chosen <= guests);
+                    assert_eq!(chosen != 0, is_tenants(&datagram), "{datagram:?}");
+                    assert!(chosen <= tenants);
                     *seen.entry(chosen).or_default() += 1;
                 }
                 // Nobody has much more than the others.
-                let fair = (1..=guests).map(|guest| seen[&guest]).sum::<u32>() / guests;
-                assert!((1..=guests).all(|guest| seen[&guest] > fair * 8 / 10), "{seen:?}");
+                let fair = (1..=tenants).map(|tenant| seen[&tenant]).sum::<u32>() / tenants;
+                assert!((1..=tenants).all(|tenant| seen[&tenant] > fair * 8 / 10), "{seen:?}");
             }
         }
     }
@@ -190,28 +190,28 @@ mod tests {
             [&head, &veche_stun::MAGIC_COOKIE[..], &[7; HEADER_LEN - 8], &vec![0; length.into()]].concat()
         };
         assert!(
-            is_guests(&stun(0x0001, 0)) && is_guests(&stun(0x0001, 8)),
+            is_tenants(&stun(0x0001, 0)) && is_tenants(&stun(0x0001, 8)),
             "plain STUN, with a fingerprint too"
         );
-        assert!(is_guests(&stun(0x0011, 8)), "a sign of life");
-        assert!(!is_guests(&stun(0x0001, 68)) && !is_guests(&stun(0x0101, 44)), "ICE");
+        assert!(is_tenants(&stun(0x0011, 8)), "a sign of life");
+        assert!(!is_tenants(&stun(0x0001, 68)) && !is_tenants(&stun(0x0101, 44)), "ICE");
         for method in [0x0003, 0x0004, 0x0016, 0x0008, 0x0009, 0x0017] {
-            assert!(is_guests(&stun(method, 68)), "{method:#x}");
+            assert!(is_tenants(&stun(method, 68)), "{method:#x}");
         }
-        assert!(is_guests(&[0x40, 0, 0, 4, 1, 2, 3, 4]) && is_guests(&[0x7f, 0xfe, 0, 0]));
+        assert!(is_tenants(&[0x40, 0, 0, 4, 1, 2, 3, 4]) && is_tenants(&[0x7f, 0xfe, 0, 0]));
         for media in
             [&[22, 254, 253, 0][..], &[0x80, 111, 0, 1], &[0xbf, 200], &[], &[0], &[0, 1, 0], &[5, 5, 5, 5]]
         {
-            assert!(!is_guests(media), "{media:?}");
+            assert!(!is_tenants(media), "{media:?}");
         }
     }
 
-    /// What came to a socket, as the number of a client and whether it was for guests.
+    /// What came to a socket, as the number of a client and whether it was for tenants.
     fn received(socket: &UdpSocket, names: &HashMap<SocketAddr, usize>) -> Vec<(usize, bool)> {
         let mut buffer = [0; 64];
         let mut all = Vec::new();
         while let Ok((len, from)) = socket.recv_from(&mut buffer) {
-            all.push((names[&from], is_guests(&buffer[..len])));
+            all.push((names[&from], is_tenants(&buffer[..len])));
         }
         all
     }
@@ -221,7 +221,7 @@ mod tests {
         const CLIENTS: usize = 64;
         let addresses = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
         let port = bind_port(&addresses, 0, false, 3).unwrap();
-        assert_eq!(port.guests.len(), 3);
+        assert_eq!(port.tenants.len(), 3);
         for (index, ip) in addresses.into_iter().enumerate() {
             let to = SocketAddr::new(ip, port.number);
             let clients: Vec<_> = (0..CLIENTS).map(|_| UdpSocket::bind((ip, 0)).unwrap()).collect();
@@ -236,23 +236,24 @@ mod tests {
             // On loopback what was sent has arrived.
             let media = received(&port.udp[index], &names);
             assert_eq!(media.len(), 2 * CLIENTS);
-            assert!(media.iter().all(|(_, guests)| !guests));
-            let guests: Vec<_> = port.guests.iter().map(|guest| received(&guest[index], &names)).collect();
-            assert_eq!(guests.iter().map(Vec::len).sum::<usize>(), 2 * CLIENTS);
-            for guest in &guests {
-                assert!(guest.len() > CLIENTS / 4, "each has some: {}", guest.len());
-                let of = |client| guest.iter().filter(|(name, guests)| *name == client && *guests).count();
+            assert!(media.iter().all(|(_, tenants)| !tenants));
+            let tenants: Vec<_> =
+                port.tenants.iter().map(|tenant| received(&tenant[index], &names)).collect();
+            assert_eq!(tenants.iter().map(Vec::len).sum::<usize>(), 2 * CLIENTS);
+            for tenant in &tenants {
+                assert!(tenant.len() > CLIENTS / 4, "each has some: {}", tenant.len());
+                let of = |client| tenant.iter().filter(|(name, tenants)| *name == client && *tenants).count();
                 assert!((0..CLIENTS).all(|client| [0, 2].contains(&of(client))), "a client stays with one");
             }
             // Answers come from the port that was asked.
             clients[0].set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-            port.guests[0][index].send_to(b"answer", address(&clients[0])).unwrap();
+            port.tenants[0][index].send_to(b"answer", address(&clients[0])).unwrap();
             assert_eq!(clients[0].recv_from(&mut [0; 16]).unwrap(), (6, to));
         }
     }
 
     #[test]
-    fn a_port_with_guests_is_nobody_elses() {
+    fn a_port_with_tenants_is_nobody_elses() {
         let ip = IpAddr::from(Ipv4Addr::LOCALHOST);
         let port = bind_port(&[ip], 0, true, 2).unwrap();
         let error = bind_port(&[ip], port.number, false, 2).unwrap_err();
