@@ -31,7 +31,7 @@ release: ## Build the server for production
 test: test-rust test-web test-python test-api test-browsers test-interop ## Run every test
 
 test-rust: ## The core in virtual time, the shell, signaling, server: everything in Rust
-	@scripts/need build acme coturn media nchan postgres
+	@scripts/need build acme coturn media nchan network postgres
 	@scripts/nextest run --workspace --no-fail-fast --cargo-profile $(PROFILE)
 	@cargo test --quiet --workspace --profile $(PROFILE) --doc
 

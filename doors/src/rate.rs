@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
+use veche_stun::household::household;
 
 /// Clients whose requests are counted at once.
 const MAX_CLIENTS: usize = 10_000;
@@ -134,15 +136,7 @@ impl AddressBuckets {
 
     /// Whether a request of this address may pass.
     pub fn take(&mut self, address: IpAddr, now: Instant) -> bool {
-        self.0.take(subscriber(address), now)
-    }
-}
-
-/// Who has one IPv6 address has its /64 (RFC 6177).
-fn subscriber(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        address @ IpAddr::V4(_) => address,
+        self.0.take(household(address), now)
     }
 }
 

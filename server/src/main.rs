@@ -5,6 +5,7 @@ mod banner;
 mod commands;
 mod config;
 mod description;
+mod discovery;
 mod doctor;
 mod drain;
 mod entrance;
@@ -25,6 +26,7 @@ mod traces;
 mod turn;
 mod web;
 mod webhooks;
+mod whereabouts;
 
 use std::process::ExitCode;
 

@@ -1,5 +1,6 @@
 //! The parts of the server: each is a crate of its own; here they meet.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,8 +24,9 @@ use crate::access;
 use crate::config::Config;
 use crate::listeners::PublicPort;
 use crate::serve::ended;
-use crate::turn::{self, Surroundings};
+use crate::turn::{self, Surroundings, Urls};
 use crate::webhooks::Couriers;
+use crate::whereabouts::{self, Followers, Whereabouts};
 
 /// How long the media plane may take to say goodbye.
 const MEDIA_STOP_WAIT: Duration = Duration::from_secs(2);
@@ -42,6 +44,8 @@ pub(crate) struct Parts {
     pub(crate) calls: Option<Calls>,
     /// STUN and TURN; `None` where they are switched off, or the usual port is another program's.
     pub(crate) turn: Option<Turn>,
+    /// Tells both where this machine is.
+    pub(crate) whereabouts: Whereabouts,
 }
 
 /// The media plane, and the rooms that use it.
@@ -71,15 +75,30 @@ impl Parts {
             files: files.clone(),
             database: Some(database.clone()),
         };
+        let mappings = whereabouts::first_look(config).await;
+        let discovered = whereabouts::reached_at(&mappings);
+        let enabled = config.signaling.enabled;
         let mut calls =
-            config.signaling.enabled.then(|| Calls::start(config, public, &authority, tasks)).transpose()?;
-        let turn = start_turn(config, calls.as_mut(), &authority, (public, tls), tasks)?;
+            enabled.then(|| Calls::start(config, &discovered, public, &authority, tasks)).transpose()?;
+        let turn = start_turn(config, (calls.as_mut(), &discovered), &authority, (public, tls), tasks)?;
+        let followers = Followers {
+            authority: authority.clone(),
+            media: calls.as_ref().map(|calls| calls.sfu.handle.clone()),
+            turn: turn.as_ref().map(|(turn, urls)| (turn.handle.clone(), urls.clone())),
+        };
+        let whereabouts = Whereabouts::new(config.clone(), mappings, followers);
+        let watched = whereabouts.clone();
+        tasks.spawn(async move {
+            watched.watch().await;
+            anyhow!("what looks for the machine's addresses has ended")
+        });
         // Last of what can fail: it takes the channels of before out of storage.
         let messaging = Messaging::start(config.messaging.clone(), parts).await?;
         if let Some(calls) = &calls {
             calls.signaling.connect(messaging.clone());
         }
-        Ok(Self { database, webhooks, authority, files, messaging, calls, turn })
+        let turn = turn.map(|(turn, _)| turn);
+        Ok(Self { database, webhooks, authority, files, messaging, calls, turn, whereabouts })
     }
 
     /// What they answer over HTTP.
@@ -133,12 +152,13 @@ impl Parts {
 impl Calls {
     fn start(
         config: &Config,
+        discovered: &[IpAddr],
         public: PublicPort,
         authority: &Authority,
         tasks: &mut JoinSet<anyhow::Error>,
     ) -> Result<Self> {
         let shared_tcp = config.shares_media().then(|| public.announced(config));
-        let sfu = veche_sfu::start(SfuConfig { shared_tcp, ..config.sfu() })?;
+        let sfu = veche_sfu::start(SfuConfig { shared_tcp, ..config.sfu(discovered) })?;
         if let [first, .., last] = &sfu.handle.metrics()[..]
             && config.shares_media_udp()
         {
@@ -162,28 +182,26 @@ impl Calls {
         });
         Ok(Self { sfu, signaling })
     }
-
-    /// The ports of the media plane.
-    pub(crate) fn ports(&self) -> Vec<u16> {
-        self.sfu.handle.metrics().iter().map(|worker| worker.port).collect()
-    }
 }
 
 /// Starts the TURN server, which clients of calls are told of.
 fn start_turn(
     config: &Config,
-    calls: Option<&mut Calls>,
+    (calls, discovered): (Option<&mut Calls>, &[IpAddr]),
     authority: &Authority,
     (public, tls): (PublicPort, Option<Arc<ServerConfig>>),
     tasks: &mut JoinSet<anyhow::Error>,
-) -> Result<Option<Turn>> {
-    let media_ports = calls.as_ref().map(|calls| calls.ports()).unwrap_or_default();
-    let surroundings =
-        Surroundings { media_ports: media_ports.clone(), is_guarded: turn::is_guarded(authority), tls };
+) -> Result<Option<(Turn, Urls)>> {
+    let media_ports = calls.as_ref().map(|calls| turn::media_ports(&calls.sfu.handle)).unwrap_or_default();
+    let shared_udp = turn::shared_udp(config, &media_ports);
+    let discovered = discovered.to_vec();
+    let surroundings = Surroundings { media_ports, discovered, is_guarded: turn::is_guarded(authority), tls };
     let Some(turn) = turn::start(config, &surroundings)? else { return Ok(None) };
+    let urls = Urls::new(config, &surroundings.discovered, public, (turn.handle.addresses(), &shared_udp));
     if let Some(calls) = calls {
         turn.handle.listen(std::mem::take(&mut calls.sfu.tenants));
-        calls.signaling.set_turn(turn::source(config, public, &media_ports, turn.handle.clone()));
+        let lifetime = config.turn.credential_lifetime();
+        calls.signaling.set_turn(turn::source(urls.clone(), lifetime, turn.handle.clone()));
         calls.signaling.set_turn_reports(turn::reports(turn.handle.clone()));
     }
     let failures = turn.failures.clone();
@@ -193,7 +211,7 @@ fn start_turn(
             Err(_) => anyhow!("all TURN workers have ended"),
         }
     });
-    Ok(Some(turn))
+    Ok(Some((turn, urls)))
 }
 
 /// Opens them, where they are not switched off, and removes what expires for as long as the server runs.

@@ -8,10 +8,11 @@ use crate::commands::Options;
 use crate::config::Config;
 use crate::config::changes::Changes;
 use crate::log::Log;
-use crate::parts::{Calls, Parts};
+use crate::parts::Parts;
 use crate::tls::{Certificates, Tls};
 use crate::turn;
 use crate::webhooks::Couriers;
+use crate::whereabouts::Whereabouts;
 
 /// Reads the configuration again and gives the parts what they can take.
 pub(crate) struct Reloader {
@@ -25,8 +26,7 @@ pub(crate) struct Reloader {
     messaging: Option<Messaging>,
     signaling: Option<Signaling>,
     turn: Option<veche_turn::Handle>,
-    /// The ports of the media plane, which relays reach.
-    media_ports: Vec<u16>,
+    whereabouts: Option<Whereabouts>,
 }
 
 impl Reloader {
@@ -42,7 +42,7 @@ impl Reloader {
             messaging: None,
             signaling: None,
             turn: None,
-            media_ports: Vec::new(),
+            whereabouts: None,
         }
     }
 
@@ -58,7 +58,7 @@ impl Reloader {
         self.messaging = Some(parts.messaging.clone());
         self.signaling = parts.calls.as_ref().map(|calls| calls.signaling.clone());
         self.turn = parts.turn.as_ref().map(|turn| turn.handle.clone());
-        self.media_ports = parts.calls.as_ref().map(Calls::ports).unwrap_or_default();
+        self.whereabouts = Some(parts.whereabouts.clone());
     }
 
     /// Reads everything again. What cannot be used changes nothing; the log tells.
@@ -112,13 +112,12 @@ impl Reloader {
         if let Some(signaling) = &self.signaling {
             signaling.reload(&new.signaling);
         }
-        if let (Some(handle), Some(authority)) = (&self.turn, &self.authority) {
+        if let Some(handle) = &self.turn {
             handle.set_credentials(&new.turn.secrets, &turn::users(&new.turn));
-            // What tokens are asked for tells who may be a relay's client, too.
-            match turn::peers(&self.reached(new), &self.media_ports, turn::is_guarded(authority)) {
-                Ok(peers) => handle.set_peers(&peers),
-                Err(error) => tracing::error!("relays reach whom they reached before: {error:#}"),
-            }
+        }
+        // What tokens are asked for tells who may be a relay's client, too.
+        if let Some(whereabouts) = &self.whereabouts {
+            whereabouts.reload(self.reached(new));
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use veche_sfu_core::sdp::ufrag;
 use veche_sfu_core::stun::BindingRequest;
 
 use crate::frames::{MAX_EARLY, whole_frame};
+use crate::interfaces::Announcer;
 use crate::mailbox::{self, Adoption};
 use crate::metrics::{Shared, WorkerMetrics};
 use crate::placement::{WorkerView, place};
@@ -32,6 +33,9 @@ pub struct SfuConfig {
     pub spread_from: usize,
     /// Addresses announced to clients instead of those of the network interfaces (for servers behind NAT).
     pub external_addresses: Vec<IpAddr>,
+    /// Addresses at which others see this machine, announced beside those of the network interfaces. They count for nothing where
+    /// there are `external_addresses`. Others can be told later: [`Handle::announce`].
+    pub discovered_addresses: Vec<IpAddr>,
     /// Announce loopback addresses too: for tests and for calls within one machine.
     pub loopback: bool,
     /// Accept ICE over TCP on the same ports.
@@ -56,6 +60,11 @@ pub struct SfuConfig {
 }
 
 impl SfuConfig {
+    /// Whether the worker with this port takes TCP there itself.
+    pub(crate) fn takes_tcp(&self, port: u16) -> bool {
+        self.tcp && !self.foreign_tcp.contains(&port)
+    }
+
     /// A media plane that only this machine reaches, over UDP on ports that the system chooses, with a certificate of its own:
     /// for tests and trials. Its rooms do not spread.
     pub fn on_loopback(workers: usize) -> Self {
@@ -65,6 +74,7 @@ impl SfuConfig {
             workers,
             spread_from: 0,
             external_addresses: Vec::new(),
+            discovered_addresses: Vec::new(),
             loopback: true,
             tcp: false,
             shared_tcp: None,
@@ -159,6 +169,7 @@ struct Plane {
     spread_from: usize,
     /// Who is in which room: they tell on how many workers it is.
     members_by_room: Mutex<HashMap<RoomId, HashSet<ParticipantId>>>,
+    announcer: Mutex<Announcer>,
     next_room: AtomicU64,
     next_participant: AtomicU64,
     studio: Studio,
@@ -170,6 +181,7 @@ impl Handle {
     pub(crate) fn new(
         workers: Vec<WorkerHandle>,
         spread_from: usize,
+        announcer: Announcer,
         studio: Studio,
         done: flume::Receiver<Infallible>,
     ) -> Self {
@@ -177,6 +189,7 @@ impl Handle {
             workers,
             spread_from,
             members_by_room: Mutex::default(),
+            announcer: Mutex::new(announcer),
             next_room: AtomicU64::new(1),
             next_participant: AtomicU64::new(1),
             studio,
@@ -261,6 +274,18 @@ impl Handle {
         let worker = self.plane.workers.get(usize::from(worker)).ok_or(AdoptError::UnknownUser)?;
         let adoption = Adoption { stream, early };
         if worker.mailbox.adopt(adoption) { Ok(()) } else { Err(AdoptError::Busy) }
+    }
+
+    /// Looks at the network interfaces again, and tells those who join from now on of what is there and of these addresses, at which
+    /// others see this machine. Returns what is announced, best first. On an error what was announced before still is.
+    pub fn announce(&self, discovered: &[IpAddr]) -> Result<Vec<IpAddr>, StartError> {
+        let mut announcer = self.plane.announcer.lock().unwrap_or_else(PoisonError::into_inner);
+        if announcer.renew(discovered)? {
+            for worker in &self.plane.workers {
+                worker.mailbox.announce(announcer.candidates(worker.shared.port()));
+            }
+        }
+        Ok(announcer.addresses().to_vec())
     }
 
     /// The counters of all workers, at most about a second old. Holds no worker up.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{EventfdFlags, eventfd};
 use veche_sfu_core::control::Command;
+use veche_sfu_core::engine::Candidate;
 
 use crate::handle::CommandError;
 
@@ -29,8 +30,11 @@ pub(crate) struct Adoption {
 pub(crate) fn mailbox() -> io::Result<(Sender, Receiver)> {
     let (commands, inbox) = flume::bounded(CAPACITY);
     let (adoptions, orphanage) = flume::bounded(ADOPTIONS);
+    // The machine's addresses do not change so often that it would need a bound.
+    let (announcements, notices) = flume::unbounded();
     let bell = bell()?;
-    Ok((Sender { commands, adoptions, bell: bell.clone() }, Receiver { inbox, orphanage, bell }))
+    let sender = Sender { commands, adoptions, announcements, bell: bell.clone() };
+    Ok((sender, Receiver { inbox, orphanage, notices, bell }))
 }
 
 /// A bell, by which one thread waits for others.
@@ -46,6 +50,7 @@ pub(crate) fn bell() -> io::Result<Arc<Bell>> {
 pub(crate) struct Sender {
     commands: flume::Sender<Command>,
     adoptions: flume::Sender<Adoption>,
+    announcements: flume::Sender<Vec<Candidate>>,
     bell: Arc<Bell>,
 }
 
@@ -54,6 +59,7 @@ pub(crate) struct Sender {
 pub(crate) struct Receiver {
     inbox: flume::Receiver<Command>,
     orphanage: flume::Receiver<Adoption>,
+    notices: flume::Receiver<Vec<Candidate>>,
     bell: Arc<Bell>,
 }
 
@@ -110,6 +116,13 @@ impl Sender {
         taken
     }
 
+    /// Says at which addresses clients are to look for the worker from now on.
+    pub(crate) fn announce(&self, candidates: Vec<Candidate>) {
+        // A worker that has ended announces nothing any more.
+        let _ = self.announcements.send(candidates);
+        self.bell.ring();
+    }
+
     /// What wakes the worker.
     pub(crate) fn ringer(&self) -> Ringer {
         Ringer(self.bell.clone())
@@ -146,6 +159,12 @@ impl Receiver {
     /// is none.
     pub(crate) fn take_adoption(&self) -> Option<Adoption> {
         self.orphanage.try_recv().ok()
+    }
+
+    /// The newest candidates, where there are new ones. To be called after [`Receiver::take`], as above; and before
+    /// a command that was sent after them.
+    pub(crate) fn take_candidates(&self) -> Option<Vec<Candidate>> {
+        self.notices.try_iter().last()
     }
 
     /// Whether the worker is asked to stop.

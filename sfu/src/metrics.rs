@@ -67,6 +67,11 @@ impl Shared {
         Self { metrics: Mutex::new(metrics), ..Self::default() }
     }
 
+    /// The worker's UDP and TCP port, which stays.
+    pub(crate) fn port(&self) -> u16 {
+        self.metrics.lock().unwrap_or_else(PoisonError::into_inner).port
+    }
+
     pub(crate) fn metrics(&self) -> WorkerMetrics {
         let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone();
         metrics.running = !self.is_gone();

@@ -18,7 +18,7 @@ use veche_sfu_core::ids::WorkerId;
 use crate::bridge::{Bridges, bridges};
 use crate::certificate::load_or_make;
 use crate::handle::{Handle, Sfu, SfuConfig, StartError, WorkerFailure, WorkerHandle};
-use crate::interfaces::{announced_addresses, candidates};
+use crate::interfaces::{Announcer, announced_addresses};
 use crate::mailbox::{self, Ringer, mailbox};
 use crate::metrics::Shared;
 use crate::poller::Poller;
@@ -60,7 +60,7 @@ pub fn start(config: SfuConfig) -> Result<Sfu, StartError> {
 
     let (failure_sender, failures) = flume::bounded(count + 1);
     let (done_sender, done) = flume::bounded(0);
-    let handle = Handle::new(workers, spread_from, studio, done);
+    let handle = Handle::new(workers, spread_from, preparation.announcer, studio, done);
     let cores = allowed_cores().filter(|cores| cores.len() == count);
     for (index, parts) in prepared.into_iter().enumerate() {
         let core = cores.as_ref().map(|cores| cores[index]);
@@ -102,8 +102,8 @@ struct Preparation {
     config: SfuConfig,
     /// The addresses to bind.
     bound: Vec<IpAddr>,
-    /// The addresses that clients are told.
-    announced: Vec<IpAddr>,
+    /// Knows the addresses that clients are told.
+    announcer: Announcer,
     certificate: Arc<Certificate>,
     epoch: Instant,
     epoch_ntp: u64,
@@ -113,11 +113,11 @@ struct Preparation {
 impl Preparation {
     fn new(config: SfuConfig, events: flume::Sender<Event>) -> Result<Self, StartError> {
         let bound = usable_addresses(&config.bind)?;
-        let announced = announced_addresses(&config, &bound)?;
-        tracing::info!(?bound, ?announced, "the media plane starts");
+        let announcer = Announcer::new(config.clone(), bound.clone())?;
+        tracing::info!(?bound, announced = ?announcer.addresses(), "the media plane starts");
         let certificate = Arc::new(load_or_make(config.certificate_file.as_deref(), SystemTime::now())?);
         let (epoch, epoch_ntp) = (Instant::now(), ntp_time(SystemTime::now()));
-        Ok(Self { config, bound, announced, certificate, epoch, epoch_ntp, events })
+        Ok(Self { config, bound, announcer, certificate, epoch, epoch_ntp, events })
     }
 
     /// Binds a worker's port and readies all that it runs on. Tenants come to the first one's.
@@ -129,11 +129,10 @@ impl Preparation {
     ) -> Result<(Parts, WorkerHandle, Vec<Vec<UdpSocket>>), StartError> {
         let first = self.config.first_port;
         let wanted = if first == 0 { 0 } else { first + index as u16 };
-        let tcp = self.config.tcp && !self.config.foreign_tcp.contains(&wanted);
         let tenants = if index == 0 { self.config.tenants } else { 0 };
-        let port = bind_port(&self.bound, wanted, tcp, tenants)?;
+        let port = bind_port(&self.bound, wanted, self.config.takes_tcp(wanted), tenants)?;
         let engine = EngineConfig {
-            candidates: candidates(&self.config, &self.announced, port.number, tcp),
+            candidates: self.announcer.candidates(port.number),
             certificate: self.certificate.clone(),
             seed: random_seed()?,
             epoch: self.epoch,

@@ -195,11 +195,20 @@ impl Worker {
 
     fn take_commands(&mut self, ready: &Ready) {
         if self.commands_left || ready.tokens().any(|token| token == Token::Mailbox) {
-            let taken_all = self.mailbox.take(COMMANDS_PER_TURN, |command| {
+            let Self { mailbox, engine, .. } = self;
+            let renew = |engine: &mut Engine| {
+                if let Some(candidates) = mailbox.take_candidates() {
+                    engine.set_candidates(candidates);
+                }
+            };
+            let taken_all = mailbox.take(COMMANDS_PER_TURN, |command| {
+                // Who joins is told of what was announced before.
+                renew(engine);
                 let is_offer = matches!(command, Command::Offer { .. });
-                self.engine.handle_command(self.now, command);
-                !(is_offer && self.engine.is_spent())
+                engine.handle_command(self.now, command);
+                !(is_offer && engine.is_spent())
             });
+            renew(engine);
             self.commands_left = !taken_all;
             while let Some(adoption) = self.mailbox.take_adoption() {
                 let Self { tcp, poller, engine, traffic, now, .. } = self;

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use veche_sfu::{AdoptError, CommandError, Handle, Sfu, SfuConfig, WorkerMetrics, start};
-use veche_sfu_core::control::Command;
+use veche_sfu_core::control::{Command, Event, SectionLabels};
 use veche_sfu_core::drops::DropReason;
+use veche_sfu_core::ids::RequestId;
 use veche_stun::{Writer, attribute};
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -106,6 +107,50 @@ fn binding_request(ufrag: &str) -> Vec<u8> {
     writer.attribute(attribute::USERNAME, format!("{ufrag}:client").as_bytes());
     writer.attribute(attribute::MESSAGE_INTEGRITY, &[0; 20]);
     out
+}
+
+/// An offer of a data channel, by the browser session with this number.
+fn offer(session: u32) -> String {
+    format!(
+        "v=0\r\no=- {session} 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
+         m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:test\r\n\
+         a=ice-pwd:0123456789abcdefghijkl\r\na=fingerprint:sha-256 {}\r\na=setup:actpass\r\na=mid:0\r\n\
+         a=sctp-port:5000\r\n",
+        ["0A"; 32].join(":")
+    )
+}
+
+#[tokio::test]
+async fn who_joins_is_told_of_the_addresses_of_now_and_who_is_here_keeps_theirs() {
+    let Sfu { handle, events, .. } = start(config(1)).unwrap();
+    let room = handle.create_room();
+    let joined = async || {
+        let participant = handle.create_participant(room);
+        handle.command(room, Command::AddParticipant { room, participant, peer: "p".into() }).await.unwrap();
+        participant
+    };
+    let candidates = async |participant, session| {
+        let (request, labels) = (RequestId(1), SectionLabels::default());
+        let offer = Command::Offer { participant, request, sdp: offer(session), labels };
+        handle.command(room, offer).await.unwrap();
+        loop {
+            if let Event::Answer { result, .. } = events.recv_async().await.unwrap() {
+                let answer = result.unwrap();
+                let lines = answer.lines().filter_map(|line| line.strip_prefix("a=candidate:"));
+                return lines.map(|line| line.split(' ').nth(4).unwrap().to_owned()).collect::<Vec<_>>();
+            }
+        }
+    };
+    let early = joined().await;
+    assert_eq!(candidates(early, 1).await, ["127.0.0.1", "127.0.0.1"]);
+    let seen = IpAddr::from([203, 0, 113, 5]);
+    assert_eq!(handle.announce(&[seen]).unwrap(), [seen, LOCALHOST]);
+    let late = joined().await;
+    assert_eq!(candidates(late, 2).await, ["203.0.113.5", "127.0.0.1", "203.0.113.5", "127.0.0.1"]);
+    assert_eq!(candidates(early, 1).await, ["127.0.0.1", "127.0.0.1"]);
+    assert_eq!(handle.announce(&[]).unwrap(), [LOCALHOST]);
+    assert_eq!(candidates(joined().await, 3).await, ["127.0.0.1", "127.0.0.1"]);
+    handle.stop().await;
 }
 
 #[tokio::test]

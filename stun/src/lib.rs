@@ -4,6 +4,7 @@
 pub mod address;
 pub mod attribute;
 mod fingerprint;
+pub mod household;
 mod integrity;
 mod message;
 mod writer;

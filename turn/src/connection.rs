@@ -1,13 +1,17 @@
-//! One client's connection: TCP, or TLS when its first byte says so.
+//! One client's connection: TCP, or TLS when its first byte says so. It carries frames or, once it is bound to one with a peer, what
+//! that is sent and sends.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
 use rustls::ServerConnection;
-use veche_turn_core::{BadFrame, FiveTuple, Frames};
+use veche_turn_core::{BadFrame, ConnectionId, FiveTuple, Frames};
+
+use crate::poller::{Interest, Poller, Token};
 
 /// How many bytes wait for a client that reads slowly. More is dropped, packet by packet.
 const MAX_QUEUED: usize = 256 << 10;
@@ -37,10 +41,18 @@ pub(crate) struct Connection {
     pub(crate) client: FiveTuple,
     /// When it came.
     pub(crate) since: Instant,
-    /// Whether the poller waits for room to write.
-    pub(crate) congested: bool,
-    /// Whether the client had an allocation when somebody looked last.
+    /// What the poller waits for.
+    pub(crate) interest: Interest,
+    /// Whether the client had an allocation when somebody looked last, or has bound the connection.
     pub(crate) is_proven: bool,
+    /// The connection with a peer that it is bound to.
+    pub(crate) bound: Option<ConnectionId>,
+    /// Whether more was carried than may be in a second, so that nothing is read for a while.
+    pub(crate) is_paused: bool,
+    /// Whether the client will send no more.
+    pub(crate) has_ended: bool,
+    /// Whether it was told that it will be sent no more.
+    pub(crate) is_finished: bool,
     security: Security,
     frames: Frames,
     queue: VecDeque<u8>,
@@ -59,6 +71,48 @@ impl Security {
         // What is written is taken out at once. A limit would have a large packet written by half.
         tls.set_buffer_limit(None);
         Self::Tls(Box::new(tls))
+    }
+
+    /// Hands over what bytes of the connection mean. `free` is room to decrypt into, where there is some; `queue` takes what TLS
+    /// itself has to say.
+    fn decrypt(
+        &mut self,
+        mut bytes: &[u8],
+        free: &mut [u8],
+        queue: &mut VecDeque<u8>,
+        mut take: impl FnMut(&[u8]) -> Result<(), CloseReason>,
+    ) -> Result<(), CloseReason> {
+        if let Security::Unknown(tls) = self {
+            *self = match (bytes.first(), tls.take()) {
+                (Some(&TLS_HANDSHAKE), Some(tls)) => Security::tls(ServerConnection::new(tls)?),
+                _ => Security::Plain,
+            };
+        }
+        let Security::Tls(tls) = self else { return take(bytes) };
+        let mut small = [0; 4096];
+        let room = if free.len() < small.len() { &mut small[..] } else { free };
+        while !bytes.is_empty() {
+            tls.read_tls(&mut bytes)?;
+            let state = tls.process_new_packets();
+            // An alert tells the client what was wrong.
+            while tls.wants_write() {
+                tls.write_tls(queue)?;
+            }
+            if queue.len() > MAX_QUEUED {
+                return Err(CloseReason::Slow);
+            }
+            let state = state?;
+            let mut left = state.plaintext_bytes_to_read();
+            while left > 0 {
+                let read = tls.reader().read(room)?;
+                take(&room[..read])?;
+                left = left.saturating_sub(read.max(1));
+            }
+            if state.peer_has_closed() {
+                return Err(CloseReason::Ended);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -107,86 +161,101 @@ impl Connection {
 
     fn new(stream: TcpStream, client: FiveTuple, security: Security, now: Instant) -> Self {
         let (frames, queue) = (Frames::default(), VecDeque::new());
-        Self { stream, client, since: now, congested: false, is_proven: false, security, frames, queue }
+        Self {
+            stream,
+            client,
+            since: now,
+            interest: Interest::READ,
+            is_proven: false,
+            bound: None,
+            is_paused: false,
+            has_ended: false,
+            is_finished: false,
+            security,
+            frames,
+            queue,
+        }
     }
 
-    /// Reads what there is and hands over each whole frame.
+    /// Reads what there is and hands over each whole frame, until `handle` says that what follows are none: then that is returned.
     pub(crate) fn read(
         &mut self,
         scratch: &mut [u8],
         most: impl Fn() -> usize,
-        mut handle: impl FnMut(&[u8]),
-    ) -> Result<(), CloseReason> {
+        mut handle: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<Vec<u8>>, CloseReason> {
         let (reads, room) = if self.is_proven { (READS_PER_TURN, scratch.len()) } else { (1, UNPROVEN_READ) };
         for _ in 0..reads {
-            let read = match self.stream.read(&mut scratch[..room]) {
-                Ok(0) => return Err(CloseReason::Ended),
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error.into()),
+            let Some(read) = self.read_once(&mut scratch[..room])? else {
+                return Ok(ControlFlow::Continue(()));
             };
-            let is_full = read == room;
-            let (read, free) = scratch.split_at_mut(read);
-            self.take(read, free, &most, &mut handle)?;
-            if !is_full {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes bytes of the connection. `free` is room to decrypt into, where there is some.
-    pub(crate) fn take(
-        &mut self,
-        mut bytes: &[u8],
-        free: &mut [u8],
-        most: &impl Fn() -> usize,
-        handle: &mut impl FnMut(&[u8]),
-    ) -> Result<(), CloseReason> {
-        if let Security::Unknown(tls) = &mut self.security {
-            self.security = match (bytes.first(), tls.take()) {
-                (Some(&TLS_HANDSHAKE), Some(tls)) => Security::tls(ServerConnection::new(tls)?),
-                _ => Security::Plain,
-            };
-        }
-        let Security::Tls(tls) = &mut self.security else {
-            return Ok(self.frames.take(bytes, most, handle)?);
-        };
-        let mut small = [0; 4096];
-        let room = if free.len() < small.len() { &mut small[..] } else { free };
-        while !bytes.is_empty() {
-            tls.read_tls(&mut bytes)?;
-            let state = tls.process_new_packets();
-            // An alert tells the client what was wrong.
-            while tls.wants_write() {
-                tls.write_tls(&mut self.queue)?;
-            }
-            if self.queue.len() > MAX_QUEUED {
-                return Err(CloseReason::Slow);
-            }
-            let state = state?;
-            let mut left = state.plaintext_bytes_to_read();
-            while left > 0 {
-                let read = tls.reader().read(room)?;
-                self.frames.take(&room[..read], most, &mut *handle)?;
-                left = left.saturating_sub(read.max(1));
-            }
-            if state.peer_has_closed() {
+            if read == 0 {
                 return Err(CloseReason::Ended);
             }
+            let is_full = read == room;
+            let (read, free) = scratch.split_at_mut(read);
+            let Self { security, queue, frames, .. } = self;
+            let mut rest = None;
+            security.decrypt(read, free, queue, |bytes| {
+                match &mut rest {
+                    Some(rest) => Vec::extend_from_slice(rest, bytes),
+                    None => rest = cut(frames, bytes, &most, &mut handle)?,
+                }
+                Ok(())
+            })?;
+            if let Some(rest) = rest {
+                return Ok(ControlFlow::Break(rest));
+            }
+            if !is_full {
+                break;
+            }
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 
-    /// Frames that were read before the connection was handed over, decrypted already.
+    /// Takes what was read before the connection was handed over, decrypted already; else as [`Self::read`].
     pub(crate) fn take_early(
         &mut self,
         bytes: &[u8],
         most: impl Fn() -> usize,
-        handle: impl FnMut(&[u8]),
-    ) -> Result<(), CloseReason> {
-        Ok(self.frames.take(bytes, most, handle)?)
+        mut handle: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<Vec<u8>>, CloseReason> {
+        let rest = cut(&mut self.frames, bytes, &most, &mut handle)?;
+        Ok(rest.map_or(ControlFlow::Continue(()), ControlFlow::Break))
+    }
+
+    /// Reads once of a connection that is bound. Returns how many bytes there were for the peer.
+    pub(crate) fn read_bound(
+        &mut self,
+        scratch: &mut [u8],
+        for_peer: &mut VecDeque<u8>,
+    ) -> Result<usize, CloseReason> {
+        let before = for_peer.len();
+        let room = scratch.len() / 2;
+        let Some(read) = self.read_once(&mut scratch[..room])? else { return Ok(0) };
+        let (bytes, free) = scratch.split_at_mut(read);
+        let Self { security, queue, .. } = self;
+        let decrypted = security.decrypt(bytes, free, queue, |bytes| {
+            for_peer.extend(bytes);
+            Ok(())
+        });
+        match decrypted {
+            Ok(()) => self.has_ended = read == 0,
+            Err(CloseReason::Ended) => self.has_ended = true,
+            Err(reason) => return Err(reason),
+        }
+        Ok(for_peer.len() - before)
+    }
+
+    /// `None` when there is nothing now, 0 when there will never be more.
+    fn read_once(&mut self, room: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            match self.stream.read(room) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read.map(Some),
+            }
+        }
     }
 
     /// Queues a packet; `false` when there is no room for all of it.
@@ -195,9 +264,24 @@ impl Connection {
         if self.queue.len() + packet.len() + TLS_OVERHEAD > most {
             return false;
         }
+        self.put(packet)
+    }
+
+    /// What the poller is to wait for from now on.
+    pub(crate) fn wait_for(&mut self, wanted: Interest, id: u64, poller: &Poller) -> io::Result<()> {
+        poller.change(&self.stream, Token::Stream(id), &mut self.interest, wanted)
+    }
+
+    /// How many bytes wait for the client.
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Queues bytes, whatever waits already.
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> bool {
         match &mut self.security {
             Security::Tls(tls) => {
-                let written = tls.writer().write_all(packet);
+                let written = tls.writer().write_all(bytes);
                 while tls.wants_write() {
                     if tls.write_tls(&mut self.queue).is_err() {
                         return false;
@@ -206,7 +290,7 @@ impl Connection {
                 written.is_ok()
             }
             Security::Plain | Security::Unknown(_) => {
-                self.queue.extend(packet);
+                self.queue.extend(bytes);
                 true
             }
         }
@@ -228,12 +312,55 @@ impl Connection {
         Ok(false)
     }
 
+    /// Tells the client that it will be sent no more, once it was sent all.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        if self.is_finished || !self.queue.is_empty() {
+            return Ok(());
+        }
+        self.say_goodbye();
+        self.write()?;
+        if self.queue.is_empty() {
+            self.is_finished = true;
+            self.stream.shutdown(Shutdown::Write)?;
+        }
+        Ok(())
+    }
+
     /// Says goodbye, where TLS has a word for it, as far as there is room.
     pub(crate) fn close(&mut self) {
+        self.say_goodbye();
+        let _ = self.write();
+    }
+
+    /// For another worker, where nothing waits for the client.
+    pub(crate) fn into_parts(self) -> (TcpStream, Option<ServerConnection>) {
+        let tls = match self.security {
+            Security::Tls(tls) => Some(*tls),
+            Security::Plain | Security::Unknown(_) => None,
+        };
+        (self.stream, tls)
+    }
+
+    fn say_goodbye(&mut self) {
         if let Security::Tls(tls) = &mut self.security {
             tls.send_close_notify();
             while tls.wants_write() && tls.write_tls(&mut self.queue).is_ok() {}
         }
-        let _ = self.write();
     }
+}
+
+/// Cuts frames out of bytes. What follows the last of them, where `handle` says so, is returned.
+fn cut(
+    frames: &mut Frames,
+    bytes: &[u8],
+    most: &impl Fn() -> usize,
+    handle: &mut impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> Result<Option<Vec<u8>>, BadFrame> {
+    let mut is_over = false;
+    let rest = frames.take_until(bytes, most, |frame| {
+        let flow = handle(frame);
+        is_over = flow.is_break();
+        flow
+    })?;
+    Ok(is_over.then(|| rest.to_vec()))
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,12 +11,13 @@ use ahash::RandomState;
 use rustc_hash::FxHashMap;
 use rustix::io::Errno;
 use veche_sfu::Traffic;
-use veche_turn_core::{FiveTuple, Link, MAX_FRAME, MAX_UNPROVEN_FRAME, household};
+use veche_turn_core::{ConnectionId, FiveTuple, Link, MAX_FRAME, MAX_UNPROVEN_FRAME, household};
 
-use crate::connection::Connection;
-use crate::desk::Desk;
-use crate::mailbox::Adoption;
-use crate::poller::{Fixed, Poller, Token};
+use crate::carry::{carry, interests};
+use crate::connection::{CloseReason, Connection};
+use crate::desk::{Desk, Turn};
+use crate::mailbox::{Adoption, Command, Courier};
+use crate::poller::{Fixed, Interest, Poller, Token};
 
 /// How soon a client must have an allocation: this ends half-open handshakes and slow senders.
 const PROVE_WITHIN: Duration = Duration::from_secs(30);
@@ -46,6 +48,8 @@ pub(crate) struct Connections {
     /// How many turns there were.
     turns: usize,
     tls: Option<Arc<rustls::ServerConfig>>,
+    /// The other workers, by their number, and this one.
+    couriers: Arc<[Courier]>,
     /// Never reused, so that a late packet cannot reach somebody else.
     next_id: u64,
     scratch: Box<[u8]>,
@@ -61,6 +65,7 @@ impl Connections {
         most: usize,
         tls: Option<Arc<rustls::ServerConfig>>,
         hash: RandomState,
+        couriers: Arc<[Courier]>,
     ) -> Self {
         Self {
             listeners,
@@ -71,6 +76,7 @@ impl Connections {
             strangers_left: STRANGERS_PER_TURN,
             turns: 0,
             tls,
+            couriers,
             next_id: 0,
             scratch: vec![0; SCRATCH].into(),
             paused: false,
@@ -128,15 +134,9 @@ impl Connections {
             Ok(Some(id)) => {
                 let Some(connection) = self.by_id.get_mut(&id) else { return };
                 let client = connection.client;
-                let taken = connection.take_early(
-                    &early,
-                    || MAX_UNPROVEN_FRAME,
-                    |frame| desk.handle_client(client, frame),
-                );
-                if let Err(reason) = taken {
-                    tracing::debug!(%reason, "a TURN connection is closed");
-                    self.close(id, desk);
-                }
+                let taken =
+                    connection.take_early(&early, || MAX_UNPROVEN_FRAME, |frame| handle(desk, client, frame));
+                self.go_on(id, taken, desk);
             }
             Ok(None) => {}
             Err(error) => tracing::debug!(%error, "a TURN connection cannot be taken over"),
@@ -146,6 +146,9 @@ impl Connections {
     /// Serves a connection that is ready, or leaves it for a later turn.
     pub(crate) fn handle_ready(&mut self, id: u64, desk: &mut Desk<'_>, traffic: &mut Traffic) {
         let Some(connection) = self.by_id.get_mut(&id) else { return };
+        if connection.bound.is_some() {
+            return self.carry(id, desk, traffic);
+        }
         let client = connection.client;
         connection.is_proven = desk.server.has_allocation(client);
         if !connection.is_proven {
@@ -159,15 +162,42 @@ impl Connections {
             |frame| {
                 traffic.packets_in += 1;
                 traffic.bytes_in += frame.len() as u64;
-                desk.handle_client(client, frame);
+                handle(desk, client, frame)
             },
         );
         connection.is_proven = desk.server.has_allocation(client);
         // Handshakes and alerts of TLS wait, and what found no room before.
         write(connection, id, desk.poller);
-        if let Err(reason) = read {
-            tracing::debug!(%reason, remote = %client.remote, "a TURN connection is closed");
+        self.go_on(id, read, desk);
+    }
+
+    /// Carries what there is between a connection and the one with a peer that it is bound to.
+    pub(crate) fn carry(&mut self, id: u64, desk: &mut Desk<'_>, traffic: &mut Traffic) {
+        let Some(connection) = self.by_id.get_mut(&id) else { return };
+        let Some(bound) = connection.bound else { return };
+        let Some(peer) = desk.tcp.peer(bound) else { return };
+        let now = desk.now;
+        let carried = carry(connection, peer, desk.server.may_take(now, bound), &mut self.scratch);
+        let carried = carried.and_then(|carried| {
+            desk.server.handle_taken(now, bound, carried.to_peer, carried.to_client);
+            connection.is_paused = !desk.server.may_take(now, bound);
+            let (of_client, of_peer) = interests(connection, peer, !connection.is_paused);
+            connection.wait_for(of_client, id, desk.poller)?;
+            peer.wait_for(of_peer, bound, desk.poller)?;
+            traffic.bytes_in += (carried.to_peer + carried.to_client) as u64;
+            traffic.bytes_out += (carried.to_peer + carried.to_client) as u64;
+            if carried.is_over { Err(CloseReason::Ended) } else { Ok(()) }
+        });
+        if let Err(reason) = carried {
+            tracing::debug!(%reason, "a TURN connection and that of its peer are closed");
             self.close(id, desk);
+        }
+    }
+
+    /// Closes a connection whose peer's was closed.
+    pub(crate) fn close_unbound(&mut self, id: u64) {
+        if let Some(mut connection) = self.forget(id) {
+            connection.close();
         }
     }
 
@@ -199,21 +229,26 @@ impl Connections {
         if is_full && !connection.is_proven {
             // The next read finds the end of the stream, and closes the connection.
             let _ = connection.stream.shutdown(Shutdown::Both);
-        } else if !connection.congested {
+        } else if !connection.interest.write {
             write(connection, id, poller);
         }
     }
 
-    /// To be called about once a second: closes connections of those who have not proved themselves in time.
-    pub(crate) fn handle_timeout(&mut self, desk: &mut Desk<'_>) {
+    /// To be called about once a second: closes connections of those who have not proved themselves in time, and goes on with those
+    /// that carried too much.
+    pub(crate) fn handle_timeout(&mut self, desk: &mut Desk<'_>, traffic: &mut Traffic) {
         let (now, poller) = (desk.now, desk.poller);
         if std::mem::take(&mut self.paused)
             && let Err(error) = self.register(poller)
         {
             self.pause(&error, poller);
         }
-        let mut late = Vec::new();
+        let (mut late, mut paused) = (Vec::new(), Vec::new());
         for (&id, connection) in &mut self.by_id {
+            if connection.bound.is_some() {
+                paused.extend(connection.is_paused.then_some(id));
+                continue;
+            }
             connection.is_proven = desk.server.has_allocation(connection.client);
             if !connection.is_proven && now.saturating_duration_since(connection.since) >= PROVE_WITHIN {
                 late.push(id);
@@ -221,6 +256,9 @@ impl Connections {
         }
         for id in late {
             self.close(id, desk);
+        }
+        for id in paused {
+            self.carry(id, desk, traffic);
         }
     }
 
@@ -257,9 +295,56 @@ impl Connections {
         self.paused = true;
     }
 
+    /// Goes on with a connection as what was read of it says.
+    fn go_on(&mut self, id: u64, read: Result<ControlFlow<Vec<u8>>, CloseReason>, desk: &mut Desk<'_>) {
+        match (read, desk.turn.take()) {
+            (Ok(ControlFlow::Break(rest)), Some(Turn::Bound(peer))) => self.bind(id, peer, rest, desk),
+            (Ok(ControlFlow::Break(rest)), Some(Turn::Moved { worker, packet })) => {
+                self.move_to(worker, id, [packet, rest].concat(), desk.poller);
+            }
+            (Ok(_), _) => {}
+            (Err(reason), _) => {
+                tracing::debug!(%reason, "a TURN connection is closed");
+                self.close(id, desk);
+            }
+        }
+    }
+
+    /// Binds a connection to one with a peer. `rest` is what came for the peer already.
+    fn bind(&mut self, id: u64, peer: ConnectionId, rest: Vec<u8>, desk: &mut Desk<'_>) {
+        let Some(connection) = self.by_id.get_mut(&id) else { return };
+        (connection.bound, connection.is_proven) = (Some(peer), true);
+        if let Err(error) = desk.tcp.bind(peer, id, rest, desk.poller) {
+            tracing::debug!(%error, "a TURN connection cannot be bound to that of its peer");
+            self.close(id, desk);
+        }
+    }
+
+    /// Hands a connection to another worker. `early` is what was read of it that is to be handled there.
+    fn move_to(&mut self, worker: u16, id: u64, early: Vec<u8>, poller: &Poller) {
+        let Some(mut connection) = self.forget(id) else { return };
+        let is_written = matches!(connection.write(), Ok(false));
+        if is_written
+            && poller.remove(&connection.stream).is_ok()
+            && let Some(courier) = self.couriers.get(usize::from(worker))
+        {
+            let (stream, tls) = connection.into_parts();
+            courier.send(Command::Adopt(Box::new(Adoption { stream, tls, early })));
+        }
+    }
+
     fn close(&mut self, id: u64, desk: &mut Desk<'_>) {
-        let Some(mut connection) = self.by_id.remove(&id) else { return };
+        let Some(mut connection) = self.forget(id) else { return };
         connection.close();
+        if let Some(peer) = connection.bound {
+            desk.tcp.remove(peer);
+            return desk.server.handle_disconnected(peer);
+        }
+        desk.handle_disconnect(connection.client);
+    }
+
+    fn forget(&mut self, id: u64) -> Option<Connection> {
+        let connection = self.by_id.remove(&id)?;
         let household = household(connection.client.remote.ip());
         if let Some(count) = self.count_by_household.get_mut(&household) {
             *count -= 1;
@@ -267,8 +352,14 @@ impl Connections {
                 self.count_by_household.remove(&household);
             }
         }
-        desk.handle_disconnect(connection.client);
+        Some(connection)
     }
+}
+
+/// Hands over a frame. What follows is none if the connection becomes another's then.
+fn handle(desk: &mut Desk<'_>, client: FiveTuple, frame: &[u8]) -> ControlFlow<()> {
+    desk.handle_client(client, frame);
+    if desk.turn.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
 /// Writes what it can, and waits for room when that is not all.
@@ -278,11 +369,9 @@ fn write(connection: &mut Connection, id: u64, poller: &Poller) {
         let _ = connection.stream.shutdown(Shutdown::Both);
         false
     });
-    if congested != connection.congested {
-        match poller.modify(&connection.stream, Token::Stream(id), congested) {
-            Ok(()) => connection.congested = congested,
-            Err(error) => tracing::debug!(%error, "a TURN connection cannot be waited for"),
-        }
+    let wanted = Interest { write: congested, ..connection.interest };
+    if let Err(error) = connection.wait_for(wanted, id, poller) {
+        tracing::debug!(%error, "a TURN connection cannot be waited for");
     }
 }
 

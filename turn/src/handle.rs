@@ -11,8 +11,9 @@ use parking_lot::RwLock;
 use veche_sfu::Traffic;
 use veche_turn_core::{Accounts, Credentials, PeerPolicy, Refusals, Totals, Usage, UserUsage, issue};
 
-use crate::config::User;
+use crate::config::{RelayAddress, User};
 use crate::mailbox::{Adoption, Command, Sender};
+use crate::relays::RelayAddresses;
 use crate::worker::unix_time;
 
 /// Speaks to the workers. Cheap to clone; when the last one is dropped they stop.
@@ -31,6 +32,8 @@ pub(crate) struct Inner {
     /// Signs while no secret is configured. What it has signed is good until the end, so that nobody loses a relay when there is
     /// one.
     pub(crate) random_secret: String,
+    /// Where relays are opened.
+    pub(crate) relay_addresses: Arc<RwLock<RelayAddresses>>,
     /// When the last worker has ended this is disconnected.
     pub(crate) done: flume::Receiver<std::convert::Infallible>,
     pub(crate) next: AtomicUsize,
@@ -90,6 +93,8 @@ pub struct WorkerMetrics {
     pub connections_refused: u64,
     /// Relays now.
     pub relays: usize,
+    /// TCP connections between relays and peers now.
+    pub peer_connections: usize,
     /// What was done.
     pub totals: Totals,
     /// What was refused, by reason.
@@ -182,6 +187,19 @@ impl Handle {
         for worker in &self.inner.workers {
             worker.mailbox.send(Command::SetPeers(peers.clone()));
         }
+    }
+
+    /// Opens relays at other addresses from now on; those that are open stay where they are. `false` where there is none of either
+    /// family: then relays are opened where they were.
+    pub fn set_relays(&self, v4: Option<RelayAddress>, v6: Option<RelayAddress>) -> bool {
+        if v4.is_none() && v6.is_none() {
+            return false;
+        }
+        *self.inner.relay_addresses.write() = RelayAddresses { v4, v6 };
+        for worker in &self.inner.workers {
+            worker.mailbox.send(Command::SetFamilies([v4.is_some(), v6.is_some()]));
+        }
+        true
     }
 
     /// Takes over a connection that somebody else has accepted, with its TLS session if it has one, and what was read of it

@@ -3,6 +3,7 @@
 //! Each worker has its own sockets of the same addresses (`SO_REUSEPORT`): the system gives each client to one of them by the
 //! hash of its 5-tuple, and the worker knows its clients alone. What is counted for users is shared.
 
+mod carry;
 mod config;
 mod connection;
 mod connections;
@@ -13,6 +14,7 @@ mod mailbox;
 mod poller;
 mod relays;
 mod start;
+mod tcp_relays;
 mod worker;
 
 pub use config::{RelayAddress, StartError, TurnConfig, User};

@@ -19,6 +19,8 @@ pub(crate) enum Command {
     SetCredentials(Arc<Credentials>),
     /// Relays may reach others from now on.
     SetPeers(PeerPolicy),
+    /// Whether there are relays of IPv4 and of IPv6 from now on.
+    SetFamilies([bool; 2]),
     /// Take this connection, of which some bytes were read already.
     Adopt(Box<Adoption>),
     /// Take clients at these sockets too, which are bound already.
@@ -41,12 +43,18 @@ pub(crate) fn mailbox() -> io::Result<(Sender, Receiver)> {
         eventfd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         stopping: AtomicBool::new(false),
     });
-    Ok((Sender { commands, bell: bell.clone() }, Receiver { inbox, bell }))
+    Ok((Sender { courier: Courier { commands, bell: bell.clone() } }, Receiver { inbox, bell }))
 }
 
 /// The end outside. When it is dropped the worker stops.
 #[derive(Debug)]
 pub(crate) struct Sender {
+    courier: Courier,
+}
+
+/// Puts commands in too, but the worker need not live for it: what workers have of each other.
+#[derive(Clone, Debug)]
+pub(crate) struct Courier {
     commands: flume::Sender<Command>,
     bell: Arc<Bell>,
 }
@@ -65,25 +73,39 @@ struct Bell {
 }
 
 impl Sender {
+    /// See [`Courier::send`].
+    pub(crate) fn send(&self, command: Command) -> bool {
+        self.courier.send(command)
+    }
+
+    /// For another worker.
+    pub(crate) fn courier(&self) -> Courier {
+        self.courier.clone()
+    }
+
+    /// Asks the worker to stop. Never waits for room.
+    pub(crate) fn stop(&self) {
+        self.courier.bell.stopping.store(true, Ordering::Release);
+        self.courier.bell.ring();
+    }
+}
+
+impl Courier {
     /// Puts a command in; `false` when the worker is gone, or has too many connections to take already.
     pub(crate) fn send(&self, command: Command) -> bool {
         if matches!(command, Command::Adopt(_)) && self.commands.len() >= MANY {
             return false;
         }
         let sent = self.commands.try_send(command).is_ok();
-        self.ring();
+        self.bell.ring();
         sent
     }
+}
 
-    /// Asks the worker to stop. Never waits for room.
-    pub(crate) fn stop(&self) {
-        self.bell.stopping.store(true, Ordering::Release);
-        self.ring();
-    }
-
+impl Bell {
     fn ring(&self) {
         // It fails when it has rung 2^64 times without being heard.
-        let _ = rustix::io::write(&self.bell.eventfd, &1u64.to_ne_bytes());
+        let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
     }
 }
 
@@ -94,11 +116,15 @@ impl Drop for Sender {
 }
 
 impl Receiver {
-    /// All commands that wait.
-    pub(crate) fn take(&self) -> Vec<Command> {
+    /// The commands that wait, but no more than so many: the bell goes on ringing for the others.
+    pub(crate) fn take(&self, most: usize) -> Vec<Command> {
         // First the bell, then the queue: a command put in between rings again.
         let _ = rustix::io::read(&self.bell.eventfd, &mut [0; 8]);
-        self.inbox.drain().collect()
+        let commands = self.inbox.try_iter().take(most).collect();
+        if !self.inbox.is_empty() {
+            self.bell.ring();
+        }
+        commands
     }
 
     /// Whether the worker is asked to stop.

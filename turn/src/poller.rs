@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
-use veche_turn_core::RelayId;
+use veche_turn_core::{ConnectionId, RelayId};
 
 /// What became ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +15,24 @@ pub(crate) enum Token {
     Fixed(Fixed),
     /// A relay.
     Relay(RelayId),
-    /// A connection.
+    /// A client's connection.
     Stream(u64),
+    /// A connection with a peer.
+    Peer(ConnectionId),
+}
+
+/// What is waited for at a source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Interest {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+}
+
+impl Interest {
+    /// Something to read.
+    pub(crate) const READ: Self = Self { read: true, write: false };
+    /// Room to write.
+    pub(crate) const WRITE: Self = Self { read: false, write: true };
 }
 
 /// Sources that are there from the beginning.
@@ -47,14 +63,31 @@ impl Poller {
         Ok(Self { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)? })
     }
 
-    /// Waits until there is something to read at `source`; of room to write too, with `write`.
+    /// Waits until there is something to read at `source`.
     pub(crate) fn add(&self, source: impl AsFd, token: Token) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, source, token.to_data(), flags(false))?)
+        Ok(epoll::add(&self.epoll, source, token.to_data(), flags(Interest::READ))?)
     }
 
-    /// Changes whether room to write is waited for.
-    pub(crate) fn modify(&self, source: impl AsFd, token: Token, write: bool) -> io::Result<()> {
-        Ok(epoll::modify(&self.epoll, source, token.to_data(), flags(write))?)
+    /// Changes what is waited for, where it is another thing. Of a source at which nothing is waited for not even its end is told.
+    pub(crate) fn change(
+        &self,
+        source: impl AsFd,
+        token: Token,
+        now: &mut Interest,
+        wanted: Interest,
+    ) -> io::Result<()> {
+        let none = Interest::default();
+        if *now == wanted {
+            return Ok(());
+        } else if wanted == none {
+            epoll::delete(&self.epoll, source)?;
+        } else if *now == none {
+            epoll::add(&self.epoll, source, token.to_data(), flags(wanted))?;
+        } else {
+            epoll::modify(&self.epoll, source, token.to_data(), flags(wanted))?;
+        }
+        *now = wanted;
+        Ok(())
     }
 
     /// Waits for `source` no more. Closing a source does the same.
@@ -73,8 +106,11 @@ impl Poller {
     }
 }
 
-fn flags(write: bool) -> epoll::EventFlags {
-    if write { epoll::EventFlags::IN | epoll::EventFlags::OUT } else { epoll::EventFlags::IN }
+fn flags(interest: Interest) -> epoll::EventFlags {
+    let mut flags = epoll::EventFlags::empty();
+    flags.set(epoll::EventFlags::IN, interest.read);
+    flags.set(epoll::EventFlags::OUT, interest.write);
+    flags
 }
 
 impl Ready {
@@ -102,6 +138,7 @@ impl Token {
             Token::Fixed(Fixed::Listener(index)) => (u64::from(index) + 1) << 3,
             Token::Relay(relay) => relay.to_bits() << 2 | 1,
             Token::Stream(id) => id << 2 | 2,
+            Token::Peer(id) => u64::from(id.to_bits()) << 2 | 3,
         })
     }
 
@@ -110,6 +147,7 @@ impl Token {
         match (data & 3, data & 4) {
             (1, _) => Token::Relay(RelayId::from_bits(data >> 2)),
             (2, _) => Token::Stream(data >> 2),
+            (3, _) => Token::Peer(ConnectionId::from_bits((data >> 2) as u32)),
             (_, 4) => Token::Fixed(Fixed::Udp((data >> 3) as u16)),
             _ => match data >> 3 {
                 0 => Token::Fixed(Fixed::Mailbox),
@@ -134,6 +172,7 @@ mod tests {
             Token::Relay(RelayId::from_bits(0)),
             Token::Relay(RelayId::from_bits((1 << 62) - 1)),
             Token::Stream(77),
+            Token::Peer(ConnectionId::from_bits(u32::MAX)),
         ] {
             assert_eq!(Token::from_data(token.to_data()), token);
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt::Ipv6DontFrag};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rand::RngExt;
 use rustc_hash::FxHashMap;
 use rustix::net::sockopt::{
@@ -31,7 +31,7 @@ const SOCKET_BUFFER: usize = 1 << 20;
 const RECEIVE_AT_MOST: usize = 4;
 
 /// How many ports are tried until one is free.
-const ATTEMPTS: usize = 64;
+pub(crate) const ATTEMPTS: usize = 64;
 
 /// How long a reserved port is kept (RFC 8656 section 7.2: at least 30 seconds).
 const RESERVATION: Duration = Duration::from_secs(30);
@@ -45,11 +45,17 @@ const WARN_EVERY: Duration = Duration::from_mins(1);
 /// Where relays may be; all workers have the same.
 #[derive(Debug)]
 pub(crate) struct Places {
-    pub(crate) v4: Option<RelayAddress>,
-    pub(crate) v6: Option<RelayAddress>,
+    pub(crate) addresses: Arc<RwLock<RelayAddresses>>,
     pub(crate) ports: RangeInclusive<u16>,
     /// Sockets that wait for their token: it may come to another worker than the one that gave it.
     pub(crate) reserved: Mutex<HashMap<ReservationToken, Reserved>>,
+}
+
+/// Where relays of each family are from now on; `None` where there are none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RelayAddresses {
+    pub(crate) v4: Option<RelayAddress>,
+    pub(crate) v6: Option<RelayAddress>,
 }
 
 /// A port that waits for its token.
@@ -98,11 +104,9 @@ impl Relays {
         let mut opened = Opened::default();
         if let Ports::Reserved(token) = ports {
             let reserved = places.reserved.lock().remove(&token).ok_or(Refusal::NoReservation)?;
-            let place = if reserved.socket.local_addr().is_ok_and(|local| local.is_ipv6()) {
-                places.v6
-            } else {
-                places.v4
-            };
+            let addresses = *places.addresses.read();
+            let is_v6 = reserved.socket.local_addr().is_ok_and(|local| local.is_ipv6());
+            let place = if is_v6 { addresses.v6 } else { addresses.v4 };
             let place = place.ok_or(Refusal::NoReservation)?;
             let address = self.keep(id, reserved.socket, place, poller)?;
             if address.is_ipv6() {
@@ -112,7 +116,8 @@ impl Relays {
             }
             return Ok(opened);
         }
-        for (wanted, place) in [(v4, places.v4), (v6, places.v6)] {
+        let addresses = *places.addresses.read();
+        for (wanted, place) in [(v4, addresses.v4), (v6, addresses.v6)] {
             let Some(place) = place.filter(|_| wanted) else { continue };
             let bound = bind(place.bind, &places.ports, ports).map_err(|error| self.warn(&error));
             let Ok((socket, next)) = bound else { continue };
@@ -139,7 +144,7 @@ impl Relays {
         self.by_id.remove(&id);
     }
 
-    /// Hands over what waits at a relay. Returns whether more may be there.
+    /// Hands over what waits at a relay. Returns whether more may be there; `None` when it is none of these.
     pub(crate) fn receive(
         &mut self,
         id: RelayId,
@@ -148,11 +153,12 @@ impl Relays {
         traffic: &mut Traffic,
         server: &mut Server,
         out: &mut Outbox,
-    ) -> bool {
-        let Some(relay) = self.by_id.get(&id) else { return false };
-        relay.socket.receive_at_most(RECEIVE_AT_MOST, buffer, traffic, |peer, _, data| {
+    ) -> Option<bool> {
+        let relay = self.by_id.get(&id)?;
+        let is_full = relay.socket.receive_at_most(RECEIVE_AT_MOST, buffer, traffic, |peer, _, data| {
             server.handle_peer(now, id, peer, data, out);
-        })
+        });
+        Some(is_full)
     }
 
     /// Sends packets to a peer.
@@ -216,7 +222,7 @@ impl Relays {
     }
 
     /// Tells the log why a relay cannot be opened, but not for each: clients could fill it.
-    fn warn(&mut self, error: &io::Error) {
+    pub(crate) fn warn(&mut self, error: &io::Error) {
         let now = Instant::now();
         if self.silent_until.is_none_or(|until| until <= now) {
             tracing::warn!(%error, "relays cannot be opened; turn.relay_ports may be too few, or open files (ulimit -n)");
@@ -347,8 +353,12 @@ mod tests {
     fn who_finds_no_place_for_the_next_port_gets_none() {
         let place =
             Some(RelayAddress { bind: Ipv4Addr::LOCALHOST.into(), external: Ipv4Addr::LOCALHOST.into() });
-        let places =
-            Arc::new(Places { v4: place, v6: None, ports: 20_000..=29_999, reserved: Mutex::default() });
+        let addresses: Arc<RwLock<RelayAddresses>> = Arc::new(RelayAddresses { v4: place, v6: None }.into());
+        let places = Arc::new(Places {
+            addresses: addresses.clone(),
+            ports: 20_000..=29_999,
+            reserved: Mutex::default(),
+        });
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         for number in 0..MAX_RESERVATIONS as u64 {
             let socket = socket.try_clone().unwrap();
@@ -364,5 +374,9 @@ mod tests {
         let token = open(Ports::EvenAndNext).unwrap().reservation.unwrap();
         assert!(open(Ports::Reserved(token)).is_ok());
         assert_eq!(open(Ports::Reserved(token)).unwrap_err(), Refusal::NoReservation);
+
+        let elsewhere = RelayAddress { bind: Ipv4Addr::LOCALHOST.into(), external: [203, 0, 113, 5].into() };
+        addresses.write().v4 = Some(elsewhere);
+        assert_eq!(open(Ports::Any).unwrap().v4.unwrap().ip(), elsewhere.external);
     }
 }

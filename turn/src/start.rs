@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::{TcpListener, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -18,12 +19,17 @@ use veche_turn_core::{Accounts, NonceKey, Outbox, Server, ServerConfig};
 
 use crate::config::{StartError, TurnConfig};
 use crate::connections::Connections;
+use crate::desk::Closing;
 use crate::handle::{Handle, Inner, Shared, WorkerFailure, WorkerHandle, credentials};
-use crate::listeners::{self, Listeners};
-use crate::mailbox::{self, mailbox};
+use crate::listeners;
+use crate::mailbox::{self, Courier, mailbox};
 use crate::poller::Poller;
-use crate::relays::{Places, Relays};
+use crate::relays::{Places, RelayAddresses, Relays};
+use crate::tcp_relays::TcpRelays;
 use crate::worker::{Worker, listening, unix_time};
+
+/// A connection with a peer has its worker's number in its own, which leaves that 12 bits.
+const MAX_WORKERS: usize = 1 << 12;
 
 /// A server that runs.
 #[derive(Clone, Debug)]
@@ -40,7 +46,7 @@ pub struct Turn {
 pub fn start(config: TurnConfig) -> Result<Turn, StartError> {
     check(&config)?;
     let count = match config.workers {
-        0 => thread::available_parallelism().map_or(1, usize::from),
+        0 => thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS),
         workers => workers,
     };
     let (listeners, addresses) = listeners::bind(&config.listen, count)?;
@@ -50,22 +56,28 @@ pub fn start(config: TurnConfig) -> Result<Turn, StartError> {
     let (secret, credentials) = credentials(&config.realm, &config.secrets, &config.users, &random_secret);
     let credentials = Arc::new(credentials);
     let server_config = server_config(&config, count, now);
+    let relay_addresses = RelayAddresses { v4: config.relay_v4, v6: config.relay_v6 };
+    let relay_addresses = Arc::new(RwLock::new(relay_addresses));
     let places = Arc::new(Places {
-        v4: config.relay_v4,
-        v6: config.relay_v6,
+        addresses: relay_addresses.clone(),
         ports: config.relay_ports.clone(),
         reserved: Mutex::default(),
     });
     let mut workers = Vec::new();
     let mut handles = Vec::new();
-    for (index, listeners) in listeners.into_iter().enumerate() {
-        let (sender, receiver) = mailbox().map_err(|error| no_resources(&error))?;
+    let mailboxes: io::Result<Vec<_>> = (0..count).map(|_| mailbox()).collect();
+    let mailboxes = mailboxes.map_err(|error| no_resources(&error))?;
+    let couriers: Arc<[Courier]> = mailboxes.iter().map(|(sender, _)| sender.courier()).collect();
+    for (index, (listeners, (sender, receiver))) in listeners.into_iter().zip(mailboxes).enumerate() {
         let shared = Arc::new(Shared::new(index));
-        let server =
-            Server::new(server_config.clone(), credentials.clone(), accounts.clone(), now, unix_time());
+        let server_config = ServerConfig { worker: index as u16, ..server_config.clone() };
+        let hash = server_config.hash.clone();
+        let server = Server::new(server_config, credentials.clone(), accounts.clone(), now, unix_time());
         let relays = Relays::new(places.clone());
-        let server = (server, server_config.hash.clone());
-        let worker = prepare(&config, count, listeners, (receiver, shared.clone()), (server, relays))
+        let tcp = TcpRelays::new(places.clone());
+        let connections = connections(&config, listeners.tcp, &couriers, hash);
+        let mailbox = (receiver, shared.clone());
+        let worker = prepare(mailbox, listeners.udp, connections, (server, relays, tcp))
             .map_err(|error| no_resources(&error))?;
         workers.push(worker);
         handles.push(WorkerHandle { mailbox: sender, shared });
@@ -83,6 +95,7 @@ pub fn start(config: TurnConfig) -> Result<Turn, StartError> {
         realm: config.realm,
         secret: RwLock::new(secret),
         random_secret,
+        relay_addresses,
         done,
         next: AtomicUsize::new(0),
     });
@@ -91,6 +104,9 @@ pub fn start(config: TurnConfig) -> Result<Turn, StartError> {
 
 fn check(config: &TurnConfig) -> Result<(), StartError> {
     let error = |setting, reason: &str| Err(StartError { setting, reason: reason.to_owned() });
+    if config.workers > MAX_WORKERS {
+        return error("turn.workers", "is more than 4096; 0 stands for as many as cores");
+    }
     if config.relay_ports.is_empty() || *config.relay_ports.start() == 0 {
         return error("turn.relay_ports", "is no range of ports; for example \"49152-65535\"");
     }
@@ -107,6 +123,9 @@ fn check(config: &TurnConfig) -> Result<(), StartError> {
 fn server_config(config: &TurnConfig, workers: usize, now: Instant) -> ServerConfig {
     let mut random = rand::rng();
     ServerConfig {
+        // Each worker gets its own number.
+        worker: 0,
+        workers: workers as u16,
         realm: config.realm.clone(),
         nonce_key: NonceKey::new(&random.random()),
         hash: RandomState::with_seeds(random.random(), random.random(), random.random(), random.random()),
@@ -123,22 +142,32 @@ fn server_config(config: &TurnConfig, workers: usize, now: Instant) -> ServerCon
     }
 }
 
-fn prepare(
+/// The connections of one worker: its part of all that there may be.
+fn connections(
     config: &TurnConfig,
-    count: usize,
-    listeners: Listeners,
+    listeners: Vec<TcpListener>,
+    couriers: &Arc<[Courier]>,
+    hash: RandomState,
+) -> Connections {
+    let most = config.max_connections.div_ceil(couriers.len());
+    Connections::new(listeners, most, config.tls.clone(), hash, couriers.clone())
+}
+
+fn prepare(
     (mailbox, shared): (mailbox::Receiver, Arc<Shared>),
-    ((server, hash), relays): ((Server, RandomState), Relays),
+    udp: Vec<UdpSocket>,
+    connections: Connections,
+    (server, relays, tcp): (Server, Relays, TcpRelays),
 ) -> io::Result<Worker> {
-    let udp = listeners.udp.into_iter().map(listening).collect::<io::Result<Vec<_>>>()?;
-    let most = config.max_connections.div_ceil(count);
+    let udp = udp.into_iter().map(listening).collect::<io::Result<Vec<_>>>()?;
     let now = Instant::now();
     let worker = Worker {
         poller: Poller::new()?,
         mailbox,
         udp,
-        connections: Connections::new(listeners.tcp, most, config.tls.clone(), hash),
+        connections,
         relays,
+        tcp,
         server,
         shared,
         out: Outbox::new(),
@@ -148,7 +177,7 @@ fn prepare(
         next_housekeeping: now,
         hold: Hold::new(now, true),
         flooded: false,
-        closing: Vec::new(),
+        closing: Closing::default(),
     };
     worker.register()?;
     Ok(worker)

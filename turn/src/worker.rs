@@ -8,14 +8,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use veche_sfu::Traffic;
 use veche_sfu::datagrams::{Datagrams, Flush, ReceiveBuffer};
 use veche_sfu::hold::Hold;
-use veche_turn_core::{Destination, FiveTuple, Link, Outbox, RelayId, Server};
+use veche_turn_core::{Destination, FiveTuple, Link, Outbox, Server};
 
 use crate::connections::Connections;
-use crate::desk::Desk;
+use crate::desk::{Closing, Desk};
 use crate::handle::Shared;
 use crate::mailbox::{Command, Receiver};
 use crate::poller::{Fixed, Poller, Ready, Token};
 use crate::relays::{Relays, datagrams};
+use crate::tcp_relays::TcpRelays;
 
 /// How often the worker tells its numbers and looks for what has ended.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -26,6 +27,9 @@ const FLUSH_AT: usize = 256 << 10;
 /// What is asked of the system for each direction of a listening socket, at which all clients of a worker come.
 const SOCKET_BUFFER: usize = 4 << 20;
 
+/// How many commands are done in one turn. Those of connections that are handed over have work in them for clients that may be anybody.
+const COMMANDS_PER_TURN: usize = 16;
+
 /// Everything of one worker.
 pub(crate) struct Worker {
     pub(crate) poller: Poller,
@@ -33,6 +37,7 @@ pub(crate) struct Worker {
     pub(crate) udp: Vec<Datagrams>,
     pub(crate) connections: Connections,
     pub(crate) relays: Relays,
+    pub(crate) tcp: TcpRelays,
     pub(crate) server: Server,
     pub(crate) shared: Arc<Shared>,
     pub(crate) out: Outbox,
@@ -45,8 +50,7 @@ pub(crate) struct Worker {
     pub(crate) hold: Hold,
     /// Whether a batch was full, so that more is there than was received.
     pub(crate) flooded: bool,
-    /// Relays to be closed when what they have to send is sent.
-    pub(crate) closing: Vec<RelayId>,
+    pub(crate) closing: Closing,
 }
 
 impl Worker {
@@ -72,7 +76,7 @@ impl Worker {
             self.flooded = false;
             // 2. One batch from each socket; connections come last, since those of strangers may take long.
             let begin = self.connections.begin_turn();
-            let is_stream = |token: &Token| matches!(token, Token::Stream(_));
+            let is_stream = |token: &Token| matches!(token, Token::Stream(_) | Token::Peer(_));
             for token in ready.tokens().filter(|token| !is_stream(token)) {
                 self.handle_ready(token);
             }
@@ -120,21 +124,35 @@ impl Worker {
             Token::Fixed(Fixed::Udp(index)) => self.receive(index),
             Token::Fixed(Fixed::Listener(index)) => self.connections.accept(index, self.now, &self.poller),
             Token::Relay(id) => {
-                let Self { relays, buffer, traffic, server, out, .. } = self;
-                self.flooded |= relays.receive(id, self.now, buffer, traffic, server, out);
+                let Self { relays, buffer, traffic, server, out, tcp, now, .. } = self;
+                match relays.receive(id, *now, buffer, traffic, server, out) {
+                    Some(is_full) => self.flooded |= is_full,
+                    None => tcp.accept(id, *now, server, out),
+                }
             }
             Token::Stream(id) => {
-                let Self { connections, poller, traffic, server, out, relays, closing, now, .. } = self;
-                let mut desk = Desk { now: *now, poller, server, out, relays, closing };
+                let (connections, mut desk, traffic) = self.desk();
                 connections.handle_ready(id, &mut desk, traffic);
+            }
+            Token::Peer(id) => {
+                let (connections, mut desk, traffic) = self.desk();
+                if let Some(client) = desk.handle_peer_ready(id) {
+                    connections.carry(client, &mut desk, traffic);
+                }
             }
         }
     }
 
+    /// All of it but the sockets that clients come by.
+    fn desk(&mut self) -> (&mut Connections, Desk<'_>, &mut Traffic) {
+        let Self { connections, poller, traffic, server, out, relays, tcp, closing, now, .. } = self;
+        (connections, Desk { now: *now, poller, server, out, relays, tcp, closing, turn: None }, traffic)
+    }
+
     fn receive(&mut self, index: u16) {
         let Some(socket) = self.udp.get(usize::from(index)) else { return };
-        let Self { buffer, traffic, server, out, relays, poller, closing, now, .. } = self;
-        let mut desk = Desk { now: *now, poller, server, out, relays, closing };
+        let Self { buffer, traffic, server, out, relays, tcp, poller, closing, now, .. } = self;
+        let mut desk = Desk { now: *now, poller, server, out, relays, tcp, closing, turn: None };
         self.flooded |= socket.receive(buffer, traffic, |remote, local, packet| {
             desk.handle_client(FiveTuple { remote, link: Link::Udp { socket: index, local } }, packet);
         });
@@ -142,21 +160,20 @@ impl Worker {
 
     /// Does what the server wants done.
     fn act(&mut self) {
-        let Self { server, out, relays, poller, closing, now, .. } = self;
-        Desk { now: *now, poller, server, out, relays, closing }.act();
+        self.desk().1.act();
     }
 
     fn take_commands(&mut self) {
-        for command in self.mailbox.take() {
+        for command in self.mailbox.take(COMMANDS_PER_TURN) {
             match command {
                 Command::SetCredentials(credentials) => {
                     self.server.set_credentials(credentials, &mut self.out);
                     self.act();
                 }
                 Command::SetPeers(peers) => self.server.set_peers(peers),
+                Command::SetFamilies([v4, v6]) => self.server.set_families(v4, v6),
                 Command::Adopt(adoption) => {
-                    let Self { connections, poller, server, out, relays, closing, now, .. } = self;
-                    let mut desk = Desk { now: *now, poller, server, out, relays, closing };
+                    let (connections, mut desk, _) = self.desk();
                     connections.adopt(*adoption, &mut desk);
                 }
                 Command::Listen(sockets) => {
@@ -182,10 +199,9 @@ impl Worker {
         self.next_housekeeping = self.now + HOUSEKEEPING;
         self.server.set_unix_time(self.now, unix_time());
         self.server.handle_timeout(self.now, &mut self.out);
-        let Self { connections, poller, server, out, relays, closing, now, .. } = self;
-        let mut desk = Desk { now: *now, poller, server, out, relays, closing };
+        let (connections, mut desk, traffic) = self.desk();
         desk.act();
-        connections.handle_timeout(&mut desk);
+        connections.handle_timeout(&mut desk, traffic);
         self.relays.handle_timeout(self.now);
         for socket in &mut self.udp {
             socket.handle_timeout(self.now);
@@ -213,8 +229,12 @@ impl Worker {
             }
         }
         out.clear_packets();
-        for relay in self.closing.drain(..) {
+        for relay in self.closing.relays.drain(..) {
             self.relays.close(relay);
+            self.tcp.close(relay);
+        }
+        for stream in self.closing.streams.drain(..) {
+            self.connections.close_unbound(stream);
         }
     }
 
@@ -222,7 +242,8 @@ impl Worker {
         self.shared.publish(|metrics| {
             metrics.connections = self.connections.len();
             metrics.connections_refused = self.connections.refused;
-            metrics.relays = self.relays.len();
+            metrics.relays = self.relays.len() + self.tcp.len();
+            metrics.peer_connections = self.tcp.peers();
             metrics.totals = self.server.totals();
             metrics.refusals.clone_from(self.server.refusals());
             metrics.traffic = self.traffic;

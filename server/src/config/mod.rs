@@ -11,6 +11,7 @@ mod sources;
 mod turn;
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -90,8 +91,8 @@ impl Config {
         toml::to_string(&table).expect("a table can stand in a file")
     }
 
-    /// What the media plane is started with.
-    pub(crate) fn sfu(&self) -> SfuConfig {
+    /// What the media plane is started with. `discovered` is where STUN servers see this machine.
+    pub(crate) fn sfu(&self, discovered: &[IpAddr]) -> SfuConfig {
         let media = self.media.clone();
         SfuConfig {
             bind: media.bind,
@@ -99,6 +100,7 @@ impl Config {
             workers: media.workers,
             spread_from: media.spread_from,
             external_addresses: media.external_addresses,
+            discovered_addresses: discovered.to_vec(),
             loopback: media.loopback,
             tcp: media.tcp,
             shared_tcp: None,
@@ -119,7 +121,7 @@ impl Config {
     /// Ports of HTTP and HTTPS, where media over TCP is taken: there the media plane needs none of its own.
     fn foreign_tcp(&self) -> Vec<u16> {
         let http = [Some(self.http.listen), self.http.https_listen].into_iter().flatten();
-        http.map(|address| address.port()).filter(|_| self.shares_media()).collect()
+        http.map(|address| address.port()).filter(|port| *port != 0 && self.shares_media()).collect()
     }
 
     /// Whether TURN is taken at the UDP port of the first media worker too.
@@ -185,6 +187,11 @@ impl Config {
                            let TURN have a port of its own, for example turn.listen = [\"0.0.0.0:443\"]";
             return Err(ConfigError(message.to_owned()));
         }
+        if !self.media.discover.is_empty() && !self.media.external_addresses.is_empty() {
+            let message = "media.discover and media.external_addresses: the addresses that clients are told come from one of them; \
+                           leave out the other";
+            return Err(ConfigError(message.to_owned()));
+        }
         if !self.acme.domains.is_empty() && self.http.certificate_file.is_some() {
             let message = "acme.domains and http.certificate_file: the certificate comes from one of them; leave out the other";
             return Err(ConfigError(message.to_owned()));
@@ -214,7 +221,7 @@ fn example(name: &str, default: &Value) -> String {
         "access.secrets" => "[\"at least 32 random bytes\"]".to_owned(),
         "channels.rules" => "[{ pattern = \"cursor:*\", latest_only = true }]".to_owned(),
         "files.store" => "\"s3://bucket/prefix\"".to_owned(),
-        "signaling.stun_servers" => "[\"stun:stun.example:3478\"]".to_owned(),
+        "media.discover" | "signaling.stun_servers" => "[\"stun:stun.example:3478\"]".to_owned(),
         "messaging.allowed_origins" | "signaling.allowed_origins" => "[\"https://app.example\"]".to_owned(),
         "storage.url" => "\"postgres://veche:password@127.0.0.1/veche\"".to_owned(),
         "webhooks" => "[{ url = \"https://app.example/veche\", secret = \"…\" }]".to_owned(),

@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tracing_subscriber::EnvFilter;
 
+use crate::discovery::StunServer;
+
 /// Web pages and the HTTP API.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -71,6 +73,8 @@ pub(crate) struct MediaSettings {
     pub(crate) spread_from: usize,
     /// Addresses announced to clients instead of the machine's own.
     pub(crate) external_addresses: Vec<IpAddr>,
+    /// STUN servers that are asked at which addresses others see this machine, which are announced too.
+    pub(crate) discover: Vec<StunServer>,
     /// Announce loopback addresses too.
     pub(crate) loopback: bool,
     /// Accept media over TCP.
@@ -228,6 +232,7 @@ impl Default for MediaSettings {
             workers: 0,
             spread_from: 50,
             external_addresses: Vec::new(),
+            discover: Vec::new(),
             loopback: true,
             tcp: true,
             share_port: true,

@@ -1,6 +1,6 @@
 //! What the server is called and where, beside what the world sees: names in the DNS, the public address, the time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,7 +9,9 @@ use veche_doctor::{Finding, Reach, clock, reach, seen_by};
 use veche_fetch::{Client, Limits};
 
 use crate::config::Config;
+use crate::discovery::{Mapping, discover};
 use crate::tls::machine_addresses;
+use crate::whereabouts::reached_at;
 
 /// How long the DNS and the authority may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -17,11 +19,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Looks at all of them.
 pub(super) async fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let mappings = discover(&config.media.discover, &config.media.bind).await;
+    let discovered = reached_at(&mappings);
     for name in names(config) {
-        findings.push(found(config, &name).await);
+        findings.push(found(config, &discovered, &name).await);
     }
     if config.signaling.enabled {
-        findings.push(public_address(config).await);
+        findings.extend(mapped(config, &mappings));
+        findings.push(public_address(config, &discovered).await);
     }
     if !config.acme.domains.is_empty() {
         findings.push(authority(config).await);
@@ -36,7 +41,7 @@ pub(super) fn names(config: &Config) -> BTreeSet<String> {
 }
 
 /// Whether a name leads to this machine.
-async fn found(config: &Config, name: &str) -> Finding {
+async fn found(config: &Config, discovered: &[IpAddr], name: &str) -> Finding {
     const CHECK: &str = "dns";
     let what = format!("the addresses of {name}");
     let looked_up = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((name, 0))).await;
@@ -55,6 +60,7 @@ async fn found(config: &Config, name: &str) -> Finding {
         .into_iter()
         .chain(config.media.external_addresses.iter().copied())
         .chain(config.turn.external_addresses.iter().copied())
+        .chain(discovered.iter().copied())
         .collect();
     if addresses.iter().any(|address| own.contains(address)) {
         return Finding::fine(CHECK, what, list);
@@ -64,10 +70,51 @@ async fn found(config: &Config, name: &str) -> Finding {
         .mend(format!("the A record of {name} to this machine's public address; behind a router also media.external_addresses"))
 }
 
-/// Whether the public address is announced.
-async fn public_address(config: &Config) -> Finding {
+/// What the STUN servers say that the server asks.
+fn mapped(config: &Config, mappings: &BTreeMap<IpAddr, Mapping>) -> Vec<Finding> {
+    const CHECK: &str = "media.discover";
+    let servers = config.media.discover.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if servers.is_empty() {
+        return Vec::new();
+    }
+    let what = format!("how {servers} sees this machine");
+    if mappings.is_empty() {
+        let finding = Finding::failure(CHECK, what, "no answer over UDP")
+            .means("the public address is not found: behind a NAT nobody outside hears or sees anybody");
+        return vec![finding.mend(
+            "let this machine send UDP to that port, or name another server: [media] discover = [\"stun:stun.example:3478\"]",
+        )];
+    }
+    let judged = |(bound, mapping): (&IpAddr, &Mapping)| {
+        let what = format!("{what}, asked from {bound}");
+        match mapping {
+            Mapping::Kept(ip) => Finding::fine(CHECK, what, format!("at {ip}, with the ports that it has")),
+            Mapping::Moved(ip) => Finding::failure(CHECK, what, format!("at {ip}, with other ports than it has"))
+                .means("the NAT in front changes ports, so that clients do not find the media there: its address is not announced")
+                .mend(forwarded(config, *ip)),
+            Mapping::Symmetric(ip) => {
+                Finding::failure(CHECK, what, format!("each sees another port, one of them at {ip}: the NAT is symmetric"))
+                    .means("nobody outside finds the media by what others see: that address is not announced")
+                    .mend(forwarded(config, *ip))
+            }
+        }
+    };
+    mappings.iter().map(judged).collect()
+}
+
+/// What lets clients in through a NAT that changes ports.
+fn forwarded(config: &Config, ip: IpAddr) -> String {
+    let (first, turn) = (config.media.first_port, &config.turn.relay_ports);
+    format!(
+        "forward UDP and TCP port {first} (one for each of media.workers, from there on) and UDP {turn} to this machine at the router, \
+         unchanged; then, instead of discover: [media] external_addresses = [\"{ip}\"]"
+    )
+}
+
+/// Whether the public address is announced. `discovered` is told by those whom the server asks.
+async fn public_address(config: &Config, discovered: &[IpAddr]) -> Finding {
     const CHECK: &str = "media.addresses";
-    let announced = match veche_sfu::announced(&config.sfu()) {
+    let announced = match veche_sfu::announced(&config.sfu(discovered)) {
         Ok(announced) => announced,
         Err(error) => {
             return Finding::failure(CHECK, "the addresses to announce for media", error.to_string())
@@ -86,7 +133,9 @@ async fn public_address(config: &Config) -> Finding {
         }
         return Finding::failure(CHECK, what, format!("it sees {seen}; announced are {list}"))
             .means("nobody outside hears or sees anybody")
-            .mend(format!("[media] external_addresses = [\"{seen}\"]"));
+            .mend(format!(
+                "[media] external_addresses = [\"{seen}\"]; or, where that address changes, discover = [\"{server}\"]"
+            ));
     }
     let what = "the addresses that are announced for media";
     if announced.iter().any(|address| reach(*address) == Reach::Internet) {

@@ -40,7 +40,7 @@ pub(super) fn named(config: &Config) -> Vec<Port> {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         };
-        let foreign_tcp = config.sfu().foreign_tcp;
+        let foreign_tcp = config.sfu(&[]).foreign_tcp;
         for number in (media.first_port..).take(workers) {
             for ip in &media.bind {
                 let address = SocketAddr::new(*ip, number);

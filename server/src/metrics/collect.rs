@@ -103,7 +103,7 @@ impl Collector for Relays {
         let total = self.0.total();
         gauge(out, "turn_allocations", "Allocations now", total.allocations.into())?;
         gauge(out, "turn_permissions", "Permissions now", total.permissions.into())?;
-        gauge(out, "turn_channels", "Channels now", total.channels.into())?;
+        gauge(out, "turn_channels", "Channels and TCP connections with peers now", total.channels.into())?;
         gauge(out, "turn_users", "Users who have allocations now", self.0.user_count() as u64)?;
         let sum = |value: fn(&veche_turn::WorkerMetrics) -> u64| workers.iter().map(value).sum();
         let running = sum(|worker| worker.running.into());
@@ -114,6 +114,8 @@ impl Collector for Relays {
             "Connections of TCP and TLS now",
             sum(|worker| worker.connections as u64),
         )?;
+        let help = "TCP connections between relays and peers now";
+        gauge(out, "turn_peer_connections", help, sum(|worker| worker.peer_connections as u64))?;
         let help = "Connections refused, for there were too many";
         counter(out, "turn_connections_refused", help, sum(|worker| worker.connections_refused))?;
         let made = sum(|worker| worker.totals.allocations_made);

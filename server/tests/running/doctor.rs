@@ -49,6 +49,13 @@ impl Outcome {
         findings.iter().filter(|finding| finding["check"] == check).collect()
     }
 
+    /// What came back when this was looked at.
+    pub(crate) fn got(&self, check: &str) -> String {
+        let found = self.all(check);
+        let [one] = found[..] else { panic!("not one {check}: {:#}", self.said) };
+        one["got"].as_str().unwrap().to_owned()
+    }
+
     pub(crate) fn assert_fine(&self, check: &str) {
         let found = self.all(check);
         assert!(

@@ -17,3 +17,4 @@ mod recovery;
 mod server;
 mod strangers;
 mod traces;
+mod whereabouts;

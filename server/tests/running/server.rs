@@ -74,8 +74,40 @@ impl Server {
 
     /// The same with more on its command line.
     pub(crate) async fn start_with(folder: Arc<Folder>, configuration: &str, line: &[&str]) -> Self {
+        let command = veche(&folder);
+        Self::start_by(command, folder, configuration, line).await
+    }
+
+    /// Starts one in a network of its own, which has a loopback and nothing else.
+    pub(crate) async fn start_alone(name: &str, configuration: &str, line: &[&str]) -> Self {
+        let folder: Arc<Folder> = Folder::new(name).into();
+        let mut command = Command::new("unshare");
+        let script = "PATH=$PATH:/usr/sbin:/sbin; ip link set lo up && exec \"$0\" \"$@\"";
+        command.args([
+            "--user",
+            "--map-root-user",
+            "--net",
+            "/bin/sh",
+            "-c",
+            script,
+            env!("CARGO_BIN_EXE_veche"),
+        ]);
+        command.current_dir(&folder.0).stdin(Stdio::null()).kill_on_drop(true);
+        Self::start_by(command, folder, configuration, line).await
+    }
+
+    /// A program in the network of a server that has one of its own.
+    pub(crate) fn beside(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        let process = self.pid().to_string();
+        command.args(["--target", &process, "--user", "--net", "--preserve-credentials", program]);
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", path + ":/usr/sbin:/sbin").current_dir(&self.folder.0).kill_on_drop(true);
+        command
+    }
+
+    async fn start_by(mut command: Command, folder: Arc<Folder>, configuration: &str, line: &[&str]) -> Self {
         folder.write("veche.toml", configuration);
-        let mut command = veche(&folder);
         // What the test does not care about, and what must not be in the way of another test.
         command.args(["--set", "media.first_port=0", "--set", "media.workers=1"]);
         if !configuration.contains("\nlisten") {

@@ -172,6 +172,19 @@ impl Engine {
         self
     }
 
+    /// Tells those who join from now on of other candidates; those who are here keep theirs.
+    pub fn set_candidates(&mut self, candidates: Vec<Candidate>) {
+        Arc::make_mut(&mut self.room_config).local.candidates = candidates;
+        for (_, room) in &mut self.rooms {
+            room.set_config(self.room_config.clone());
+        }
+    }
+
+    /// Whether somebody was authenticated on this path, and is still here.
+    pub fn is_known(&self, path: &Path) -> bool {
+        self.demux.by_path(path).is_some()
+    }
+
     /// The same with the [studio](crate::studio) beside the workers, which has the next number.
     #[must_use]
     pub fn among_with_studio(self, worker: WorkerId, workers: u16) -> Self {

@@ -10,8 +10,8 @@ use md5::{Digest, Md5};
 use veche_stun::attribute::{NONCE, REALM, USERNAME};
 use veche_stun::{IntegrityKey, Message, Writer};
 use veche_turn_core::{
-    Accounts, Action, Credentials, Destination, FiveTuple, Link, NonceKey, Opened, Outbox, PeerPolicy, Ports,
-    Quotas, Refusal, RelayId, ReservationToken, Server, ServerConfig, Usage,
+    Accounts, Action, ConnectionId, Credentials, Destination, FiveTuple, Link, NonceKey, Opened, Outbox,
+    PeerPolicy, Ports, Quotas, Refusal, RelayId, ReservationToken, Server, ServerConfig, Usage,
 };
 
 use crate::records::records;
@@ -57,12 +57,15 @@ struct Table {
     nonce: Vec<u8>,
     key: IntegrityKey,
     relays: Vec<RelayId>,
+    connections: Vec<ConnectionId>,
 }
 
 impl Table {
     fn new(is_stream: bool) -> Self {
         let now = Instant::now();
         let config = ServerConfig {
+            worker: 0,
+            workers: 2,
             realm: REALM_TEXT.to_owned(),
             nonce_key: NonceKey::new(&[1; 32]),
             hash: RandomState::with_seeds(1, 2, 3, 4),
@@ -83,8 +86,8 @@ impl Table {
         let link = if is_stream { Link::Stream(1) } else { Link::Udp { socket: 0, local: None } };
         let client = FiveTuple { remote: SocketAddr::from(([192, 0, 2, 1], 1)), link };
         let key = IntegrityKey::sha1(&Md5::digest(format!("{USER}:{REALM_TEXT}:{PASSWORD}")));
-        let (out, nonce, relays) = Default::default();
-        Self { server, accounts, out, now, client, nonce, key, relays }
+        let (out, nonce, relays, connections) = Default::default();
+        Self { server, accounts, out, now, client, nonce, key, relays, connections }
     }
 
     fn take(&mut self, kind: u8, bytes: &[u8]) {
@@ -96,6 +99,8 @@ impl Table {
             }
             kind::PEER => {
                 let Some(&relay) = self.relays.first() else { return };
+                let accepted = self.server.handle_accepted(self.now, relay, PEER, &mut self.out);
+                self.connections.extend(accepted);
                 self.server.handle_peer(self.now, relay, PEER, bytes, &mut self.out);
             }
             kind::TIME => {
@@ -154,6 +159,19 @@ impl Table {
                     let at = self.relays.iter().position(|open| *open == relay).expect("it was open");
                     self.relays.remove(at);
                 }
+                // Every other peer takes the connection.
+                Action::Connect { connection, .. } => {
+                    self.connections.push(connection);
+                    let is_connected = connection.to_bits() % 2 == 0;
+                    self.server.handle_connected(self.now, connection, is_connected, &mut self.out);
+                    self.connections.retain(|one| is_connected || *one != connection);
+                }
+                Action::Bind(connection) => assert!(self.connections.contains(&connection), "it stands"),
+                Action::Move { worker } => assert_eq!(worker, 1, "there is one other"),
+                Action::Disconnect(connection) => {
+                    let at = self.connections.iter().position(|one| *one == connection).expect("it stood");
+                    self.connections.remove(at);
+                }
             }
         }
         for run in self.out.runs() {
@@ -177,7 +195,7 @@ impl Table {
     fn end(mut self) {
         self.server.close(&mut self.out);
         self.settle();
-        assert!(self.relays.is_empty(), "all relays are closed");
+        assert!(self.relays.is_empty() && self.connections.is_empty(), "everything is closed");
         let total = self.accounts.total();
         let nothing = Usage { allocations: 0, permissions: 0, channels: 0, ..total };
         assert_eq!(total, nothing, "nothing is left");

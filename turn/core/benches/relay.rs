@@ -74,6 +74,8 @@ impl Bench {
     fn new(count: usize) -> Self {
         let now = Instant::now();
         let config = ServerConfig {
+            worker: 0,
+            workers: 1,
             realm: TEST_REALM.to_owned(),
             nonce_key: NonceKey::new(&[1; 32]),
             hash: RandomState::with_seeds(1, 2, 3, 4),

@@ -4,12 +4,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use veche_stun::household::household;
 
 use crate::refusals::Refusal;
 
@@ -32,7 +33,7 @@ pub struct Limits {
     pub allocations: u32,
     /// Permissions of all their allocations.
     pub permissions: u32,
-    /// Channels of all their allocations.
+    /// Channels of all their allocations, and TCP connections with peers.
     pub channels: u32,
     /// Bytes relayed in a second, both ways together.
     pub bytes_per_second: u64,
@@ -56,7 +57,7 @@ pub struct Usage {
     pub allocations: u32,
     /// Permissions now.
     pub permissions: u32,
-    /// Channels now.
+    /// Channels and TCP connections with peers now.
     pub channels: u32,
     /// Packets from clients to peers.
     pub packets_to_peers: u64,
@@ -278,14 +279,6 @@ fn find<K: Hash + Eq>(
     accounts.get(key).cloned().unwrap_or_else(|| Arc::new(Account::new(limits, epoch)))
 }
 
-/// Whoever has an address has all of its household: an address of IPv4, or a network of 64 bits of IPv6.
-pub fn household(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
 impl Reservation {
     /// One for this user, unless somebody has as many allocations as they may have.
     pub(crate) fn open(accounts: &Arc<Accounts>, user: &str, client: IpAddr) -> Result<Self, Refusal> {
@@ -335,6 +328,18 @@ impl Holder {
             account.give_back(bytes);
         }
         false
+    }
+
+    /// Whether more may be taken from a stream now: of that nothing can be dropped, so that it has to wait.
+    pub(crate) fn is_ready(&self, now: Instant) -> bool {
+        self.accounts.iter().all(|account| account.is_ready(now))
+    }
+
+    /// So much was taken from a stream, whatever it should have been.
+    pub(crate) fn charge(&self, bytes: usize, now: Instant) {
+        for account in &self.accounts {
+            account.charge(bytes as u64, now);
+        }
     }
 
     /// Tells what was relayed.
@@ -399,15 +404,31 @@ impl Account {
     }
 
     fn meter(&self, bytes: u64, now: Instant) -> bool {
-        let rate = self.limits.bytes_per_second;
-        if rate == 0 {
+        if self.limits.bytes_per_second == 0 {
             return true;
         }
-        let burst = self.nanos(rate.max(MIN_BURST_BYTES));
+        let burst = self.burst();
         let now = self.nanos_at(now);
         let cost = self.nanos(bytes);
         let next = |free_at: u64| Some(free_at.max(now) + cost).filter(|next| *next <= now + burst);
         self.free_at.try_update(Relaxed, Relaxed, next).is_ok()
+    }
+
+    /// What may be relayed at once after a silence, as a time.
+    fn burst(&self) -> u64 {
+        self.nanos(self.limits.bytes_per_second.max(MIN_BURST_BYTES))
+    }
+
+    fn is_ready(&self, now: Instant) -> bool {
+        let is_limited = self.limits.bytes_per_second > 0;
+        !is_limited || self.free_at.load(Relaxed) < self.nanos_at(now) + self.burst()
+    }
+
+    fn charge(&self, bytes: u64, now: Instant) {
+        if self.limits.bytes_per_second > 0 {
+            let (now, cost) = (self.nanos_at(now), self.nanos(bytes));
+            let _ = self.free_at.update(Relaxed, Relaxed, |free_at| free_at.max(now) + cost);
+        }
     }
 
     /// What was metered was not relayed.

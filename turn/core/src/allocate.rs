@@ -1,4 +1,4 @@
-//! Making an allocation (RFC 8656 section 7.2) and living on (section 8.2).
+//! Making an allocation (RFC 8656 section 7.2, RFC 6062 section 5.1) and living on (section 8.2).
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use veche_stun::attribute::XOR_MAPPED_ADDRESS;
 use veche_stun::{Writer, address};
 
 use crate::accounts::{Holder, Reservation, Traffic};
-use crate::allocation::{Allocation, AllocationId, Channels, Pending, Permissions, Relay};
+use crate::allocation::{Allocation, AllocationId, Channels, Pending, Permissions, Relay, Transport};
 use crate::answer::{Answer, Detail, Signer};
 use crate::authentication::Authentic;
 use crate::credentials::user_of;
@@ -16,7 +16,7 @@ use crate::outbox::{Action, Opened, Outbox, Place, Ports};
 use crate::refusals::Refusal;
 use crate::request::{Family, Request};
 use crate::server::Server;
-use crate::wire::{UDP, attribute, method};
+use crate::wire::{TCP, UDP, attribute, method};
 
 /// What a client wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,7 @@ struct Wish {
     v4: bool,
     v6: bool,
     ports: Ports,
+    transport: Transport,
 }
 
 impl Server {
@@ -46,7 +47,10 @@ impl Server {
             }
             return Err(Refusal::AllocationMismatch);
         }
-        let Wish { mut v4, mut v6, ports } = wish(request)?;
+        let Wish { mut v4, mut v6, ports, transport } = wish(request)?;
+        if transport == Transport::Tcp && !from.is_stream() {
+            return Err(Refusal::BadRequest);
+        }
         let dual = request.additional_family.is_some();
         (v4, v6) = (v4 && self.config.v4, v6 && self.config.v6);
         if !v4 && !v6 {
@@ -74,14 +78,16 @@ impl Server {
             pending: Some(pending),
             reservation: None,
             failed: None,
+            transport,
             relays: [None; 2],
             permissions: Permissions::default(),
             channels: Channels::default(),
+            connections: Vec::new(),
             traffic: Traffic::default(),
             waiting: Place::default(),
             due: now + lifetime,
         });
-        out.act(Action::Open { allocation: id, v4, v6, ports, reservation });
+        out.act(Action::Open { allocation: id, transport, v4, v6, ports, reservation });
         Ok(())
     }
 
@@ -246,10 +252,15 @@ fn write_lifetime(writer: &mut Writer<'_>, lifetime: Duration) {
 
 /// What an Allocate request asks for; contradictions are refused.
 fn wish(request: &Request<'_>) -> Result<Wish, Refusal> {
-    match request.requested_transport {
+    let transport = match request.requested_transport {
         None => return Err(Refusal::BadRequest),
-        Some(UDP) => {}
+        Some(UDP) => Transport::Udp,
+        Some(TCP) => Transport::Tcp,
         Some(_) => return Err(Refusal::UnsupportedTransport),
+    };
+    let of_datagrams = request.reservation.is_some() || request.even_port.is_some() || request.dont_fragment;
+    if transport == Transport::Tcp && of_datagrams {
+        return Err(Refusal::BadRequest);
     }
     let has_family = request.family.is_some();
     if request.reservation.is_some()
@@ -272,5 +283,5 @@ fn wish(request: &Request<'_>) -> Result<Wish, Refusal> {
         (Some(Ok(family)), None) => (family == Family::V4, family == Family::V6),
         (Some(Err(())), None) => return Err(Refusal::UnsupportedFamily),
     };
-    Ok(Wish { v4, v6, ports })
+    Ok(Wish { v4, v6, ports, transport })
 }

@@ -12,6 +12,7 @@ use crate::five_tuple::FiveTuple;
 use crate::outbox::{Place, ReservationToken};
 use crate::refusals::Refusal;
 use crate::request::Family;
+use crate::tcp::PeerConnection;
 
 /// Which allocation. A number is not used again until 2^29 others of its place have gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,14 +75,26 @@ pub(crate) struct Allocation {
     pub(crate) reservation: Option<ReservationToken>,
     /// The family of which there is no relay although both were asked for, and why.
     pub(crate) failed: Option<(Family, Refusal)>,
+    pub(crate) transport: Transport,
     pub(crate) relays: [Option<Relay>; 2],
     pub(crate) permissions: Permissions,
     pub(crate) channels: Channels,
+    /// Connections between its relays and peers, where those speak TCP.
+    pub(crate) connections: Vec<PeerConnection>,
     pub(crate) traffic: Traffic,
     /// Where what waits for the client stands.
     pub(crate) waiting: Place,
     /// When something of it ends, or earlier.
     pub(crate) due: Instant,
+}
+
+/// What relays speak with peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// Connections (RFC 6062).
+    Tcp,
 }
 
 /// A relay that is open.
@@ -122,7 +135,8 @@ impl Allocation {
     /// When the next thing of it ends.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let relays = self.relays.iter().flatten().map(|relay| relay.expires);
-        relays.chain(self.permissions.ends()).chain(self.channels.ends()).min()
+        let connections = self.connections.iter().filter_map(PeerConnection::until);
+        relays.chain(self.permissions.ends()).chain(self.channels.ends()).chain(connections).min()
     }
 }
 

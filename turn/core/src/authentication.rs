@@ -49,6 +49,7 @@ impl Server {
         // call must not end because it began long ago.
         let own = self
             .allocation_of(from, now)
+            .or_else(|| self.allocation_of_connection(request.connection?, now))
             .filter(|allocation| *allocation.name == *name && allocation.key.algorithm() == algorithm);
         let key = match own {
             Some(allocation) => Some(allocation.key).filter(verify),

@@ -8,9 +8,13 @@ use ahash::RandomState;
 use crate::nonce::NonceKey;
 use crate::peers::PeerPolicy;
 
-/// What a server is made with; all workers have the same.
+/// What a server is made with; all workers have the same, but for their number.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
+    /// Which worker this is.
+    pub worker: u16,
+    /// How many workers there are; at most 4,096.
+    pub workers: u16,
     /// For what credentials are: a text that clients repeat.
     pub realm: String,
     /// What nonces are made with.
@@ -39,6 +43,9 @@ pub struct ServerConfig {
 
 /// How long a permission lives (RFC 8656 section 9).
 pub(crate) const PERMISSION_LIFETIME: Duration = Duration::from_mins(5);
+
+/// How long a peer may take until it has taken a connection, and a client until it has bound it (RFC 6062 sections 5.2 and 5.3).
+pub(crate) const CONNECTION_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a channel lives (RFC 8656 section 12).
 pub(crate) const CHANNEL_LIFETIME: Duration = Duration::from_mins(10);

@@ -1,4 +1,4 @@
-//! The TURN server of Veche, sans-IO: it decides about each packet (RFC 8489, RFC 8656) and has no sockets, threads or clock.
+//! The TURN server of Veche, sans-IO: it decides about each packet (RFC 8489, RFC 8656, RFC 6062) and has no sockets, threads or clock.
 //!
 //! [`Server::handle_client`] takes what clients send and [`Server::handle_peer`] what comes to relays; what is to be sent, and
 //! which relays are to be opened or closed, is put in an [`Outbox`]. The fast path (ChannelData in and out) is one look-up by
@@ -22,10 +22,11 @@ mod refusals;
 mod request;
 mod server;
 mod stream;
+mod tcp;
 mod wire;
 
-pub use accounts::{Accounts, Limits, Quotas, Reservation, Usage, UserUsage, household};
-pub use allocation::{AllocationId, RelayId};
+pub use accounts::{Accounts, Limits, Quotas, Reservation, Usage, UserUsage};
+pub use allocation::{AllocationId, RelayId, Transport};
 pub use config::ServerConfig;
 pub use credentials::{Credentials, Issued, issue};
 pub use five_tuple::{FiveTuple, Link};
@@ -35,6 +36,8 @@ pub use peers::{Network, PeerPolicy};
 pub use refusals::{Refusal, Refusals};
 pub use server::{Server, Totals};
 pub use stream::{BadFrame, Frames, MAX_FRAME, MAX_UNPROVEN_FRAME};
+pub use tcp::ConnectionId;
+pub use veche_stun::household::household;
 pub use wire::is_turn;
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use crate::accounts::Resource;
-use crate::allocation::{Allocation, Binding};
+use crate::allocation::{Allocation, Binding, Transport};
 use crate::answer::Answer;
 use crate::config::{CHANNEL_LIFETIME, PERMISSION_LIFETIME};
 use crate::five_tuple::FiveTuple;
@@ -57,6 +57,9 @@ impl Server {
             return Err(Refusal::BadRequest);
         }
         let allocation = &mut self.allocations[index];
+        if allocation.transport == Transport::Tcp {
+            return Err(Refusal::BadRequest);
+        }
         check_peer(allocation, peer, now)?;
         if !self.config.peers.allows(peer) {
             return Err(Refusal::ForbiddenPeer);
@@ -95,6 +98,9 @@ impl Server {
             return Err(Refusal::BadRequest);
         };
         let allocation = &mut self.allocations[index];
+        if allocation.transport == Transport::Tcp {
+            return Err(Refusal::BadRequest);
+        }
         let relay = allocation.relay_to(peer, now).ok_or(Refusal::FamilyMismatch)?;
         if !allocation.permissions.is_granted(peer.ip(), now) {
             return Err(Refusal::NoPermission);

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use crate::accounts::Reservation;
-use crate::allocation::{AllocationId, RelayId};
+use crate::allocation::{AllocationId, RelayId, Transport};
 use crate::five_tuple::FiveTuple;
+use crate::tcp::ConnectionId;
 
 /// The packets and actions that handling some input has made, in the caller's buffers: kept and cleared, it allocates nothing in
 /// the steady state.
@@ -88,6 +89,8 @@ pub enum Action {
     Open {
         /// Whose.
         allocation: AllocationId,
+        /// What they speak.
+        transport: Transport,
         /// One with an IPv4 address.
         v4: bool,
         /// One with an IPv6 address.
@@ -99,6 +102,25 @@ pub enum Action {
     },
     /// Close a relay.
     Close(RelayId),
+    /// Connect a relay of TCP with a peer, from the relay's address; to be answered with [`crate::Server::handle_connected`].
+    Connect {
+        /// As what.
+        connection: ConnectionId,
+        /// From which relay.
+        relay: RelayId,
+        /// With whom.
+        peer: SocketAddr,
+    },
+    /// What the client whose packet was handled last sends from now on goes to this connection's peer as it is, and what the peer
+    /// sends goes to the client.
+    Bind(ConnectionId),
+    /// The connection whose packet was handled last belongs to another worker. It gets this packet too.
+    Move {
+        /// Which worker.
+        worker: u16,
+    },
+    /// Close a connection with a peer, and the client's that it was bound to.
+    Disconnect(ConnectionId),
 }
 
 /// Which port a relay is to have.

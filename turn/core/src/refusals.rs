@@ -30,7 +30,7 @@ pub enum Refusal {
     AllocationMismatch,
     /// 441: the allocation is somebody else's.
     WrongUser,
-    /// 442: a transport other than UDP.
+    /// 442: a transport other than UDP and TCP.
     UnsupportedTransport,
     /// 440: a family of addresses that has no relays here.
     UnsupportedFamily,
@@ -46,7 +46,7 @@ pub enum Refusal {
     TotalQuota,
     /// 508: as many permissions as there may be.
     PermissionQuota,
-    /// 508: as many channels as there may be.
+    /// 508: as many channels and connections with peers as there may be.
     ChannelQuota,
     /// 300: the server is full, and another was named.
     TryAlternate,
@@ -64,11 +64,17 @@ pub enum Refusal {
     Bandwidth,
     /// Data of a peer that is too much for an indication.
     TooLarge,
+    /// 446: there is a connection with this peer already.
+    ConnectionExists,
+    /// 447: the peer does not take the connection, or not in time.
+    ConnectionFailed,
+    /// 400: no connection with a peer waits under this number.
+    NoConnection,
 }
 
 impl Refusal {
     /// All, in the order of their numbers.
-    pub const ALL: [Refusal; 30] = [
+    pub const ALL: [Refusal; 33] = [
         Refusal::NotTurn,
         Refusal::Malformed,
         Refusal::UnknownMethod,
@@ -99,6 +105,9 @@ impl Refusal {
         Refusal::NoChannel,
         Refusal::Bandwidth,
         Refusal::TooLarge,
+        Refusal::ConnectionExists,
+        Refusal::ConnectionFailed,
+        Refusal::NoConnection,
     ];
 
     /// For metrics.
@@ -134,14 +143,17 @@ impl Refusal {
             Refusal::NoChannel => "no_channel",
             Refusal::Bandwidth => "bandwidth",
             Refusal::TooLarge => "too_large",
+            Refusal::ConnectionExists => "connection_exists",
+            Refusal::ConnectionFailed => "connection_failed",
+            Refusal::NoConnection => "no_connection",
         }
     }
 
-    /// The code and reason of the answer (RFC 8489 section 14.8, RFC 8656 section 19), where there is an answer at all.
+    /// The code and reason of the answer (RFC 8489 section 14.8, RFC 8656 section 19, RFC 6062 section 6.3), where there is an answer at all.
     pub(crate) fn code(self) -> Option<(u16, &'static str)> {
         Some(match self {
             Refusal::TryAlternate => (300, "Try Alternate"),
-            Refusal::BadRequest => (400, "Bad Request"),
+            Refusal::BadRequest | Refusal::NoConnection => (400, "Bad Request"),
             // Before a client has proved itself every byte counts: an answer must not be much larger than its request.
             Refusal::Unauthenticated
             | Refusal::UnknownUser
@@ -155,6 +167,8 @@ impl Refusal {
             Refusal::WrongUser => (441, "Wrong Credentials"),
             Refusal::UnsupportedTransport => (442, "Unsupported Transport Protocol"),
             Refusal::FamilyMismatch => (443, "Peer Address Family Mismatch"),
+            Refusal::ConnectionExists => (446, "Connection Already Exists"),
+            Refusal::ConnectionFailed => (447, "Connection Timeout or Failure"),
             Refusal::UserQuota | Refusal::AddressQuota => (486, "Allocation Quota Reached"),
             Refusal::TotalQuota
             | Refusal::PermissionQuota
@@ -175,8 +189,14 @@ impl Refusal {
 }
 
 /// How often each reason occurred.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusals([u64; Refusal::ALL.len()]);
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self([0; Refusal::ALL.len()])
+    }
+}
 
 impl Refusals {
     /// How often this reason occurred.

@@ -7,6 +7,7 @@ use veche_stun::attribute as stun;
 use veche_stun::{Attribute, Malformed, Message, TransactionId, address};
 
 use crate::outbox::ReservationToken;
+use crate::tcp::ConnectionId;
 use crate::wire::attribute;
 
 /// How many unknown attributes are named in an error; a client has use for the first.
@@ -47,6 +48,7 @@ pub(crate) struct Request<'a> {
     pub(crate) reservation: Option<ReservationToken>,
     pub(crate) dont_fragment: bool,
     pub(crate) channel: Option<u16>,
+    pub(crate) connection: Option<ConnectionId>,
     pub(crate) peers: SmallVec<[SocketAddr; 2]>,
     pub(crate) data: Option<&'a [u8]>,
     /// Attributes that the client wants understood and that are not; the first few.
@@ -122,6 +124,10 @@ impl<'a> Request<'a> {
             attribute::CHANNEL_NUMBER => {
                 let number = fixed::<4>(value).map(|value| u16::from_be_bytes([value[0], value[1]]));
                 set(&mut self.channel, number, bad);
+            }
+            attribute::CONNECTION_ID => {
+                let number = fixed(value).map(u32::from_be_bytes);
+                set(&mut self.connection, number.map(ConnectionId::from_bits), bad);
             }
             attribute::XOR_PEER_ADDRESS => match address::read_xor(value, &self.transaction) {
                 Ok(peer) if self.peers.len() < MAX_PEERS => self.peers.push(peer),

@@ -22,6 +22,7 @@ use crate::nonce::NONCE_LEN;
 use crate::outbox::{Action, Destination, Outbox};
 use crate::refusals::{Refusal, Refusals};
 use crate::request::Request;
+use crate::tcp::ConnectionId;
 use crate::wire::{CHANNEL_HEADER_LEN, attribute, channel_data_len, is_channel, method};
 
 /// What an answer without proof is counted as: header, code, nonce, algorithms and fingerprint; the realm comes on top.
@@ -44,11 +45,15 @@ pub struct Server {
     pub(crate) refusals: Refusals,
     pub(crate) totals: Totals,
     index_by_client: HashMap<FiveTuple, usize, RandomState>,
+    /// Whose the connections with peers are.
+    pub(crate) allocation_by_connection: HashMap<ConnectionId, AllocationId, RandomState>,
+    /// The number of the last of them.
+    pub(crate) last_connection: u32,
     limiter: Limiter,
     /// The last generation of an [`AllocationId`].
     generation: u32,
     /// How many indications were sent, which makes their transactions.
-    indications: u64,
+    pub(crate) indications: u64,
     /// A time of this machine, and the same in seconds since 1970.
     wall_clock: (Instant, u64),
 }
@@ -76,6 +81,8 @@ impl Server {
         let limiter = Limiter::new(config.unproven_bytes_per_second, config.hash.clone(), config.epoch);
         Self {
             index_by_client: HashMap::with_hasher(config.hash.clone()),
+            allocation_by_connection: HashMap::with_hasher(config.hash.clone()),
+            last_connection: 0,
             config,
             credentials,
             accounts,
@@ -115,6 +122,11 @@ impl Server {
     /// Relays may reach others from now on, for permissions and channels that are asked for from now on.
     pub fn set_peers(&mut self, peers: crate::peers::PeerPolicy) {
         self.config.peers = peers;
+    }
+
+    /// Whether there are relays of IPv4 and of IPv6, for allocations that are asked for from now on.
+    pub fn set_families(&mut self, v4: bool, v6: bool) {
+        (self.config.v4, self.config.v6) = (v4, v6);
     }
 
     /// Tells the time of the wall clock, which may be set: to be called now and then.
@@ -299,8 +311,19 @@ impl Server {
             (Class::Request, method::BINDING) => self.binding(now, from, &request, out),
             (
                 Class::Request,
-                method::ALLOCATE | method::REFRESH | method::CREATE_PERMISSION | method::CHANNEL_BIND,
+                method::ALLOCATE
+                | method::REFRESH
+                | method::CREATE_PERMISSION
+                | method::CHANNEL_BIND
+                | method::CONNECT,
             ) => self.request(now, from, &request, out),
+            (Class::Request, method::CONNECTION_BIND) => match self.worker_of(now, from, &request) {
+                Some(worker) => {
+                    out.act(Action::Move { worker });
+                    Ok(())
+                }
+                None => self.request(now, from, &request, out),
+            },
             (Class::Indication, method::SEND) if request.unknown.is_empty() && !request.is_bad => {
                 self.send(now, from, &request, out)
             }
@@ -354,7 +377,9 @@ impl Server {
             _ if is_other => Err(Refusal::WrongUser),
             method::REFRESH => self.refresh(now, from, request, &answer, out),
             method::CREATE_PERMISSION => self.create_permission(now, from, request, &answer, out),
-            _ => self.channel_bind(now, from, request, &answer, out),
+            method::CHANNEL_BIND => self.channel_bind(now, from, request, &answer, out),
+            method::CONNECT => self.connect(now, from, request, &answer, out),
+            _ => self.connection_bind(now, from, request, &authentic, &answer, out),
         };
         done.inspect_err(|reason| {
             let alternate = self.alternate(from).filter(|_| *reason == Refusal::TryAlternate);
@@ -430,7 +455,7 @@ impl Server {
     }
 
     pub(crate) fn remove(&mut self, index: usize, out: &mut Outbox) {
-        let allocation = self.allocations.remove(index);
+        let mut allocation = self.allocations.remove(index);
         self.index_by_client.remove(&allocation.client);
         for (relay, is_v6) in allocation.relays.iter().zip([false, true]) {
             if relay.is_some() {
@@ -438,7 +463,13 @@ impl Server {
             }
         }
         allocation.holder.tell(&allocation.traffic);
-        let (permissions, channels) = (allocation.permissions.len(), allocation.channels.len());
+        let connections = std::mem::take(&mut allocation.connections);
+        for connection in &connections {
+            self.allocation_by_connection.remove(&connection.id);
+            out.act(Action::Disconnect(connection.id));
+        }
+        let (permissions, channels) =
+            (allocation.permissions.len(), allocation.channels.len() + connections.len());
         self.accounts.close(allocation.holder, permissions, channels);
     }
 
@@ -464,12 +495,14 @@ impl Server {
         allocation.holder.give_back(Resource::Permission, ended);
         let ended = allocation.channels.purge(now);
         allocation.holder.give_back(Resource::Channel, ended);
+        self.end_late_connections(index, now, out);
+        let allocation = &mut self.allocations[index];
         allocation.due = allocation.next_due().unwrap_or(now);
     }
 }
 
 /// Nobody answers indications, so that their transactions need only differ.
-fn next_transaction(count: &mut u64) -> TransactionId {
+pub(crate) fn next_transaction(count: &mut u64) -> TransactionId {
     *count = count.wrapping_add(1);
     let mut transaction = TransactionId::default();
     transaction[4..].copy_from_slice(&count.to_be_bytes());

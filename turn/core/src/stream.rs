@@ -1,6 +1,8 @@
 //! Frames of a stream: STUN messages and ChannelData, each of which tells its length (RFC 8489 section 6.2.2, RFC 8656 section
 //! 12.5).
 
+use std::ops::ControlFlow;
+
 use crate::wire::stream_frame_len;
 
 /// The largest frame of a client that has no allocation: an authenticated request with long names fits.
@@ -26,10 +28,24 @@ impl Frames {
     /// Takes what came and hands over each whole frame; `most` is how large one may be now.
     pub fn take(
         &mut self,
-        mut bytes: &[u8],
+        bytes: &[u8],
         most: impl Fn() -> usize,
         mut handle: impl FnMut(&[u8]),
     ) -> Result<(), BadFrame> {
+        let handle = |frame: &[u8]| {
+            handle(frame);
+            ControlFlow::Continue(())
+        };
+        self.take_until(bytes, most, handle).map(|_| ())
+    }
+
+    /// The same until `handle` says that what follows are no frames any more: then that is returned.
+    pub fn take_until<'a>(
+        &mut self,
+        mut bytes: &'a [u8],
+        most: impl Fn() -> usize,
+        mut handle: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<&'a [u8], BadFrame> {
         while !self.partial.is_empty() && !bytes.is_empty() {
             let wanted = match self.partial.first_chunk::<HEADER>() {
                 None => HEADER,
@@ -41,18 +57,21 @@ impl Frames {
             if let Some(header) = self.partial.first_chunk::<HEADER>()
                 && self.partial.len() == frame_len(*header, most())?
             {
-                handle(&self.partial);
                 // Few clients are in the middle of a frame: memory for it is not kept.
-                self.partial = Vec::new();
+                if handle(&std::mem::take(&mut self.partial)).is_break() {
+                    return Ok(bytes);
+                }
             }
         }
         while let Some(header) = bytes.first_chunk::<HEADER>() {
             let Some((frame, rest)) = bytes.split_at_checked(frame_len(*header, most())?) else { break };
-            handle(frame);
             bytes = rest;
+            if handle(frame).is_break() {
+                return Ok(bytes);
+            }
         }
         self.partial.extend_from_slice(bytes);
-        Ok(())
+        Ok(&[])
     }
 }
 
@@ -90,6 +109,31 @@ mod tests {
                 rest = later;
             }
             assert!(got == frames && reader.partial.is_empty(), "{seed}");
+        }
+    }
+
+    #[test]
+    fn what_follows_the_last_frame_is_left_however_the_stream_is_cut() {
+        let [first, last] = [&b"\x40\x01\x00\x02ab\0\0"[..], b"\x40\x02\x00\x00"];
+        let stream = [first, last, b"\xff rest"].concat();
+        for cut in 0..stream.len() {
+            let (mut reader, mut frames, mut rest) = (Frames::default(), Vec::new(), Vec::new());
+            for piece in [&stream[..cut], &stream[cut..]] {
+                if frames.last().is_some_and(|frame| frame == last) {
+                    rest.extend_from_slice(piece);
+                    continue;
+                }
+                let handle = |frame: &[u8]| {
+                    frames.push(frame.to_vec());
+                    if frame == last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                };
+                rest.extend_from_slice(reader.take_until(piece, || MAX_FRAME, handle).unwrap());
+            }
+            assert_eq!(
+                (&frames[..], &rest[..]),
+                (&[first.to_vec(), last.to_vec()][..], &b"\xff rest"[..]),
+                "{cut}"
+            );
         }
     }
 

@@ -5,5 +5,6 @@ mod errors;
 mod hostile;
 mod model;
 mod relaying;
+mod tcp;
 
 pub(crate) use client::{Attr, Client, World, address};

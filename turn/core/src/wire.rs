@@ -1,4 +1,4 @@
-//! The numbers and frames of TURN (RFC 8656 sections 12.4, 17 and 18).
+//! The numbers and frames of TURN (RFC 8656 sections 12.4, 17 and 18, RFC 6062 section 6).
 
 /// The methods.
 pub(crate) mod method {
@@ -9,6 +9,10 @@ pub(crate) mod method {
     pub(crate) const DATA: u16 = 0x007;
     pub(crate) const CREATE_PERMISSION: u16 = 0x008;
     pub(crate) const CHANNEL_BIND: u16 = 0x009;
+    /// Those of RFC 6062.
+    pub(crate) const CONNECT: u16 = 0x00a;
+    pub(crate) const CONNECTION_BIND: u16 = 0x00b;
+    pub(crate) const CONNECTION_ATTEMPT: u16 = 0x00c;
 }
 
 /// The attributes that only TURN has.
@@ -23,6 +27,7 @@ pub(crate) mod attribute {
     pub(crate) const REQUESTED_TRANSPORT: u16 = 0x0019;
     pub(crate) const DONT_FRAGMENT: u16 = 0x001a;
     pub(crate) const RESERVATION_TOKEN: u16 = 0x0022;
+    pub(crate) const CONNECTION_ID: u16 = 0x002a;
     pub(crate) const ADDITIONAL_ADDRESS_FAMILY: u16 = 0x8000;
     /// The same as coturn's client has it, by a draft; the number is nobody else's.
     pub(crate) const DRAFT_ADDITIONAL_ADDRESS_FAMILY: u16 = 0x8032;
@@ -30,8 +35,9 @@ pub(crate) mod attribute {
     pub(crate) const ICMP: u16 = 0x8004;
 }
 
-/// The protocol number of UDP, the only transport of relays here.
+/// The protocol numbers that relays may be asked for with.
 pub(crate) const UDP: u8 = 17;
+pub(crate) const TCP: u8 = 6;
 
 /// Number and length in front of the data of a channel.
 pub(crate) const CHANNEL_HEADER_LEN: usize = 4;

@@ -1,9 +1,9 @@
 //! What changes while the server runs.
 
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
-use veche_turn::{PeerPolicy, Turn, User};
+use veche_turn::{PeerPolicy, RelayAddress, Turn, User};
 
 use crate::client::{ALLOCATE, Attribute, CREATE_PERMISSION, Client, REFRESH, UDP};
 use crate::server::{PASSWORD, SECRET, USER, start, wait_until};
@@ -30,6 +30,29 @@ fn relays_reach_whom_the_policy_of_now_lets_them() {
     turn.handle.set_peers(&closed);
     while code() == 0 {}
     assert_eq!(code(), 403);
+}
+
+#[test]
+fn relays_are_opened_at_the_addresses_of_now_and_those_that_are_open_stay() {
+    let turn = start(|_| {});
+    let (stream, mut client) = allocated(&turn);
+    let elsewhere = RelayAddress { bind: Ipv4Addr::LOCALHOST.into(), external: [203, 0, 113, 5].into() };
+    assert!(!turn.handle.set_relays(None, None), "there must be one");
+    assert!(turn.handle.set_relays(Some(elsewhere), None));
+    assert_eq!(client.ask(&stream, REFRESH, &[]).code, 0);
+    let new = TcpStream::connect(turn.handle.addresses()[0]).unwrap();
+    new.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let relayed = Client::greeted(&new).ask(&new, ALLOCATE, &[UDP]).relayed;
+    assert_eq!(relayed[0].ip(), elsewhere.external);
+    // An allocation of IPv6 (RFC 8656 section 14.11) is refused: there is no such relay any more.
+    let v6 = [UDP, Attribute::Bytes(0x0017, &[2, 0, 0, 0])];
+    let asked = || {
+        let stream = TcpStream::connect(turn.handle.addresses()[0]).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        Client::greeted(&stream).ask(&stream, ALLOCATE, &v6).code
+    };
+    while asked() == 0 {}
+    assert_eq!(asked(), 440);
 }
 
 #[test]

@@ -16,12 +16,18 @@ use crate::server::{PASSWORD, USER};
 pub(crate) const ALLOCATE: u16 = 0x003;
 pub(crate) const REFRESH: u16 = 0x004;
 pub(crate) const CREATE_PERMISSION: u16 = 0x008;
+pub(crate) const CONNECT: u16 = 0x00a;
+pub(crate) const CONNECTION_BIND: u16 = 0x00b;
 
 /// For REQUESTED-TRANSPORT.
 pub(crate) const UDP: Attribute<'static> = Attribute::Bytes(0x0019, &[17, 0, 0, 0]);
+pub(crate) const TCP: Attribute<'static> = Attribute::Bytes(0x0019, &[6, 0, 0, 0]);
 
 /// What a peer sent.
 pub(crate) const DATA: u16 = 0x0013;
+
+/// Which connection with a peer.
+pub(crate) const CONNECTION_ID: u16 = 0x002a;
 
 const XOR_PEER_ADDRESS: u16 = 0x0012;
 const XOR_RELAYED_ADDRESS: u16 = 0x0016;
@@ -38,6 +44,7 @@ pub(crate) struct Answer {
     /// 0 for a success.
     pub(crate) code: u16,
     pub(crate) relayed: Vec<SocketAddr>,
+    pub(crate) connection: [u8; 4],
 }
 
 /// The way to the server.
@@ -140,7 +147,7 @@ impl Client {
     /// Takes an answer apart, and its nonce out of it.
     pub(crate) fn read(&mut self, packet: &[u8]) -> Answer {
         let message = Message::parse(packet).unwrap();
-        let mut answer = Answer { code: 0, relayed: Vec::new() };
+        let mut answer = Answer { code: 0, relayed: Vec::new(), connection: [0; 4] };
         let mut is_signed = false;
         for attribute in message.attributes().map(Result::unwrap) {
             let value = attribute.value;
@@ -148,6 +155,7 @@ impl Client {
                 ERROR_CODE => answer.code = u16::from(value[2]) * 100 + u16::from(value[3]),
                 NONCE => self.nonce = value.to_vec(),
                 MESSAGE_INTEGRITY => is_signed = true,
+                CONNECTION_ID => answer.connection = value.try_into().unwrap(),
                 XOR_RELAYED_ADDRESS => {
                     answer.relayed.push(address::read_xor(value, &message.transaction()).unwrap());
                 }

@@ -7,3 +7,4 @@ mod coturn;
 mod one_port;
 mod server;
 mod streams;
+mod tcp_relays;

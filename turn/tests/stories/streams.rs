@@ -22,7 +22,7 @@ fn at(turn: &Turn) -> SocketAddr {
     turn.handle.addresses()[0]
 }
 
-fn connect(turn: &Turn) -> TcpStream {
+pub(crate) fn connect(turn: &Turn) -> TcpStream {
     let stream = TcpStream::connect(at(turn)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream
@@ -156,7 +156,7 @@ fn a_packet_that_is_larger_than_a_train_of_tls_takes_leaves_the_stream_whole() {
 }
 
 /// TLS over a connection, with a server that anybody may be.
-fn tls_client(stream: TcpStream) -> Tls {
+pub(crate) fn tls_client(stream: TcpStream) -> Tls {
     #[derive(Debug)]
     struct Anybody;
     impl ServerCertVerifier for Anybody {

@@ -168,6 +168,11 @@ impl Room {
         self.participants.iter().filter(|(_, p)| p.mirror.is_none()).map(|(_, p)| p.stats()).collect()
     }
 
+    /// For those who are added from now on.
+    pub fn set_config(&mut self, config: Arc<RoomConfig>) {
+        self.config = config;
+    }
+
     /// Adds somebody. Returns their index.
     pub fn add(&mut self, ctx: &mut Context<'_>, id: ParticipantId, peer: Arc<str>) -> u32 {
         self.carry(ctx, &News::Joined { participant: id, peer: peer.clone() });

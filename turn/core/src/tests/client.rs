@@ -21,7 +21,7 @@ use crate::nonce::NonceKey;
 use crate::outbox::{Action, Destination, Opened, Outbox, Ports, ReservationToken};
 use crate::peers::PeerPolicy;
 use crate::refusals::Refusal;
-use crate::wire::{attribute, method};
+use crate::wire::{TCP, attribute, method};
 use crate::{RelayId, Server};
 
 pub(crate) const REALM: &str = "veche.test";
@@ -41,6 +41,8 @@ pub(crate) struct World {
     /// What becomes of the next relay, where it is not opened.
     pub(crate) failure: Option<Refusal>,
     pub(crate) out: Outbox,
+    /// What was to be done with connections of relays.
+    pub(crate) acted: Vec<Action>,
     next_port: u16,
     reserved: HashMap<ReservationToken, (u16, Option<Reservation>)>,
 }
@@ -53,6 +55,8 @@ impl World {
     pub(crate) fn with(quotas: Quotas, change: impl FnOnce(&mut ServerConfig)) -> Self {
         let now = Instant::now();
         let mut config = ServerConfig {
+            worker: 0,
+            workers: 1,
             realm: REALM.to_owned(),
             nonce_key: NonceKey::new(&[3; 32]),
             hash: RandomState::with_seeds(1, 2, 3, 4),
@@ -71,8 +75,8 @@ impl World {
         let credentials = Credentials::new(REALM, ["secret".to_owned()], users);
         let accounts = Arc::new(Accounts::new(quotas, now));
         let server = Server::new(config, Arc::new(credentials), accounts.clone(), now, START);
-        let (open, failure, out, reserved) = Default::default();
-        Self { server, accounts, now, open, failure, out, next_port: 50_000, reserved }
+        let (open, failure, out, acted, reserved) = Default::default();
+        Self { server, accounts, now, open, failure, out, acted, next_port: 50_000, reserved }
     }
 
     /// Time goes by, and the worker looks after its server.
@@ -118,7 +122,7 @@ impl World {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Open { allocation, v4, v6, ports, reservation } => {
+            Action::Open { allocation, v4, v6, ports, reservation, .. } => {
                 let opened = match self.failure.take() {
                     Some(reason) => Err(reason),
                     None => self.bind(v4, v6, ports, reservation),
@@ -130,6 +134,10 @@ impl World {
                 self.server.handle_opened(self.now, allocation, opened, &mut self.out);
             }
             Action::Close(relay) => assert!(self.open.remove(&relay), "only what is open is closed"),
+            other @ (Action::Connect { .. }
+            | Action::Bind(_)
+            | Action::Move { .. }
+            | Action::Disconnect(_)) => self.acted.push(other),
         }
     }
 
@@ -165,6 +173,10 @@ impl World {
 }
 
 impl Attr {
+    pub(crate) fn tcp() -> Self {
+        Self::Raw(attribute::REQUESTED_TRANSPORT, vec![TCP, 0, 0, 0])
+    }
+
     pub(crate) fn peer(text: &str) -> Self {
         Self::Peer(address(text))
     }

@@ -56,7 +56,7 @@ fn allocations_that_contradict_themselves_get_400() {
     }
     assert_eq!(world.server.refusals().get(Refusal::BadRequest), 11);
     assert_eq!(
-        ann.ask(&mut world, ALLOCATE, &[raw(attribute::REQUESTED_TRANSPORT, &[6, 0, 0, 0])]).code,
+        ann.ask(&mut world, ALLOCATE, &[raw(attribute::REQUESTED_TRANSPORT, &[132, 0, 0, 0])]).code,
         442
     );
     assert_eq!(ann.ask(&mut world, ALLOCATE, &[Attr::udp(), family(9)]).code, 440);
