@@ -12,6 +12,7 @@ mod interloper;
 mod kill;
 mod life;
 mod one_port;
+mod ports;
 mod recovery;
 mod server;
 mod strangers;
