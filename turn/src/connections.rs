@@ -124,7 +124,7 @@ impl Connections {
     /// Takes a connection that somebody else accepted.
     pub(crate) fn adopt(&mut self, adoption: Adoption, desk: &mut Desk<'_>) {
         let (now, poller) = (desk.now, desk.poller);
-        let Adoption { stream, tls, early } = adoption;
+        let Adoption { stream, tls, early, taken } = adoption;
         // It may be anybody's, like those that are accepted here.
         self.strangers_left = self.strangers_left.saturating_sub(1);
         let admitted = stream.peer_addr().and_then(|remote| {
@@ -134,12 +134,14 @@ impl Connections {
         });
         match admitted {
             Ok(Some(id)) => {
+                // Who asked may have given up waiting.
+                let _ = taken.try_send(());
                 let Some(connection) = self.by_id.get_mut(&id) else { return };
                 let client = connection.client;
-                let taken =
+                let read =
                     connection.take_early(&early, || MAX_UNPROVEN_FRAME, |frame| handle(desk, client, frame));
                 connection.prove(desk.server.has_allocation(client));
-                self.go_on(id, taken, desk);
+                self.go_on(id, read, desk);
             }
             Ok(None) => {}
             Err(error) => tracing::debug!(%error, "a TURN connection cannot be taken over"),
@@ -332,7 +334,9 @@ impl Connections {
             && let Some(courier) = self.couriers.get(usize::from(worker))
         {
             let (stream, tls) = connection.into_parts();
-            courier.send(Command::Adopt(Box::new(Adoption { stream, tls, early })));
+            // Nobody waits for the answer.
+            let (taken, _) = flume::bounded(1);
+            courier.send(Command::Adopt(Box::new(Adoption { stream, tls, early, taken })));
         }
     }
 
@@ -379,7 +383,7 @@ fn write(connection: &mut Connection, id: u64, poller: &Poller) {
 }
 
 /// Whether the system has no more files or memory, which lasts.
-fn is_shortage(error: &io::Error) -> bool {
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }

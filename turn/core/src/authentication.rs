@@ -9,6 +9,7 @@ use crate::five_tuple::FiveTuple;
 use crate::refusals::Refusal;
 use crate::request::Request;
 use crate::server::Server;
+use crate::wire::method;
 
 /// A request that is somebody's.
 #[derive(Debug)]
@@ -47,10 +48,11 @@ impl Server {
         let name = &*self.name_of(request)?;
         let verify = |key: &LongTermKey| key.ready(sha256).verify(signature.signed, signature.tag);
         // Who had a good credential keeps the allocation for its life, also when the credential's time is over meanwhile: a
-        // call must not end because it began long ago.
+        // call must not end because it began long ago. With a new connection it may bind what belongs to that, and nothing else.
+        let binds = request.connection.filter(|_| request.method == method::CONNECTION_BIND);
         let own = self
             .allocation_of(from, now)
-            .or_else(|| self.allocation_of_connection(request.connection?, now))
+            .or_else(|| self.allocation_of_connection(binds?, now))
             .filter(|allocation| *allocation.name == *name && allocation.key.algorithm() == algorithm);
         let key = match own {
             Some(allocation) => Some(allocation.key).filter(verify),
