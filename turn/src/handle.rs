@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -223,6 +223,15 @@ impl Handle {
         let (taken, is_taken) = flume::bounded(1);
         let adoption = Box::new(Adoption { stream, tls, early, taken });
         self.inner.workers[next].mailbox.send(Command::Adopt(adoption)) && is_taken.recv_async().await.is_ok()
+    }
+
+    /// Takes clients over UDP at more sockets, which somebody else has bound, one behind the other: whoever gives datagrams to
+    /// them has to give those of a client always to the same one. The workers share the sets among them.
+    pub fn listen(&self, sets: Vec<Vec<UdpSocket>>) {
+        let workers = &self.inner.workers;
+        for (set, worker) in sets.into_iter().zip(workers.iter().cycle()) {
+            worker.mailbox.send(Command::Listen(set));
+        }
     }
 
     /// Stops the workers and waits until their sockets are closed.
