@@ -212,10 +212,10 @@ mod tests {
 
     #[test]
     fn places_are_joined_as_far_as_their_size_can_be_told() {
-        let large = |at: u64| (700 << 20, at * 90_000, (at + 1) * 90_000, true);
+        let large = |at: u64| (600 << 20, at * 90_000, (at + 1) * 90_000, true);
         let joined = places((0..2_400).map(large));
         assert_eq!(joined.len(), 800, "three at a time fit in one");
-        assert!(joined.iter().all(|place| *place == [2_100 << 20, 270_000, KEY]));
+        assert!(joined.iter().all(|place| *place == [1_800 << 20, 270_000, KEY]));
         let larger = |at: u64| (1 << 30, at * 90_000, (at + 1) * 90_000, true);
         assert_eq!(places((0..1_001).map(larger)), [[0; 3]; 0], "it would take too many places");
     }

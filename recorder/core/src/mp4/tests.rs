@@ -164,7 +164,8 @@ fn times_that_cannot_be_are_damage() {
     let second = pieces[0].len() + pieces[1].len();
     // The time of its first track is behind these boxes.
     let time = second + 8 + 16 + 8 + 16 + 12;
-    assert_eq!(boxes::get64(&whole, time), Some(90_000));
+    // It begins with the second, or with a picture shortly before it.
+    assert!((80_000..=90_000).contains(&boxes::get64(&whole, time).unwrap()));
     for (ticks, can_be) in [(0, true), (91_000, true), (u64::MAX, false), (1 << 63, false), (1 << 40, false)]
     {
         let mut file = whole.clone();
