@@ -5,11 +5,12 @@
 
 mod media;
 mod moderation;
+pub(crate) mod recording;
 mod seat;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -18,6 +19,7 @@ use veche_access::{Action, Authority, Identity, Resource};
 use veche_doors::doorkeeper::Doorkeeper;
 use veche_hub::Signal;
 use veche_messaging::Messaging;
+use veche_recorder::Recorder;
 use veche_sfu_core::control::{Command, ParticipantStats};
 use veche_sfu_core::ids::{ParticipantId, RequestId, RoomId};
 use veche_sfu_core::rights::Rights;
@@ -56,6 +58,7 @@ pub struct Rooms {
     last_connection: AtomicU64,
     last_request: AtomicU64,
     messaging: MessagingCell,
+    recorder: OnceLock<Recorder>,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +111,7 @@ impl Rooms {
             last_connection: AtomicU64::new(0),
             last_request: AtomicU64::new(0),
             messaging: MessagingCell::default(),
+            recorder: OnceLock::new(),
             doorkeeper: Arc::new(Doorkeeper::new(settings.policy())),
             settings,
         }
@@ -174,6 +178,7 @@ impl Rooms {
             }
         }
         self.tell_rights(&seat.room, seat.participant, Some(told.unwrap_or_default())).await?;
+        self.record_by_itself(&seat.room);
         Ok((seat, outbox))
     }
 
@@ -243,6 +248,7 @@ impl Rooms {
         }
         drop(registry);
         self.remove_from_media(room.media_id, participants);
+        self.end_recording(room_id);
         Ok(())
     }
 

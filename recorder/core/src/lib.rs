@@ -3,7 +3,7 @@
 //!
 //! A packet's path: [`order`] waits for what may still be repaired, [`frames`] puts frames together, [`stream`] gives
 //! them their time, [`interleave`] brings those of several tracks in one order, and a
-//! [`container`] writes them, as [`webm`] or [`mp4`]. A [`manifest`] says what was written.
+//! [`container`] writes them, as [`webm`] or [`mp4`]. A [`manifest`] says what was written. A [`session`] is all of this for a room.
 
 #![forbid(unsafe_code)]
 
@@ -15,5 +15,6 @@ pub mod manifest;
 pub mod mp4;
 pub mod opus;
 pub mod order;
+pub mod session;
 pub mod stream;
 pub mod webm;
