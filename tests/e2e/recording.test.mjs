@@ -2,10 +2,12 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { stage } from './lib/call.mjs';
-import { allMeet } from './lib/participant.mjs';
+import { allMeet, callGoesOn } from './lib/participant.mjs';
 import { Server } from './lib/server.mjs';
 import { sleep, until } from './lib/until.mjs';
 
@@ -83,6 +85,44 @@ stage({ settings }, (story) => {
     const ended = async () => (await call.server.get(base)).recordings[0];
     await until('it has ended', async () => ({ ok: (await ended()).end === 'room-empty' }), { within: 60_000 });
     assert.equal((await ended()).recording_id, body.recording_id);
+  });
+
+  story('a disk that fills ends the recording, and not the call', async (call) => {
+    const disk = await mkdtemp(path.join(tmpdir(), 'veche-disk-'));
+    await run('mount', ['-t', 'tmpfs', '-o', 'size=3m', 'tmpfs', disk]);
+    const folder = path.join(disk, 'recordings');
+    const server = await Server.start({ turn: { enabled: false }, recording: { min_free_mb: 0, folder } });
+    try {
+      const people = [];
+      for (const name of ['Ann', 'Bob']) people.push(await (await call.person(name)).join(server.url, call.room));
+      await allMeet(people);
+      const base = `/realtime/webrtc/rooms/${call.room}/recordings`;
+      const { status, body } = await server.post(base);
+      assert.equal(status, 201, JSON.stringify(body));
+      await sleep(4_000);
+      // All but a little.
+      const free = Number((await run('df', ['--output=avail', '-B1', disk])).stdout.split('\n')[1]);
+      await writeFile(path.join(disk, 'others'), Buffer.alloc(free - 100_000));
+      await until(
+        'the recording has ended',
+        async () => {
+          const [one] = (await server.get(base)).recordings;
+          return { ok: one.end === 'disk-full', one };
+        },
+        { within: 30_000 },
+      );
+      const { manifest } = await server.get(`${base}/${body.recording_id}`);
+      for (const file of manifest.files) {
+        const { duration } = await plays(`${server.url}${base}/${body.recording_id}/files/${file.name}`, call);
+        assert.ok(Math.abs(duration - file.duration_ms) < 100, `${file.name}: ${duration} and ${file.duration_ms} ms`);
+        assert.ok(duration > 3_000, `${file.name}: ${duration} ms`);
+      }
+      await callGoesOn(people, { during: 3_000 });
+    } finally {
+      await server.stop();
+      await run('umount', [disk]);
+      await rm(disk, { recursive: true });
+    }
   });
 
   story('whatever the moment of a kill, what is there plays after the next start', async (call) => {
