@@ -229,7 +229,7 @@ impl Sender {
 
     fn packet(&mut self, now: i64) -> Vec<u8> {
         let is_sound = self.rate == 48_000;
-        let mut bytes = vec![0x80, 96 | if is_sound { 0 } else { 0x80 }];
+        let mut bytes = vec![0x80, 0x60 | if is_sound { 0 } else { 0x80 }];
         bytes.extend(self.seq.to_be_bytes());
         bytes.extend(self.timestamp(now).to_be_bytes());
         bytes.extend([0, 0, 0, 1]);
