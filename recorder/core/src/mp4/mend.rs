@@ -56,8 +56,9 @@ pub fn look<F: Read + Seek>(file: &mut F) -> io::Result<Option<Mend>> {
     for fragment in &fragments {
         index.push(fragment.size, fragment.runs.as_deref().unwrap_or_default());
     }
+    let duration_ms = index.duration_ms();
     patches.extend(index.finish());
-    Ok(Some(Mend { keep: at, append: Vec::new(), patches }))
+    Ok(Some(Mend { keep: at, append: Vec::new(), patches, duration_ms }))
 }
 
 /// Forgets what damaged fragments have. Their heads become boxes of nothing, into which players do not look.

@@ -67,7 +67,7 @@ pub fn look<F: Read + Seek>(file: &mut F) -> io::Result<Option<Mend>> {
         true
     })?;
     let (append, patches) = index.finish(at - start);
-    Ok(Some(Mend { keep: at, append, patches }))
+    Ok(Some(Mend { keep: at, append, patches, duration_ms: index.through() }))
 }
 
 /// The number of the first track of pictures.
