@@ -1,6 +1,6 @@
 //! What others hold of a running server.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -214,7 +214,7 @@ impl Handle {
     /// already (of the session's contents, then). `false` when no worker takes it; then it is closed.
     pub fn adopt(&self, stream: TcpStream, tls: Option<rustls::ServerConnection>, early: Vec<u8>) -> bool {
         let next = self.inner.next.fetch_add(1, Ordering::Relaxed) % self.inner.workers.len();
-        let adoption = Box::new(Adoption { stream, tls, early });
+        let adoption = Box::new(Adoption { stream, tls, early, queue: VecDeque::new(), since: None });
         self.inner.workers[next].mailbox.send(Command::Adopt(adoption))
     }
 

@@ -1,10 +1,12 @@
 //! The queue of commands to a worker, which wakes it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use rustix::event::{EventfdFlags, eventfd};
 use veche_turn_core::{Credentials, PeerPolicy};
@@ -32,6 +34,10 @@ pub(crate) struct Adoption {
     pub(crate) tls: Option<rustls::ServerConnection>,
     /// What was read of it, of the TLS session's contents where there is one.
     pub(crate) early: Vec<u8>,
+    /// What waits for the client.
+    pub(crate) queue: VecDeque<u8>,
+    /// When it came, where that was to another worker.
+    pub(crate) since: Option<Instant>,
 }
 
 /// A mailbox: where commands are put in, and where the worker takes them out.

@@ -13,6 +13,8 @@ use socket2::{Domain, Socket, Type};
 use veche_turn_core::{AllocationId, ConnectionId, Opened, Outbox, Refusal, RelayId, Server};
 
 use crate::config::RelayAddress;
+use crate::connection::IDLE_QUEUE;
+use crate::connections::is_shortage;
 use crate::poller::{Interest, Poller, Token};
 use crate::relays::{ATTEMPTS, Places, Relays};
 
@@ -27,6 +29,8 @@ const ACCEPTS_PER_TURN: usize = 16;
 pub(crate) struct TcpRelays {
     places: Arc<Places>,
     listeners: FxHashMap<RelayId, TcpListener>,
+    /// Those at which nobody is accepted until the next timeout: the process has too many files open.
+    paused: Vec<RelayId>,
     peers: FxHashMap<ConnectionId, Peer>,
 }
 
@@ -56,7 +60,7 @@ pub(crate) enum Event {
 
 impl TcpRelays {
     pub(crate) fn new(places: Arc<Places>) -> Self {
-        Self { places, listeners: FxHashMap::default(), peers: FxHashMap::default() }
+        Self { places, listeners: FxHashMap::default(), paused: Vec::new(), peers: FxHashMap::default() }
     }
 
     /// How many relays there are.
@@ -96,7 +100,14 @@ impl TcpRelays {
     }
 
     /// Accepts the peers that wait at a relay.
-    pub(crate) fn accept(&mut self, id: RelayId, now: Instant, server: &mut Server, out: &mut Outbox) {
+    pub(crate) fn accept(
+        &mut self,
+        id: RelayId,
+        now: Instant,
+        poller: &Poller,
+        server: &mut Server,
+        out: &mut Outbox,
+    ) {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = self.listeners.get(&id) else { return };
             match listener.accept() {
@@ -108,10 +119,24 @@ impl TcpRelays {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // Of the peer that gave up; or there are too many files open, and the next turn tries again.
-                Err(error) => return tracing::debug!(%error, "a peer cannot be accepted"),
+                Err(error) if is_shortage(&error) => {
+                    tracing::debug!(%error, "no peers can be accepted at a relay for a second");
+                    // Otherwise the worker would spin on peers it cannot accept.
+                    let _ = poller.remove(listener);
+                    return self.paused.push(id);
+                }
+                // Of the peer that gave up, or was interrupted: the next may do better.
+                Err(error) => tracing::debug!(%error, "a peer cannot be accepted"),
             }
         }
+    }
+
+    /// To be called about once a second: accepts again where there were no files.
+    pub(crate) fn handle_timeout(&mut self, poller: &Poller) {
+        let Self { listeners, paused, .. } = self;
+        paused.retain(|id| {
+            listeners.get(id).is_some_and(|listener| poller.add(listener, Token::Relay(*id)).is_err())
+        });
     }
 
     /// Calls a peer from the address of a relay. An error is the end of it; else [`Self::on_ready`] tells what came of it.
@@ -124,6 +149,10 @@ impl TcpRelays {
     ) -> io::Result<()> {
         let listener = self.listeners.get(&relay).ok_or(io::ErrorKind::NotFound)?;
         let socket = Socket::new(Domain::for_address(peer), Type::STREAM, None)?;
+        if peer.is_ipv6() {
+            // Bound to `::` it would want the port of IPv4 as well, which may be another program's.
+            socket.set_only_v6(true)?;
+        }
         share(&socket)?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
@@ -166,7 +195,8 @@ impl TcpRelays {
         let peer = self.peers.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
         peer.client = Some(client);
         peer.queue = early.into();
-        peer.wait_for(Interest { read: true, write: !peer.queue.is_empty() }, id, poller)
+        // There is room to write, so that the first event comes in any case: the client may have ended already.
+        peer.wait_for(Interest { read: true, write: true }, id, poller)
     }
 
     pub(crate) fn peer(&mut self, id: ConnectionId) -> Option<&mut Peer> {
@@ -225,6 +255,7 @@ impl Peer {
                 Err(error) => return Err(error),
             }
         }
+        self.queue.shrink_to(IDLE_QUEUE);
         Ok(())
     }
 

@@ -5,5 +5,6 @@ mod client;
 mod coturn;
 mod icmp;
 mod server;
+mod shortage;
 mod streams;
 mod tcp_relays;
