@@ -23,5 +23,5 @@ mod worker;
 
 pub use frames::{MAX_EARLY, whole_frame};
 pub use handle::{AdoptError, CommandError, Handle, Sfu, SfuConfig, StartError, WorkerFailure};
-pub use metrics::{Traffic, WorkerMetrics};
+pub use metrics::{TcpRefusals, Traffic, WorkerMetrics};
 pub use start::{announced, start};

@@ -374,7 +374,7 @@ impl Connection {
             Security::Tls(tls) => Some(*tls),
             Security::Plain | Security::Unknown(_) => None,
         };
-        Adoption { stream, tls, early, queue, since: Some(since) }
+        Adoption { stream, tls, early, queue, since: Some(since), taken: None }
     }
 
     fn say_goodbye(&mut self) {

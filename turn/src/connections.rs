@@ -127,7 +127,7 @@ impl Connections {
     /// Takes a connection that somebody else accepted.
     pub(crate) fn adopt(&mut self, adoption: Adoption, desk: &mut Desk<'_>) {
         let (now, poller) = (desk.now, desk.poller);
-        let Adoption { stream, tls, early, queue, since } = adoption;
+        let Adoption { stream, tls, early, queue, since, taken } = adoption;
         let since = since.unwrap_or(now);
         let admitted = stream.peer_addr().and_then(|remote| {
             // A listener of `::` tells addresses of IPv4 in the form of IPv6.
@@ -138,12 +138,14 @@ impl Connections {
         });
         match admitted {
             Ok(Some(id)) => {
+                // Who asked may have given up waiting.
+                let _ = taken.map(|taken| taken.try_send(()));
                 let Some(connection) = self.by_id.get_mut(&id) else { return };
                 let client = connection.client;
-                let taken =
+                let read =
                     connection.take_early(&early, || MAX_UNPROVEN_FRAME, |frame| handle(desk, client, frame));
                 write(connection, id, poller);
-                self.go_on(id, taken, desk);
+                self.go_on(id, read, desk);
             }
             Ok(None) => {}
             Err(error) => tracing::debug!(%error, "a TURN connection cannot be taken over"),

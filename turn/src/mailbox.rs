@@ -38,6 +38,8 @@ pub(crate) struct Adoption {
     pub(crate) queue: VecDeque<u8>,
     /// When it came, where that was to another worker.
     pub(crate) since: Option<Instant>,
+    /// Where the worker says that it takes it, if somebody waits for that. Dropped: it does not.
+    pub(crate) taken: Option<flume::Sender<()>>,
 }
 
 /// A mailbox: where commands are put in, and where the worker takes them out.

@@ -104,6 +104,7 @@ impl Config {
             discovered_addresses: discovered.to_vec(),
             loopback: media.loopback,
             tcp: media.tcp,
+            tcp_per_address: media.tcp_per_address,
             shared_tcp: None,
             certificate_file: Some(self.http.data_dir.join("dtls.pem")),
             dtls13: media.dtls13,
