@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -225,6 +225,15 @@ impl Handle {
             Adoption { stream, tls, early, queue: VecDeque::new(), since: None, taken: Some(taken) };
         self.inner.workers[next].mailbox.send(Command::Adopt(Box::new(adoption)))
             && is_taken.recv_async().await.is_ok()
+    }
+
+    /// Takes clients over UDP at more sockets, which somebody else has bound, one behind the other: whoever gives datagrams to
+    /// them has to give those of a client always to the same one. The workers share the sets among them.
+    pub fn listen(&self, sets: Vec<Vec<UdpSocket>>) {
+        let workers = &self.inner.workers;
+        for (set, worker) in sets.into_iter().zip(workers.iter().cycle()) {
+            worker.mailbox.send(Command::Listen(set));
+        }
     }
 
     /// Stops the workers and waits until their sockets are closed.

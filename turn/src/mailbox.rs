@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +25,8 @@ pub(crate) enum Command {
     SetFamilies([bool; 2]),
     /// Take this connection, of which some bytes were read already.
     Adopt(Box<Adoption>),
+    /// Take clients at these sockets too, which are bound already.
+    Listen(Vec<UdpSocket>),
 }
 
 /// A connection that somebody else has accepted.

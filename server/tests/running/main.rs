@@ -13,6 +13,7 @@ mod interloper;
 mod kill;
 mod life;
 mod one_port;
+mod one_udp_port;
 mod recovery;
 mod server;
 mod strangers;
