@@ -1,6 +1,5 @@
 //! TCP allocations (RFC 6062): connections between relays and peers, each of which a connection of the client is bound to.
 
-use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::time::Instant;
 
