@@ -29,9 +29,9 @@ const ACCEPTS_PER_TURN: usize = 16;
 pub(crate) struct TcpRelays {
     places: Arc<Places>,
     listeners: FxHashMap<RelayId, TcpListener>,
-    /// Those at which nobody is accepted until the next timeout: the process has too many files open.
-    paused: Vec<RelayId>,
     peers: FxHashMap<ConnectionId, Peer>,
+    /// Not accepting until the next timeout: the process has too many files open.
+    paused: Vec<RelayId>,
 }
 
 /// A connection with a peer. Until it is bound nothing is read of it: what comes waits in the system's buffers, and then with the peer.
@@ -60,7 +60,7 @@ pub(crate) enum Event {
 
 impl TcpRelays {
     pub(crate) fn new(places: Arc<Places>) -> Self {
-        Self { places, listeners: FxHashMap::default(), paused: Vec::new(), peers: FxHashMap::default() }
+        Self { places, listeners: FxHashMap::default(), peers: FxHashMap::default(), paused: Vec::new() }
     }
 
     /// How many relays there are.
@@ -120,23 +120,25 @@ impl TcpRelays {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if is_shortage(&error) => {
-                    tracing::debug!(%error, "no peers can be accepted at a relay for a second");
                     // Otherwise the worker would spin on peers it cannot accept.
+                    tracing::debug!(%error, "peers cannot be accepted");
                     let _ = poller.remove(listener);
                     return self.paused.push(id);
                 }
                 // Of the peer that gave up, or was interrupted: the next may do better.
-                Err(error) => tracing::debug!(%error, "a peer cannot be accepted"),
+                Err(_) => {}
             }
         }
     }
 
-    /// To be called about once a second: accepts again where there were no files.
+    /// To be called about once a second.
     pub(crate) fn handle_timeout(&mut self, poller: &Poller) {
-        let Self { listeners, paused, .. } = self;
-        paused.retain(|id| {
-            listeners.get(id).is_some_and(|listener| poller.add(listener, Token::Relay(*id)).is_err())
-        });
+        for id in std::mem::take(&mut self.paused) {
+            let is_waited_for = |listener| poller.add(listener, Token::Relay(id)).is_ok();
+            if self.listeners.get(&id).is_some_and(|listener| !is_waited_for(listener)) {
+                self.paused.push(id);
+            }
+        }
     }
 
     /// Calls a peer from the address of a relay. An error is the end of it; else [`Self::on_ready`] tells what came of it.
