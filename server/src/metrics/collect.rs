@@ -119,7 +119,7 @@ impl Collector for Relays {
         let total = self.0.total();
         gauge(out, "turn_allocations", "Allocations now", total.allocations.into())?;
         gauge(out, "turn_permissions", "Permissions now", total.permissions.into())?;
-        gauge(out, "turn_channels", "Channels and TCP connections with peers now", total.channels.into())?;
+        gauge(out, "turn_channels", "Channels now", total.channels.into())?;
         gauge(out, "turn_users", "Users who have allocations now", self.0.user_count() as u64)?;
         let sum = |value: fn(&veche_turn::WorkerMetrics) -> u64| workers.iter().map(value).sum();
         let running = sum(|worker| worker.running.into());
