@@ -11,6 +11,7 @@ mod doctor;
 mod drain;
 mod entrance;
 mod forwarded;
+mod gate;
 mod keys;
 mod layers;
 mod listeners;

@@ -13,6 +13,7 @@ use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
 use veche_access::Authority;
+use veche_cameras::Cameras;
 use veche_files::{Clock, Files};
 use veche_messaging::Messaging;
 use veche_sfu::{Sfu, SfuConfig};
@@ -49,10 +50,11 @@ pub(crate) struct Parts {
 }
 
 /// The media plane, and the rooms that use it.
-#[derive(Debug)]
 pub(crate) struct Calls {
     pub(crate) sfu: Sfu,
     pub(crate) signaling: Signaling,
+    /// Those that send pictures; `None` where they are switched off.
+    pub(crate) cameras: Option<Cameras>,
 }
 
 impl Parts {
@@ -78,9 +80,9 @@ impl Parts {
         let mappings = whereabouts::first_look(config).await;
         let discovered = whereabouts::reached_at(&mappings);
         let enabled = config.signaling.enabled;
-        let calls =
+        let mut calls =
             enabled.then(|| Calls::start(config, &discovered, public, &authority, tasks)).transpose()?;
-        let turn = start_turn(config, (calls.as_ref(), &discovered), &authority, (public, tls), tasks)?;
+        let turn = start_turn(config, (calls.as_mut(), &discovered), &authority, (public, tls), tasks)?;
         let followers = Followers {
             authority: authority.clone(),
             media: calls.as_ref().map(|calls| calls.sfu.handle.clone()),
@@ -95,7 +97,7 @@ impl Parts {
         // Last of what can fail: it takes the channels of before out of storage.
         let messaging = Messaging::start(config.messaging.clone(), parts).await?;
         if let Some(calls) = &calls {
-            calls.signaling.connect(messaging.clone());
+            calls.connect(&messaging);
         }
         let turn = turn.map(|(turn, _)| turn);
         Ok(Self { database, webhooks, authority, files, messaging, calls, turn, whereabouts })
@@ -104,7 +106,7 @@ impl Parts {
     /// What they answer over HTTP.
     pub(crate) fn router(&self) -> Router {
         let calls = match &self.calls {
-            Some(calls) => calls.signaling.router(),
+            Some(calls) => calls.router(),
             None => disabled_router(),
         };
         calls.merge(self.messaging.router())
@@ -114,6 +116,7 @@ impl Parts {
     pub(crate) fn description() -> OpenApi {
         let mut description = veche_signaling::description();
         description.merge(Messaging::document());
+        description.merge(veche_cameras::description());
         let components = description.components.get_or_insert_default();
         let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
         components.add_security_scheme("token", SecurityScheme::Http(token));
@@ -127,7 +130,10 @@ impl Parts {
     /// Tells everybody to come back later.
     pub(crate) async fn stop(&self) {
         let calls = async {
-            if let Some(Calls { sfu, signaling }) = &self.calls {
+            if let Some(Calls { sfu, signaling, cameras }) = &self.calls {
+                if let Some(cameras) = cameras {
+                    cameras.stop();
+                }
                 signaling.stop().await;
                 let _ = tokio::time::timeout(MEDIA_STOP_WAIT, sfu.handle.stop()).await;
             }
@@ -159,6 +165,16 @@ impl Calls {
     ) -> Result<Self> {
         let shared_tcp = config.shares_media().then(|| public.announced(config));
         let sfu = veche_sfu::start(SfuConfig { shared_tcp, ..config.sfu(discovered) })?;
+        if let [first, .., last] = &sfu.handle.metrics()[..]
+            && config.shares_media_udp()
+        {
+            tracing::info!(
+                "TURN shares UDP port {} with the first media worker; the others have ports up to {}. Who reaches none of these gets \
+                 to them over TURN; media.workers = 1 makes it one port for all",
+                first.port,
+                last.port
+            );
+        }
         let media = Media::from(sfu.handle.clone());
         let (signaling, pump) =
             Signaling::start(config.signaling.clone(), media, sfu.events.clone(), authority.clone());
@@ -170,24 +186,52 @@ impl Calls {
                 Err(_) => anyhow!("all media workers have ended"),
             }
         });
-        Ok(Self { sfu, signaling })
+        let cameras =
+            config.cameras.enabled.then(|| Cameras::start(config.cameras.clone(), authority.clone()));
+        if let Some(cameras) = &cameras {
+            let rooms = signaling.clone();
+            cameras.check_rooms(Arc::new(move |room_id| rooms.check_room(room_id)));
+            let cameras = cameras.clone();
+            signaling.on_room_deleted(Box::new(move |room_id| cameras.remove_room(room_id)));
+        }
+        Ok(Self { sfu, signaling, cameras })
+    }
+
+    /// Opens the channels of messaging to those who are in calls, and cameras to pictures that are sent into channels.
+    fn connect(&self, messaging: &Messaging) {
+        self.signaling.connect(messaging.clone());
+        if let Some(cameras) = self.cameras.clone() {
+            messaging.set_pictures(Arc::new(move |identity, channel, jpeg| {
+                cameras.take_message(identity, channel, jpeg);
+            }));
+        }
+    }
+
+    fn router(&self) -> Router {
+        let cameras = match &self.cameras {
+            Some(cameras) => cameras.router(),
+            None => veche_cameras::disabled_router(),
+        };
+        self.signaling.router().merge(cameras)
     }
 }
 
 /// Starts the TURN server, which clients of calls are told of.
 fn start_turn(
     config: &Config,
-    (calls, discovered): (Option<&Calls>, &[IpAddr]),
+    (calls, discovered): (Option<&mut Calls>, &[IpAddr]),
     authority: &Authority,
     (public, tls): (PublicPort, Option<Arc<ServerConfig>>),
     tasks: &mut JoinSet<anyhow::Error>,
 ) -> Result<Option<(Turn, Urls)>> {
-    let media_ports = calls.map(|calls| turn::media_ports(&calls.sfu.handle)).unwrap_or_default();
+    let media_ports = calls.as_ref().map(|calls| turn::media_ports(&calls.sfu.handle)).unwrap_or_default();
+    let shared_udp = turn::shared_udp(config, &media_ports);
     let discovered = discovered.to_vec();
     let surroundings = Surroundings { media_ports, discovered, is_guarded: turn::is_guarded(authority), tls };
     let Some(turn) = turn::start(config, &surroundings)? else { return Ok(None) };
-    let urls = Urls::new(config, &surroundings.discovered, public, turn.handle.addresses());
+    let urls = Urls::new(config, &surroundings.discovered, public, (turn.handle.addresses(), &shared_udp));
     if let Some(calls) = calls {
+        turn.handle.listen(std::mem::take(&mut calls.sfu.tenants));
         let lifetime = config.turn.credential_lifetime();
         calls.signaling.set_turn(turn::source(urls.clone(), lifetime, turn.handle.clone()));
         calls.signaling.set_turn_reports(turn::reports(turn.handle.clone()));

@@ -19,7 +19,7 @@ use crate::credentials::Credentials;
 use crate::five_tuple::FiveTuple;
 use crate::limiter::Limiter;
 use crate::nonce::NONCE_LEN;
-use crate::outbox::{Action, Destination, Outbox};
+use crate::outbox::{Action, Destination, Outbox, Place};
 use crate::refusals::{Refusal, Refusals};
 use crate::request::Request;
 use crate::tcp::ConnectionId;
@@ -162,8 +162,8 @@ impl Server {
         }
     }
 
-    /// Takes an ICMP error about a packet that a relay sent: the client is told (RFC 8656 section 11.5). `data` is the MTU of
-    /// the next hop, where the error tells it, or 0.
+    /// Takes an ICMP error about a packet that a relay sent: the client is told (RFC 8656 section 11.5), where it is one that tells
+    /// something about the peer. `data` is the MTU of the next hop, where the error is about that.
     pub fn handle_icmp(
         &mut self,
         now: Instant,
@@ -174,16 +174,23 @@ impl Server {
         out: &mut Outbox,
     ) {
         let id = relay.allocation();
-        let Some(allocation) = self.allocations.get(id.index()).filter(|one| one.id == id) else { return };
+        let Some(allocation) = self.allocations.get_mut(id.index()).filter(|one| one.id == id) else {
+            return;
+        };
         let peer = SocketAddr::new(peer.ip(), peer.port());
         if !allocation.permissions.is_granted(peer.ip(), now) {
             return self.refusals.count(Refusal::NoPermission);
         }
+        let data = match (relay.is_v6(), icmp_type, code) {
+            (false, 3, 4) | (true, 2, _) => data,
+            (false, 3 | 11, _) | (true, 1..=3, _) => 0,
+            _ => return,
+        };
         // RFC 8656 section 18.13: 16 bits of nothing, 7 of type, 9 of code, 32 of data.
         let kind = (u16::from(icmp_type & 0x7f) << 9 | u16::from(code)).to_be_bytes();
         let client = allocation.client;
         let transaction = next_transaction(&mut self.indications);
-        out.push(Destination::Client(client), |bytes| {
+        out.push_at(Destination::Client(client), &mut allocation.waiting, |bytes| {
             let kind_of_message = message_type(Class::Indication, method::DATA);
             let mut writer = Writer::begin(kind_of_message, &transaction, bytes);
             writer.xor_address(attribute::XOR_PEER_ADDRESS, peer);
@@ -278,7 +285,7 @@ impl Server {
         let client = allocation.client;
         let Some(number) = number else {
             let transaction = next_transaction(&mut self.indications);
-            out.push(Destination::Client(client), |bytes| {
+            out.push_at(Destination::Client(client), &mut allocation.waiting, |bytes| {
                 let kind = message_type(Class::Indication, method::DATA);
                 let mut writer = Writer::begin(kind, &transaction, bytes);
                 writer.xor_address(attribute::XOR_PEER_ADDRESS, peer);
@@ -307,8 +314,26 @@ impl Server {
     ) -> Result<(), Refusal> {
         let message = Message::parse(packet).map_err(|_| Refusal::Malformed)?;
         let request = Request::parse(&message).map_err(|_| Refusal::Malformed)?;
+        let handled = self.dispatch(now, from, &message, &request, out);
+        // In a stream what comes to the client later has to stand behind the answer.
+        if from.is_stream()
+            && let Some(&index) = self.index_by_client.get(&from)
+        {
+            self.allocations[index].waiting = Place::default();
+        }
+        handled
+    }
+
+    fn dispatch(
+        &mut self,
+        now: Instant,
+        from: FiveTuple,
+        message: &Message<'_>,
+        request: &Request<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), Refusal> {
         match (message.class(), message.method()) {
-            (Class::Request, method::BINDING) => self.binding(now, from, &request, out),
+            (Class::Request, method::BINDING) => self.binding(now, from, request, out),
             (
                 Class::Request,
                 method::ALLOCATE
@@ -316,16 +341,16 @@ impl Server {
                 | method::CREATE_PERMISSION
                 | method::CHANNEL_BIND
                 | method::CONNECT,
-            ) => self.request(now, from, &request, out),
-            (Class::Request, method::CONNECTION_BIND) => match self.worker_of(now, from, &request) {
+            ) => self.request(now, from, request, out),
+            (Class::Request, method::CONNECTION_BIND) => match self.worker_of(now, from, request) {
                 Some(worker) => {
                     out.act(Action::Move { worker });
                     Ok(())
                 }
-                None => self.request(now, from, &request, out),
+                None => self.request(now, from, request, out),
             },
             (Class::Indication, method::SEND) if request.unknown.is_empty() && !request.is_bad => {
-                self.send(now, from, &request, out)
+                self.send(now, from, request, out)
             }
             (Class::Indication, method::SEND) => Err(Refusal::BadRequest),
             // It keeps a NAT's binding alive (RFC 8489 section 4).
@@ -406,7 +431,8 @@ impl Server {
         }
         let answer = Answer::new(from, request, denied.signer);
         let expires = self.unix_time(now) + self.config.nonce_lifetime.as_secs();
-        let nonce = self.config.nonce_key.make(from.remote.ip(), expires);
+        let hides_names = self.credentials.knows_all_names(self.unix_time(now));
+        let nonce = self.config.nonce_key.make(from.remote.ip(), expires, hides_names);
         let detail = match denied.reason {
             Refusal::BadRequest => Detail::Nothing,
             _ => Detail::Challenge { realm: &self.config.realm, nonce: &nonce },
