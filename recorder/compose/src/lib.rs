@@ -111,6 +111,9 @@ pub fn compose(
         }
     }
     let plan = Plan::new(manifest, look);
+    if plan.stretches.is_empty() {
+        return Err(Error::Empty);
+    }
     let shows_names = look.names && tool.has_filter("drawtext")?;
     prepare(work, &plan, look, &folder)?;
     let all = plan.stretches.iter().map(|stretch| stretch.pictures).sum::<u64>();
@@ -135,7 +138,7 @@ pub fn compose(
     if !plan.sounds.is_empty() && !work.join(&sound).exists() {
         make(tool, work, &sound, &filters::sound(&plan, &folder, look), &mut |_| {})?;
     }
-    let list: String = names.iter().map(|name| format!("file '{name}'\n")).collect();
+    let list = format!("file '{}'\n", names.join("'\nfile '"));
     write(&work.join("list.txt"), &list)?;
     let whole = format!("whole.{}", look.form.ending());
     make(
