@@ -138,6 +138,7 @@ fn server_config(config: &TurnConfig, workers: usize, now: Instant) -> ServerCon
         default_lifetime: Duration::from_mins(10),
         max_lifetime: Duration::from_hours(1),
         peers: config.peers.clone(),
+        tcp_relays: config.tcp_relays,
         v4: config.relay_v4.is_some(),
         v6: config.relay_v6.is_some(),
         // Whoever forges addresses has as many workers as ports. 0 stays 0, for any number.

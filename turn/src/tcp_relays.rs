@@ -13,6 +13,7 @@ use socket2::{Domain, Socket, Type};
 use veche_turn_core::{AllocationId, ConnectionId, Opened, Outbox, Refusal, RelayId, Server};
 
 use crate::config::RelayAddress;
+use crate::connection::IDLE_QUEUE;
 use crate::connections::is_shortage;
 use crate::poller::{Interest, Poller, Token};
 use crate::relays::{ATTEMPTS, Places, Relays};
@@ -150,6 +151,10 @@ impl TcpRelays {
     ) -> io::Result<()> {
         let listener = self.listeners.get(&relay).ok_or(io::ErrorKind::NotFound)?;
         let socket = Socket::new(Domain::for_address(peer), Type::STREAM, None)?;
+        if peer.is_ipv6() {
+            // Bound to `::` it would want the port of IPv4 as well, which may be another program's.
+            socket.set_only_v6(true)?;
+        }
         share(&socket)?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
@@ -192,7 +197,8 @@ impl TcpRelays {
         let peer = self.peers.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
         peer.client = Some(client);
         peer.queue = early.into();
-        peer.wait_for(Interest { read: true, write: !peer.queue.is_empty() }, id, poller)
+        // There is room to write, so that the first event comes in any case: the client may have ended already.
+        peer.wait_for(Interest { read: true, write: true }, id, poller)
     }
 
     pub(crate) fn peer(&mut self, id: ConnectionId) -> Option<&mut Peer> {
@@ -251,6 +257,7 @@ impl Peer {
                 Err(error) => return Err(error),
             }
         }
+        self.queue.shrink_to(IDLE_QUEUE);
         Ok(())
     }
 

@@ -247,6 +247,9 @@ impl Worker {
         for stream in self.closing.streams.drain(..) {
             self.connections.close_unbound(stream);
         }
+        for one in self.closing.moves.drain(..) {
+            self.connections.move_away(one, &self.poller);
+        }
     }
 
     fn tell_numbers(&self) {

@@ -63,6 +63,8 @@ pub struct Mend {
     pub append: Vec<u8>,
     /// And these go to places before, in their order: a file is finished with the last one.
     pub patches: Vec<Patch>,
+    /// How long it is then.
+    pub duration_ms: u64,
 }
 
 /// The form of files with these codecs: WebM where it has them all.

@@ -40,6 +40,8 @@ pub struct TurnUsage {
     pub permissions: u32,
     /// Channels now.
     pub channels: u32,
+    /// TCP connections between relays and peers now.
+    pub connections: u32,
     /// Packets from clients to peers.
     pub packets_to_peers: u64,
     /// Bytes of their data.

@@ -33,8 +33,10 @@ pub struct Limits {
     pub allocations: u32,
     /// Permissions of all their allocations.
     pub permissions: u32,
-    /// Channels of all their allocations, and TCP connections with peers.
+    /// Channels of all their allocations.
     pub channels: u32,
+    /// TCP connections between their relays and peers. Each is an open file.
+    pub connections: u32,
     /// Bytes relayed in a second, both ways together.
     pub bytes_per_second: u64,
 }
@@ -57,8 +59,10 @@ pub struct Usage {
     pub allocations: u32,
     /// Permissions now.
     pub permissions: u32,
-    /// Channels and TCP connections with peers now.
+    /// Channels now.
     pub channels: u32,
+    /// TCP connections between relays and peers now.
+    pub connections: u32,
     /// Packets from clients to peers.
     pub packets_to_peers: u64,
     /// Bytes of their data.
@@ -106,6 +110,7 @@ enum Key {
 pub(crate) enum Resource {
     Permission,
     Channel,
+    Connection,
 }
 
 /// Packets and bytes of one allocation that its accounts do not know yet.
@@ -142,6 +147,7 @@ struct Account {
     allocations: AtomicU32,
     permissions: AtomicU32,
     channels: AtomicU32,
+    connections: AtomicU32,
     /// When the account has made up for what it relayed, in nanoseconds after `epoch`.
     free_at: AtomicU64,
     packets_to_peers: AtomicU64,
@@ -376,6 +382,7 @@ impl Account {
             allocations: AtomicU32::new(0),
             permissions: AtomicU32::new(0),
             channels: AtomicU32::new(0),
+            connections: AtomicU32::new(0),
             free_at: AtomicU64::new(0),
             packets_to_peers: AtomicU64::new(0),
             bytes_to_peers: AtomicU64::new(0),
@@ -389,6 +396,7 @@ impl Account {
             allocations: self.allocations.load(Relaxed),
             permissions: self.permissions.load(Relaxed),
             channels: self.channels.load(Relaxed),
+            connections: self.connections.load(Relaxed),
             packets_to_peers: self.packets_to_peers.load(Relaxed),
             bytes_to_peers: self.bytes_to_peers.load(Relaxed),
             packets_to_clients: self.packets_to_clients.load(Relaxed),
@@ -412,6 +420,7 @@ impl Account {
         match resource {
             Resource::Permission => (&self.permissions, self.limits.permissions),
             Resource::Channel => (&self.channels, self.limits.channels),
+            Resource::Connection => (&self.connections, self.limits.connections),
         }
     }
 

@@ -47,7 +47,7 @@ pub struct Server {
     index_by_client: HashMap<FiveTuple, usize, RandomState>,
     /// Whose the connections with peers are.
     pub(crate) allocation_by_connection: HashMap<ConnectionId, AllocationId, RandomState>,
-    /// The number of the last of them.
+    /// How many there were, which makes their numbers.
     pub(crate) last_connection: u32,
     limiter: Limiter,
     /// The last generation of an [`AllocationId`].
@@ -494,8 +494,8 @@ impl Server {
             self.allocation_by_connection.remove(&connection.id);
             out.act(Action::Disconnect(connection.id));
         }
-        let (permissions, channels) =
-            (allocation.permissions.len(), allocation.channels.len() + connections.len());
+        allocation.holder.give_back(Resource::Connection, connections.len());
+        let (permissions, channels) = (allocation.permissions.len(), allocation.channels.len());
         self.accounts.close(allocation.holder, permissions, channels);
     }
 

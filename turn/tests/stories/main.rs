@@ -7,5 +7,6 @@ mod coturn;
 mod icmp;
 mod one_port;
 mod server;
+mod shortage;
 mod streams;
 mod tcp_relays;

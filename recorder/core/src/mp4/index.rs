@@ -76,6 +76,11 @@ impl Index {
         }
     }
 
+    /// How long the file is.
+    pub fn duration_ms(&self) -> u64 {
+        self.tracks.iter().map(|(rate, end)| end * 1_000 / u64::from(*rate)).max().unwrap_or(0)
+    }
+
     /// What goes to the places at the end of the file.
     pub fn finish(&self) -> Vec<Patch> {
         let mut patches = Vec::new();

@@ -31,7 +31,8 @@ pub fn look<F: Read + Seek>(file: &mut F) -> io::Result<Option<Mend>> {
         index.push(size, &runs);
         at += size;
     }
-    Ok(Some(Mend { keep: at, append: Vec::new(), patches: index.finish() }))
+    let duration_ms = index.duration_ms();
+    Ok(Some(Mend { keep: at, append: Vec::new(), patches: index.finish(), duration_ms }))
 }
 
 /// Where in a `moov` box the place for the duration is, if nothing was put there yet.

@@ -65,6 +65,11 @@ impl Index {
         self.through = self.through.max(time);
     }
 
+    /// The time of the newest frame, in milliseconds.
+    pub fn through(&self) -> u64 {
+        self.through
+    }
+
     /// The end of a file whose last cluster ends at `end`, from the beginning of the segment's data.
     pub fn finish(&self, end: u64) -> (Vec<u8>, Vec<Patch>) {
         let mut cues = Vec::new();

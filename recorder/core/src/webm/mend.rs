@@ -37,7 +37,7 @@ pub fn look<F: Read + Seek>(file: &mut F) -> io::Result<Option<Mend>> {
         return Ok(None);
     }
     let (append, patches) = index.finish(at - start);
-    Ok(Some(Mend { keep: at, append, patches }))
+    Ok(Some(Mend { keep: at, append, patches, duration_ms: index.through() }))
 }
 
 /// The number of the first track of pictures.
