@@ -9,12 +9,13 @@ use clap::{Args, Parser, Subcommand};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use veche_access::Authority;
 
+use crate::compose::ComposeArguments;
 use crate::config::{Config, ConfigError, Flags};
 use crate::doctor::DoctorArguments;
 use crate::keys::KeysCommand;
 use crate::reload::Reloader;
 use crate::token_command::TokenArguments;
-use crate::{doctor, keys, log, serve, tls, token_command};
+use crate::{compose, doctor, keys, log, serve, tls, token_command};
 
 /// How long tasks may take to end when all else has.
 const TASKS_WAIT: Duration = Duration::from_millis(200);
@@ -47,6 +48,8 @@ enum Command {
     /// Looks at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Makes one MP4 or WebM of a recording, by ffmpeg
+    Compose(ComposeArguments),
     /// Says what is wrong with a server and how to mend it
     Doctor(DoctorArguments),
     /// Prints a token for trying out, signed with the first of access.secrets
@@ -79,6 +82,8 @@ pub(crate) fn run() -> Result<ExitCode> {
     match command {
         // It reads the configuration itself: of one that cannot be read it has more to say.
         Some(Command::Doctor(arguments)) => return Ok(doctor::run(&options, &arguments)),
+        // Wherever recordings are, it needs no server.
+        Some(Command::Compose(arguments)) => compose::run(&arguments)?,
         Some(Command::Config(ConfigCommand::Check)) => {
             let (config, notes) = load()?;
             check(&config, &notes)?;

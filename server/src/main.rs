@@ -3,6 +3,7 @@
 mod access;
 mod banner;
 mod commands;
+mod compose;
 mod config;
 mod description;
 mod discovery;
