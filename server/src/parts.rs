@@ -80,9 +80,9 @@ impl Parts {
         let mappings = whereabouts::first_look(config).await;
         let discovered = whereabouts::reached_at(&mappings);
         let enabled = config.signaling.enabled;
-        let calls =
+        let mut calls =
             enabled.then(|| Calls::start(config, &discovered, public, &authority, tasks)).transpose()?;
-        let turn = start_turn(config, (calls.as_ref(), &discovered), &authority, (public, tls), tasks)?;
+        let turn = start_turn(config, (calls.as_mut(), &discovered), &authority, (public, tls), tasks)?;
         let followers = Followers {
             authority: authority.clone(),
             media: calls.as_ref().map(|calls| calls.sfu.handle.clone()),
@@ -165,6 +165,16 @@ impl Calls {
     ) -> Result<Self> {
         let shared_tcp = config.shares_media().then(|| public.announced(config));
         let sfu = veche_sfu::start(SfuConfig { shared_tcp, ..config.sfu(discovered) })?;
+        if let [first, .., last] = &sfu.handle.metrics()[..]
+            && config.shares_media_udp()
+        {
+            tracing::info!(
+                "TURN shares UDP port {} with the first media worker; the others have ports up to {}. Who reaches none of these gets \
+                 to them over TURN; media.workers = 1 makes it one port for all",
+                first.port,
+                last.port
+            );
+        }
         let media = Media::from(sfu.handle.clone());
         let (signaling, pump) =
             Signaling::start(config.signaling.clone(), media, sfu.events.clone(), authority.clone());
@@ -207,17 +217,19 @@ impl Calls {
 /// Starts the TURN server, which clients of calls are told of.
 fn start_turn(
     config: &Config,
-    (calls, discovered): (Option<&Calls>, &[IpAddr]),
+    (calls, discovered): (Option<&mut Calls>, &[IpAddr]),
     authority: &Authority,
     (public, tls): (PublicPort, Option<Arc<ServerConfig>>),
     tasks: &mut JoinSet<anyhow::Error>,
 ) -> Result<Option<(Turn, Urls)>> {
-    let media_ports = calls.map(|calls| turn::media_ports(&calls.sfu.handle)).unwrap_or_default();
+    let media_ports = calls.as_ref().map(|calls| turn::media_ports(&calls.sfu.handle)).unwrap_or_default();
+    let shared_udp = turn::shared_udp(config, &media_ports);
     let discovered = discovered.to_vec();
     let surroundings = Surroundings { media_ports, discovered, is_guarded: turn::is_guarded(authority), tls };
     let Some(turn) = turn::start(config, &surroundings)? else { return Ok(None) };
-    let urls = Urls::new(config, &surroundings.discovered, public, turn.handle.addresses());
+    let urls = Urls::new(config, &surroundings.discovered, public, (turn.handle.addresses(), &shared_udp));
     if let Some(calls) = calls {
+        turn.handle.listen(std::mem::take(&mut calls.sfu.tenants));
         let lifetime = config.turn.credential_lifetime();
         calls.signaling.set_turn(turn::source(urls.clone(), lifetime, turn.handle.clone()));
         calls.signaling.set_turn_reports(turn::reports(turn.handle.clone()));

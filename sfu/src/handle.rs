@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,9 +40,16 @@ pub struct SfuConfig {
     pub loopback: bool,
     /// Accept ICE over TCP on the same ports.
     pub tcp: bool,
+    /// How many connections of ICE over TCP one client address may have at each worker, a quarter of them before a signed request has
+    /// come; 0 for any number. An address of IPv6 is a network of 64 bits.
+    pub tcp_per_address: usize,
     /// Where somebody else accepts ICE over TCP as well, and hands it over ([`Handle::adopt`]): one port of all workers. Clients
     /// are told of it.
     pub shared_tcp: Option<SocketAddr>,
+    /// TCP ports that belong to who hands over: a worker of the same number has no TCP port of its own.
+    pub foreign_tcp: Vec<u16>,
+    /// How many sockets of others stand at the first worker's UDP port: [`Sfu::tenants`].
+    pub tenants: usize,
     /// Where the DTLS certificate is kept, so that it survives restarts. `None`: made anew at each start.
     pub certificate_file: Option<PathBuf>,
     /// Offer DTLS 1.3 as well as 1.2.
@@ -56,6 +63,11 @@ pub struct SfuConfig {
 }
 
 impl SfuConfig {
+    /// Whether the worker with this port takes TCP there itself.
+    pub(crate) fn takes_tcp(&self, port: u16) -> bool {
+        self.tcp && !self.foreign_tcp.contains(&port)
+    }
+
     /// A media plane that only this machine reaches, over UDP on ports that the system chooses, with a certificate of its own:
     /// for tests and trials. Its rooms do not spread.
     pub fn on_loopback(workers: usize) -> Self {
@@ -68,7 +80,10 @@ impl SfuConfig {
             discovered_addresses: Vec::new(),
             loopback: true,
             tcp: false,
+            tcp_per_address: 0,
             shared_tcp: None,
+            foreign_tcp: Vec::new(),
+            tenants: 0,
             certificate_file: None,
             dtls13: false,
             max_data_message: 65_536,
@@ -88,6 +103,10 @@ pub struct Sfu {
     /// refused; other workers go on. The process should drain and end, so that its supervisor starts a new one.
     /// Disconnected when all workers have ended.
     pub failures: flume::Receiver<WorkerFailure>,
+    /// As many as [`SfuConfig::tenants`]: the sockets, one for each bound address, to which what comes to the first worker's UDP
+    /// port goes that is TURN's: [`is_tenants`](crate::is_tenants). They are bound already. What is sent to one that is dropped
+    /// comes to another tenant; where there is none left, to the media worker, which drops it.
+    pub tenants: Vec<Vec<UdpSocket>>,
 }
 
 /// A worker that has ended without being told to.
@@ -129,6 +148,9 @@ pub enum AdoptError {
     /// The worker has stopped, or has more to do than it can.
     #[error("the media worker takes no more")]
     Busy,
+    /// The client's household has as many connections as it may have.
+    #[error("its address has too many connections already")]
+    Crowded,
 }
 
 /// Why the media plane did not start; names the setting.
@@ -252,13 +274,18 @@ impl Handle {
 
     /// Takes over a TCP connection that somebody else has accepted, and what was read of it already: the whole first frame
     /// (RFC 4571) at least, and no more than [`MAX_EARLY`]. Its STUN request tells which worker it is for.
-    pub fn adopt(&self, stream: TcpStream, early: Vec<u8>) -> Result<(), AdoptError> {
+    /// Waits until that worker has looked at it, some milliseconds at most.
+    pub async fn adopt(&self, stream: TcpStream, early: Vec<u8>) -> Result<(), AdoptError> {
         let request = whole_frame(&early).filter(|_| early.len() <= MAX_EARLY).ok_or(AdoptError::NotIce)?;
         let request = BindingRequest::parse(request).map_err(|_| AdoptError::NotIce)?;
         let WorkerId(worker) = ufrag::worker(request.local_ufrag).ok_or(AdoptError::UnknownUser)?;
         let worker = self.plane.workers.get(usize::from(worker)).ok_or(AdoptError::UnknownUser)?;
-        let adoption = Adoption { stream, early };
-        if worker.mailbox.adopt(adoption) { Ok(()) } else { Err(AdoptError::Busy) }
+        let (answer, answered) = flume::bounded(1);
+        if !worker.mailbox.adopt(Adoption { stream, early, answer }) {
+            return Err(AdoptError::Busy);
+        }
+        // A worker that ends gives no answer.
+        answered.recv_async().await.unwrap_or(Err(AdoptError::Busy))
     }
 
     /// Looks at the network interfaces again, and tells those who join from now on of what is there and of these addresses, at which

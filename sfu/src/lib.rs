@@ -17,11 +17,13 @@ mod singles;
 mod start;
 pub mod studio;
 mod tcp;
+mod tenants;
 mod trains;
 mod udp;
 mod worker;
 
 pub use frames::{MAX_EARLY, whole_frame};
 pub use handle::{AdoptError, CommandError, Handle, Sfu, SfuConfig, StartError, WorkerFailure};
-pub use metrics::{Traffic, WorkerMetrics};
+pub use metrics::{TcpRefusals, Traffic, WorkerMetrics};
 pub use start::{announced, start};
+pub use tenants::is_tenants;

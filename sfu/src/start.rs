@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
@@ -45,13 +45,15 @@ pub fn start(config: SfuConfig) -> Result<Sfu, StartError> {
     let preparation = Preparation::new(config, event_sender)?;
     let mut prepared = Vec::with_capacity(count);
     let mut workers = Vec::with_capacity(count);
+    let mut tenants = Vec::new();
     let mailboxes = (0..count).map(|_| mailbox()).collect::<io::Result<Vec<_>>>().map_err(no_resources)?;
     let (studio, desk) = Studio::prepare(count as u16, preparation.epoch).map_err(no_resources)?;
     let ringers = mailboxes.iter().map(|(sender, _)| sender.ringer()).chain([studio.ringer()]);
     let mut bridges = bridges(&ringers.collect::<Vec<Ringer>>());
     let desk = bridges.pop().map(|bridges| Desk::new(desk, bridges, preparation.events.clone()));
     for ((index, mailbox), bridges) in mailboxes.into_iter().enumerate().zip(bridges) {
-        let (parts, worker) = preparation.prepare(index, mailbox, bridges)?;
+        let (parts, worker, of_worker) = preparation.prepare(index, mailbox, bridges)?;
+        tenants.extend(of_worker);
         prepared.push(parts);
         workers.push(worker);
     }
@@ -67,7 +69,7 @@ pub fn start(config: SfuConfig) -> Result<Sfu, StartError> {
     if let Some(desk) = desk {
         spawn_studio(count, desk, failure_sender, done_sender).map_err(no_resources)?;
     }
-    Ok(Sfu { handle, events, failures })
+    Ok(Sfu { handle, events, failures, tenants })
 }
 
 /// The addresses that clients will be told, best first, by this configuration.
@@ -118,16 +120,17 @@ impl Preparation {
         Ok(Self { config, bound, announcer, certificate, epoch, epoch_ntp, events })
     }
 
-    /// Binds a worker's port and readies all that it runs on.
+    /// Binds a worker's port and readies all that it runs on. Tenants come to the first one's.
     fn prepare(
         &self,
         index: usize,
         (sender, receiver): (mailbox::Sender, mailbox::Receiver),
         bridges: Bridges,
-    ) -> Result<(Parts, WorkerHandle), StartError> {
+    ) -> Result<(Parts, WorkerHandle, Vec<Vec<UdpSocket>>), StartError> {
         let first = self.config.first_port;
         let wanted = if first == 0 { 0 } else { first + index as u16 };
-        let port = bind_port(&self.bound, wanted, self.config.tcp)?;
+        let tenants = if index == 0 { self.config.tenants } else { 0 };
+        let port = bind_port(&self.bound, wanted, self.config.takes_tcp(wanted), tenants)?;
         let engine = EngineConfig {
             candidates: self.announcer.candidates(port.number),
             certificate: self.certificate.clone(),
@@ -142,7 +145,7 @@ impl Preparation {
         let parts = Parts {
             poller: Poller::new().map_err(no_resources)?,
             udp: UdpPort::new(port.udp).map_err(no_resources)?,
-            tcp: TcpPort::new(port.listeners, MAX_CONNECTIONS),
+            tcp: TcpPort::new(port.listeners, MAX_CONNECTIONS, self.config.tcp_per_address),
             mailbox: receiver,
             worker: WorkerId(index as u16),
             bridges,
@@ -152,7 +155,7 @@ impl Preparation {
             shared: shared.clone(),
         };
         parts.register().map_err(no_resources)?;
-        Ok((parts, WorkerHandle { mailbox: sender, shared }))
+        Ok((parts, WorkerHandle { mailbox: sender, shared }, port.tenants))
     }
 }
 

@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use parking_lot::RwLock;
 use veche_sfu::Traffic;
-use veche_turn_core::{Accounts, Credentials, PeerPolicy, Refusals, Totals, Usage, UserUsage, issue};
+use veche_turn_core::{
+    Accounts, Credentials, IssuedNames, PeerPolicy, Refusals, Totals, Usage, UserUsage, issue,
+};
 
 use crate::config::{RelayAddress, User};
 use crate::mailbox::{Adoption, Command, Sender};
@@ -32,6 +34,8 @@ pub(crate) struct Inner {
     /// Signs while no secret is configured. What it has signed is good until the end, so that nobody loses a relay when there is
     /// one.
     pub(crate) random_secret: String,
+    /// The names that were made here.
+    pub(crate) issued: Arc<IssuedNames>,
     /// Where relays are opened.
     pub(crate) relay_addresses: Arc<RwLock<RelayAddresses>>,
     /// When the last worker has ended this is disconnected.
@@ -144,7 +148,10 @@ impl Handle {
 
     /// A credential for a user, good for so long. Characters of `user` are taken as they are.
     pub fn issue(&self, user: &str, lifetime: Duration) -> IceCredential {
-        let issued = issue(&self.inner.secret.read(), user, unix_time() + lifetime.as_secs());
+        let now = unix_time();
+        let expires = now + lifetime.as_secs();
+        let issued = issue(&self.inner.secret.read(), user, expires);
+        self.inner.issued.note(&issued.username, expires, now);
         IceCredential {
             username: issued.username,
             credential: issued.password,
@@ -174,7 +181,8 @@ impl Handle {
 
     /// Takes other secrets and users. Allocations end that were made with what is nobody's password any more.
     pub fn set_credentials(&self, secrets: &[String], users: &[User]) {
-        let (secret, credentials) = credentials(&self.inner.realm, secrets, users, &self.inner.random_secret);
+        let (secret, credentials) =
+            credentials(secrets, users, &self.inner.random_secret, &self.inner.realm, &self.inner.issued);
         *self.inner.secret.write() = secret;
         let credentials = Arc::new(credentials);
         for worker in &self.inner.workers {
@@ -204,10 +212,26 @@ impl Handle {
 
     /// Takes over a connection that somebody else has accepted, with its TLS session if it has one, and what was read of it
     /// already (of the session's contents, then). `false` when no worker takes it; then it is closed.
-    pub fn adopt(&self, stream: TcpStream, tls: Option<rustls::ServerConnection>, early: Vec<u8>) -> bool {
+    /// Waits until a worker has looked at it, some milliseconds at most.
+    pub async fn adopt(
+        &self,
+        stream: TcpStream,
+        tls: Option<rustls::ServerConnection>,
+        early: Vec<u8>,
+    ) -> bool {
         let next = self.inner.next.fetch_add(1, Ordering::Relaxed) % self.inner.workers.len();
-        let adoption = Box::new(Adoption { stream, tls, early });
-        self.inner.workers[next].mailbox.send(Command::Adopt(adoption))
+        let (taken, is_taken) = flume::bounded(1);
+        let adoption = Box::new(Adoption { stream, tls, early, taken });
+        self.inner.workers[next].mailbox.send(Command::Adopt(adoption)) && is_taken.recv_async().await.is_ok()
+    }
+
+    /// Takes clients over UDP at more sockets, which somebody else has bound, one behind the other: whoever gives datagrams to
+    /// them has to give those of a client always to the same one. The workers share the sets among them.
+    pub fn listen(&self, sets: Vec<Vec<UdpSocket>>) {
+        let workers = &self.inner.workers;
+        for (set, worker) in sets.into_iter().zip(workers.iter().cycle()) {
+            worker.mailbox.send(Command::Listen(set));
+        }
     }
 
     /// Stops the workers and waits until their sockets are closed.
@@ -222,13 +246,19 @@ impl Handle {
 
 /// The secret that signs, and who may use the server.
 pub(crate) fn credentials(
-    realm: &str,
     secrets: &[String],
     users: &[User],
     random: &str,
+    realm: &str,
+    issued: &Arc<IssuedNames>,
 ) -> (String, Credentials) {
+    let is_secret = secrets.is_empty();
     let secrets: Vec<String> = secrets.iter().cloned().chain([random.to_owned()]).collect();
     let users: HashMap<String, String> =
         users.iter().map(|user| (user.name.clone(), user.password.clone())).collect();
-    (secrets[0].clone(), Credentials::new(realm, secrets, users))
+    let secret = secrets[0].clone();
+    let credentials = Credentials::new(realm, secrets, users);
+    // A configured secret others may have too, and sign names with that nobody here knows.
+    let credentials = if is_secret { credentials.with_issued(issued.clone()) } else { credentials };
+    (secret, credentials)
 }

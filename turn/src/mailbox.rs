@@ -1,7 +1,7 @@
 //! The queue of commands to a worker, which wakes it.
 
 use std::io;
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +23,8 @@ pub(crate) enum Command {
     SetFamilies([bool; 2]),
     /// Take this connection, of which some bytes were read already.
     Adopt(Box<Adoption>),
+    /// Take clients at these sockets too, which are bound already.
+    Listen(Vec<UdpSocket>),
 }
 
 /// A connection that somebody else has accepted.
@@ -32,6 +34,8 @@ pub(crate) struct Adoption {
     pub(crate) tls: Option<rustls::ServerConnection>,
     /// What was read of it, of the TLS session's contents where there is one.
     pub(crate) early: Vec<u8>,
+    /// Where the worker says that it takes it. Dropped: it does not.
+    pub(crate) taken: flume::Sender<()>,
 }
 
 /// A mailbox: where commands are put in, and where the worker takes them out.

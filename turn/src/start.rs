@@ -15,7 +15,7 @@ use rand::RngExt;
 use veche_sfu::Traffic;
 use veche_sfu::datagrams::ReceiveBuffer;
 use veche_sfu::hold::Hold;
-use veche_turn_core::{Accounts, NonceKey, Outbox, Server, ServerConfig};
+use veche_turn_core::{Accounts, IssuedNames, NonceKey, Outbox, Server, ServerConfig};
 
 use crate::config::{StartError, TurnConfig};
 use crate::connections::Connections;
@@ -24,12 +24,9 @@ use crate::handle::{Handle, Inner, Shared, WorkerFailure, WorkerHandle, credenti
 use crate::listeners;
 use crate::mailbox::{self, Courier, mailbox};
 use crate::poller::Poller;
-use crate::relays::{Places, RelayAddresses, Relays, datagrams};
+use crate::relays::{Places, RelayAddresses, Relays};
 use crate::tcp_relays::TcpRelays;
-use crate::worker::{Worker, unix_time};
-
-/// What is asked of the system for each direction of a listening socket, at which all clients of a worker come.
-const SOCKET_BUFFER: usize = 4 << 20;
+use crate::worker::{Worker, listening, unix_time};
 
 /// A connection with a peer has its worker's number in its own, which leaves that 12 bits.
 const MAX_WORKERS: usize = 1 << 12;
@@ -56,7 +53,9 @@ pub fn start(config: TurnConfig) -> Result<Turn, StartError> {
     let now = Instant::now();
     let accounts = Arc::new(Accounts::new(config.quotas, now));
     let random_secret: String = (0..32).map(|_| char::from(rand::rng().random_range(b'a'..=b'z'))).collect();
-    let (secret, credentials) = credentials(&config.realm, &config.secrets, &config.users, &random_secret);
+    let issued = Arc::new(IssuedNames::new(&config.realm));
+    let (secret, credentials) =
+        credentials(&config.secrets, &config.users, &random_secret, &config.realm, &issued);
     let credentials = Arc::new(credentials);
     let server_config = server_config(&config, count, now);
     let relay_addresses = RelayAddresses { v4: config.relay_v4, v6: config.relay_v6 };
@@ -98,6 +97,7 @@ pub fn start(config: TurnConfig) -> Result<Turn, StartError> {
         realm: config.realm,
         secret: RwLock::new(secret),
         random_secret,
+        issued,
         relay_addresses,
         done,
         next: AtomicUsize::new(0),
@@ -162,11 +162,7 @@ fn prepare(
     connections: Connections,
     (server, relays, tcp): (Server, Relays, TcpRelays),
 ) -> io::Result<Worker> {
-    let udp = udp.into_iter().map(datagrams).collect::<io::Result<Vec<_>>>()?;
-    for socket in &udp {
-        // The system grants what it likes; the media plane, which asks for as much, tells when that is little.
-        let _ = socket.ask_for_buffers(SOCKET_BUFFER);
-    }
+    let udp = udp.into_iter().map(listening).collect::<io::Result<Vec<_>>>()?;
     let now = Instant::now();
     let worker = Worker {
         poller: Poller::new()?,

@@ -1,20 +1,22 @@
 //! One worker: a share of the server, its sockets, and the loop between them.
 
 use std::io;
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use veche_sfu::Traffic;
 use veche_sfu::datagrams::{Datagrams, Flush, ReceiveBuffer};
 use veche_sfu::hold::Hold;
-use veche_turn_core::{Destination, FiveTuple, Link, Outbox, Server};
+use veche_turn_core::{Destination, FiveTuple, Link, Outbox, RelayId, Server};
 
 use crate::connections::Connections;
 use crate::desk::{Closing, Desk};
+use crate::errors::IcmpError;
 use crate::handle::Shared;
 use crate::mailbox::{Command, Receiver};
 use crate::poller::{Fixed, Poller, Ready, Token};
-use crate::relays::Relays;
+use crate::relays::{Relays, datagrams};
 use crate::tcp_relays::TcpRelays;
 
 /// How often the worker tells its numbers and looks for what has ended.
@@ -22,6 +24,9 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// When so many bytes wait they are sent, although the turn is not over: they should still be in the processor's cache.
 const FLUSH_AT: usize = 256 << 10;
+
+/// What is asked of the system for each direction of a listening socket, at which all clients of a worker come.
+const SOCKET_BUFFER: usize = 4 << 20;
 
 /// How many commands are done in one turn. Those of connections that are handed over have work in them for clients that may be anybody.
 const COMMANDS_PER_TURN: usize = 16;
@@ -119,12 +124,13 @@ impl Worker {
             Token::Fixed(Fixed::Mailbox) => self.take_commands(),
             Token::Fixed(Fixed::Udp(index)) => self.receive(index),
             Token::Fixed(Fixed::Listener(index)) => self.connections.accept(index, self.now, &self.poller),
-            Token::Relay(id) => {
-                let Self { relays, buffer, traffic, server, out, tcp, now, .. } = self;
-                match relays.receive(id, *now, buffer, traffic, server, out) {
-                    Some(is_full) => self.flooded |= is_full,
-                    None => tcp.accept(id, *now, server, out),
-                }
+            Token::Relay(id) => self.receive_of_peers(id),
+            Token::Failed(id) => {
+                let Self { relays, server, out, now, .. } = self;
+                relays.take_errors(id, |IcmpError { peer, kind, data }| {
+                    server.handle_icmp(*now, id, peer, kind, data, out);
+                });
+                self.receive_of_peers(id);
             }
             Token::Stream(id) => {
                 let (connections, mut desk, traffic) = self.desk();
@@ -143,6 +149,14 @@ impl Worker {
     fn desk(&mut self) -> (&mut Connections, Desk<'_>, &mut Traffic) {
         let Self { connections, poller, traffic, server, out, relays, tcp, closing, now, .. } = self;
         (connections, Desk { now: *now, poller, server, out, relays, tcp, closing, turn: None }, traffic)
+    }
+
+    fn receive_of_peers(&mut self, relay: RelayId) {
+        let Self { relays, buffer, traffic, server, out, tcp, now, .. } = self;
+        match relays.receive(relay, *now, buffer, traffic, server, out) {
+            Some(is_full) => self.flooded |= is_full,
+            None => tcp.accept(relay, *now, server, out),
+        }
     }
 
     fn receive(&mut self, index: u16) {
@@ -172,8 +186,23 @@ impl Worker {
                     let (connections, mut desk, _) = self.desk();
                     connections.adopt(*adoption, &mut desk);
                 }
+                Command::Listen(sockets) => {
+                    for socket in sockets {
+                        if let Err(error) = self.listen(socket) {
+                            tracing::error!(%error, "TURN takes no clients at a UDP port that it should share");
+                        }
+                    }
+                }
             }
         }
+    }
+
+    /// Takes clients at one more socket.
+    fn listen(&mut self, socket: UdpSocket) -> io::Result<()> {
+        let socket = listening(socket)?;
+        self.poller.add(socket.socket(), Token::Fixed(Fixed::Udp(self.udp.len() as u16)))?;
+        self.udp.push(socket);
+        Ok(())
     }
 
     fn keep_house(&mut self) {
@@ -230,6 +259,14 @@ impl Worker {
             metrics.traffic = self.traffic;
         });
     }
+}
+
+/// Puts a socket into use at which clients come.
+pub(crate) fn listening(socket: UdpSocket) -> io::Result<Datagrams> {
+    let socket = datagrams(socket)?;
+    // The system grants what it likes; the media plane, which asks for as much, tells when that is little.
+    let _ = socket.ask_for_buffers(SOCKET_BUFFER);
+    Ok(socket)
 }
 
 /// Seconds since 1970.

@@ -20,6 +20,8 @@ pub(crate) struct TurnSettings {
     pub(crate) listen: Vec<SocketAddr>,
     /// Take clients at the ports of HTTP and HTTPS too, over TCP and TLS.
     pub(crate) share_port: bool,
+    /// Take clients at the UDP port of the first media worker too.
+    pub(crate) share_udp_port: bool,
     /// How many worker threads; 0 for as many as cores.
     pub(crate) workers: usize,
     /// For what credentials are.
@@ -111,6 +113,7 @@ impl Default for TurnSettings {
             enabled: true,
             listen: default_listen(),
             share_port: true,
+            share_udp_port: false,
             workers: 0,
             realm: "veche".to_owned(),
             hosts: Vec::new(),
@@ -151,6 +154,14 @@ impl TurnSettings {
     /// Whether nobody has said where to listen.
     pub(crate) fn listens_by_default(&self) -> bool {
         self.listen == default_listen()
+    }
+
+    /// How many workers there are.
+    pub(crate) fn worker_count(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        }
     }
 
     /// The ports of relays.
@@ -200,8 +211,9 @@ impl TurnSettings {
         if self.ports().is_none() {
             return wrong("relay_ports", "is not a range of ports such as \"49152-65535\"");
         }
-        if self.listen.is_empty() && !self.share_port {
-            let message = "names no address, and turn.share_port is false; for example [\"0.0.0.0:3478\", \"[::]:3478\"]";
+        if self.listen.is_empty() && !self.share_port && !self.share_udp_port {
+            let message = "names no address, and turn.share_port and share_udp_port are false; for example [\"0.0.0.0:3478\", \
+                           \"[::]:3478\"]";
             return wrong("listen", message);
         }
         if self.realm.is_empty() || self.realm.len() > 127 || self.realm.contains('"') {
