@@ -21,7 +21,7 @@ const FU_A: u8 = 28;
 
 /// Makes video of one size of pictures.
 pub struct Encoder {
-    encoder: OpenH264,
+    inner: OpenH264,
     buffer: YUVBuffer,
     size: (u32, u32),
 }
@@ -55,8 +55,9 @@ impl Encoder {
             .sps_pps_strategy(SpsPpsStrategy::ConstantId)
             .num_threads(1)
             .skip_frames(true);
-        let encoder = OpenH264::with_api_config(OpenH264API::from_source(), config).map_err(failed)?;
-        Ok(Self { encoder, buffer: YUVBuffer::new(size.0 as usize, size.1 as usize), size })
+        let encoder =
+            OpenH264::with_api_config(OpenH264API::from_source(), config).map_err(|error| failed(&error))?;
+        Ok(Self { inner: encoder, buffer: YUVBuffer::new(size.0 as usize, size.1 as usize), size })
     }
 
     /// The next picture, of the encoder's size, at a time in milliseconds since the first.
@@ -67,9 +68,12 @@ impl Encoder {
         let size = (self.size.0 as usize, self.size.1 as usize);
         self.buffer.read_rgb8(RgbSliceU8::new(picture.rgb(), size));
         if key_frame {
-            self.encoder.force_intra_frame();
+            self.inner.force_intra_frame();
         }
-        let encoded = self.encoder.encode_at(&self.buffer, Timestamp::from_millis(at_ms)).map_err(failed)?;
+        let encoded = self
+            .inner
+            .encode_at(&self.buffer, Timestamp::from_millis(at_ms))
+            .map_err(|error| failed(&error))?;
         Ok(Picture::new(&encoded.to_vec()))
     }
 }
@@ -109,7 +113,7 @@ fn packetize(unit: &[u8], payloads: &mut Vec<Vec<u8>>) {
     }
 }
 
-fn failed(error: openh264::Error) -> EncodeError {
+fn failed(error: &openh264::Error) -> EncodeError {
     EncodeError(error.to_string())
 }
 
