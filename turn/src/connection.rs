@@ -258,9 +258,16 @@ impl Connection {
         }
     }
 
-    /// Queues a packet; `false` when there is no room for all of it.
+    /// Says whether the client has an allocation. Who had one, and has not read yet what was sent for it, is no stranger.
+    pub(crate) fn prove(&mut self, has_allocation: bool) {
+        self.is_proven = has_allocation || self.is_proven && self.queue.len() > MAX_UNPROVEN_QUEUED;
+    }
+
+    /// Queues a packet; `false` when there is no room for all of it. Answers find room where data does not any more: the client will
+    /// not ask twice.
     pub(crate) fn push(&mut self, packet: &[u8]) -> bool {
-        let most = if self.is_proven { MAX_QUEUED } else { MAX_UNPROVEN_QUEUED };
+        let of_data = if self.is_proven { MAX_QUEUED } else { 0 };
+        let most = if is_answer(packet) { of_data + MAX_UNPROVEN_QUEUED } else { of_data };
         if self.queue.len() + packet.len() + TLS_OVERHEAD > most {
             return false;
         }
@@ -347,6 +354,11 @@ impl Connection {
             while tls.wants_write() && tls.write_tls(&mut self.queue).is_ok() {}
         }
     }
+}
+
+/// Whether it is a success or an error: only these have a class whose higher bit is set (RFC 8489 section 5).
+pub(crate) fn is_answer(packet: &[u8]) -> bool {
+    packet.first() == Some(&1)
 }
 
 /// Cuts frames out of bytes. What follows the last of them, where `handle` says so, is returned.

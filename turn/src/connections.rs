@@ -14,7 +14,7 @@ use veche_sfu::Traffic;
 use veche_turn_core::{ConnectionId, FiveTuple, Link, MAX_FRAME, MAX_UNPROVEN_FRAME, household};
 
 use crate::carry::{carry, interests};
-use crate::connection::{CloseReason, Connection};
+use crate::connection::{CloseReason, Connection, is_answer};
 use crate::desk::{Desk, Turn};
 use crate::mailbox::{Adoption, Command, Courier};
 use crate::poller::{Fixed, Interest, Poller, Token};
@@ -125,6 +125,8 @@ impl Connections {
     pub(crate) fn adopt(&mut self, adoption: Adoption, desk: &mut Desk<'_>) {
         let (now, poller) = (desk.now, desk.poller);
         let Adoption { stream, tls, early, taken } = adoption;
+        // It may be anybody's, like those that are accepted here.
+        self.strangers_left = self.strangers_left.saturating_sub(1);
         let admitted = stream.peer_addr().and_then(|remote| {
             // A listener of `::` tells addresses of IPv4 in the form of IPv6.
             let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
@@ -138,6 +140,7 @@ impl Connections {
                 let client = connection.client;
                 let read =
                     connection.take_early(&early, || MAX_UNPROVEN_FRAME, |frame| handle(desk, client, frame));
+                connection.prove(desk.server.has_allocation(client));
                 self.go_on(id, read, desk);
             }
             Ok(None) => {}
@@ -167,7 +170,7 @@ impl Connections {
                 handle(desk, client, frame)
             },
         );
-        connection.is_proven = desk.server.has_allocation(client);
+        connection.prove(desk.server.has_allocation(client));
         // Handshakes and alerts of TLS wait, and what found no room before.
         write(connection, id, desk.poller);
         self.go_on(id, read, desk);
@@ -225,7 +228,7 @@ impl Connections {
                 traffic.bytes_out += packet.len() as u64;
             } else {
                 traffic.send_drops += 1;
-                is_full = true;
+                is_full |= is_answer(packet);
             }
         }
         if is_full && !connection.is_proven {
@@ -251,7 +254,7 @@ impl Connections {
                 paused.extend(connection.is_paused.then_some(id));
                 continue;
             }
-            connection.is_proven = desk.server.has_allocation(connection.client);
+            connection.prove(desk.server.has_allocation(connection.client));
             if !connection.is_proven && now.saturating_duration_since(connection.since) >= PROVE_WITHIN {
                 late.push(id);
             }
@@ -380,7 +383,7 @@ fn write(connection: &mut Connection, id: u64, poller: &Poller) {
 }
 
 /// Whether the system has no more files or memory, which lasts.
-fn is_shortage(error: &io::Error) -> bool {
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }

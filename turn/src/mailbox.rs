@@ -140,3 +140,23 @@ impl AsFd for Receiver {
         self.bell.eventfd.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::*;
+
+    #[test]
+    fn what_is_left_for_another_turn_rings_again() {
+        let (sender, receiver) = mailbox().unwrap();
+        for _ in 0..20 {
+            assert!(sender.send(Command::SetPeers(PeerPolicy::default())));
+        }
+        let is_ringing =
+            || poll(&mut [PollFd::new(&receiver, PollFlags::IN)], Some(&Timespec::default())).unwrap() == 1;
+        assert_eq!((is_ringing(), receiver.take(16).len()), (true, 16));
+        assert_eq!((is_ringing(), receiver.take(16).len()), (true, 4));
+        assert!(!is_ringing() && receiver.take(16).is_empty());
+    }
+}

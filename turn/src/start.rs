@@ -42,7 +42,8 @@ pub struct Turn {
 
 /// Starts the workers.
 ///
-/// Returns when all sockets are bound: from then on clients are answered. An error names the setting to change.
+/// Returns when all sockets are bound: from then on clients are answered, and connections that others have accepted can be handed
+/// over. An error names the setting to change.
 pub fn start(config: TurnConfig) -> Result<Turn, StartError> {
     check(&config)?;
     let count = match config.workers {

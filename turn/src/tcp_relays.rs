@@ -13,6 +13,7 @@ use socket2::{Domain, Socket, Type};
 use veche_turn_core::{AllocationId, ConnectionId, Opened, Outbox, Refusal, RelayId, Server};
 
 use crate::config::RelayAddress;
+use crate::connections::is_shortage;
 use crate::poller::{Interest, Poller, Token};
 use crate::relays::{ATTEMPTS, Places, Relays};
 
@@ -28,6 +29,8 @@ pub(crate) struct TcpRelays {
     places: Arc<Places>,
     listeners: FxHashMap<RelayId, TcpListener>,
     peers: FxHashMap<ConnectionId, Peer>,
+    /// Not accepting until the next timeout: the process has too many files open.
+    paused: Vec<RelayId>,
 }
 
 /// A connection with a peer. Until it is bound nothing is read of it: what comes waits in the system's buffers, and then with the peer.
@@ -56,7 +59,7 @@ pub(crate) enum Event {
 
 impl TcpRelays {
     pub(crate) fn new(places: Arc<Places>) -> Self {
-        Self { places, listeners: FxHashMap::default(), peers: FxHashMap::default() }
+        Self { places, listeners: FxHashMap::default(), peers: FxHashMap::default(), paused: Vec::new() }
     }
 
     /// How many relays there are.
@@ -96,7 +99,14 @@ impl TcpRelays {
     }
 
     /// Accepts the peers that wait at a relay.
-    pub(crate) fn accept(&mut self, id: RelayId, now: Instant, server: &mut Server, out: &mut Outbox) {
+    pub(crate) fn accept(
+        &mut self,
+        id: RelayId,
+        now: Instant,
+        poller: &Poller,
+        server: &mut Server,
+        out: &mut Outbox,
+    ) {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = self.listeners.get(&id) else { return };
             match listener.accept() {
@@ -108,8 +118,24 @@ impl TcpRelays {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // Of the peer that gave up; or there are too many files open, and the next turn tries again.
-                Err(error) => return tracing::debug!(%error, "a peer cannot be accepted"),
+                Err(error) if is_shortage(&error) => {
+                    // Otherwise the worker would spin on peers it cannot accept.
+                    tracing::debug!(%error, "peers cannot be accepted");
+                    let _ = poller.remove(listener);
+                    return self.paused.push(id);
+                }
+                // Of the peer that gave up, or was interrupted: the next may do better.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// To be called about once a second.
+    pub(crate) fn handle_timeout(&mut self, poller: &Poller) {
+        for id in std::mem::take(&mut self.paused) {
+            let is_waited_for = |listener| poller.add(listener, Token::Relay(id)).is_ok();
+            if self.listeners.get(&id).is_some_and(|listener| !is_waited_for(listener)) {
+                self.paused.push(id);
             }
         }
     }
