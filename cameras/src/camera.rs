@@ -10,6 +10,7 @@ use veche_access::Identity;
 use veche_doors::rate::{TokenBucket, Verdict};
 use veche_doors::{Error, ErrorKind};
 
+use crate::call::CallState;
 use crate::frame::Frame;
 use crate::jpeg::Jpeg;
 
@@ -25,6 +26,19 @@ pub(crate) struct Camera {
     newest: watch::Sender<Shown>,
     intake: Mutex<Intake>,
     viewers: AtomicUsize,
+    /// Whether it takes part in the call of its room.
+    pub(crate) call: Mutex<CallState>,
+    /// The thumbnail that was made last.
+    pub(crate) thumbnail: Mutex<Option<Thumbnail>>,
+}
+
+/// A small picture of a frame.
+#[derive(Clone, Debug)]
+pub(crate) struct Thumbnail {
+    /// The number of its frame.
+    pub(crate) number: u64,
+    pub(crate) webp: bytes::Bytes,
+    pub(crate) made_at: Instant,
 }
 
 /// What is shown of a camera.
@@ -89,6 +103,8 @@ impl Camera {
                 heard_at: now,
             }),
             viewers: AtomicUsize::new(0),
+            call: Mutex::default(),
+            thumbnail: Mutex::default(),
         }
     }
 
@@ -108,6 +124,11 @@ impl Camera {
         // Within the lock, so that the newest is that of the highest number.
         self.newest.send_modify(|shown| shown.frame = Some(Arc::new(frame)));
         intake.frames
+    }
+
+    /// Its life's name.
+    pub(crate) fn tag(&self) -> String {
+        format!("{:08x}", self.epoch)
     }
 
     /// Ends it: who looks is told.

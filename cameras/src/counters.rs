@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::call::Outcome;
+
 /// How somebody looks at a camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ViewerKind {
@@ -60,7 +62,12 @@ pub struct Counters {
     pub frames_skipped: u64,
     /// Frames that were not taken, in the order of [`REFUSALS`].
     pub refused: [u64; REFUSALS.len()],
+    /// What became of frames of cameras in calls, in the order of [`CALL_OUTCOMES`].
+    pub in_calls: [u64; CALL_OUTCOMES.len()],
 }
+
+/// What becomes of a frame of a camera in a call, as it is counted.
+pub const CALL_OUTCOMES: [&str; 4] = ["sent", "unwanted", "skipped", "failed"];
 
 /// The same, as it is counted.
 #[derive(Debug, Default)]
@@ -72,6 +79,7 @@ pub(crate) struct Tally {
     pub(crate) frames_skipped: Count,
     viewers: [AtomicU64; 3],
     refused: [Count; REFUSALS.len()],
+    in_calls: [Count; CALL_OUTCOMES.len()],
 }
 
 /// A number that only grows.
@@ -101,6 +109,10 @@ impl Tally {
         self.refused[index.expect("every reason is in the table")].add(1);
     }
 
+    pub(crate) fn show(&self, outcome: Outcome) {
+        self.in_calls[outcome as usize].add(1);
+    }
+
     pub(crate) fn viewer(self: &Arc<Self>, kind: ViewerKind) -> Counted {
         self.viewers[kind as usize].fetch_add(1, Ordering::Relaxed);
         Counted { tally: self.clone(), kind }
@@ -116,6 +128,7 @@ impl Tally {
             bytes_out: self.bytes_out.get(),
             frames_skipped: self.frames_skipped.get(),
             refused: std::array::from_fn(|index| self.refused[index].get()),
+            in_calls: std::array::from_fn(|index| self.in_calls[index].get()),
         }
     }
 }

@@ -27,7 +27,6 @@ pub(crate) struct Frame {
     /// As it came.
     pub(crate) jpeg: Bytes,
     event: OnceLock<Bytes>,
-    part_head: OnceLock<Bytes>,
 }
 
 /// A frame in an event: what the contract says of binary messages, and what is known of the picture.
@@ -55,7 +54,6 @@ impl Frame {
             height: size.1,
             jpeg,
             event: OnceLock::new(),
-            part_head: OnceLock::new(),
         }
     }
 
@@ -81,21 +79,6 @@ impl Frame {
             format!("id: {}\nevent: binary_data\ndata: {json}\n", self.tag()).into()
         };
         self.event.get_or_init(make).clone()
-    }
-
-    /// What stands before it in an MJPEG stream. The boundary comes before that, at the end of the frame before: browsers show
-    /// a frame when they see the boundary behind it.
-    pub(crate) fn part_head(&self) -> Bytes {
-        let make = || {
-            let length = self.jpeg.len();
-            let at = self.came_at_ms();
-            let (seconds, micros) = (at / 1000, at % 1000 * 1000);
-            format!(
-                "Content-Type: image/jpeg\r\nContent-Length: {length}\r\nX-Timestamp: {seconds}.{micros:06}\r\n\r\n"
-            )
-            .into()
-        };
-        self.part_head.get_or_init(make).clone()
     }
 
     /// When it came, in milliseconds since 1970.
@@ -124,7 +107,5 @@ mod tests {
         let text = std::str::from_utf8(&first).unwrap();
         assert!(text.starts_with("id: 000000ab-7\nevent: binary_data\ndata: {\"type\":\"binary\""), "{text}");
         assert!(text.ends_with("\"binary_data\":\"/9g=\"}\n"), "{text}");
-        assert_eq!(frame.part_head().as_ptr(), frame.part_head().as_ptr());
-        assert!(frame.part_head().starts_with(b"Content-Type: image/jpeg\r\nContent-Length: 2\r\n"));
     }
 }

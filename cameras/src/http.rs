@@ -8,6 +8,7 @@ mod pipe;
 mod send;
 mod stream;
 mod take;
+mod thumbnail;
 mod watch;
 
 use std::sync::Arc;
@@ -53,6 +54,27 @@ pub(crate) struct Place {
     pub(crate) room_id: String,
     /// The camera.
     pub(crate) name: String,
+}
+
+/// How somebody wants to send.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct SendQuery {
+    /// `1`: the camera takes part in the room's call, where it needs `join` too.
+    pub(crate) call: Option<String>,
+    /// A token, for browsers, which cannot send headers with a WebSocket.
+    #[expect(dead_code, reason = "describes the parameter; where credentials stand is known elsewhere")]
+    token: Option<String>,
+    /// An API key, likewise.
+    #[expect(dead_code, reason = "describes the parameter; where credentials stand is known elsewhere")]
+    api_key: Option<String>,
+}
+
+impl SendQuery {
+    /// Whether the camera shall be in the call.
+    pub(crate) fn wants_call(&self) -> bool {
+        self.call.as_deref().is_some_and(|call| !matches!(call, "0" | "false"))
+    }
 }
 
 /// How somebody wants to look.
@@ -108,6 +130,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(mjpeg::stream))
         .routes(routes!(events::stream))
         .routes(routes!(latest::latest))
+        .routes(routes!(thumbnail::thumbnail))
 }
 
 impl Shared {
@@ -175,6 +198,7 @@ mod tests {
             "GET /cameras/{name}/latest.jpg",
             "GET /cameras/{name}/mjpeg",
             "GET /cameras/{name}/send",
+            "GET /cameras/{name}/thumbnail.webp",
             "GET /cameras/{name}/watch",
             "POST /cameras/{name}/frames",
         ];

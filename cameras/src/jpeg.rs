@@ -8,7 +8,7 @@ use memchr::memchr;
 const MAX_SCANS: usize = 64;
 
 /// The longest side that pictures may have, in pixels: what browsers and encoders of video can take.
-const MAX_SIDE: u16 = 16_384;
+pub const MAX_SIDE: u16 = 16_384;
 
 /// A picture that can be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,9 +2,10 @@
 //! MJPEG and single pictures. The newest frame wins: of a camera nothing else is kept, and each viewer gets it at their own pace.
 //!
 //! The way in is [`Cameras`]. `registry` has all cameras, `camera` one of them, `viewing` is what one viewer is to be sent next,
-//! whatever their door; `jpeg` looks at pictures without decoding them, `multipart` reads streams of them. `PROTOCOL.md` describes
+//! whatever their door; `call` makes a camera a participant of its room's call; `jpeg` looks at pictures without decoding them, `multipart` reads streams of them. `PROTOCOL.md` describes
 //! what clients see.
 
+mod call;
 mod camera;
 mod counters;
 mod frame;
@@ -18,6 +19,7 @@ mod settings;
 mod viewing;
 mod visitor;
 
+use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -26,10 +28,12 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use veche_access::{Action, Authority, Identity, Resource};
+use veche_codecs::{Pool, PoolCounters};
 use veche_doors::Error;
 use veche_doors::doorkeeper::Doorkeeper;
+use veche_signaling::Signaling;
 
-pub use counters::{Counters, REFUSALS, ViewerKind};
+pub use counters::{CALL_OUTCOMES, Counters, REFUSALS, ViewerKind};
 pub use http::{description, disabled_router};
 pub use settings::Settings;
 
@@ -42,9 +46,6 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// As good as no limit, and a number that can be counted to.
 const MAX_PERMITS: usize = u32::MAX as usize;
-
-/// Whether a room may have cameras: an error where it is not there and does not come into being by itself.
-pub type RoomCheck = Arc<dyn Fn(&str) -> Result<(), Error> + Send + Sync>;
 
 /// The running cameras. Cheap to clone.
 #[derive(Clone)]
@@ -64,12 +65,16 @@ pub(crate) struct Shared {
     pub(crate) viewers: Arc<Semaphore>,
     /// How many requests may still come that bring frames: each has one in memory.
     pub(crate) senders: Arc<Semaphore>,
-    rooms: OnceLock<RoomCheck>,
+    /// How many cameras may still come into calls.
+    pub(crate) calls: Arc<Semaphore>,
+    pub(crate) pool: Pool,
+    /// The rooms and their calls.
+    pub(crate) signaling: OnceLock<Signaling>,
 }
 
 impl Cameras {
-    /// Starts it on the current tokio runtime.
-    pub fn start(mut settings: Settings, authority: Authority) -> Self {
+    /// Starts it on the current tokio runtime. An error: the system has no threads for codecs.
+    pub fn start(mut settings: Settings, authority: Authority) -> io::Result<Self> {
         settings.max_viewers = settings.max_viewers.min(MAX_PERMITS);
         settings.max_cameras = settings.max_cameras.min(MAX_PERMITS);
         let tally = Arc::<Tally>::default();
@@ -80,7 +85,9 @@ impl Cameras {
             tally,
             viewers: Arc::new(Semaphore::new(settings.max_viewers)),
             senders: Arc::new(Semaphore::new(settings.max_cameras)),
-            rooms: OnceLock::new(),
+            calls: Arc::new(Semaphore::new(settings.max_calls)),
+            pool: Pool::start(settings.threads())?,
+            signaling: OnceLock::new(),
             settings,
         });
         let swept = shared.clone();
@@ -90,12 +97,18 @@ impl Cameras {
                 swept.registry.sweep(Instant::now());
             }
         });
-        Self { shared, sweeper: sweeper.abort_handle() }
+        Ok(Self { shared, sweeper: sweeper.abort_handle() })
     }
 
-    /// Asks from now on whether a room may have cameras. Only the first counts.
-    pub fn check_rooms(&self, check: RoomCheck) {
-        let _ = self.shared.rooms.set(check);
+    /// Opens the calls of rooms to cameras, and lets them go with their rooms. Only the first counts.
+    pub fn connect(&self, signaling: Signaling) {
+        let shared = Arc::downgrade(&self.shared);
+        signaling.on_room_deleted(Box::new(move |room_id| {
+            if let Some(shared) = shared.upgrade() {
+                shared.registry.remove_room(room_id);
+            }
+        }));
+        let _ = self.shared.signaling.set(signaling);
     }
 
     /// Takes over what may change while it runs: origins and requests. Everything else stays as it was at the start.
@@ -125,14 +138,14 @@ impl Cameras {
         }
     }
 
-    /// Removes the cameras of a room that was deleted.
-    pub fn remove_room(&self, room_id: &str) {
-        self.shared.registry.remove_room(room_id);
-    }
-
     /// What has been counted.
     pub fn counters(&self) -> Counters {
         self.shared.tally.read(self.shared.registry.len())
+    }
+
+    /// What the threads of codecs have counted.
+    pub fn pool_counters(&self) -> PoolCounters {
+        self.shared.pool.counters()
     }
 
     /// Ends all cameras, and tells who looks at them.
@@ -146,6 +159,6 @@ impl Shared {
     /// An error where no camera can be: names that are none, and rooms that are not there.
     pub(crate) fn check_place(&self, room_id: &str, name: &str) -> Result<(), Error> {
         name::check(room_id, name)?;
-        self.rooms.get().map_or(Ok(()), |check| check(room_id))
+        self.signaling.get().map_or(Ok(()), |signaling| signaling.check_room(room_id))
     }
 }

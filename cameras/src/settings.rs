@@ -23,6 +23,12 @@ pub struct Settings {
     pub max_fps: u32,
     /// A camera that sends nothing for so many seconds is gone.
     pub idle_seconds: u32,
+    /// How many threads decode and encode pictures; 0 for half as many as cores.
+    pub codec_threads: usize,
+    /// How many cameras may be in calls at once.
+    pub max_calls: usize,
+    /// How many pictures a second a camera sends in a call, at most.
+    pub call_fps: f32,
     /// How often a silent event stream gets a comment, and a WebSocket a ping, in seconds.
     pub heartbeat_seconds: u32,
     /// How many HTTP requests, handshakes too, one client address may make in a second, on average; 0 for any number.
@@ -45,6 +51,9 @@ impl Default for Settings {
             max_pixels: 3840 * 2160,
             max_fps: 60,
             idle_seconds: 60,
+            codec_threads: 0,
+            max_calls: 16,
+            call_fps: 15.0,
             heartbeat_seconds: 15,
             requests_per_second: 200,
             request_burst: 1000,
@@ -68,6 +77,14 @@ impl Settings {
         if let Some((field, _)) = positive.into_iter().find(|&(_, value)| value == 0) {
             return Err((field, "must be at least 1".into()));
         }
+        if !(1.0..=60.0).contains(&self.call_fps) {
+            return Err(("call_fps", "must be 1 to 60, for example 15.0".into()));
+        }
+        if self.codec_threads > Self::MAX_THREADS {
+            let right =
+                format!("must be 0 to {}, for example 0 for half as many as cores", Self::MAX_THREADS);
+            return Err(("codec_threads", right));
+        }
         if !(1024..=Self::MAX_FRAME_BYTES).contains(&self.max_frame_bytes) {
             let right = format!("must be 1024 to {}, for example 2097152", Self::MAX_FRAME_BYTES);
             return Err(("max_frame_bytes", right));
@@ -86,6 +103,15 @@ impl Settings {
 
     /// The largest value that `max_frame_bytes` may have: each viewer who is slow may hold one frame.
     pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
+
+    /// The largest value that `codec_threads` may have.
+    pub const MAX_THREADS: usize = 256;
+
+    /// How many threads decode and encode.
+    pub(crate) fn threads(&self) -> usize {
+        let half = || std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
+        if self.codec_threads == 0 { half() } else { self.codec_threads }
+    }
 
     /// The largest value that `max_pixels` may have.
     pub const MAX_PIXELS: u32 = 64 * 1024 * 1024;
@@ -112,6 +138,8 @@ mod tests {
         let field = |settings: Settings| settings.check().unwrap_err().0;
         assert_eq!(field(Settings { max_viewers: 0, ..Settings::default() }), "max_viewers");
         assert_eq!(field(Settings { max_frame_bytes: 100, ..Settings::default() }), "max_frame_bytes");
+        assert_eq!(field(Settings { call_fps: 0.0, ..Settings::default() }), "call_fps");
+        assert_eq!(field(Settings { codec_threads: 1000, ..Settings::default() }), "codec_threads");
         assert_eq!(field(Settings { max_pixels: 1, ..Settings::default() }), "max_pixels");
         let allowed_origins = vec!["app.example".to_owned()];
         assert_eq!(field(Settings { allowed_origins, ..Settings::default() }), "allowed_origins");

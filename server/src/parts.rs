@@ -201,11 +201,9 @@ impl Calls {
         });
         let cameras =
             config.cameras.enabled.then(|| Cameras::start(config.cameras.clone(), authority.clone()));
+        let cameras = cameras.transpose()?;
         if let Some(cameras) = &cameras {
-            let rooms = signaling.clone();
-            cameras.check_rooms(Arc::new(move |room_id| rooms.check_room(room_id)));
-            let cameras = cameras.clone();
-            signaling.on_room_deleted(Box::new(move |room_id| cameras.remove_room(room_id)));
+            cameras.connect(signaling.clone());
         }
         Ok(Self { sfu, signaling, cameras, recorder })
     }

@@ -29,7 +29,7 @@ use veche_sfu_core::control::Event;
 pub use http::{TurnReport, TurnUsage, TurnUserUsage, description, disabled_router};
 pub use ice_servers::{TurnReports, TurnSource};
 pub use media::Media;
-pub use rooms::{Counts, RoomDeleted};
+pub use rooms::{Counts, GuestSeat, JoinRequest, RoomDeleted};
 pub use settings::Settings;
 pub use veche_doors::error::{self, Error, ErrorKind};
 use veche_doors::{origin, rate};
@@ -97,6 +97,11 @@ impl Signaling {
     /// Tells from now on which room was deleted. Only the first counts.
     pub fn on_room_deleted(&self, told: RoomDeleted) {
         let _ = self.rooms.on_deleted.0.set(told);
+    }
+
+    /// Takes somebody without a browser into a room: a guest of the media plane. Needs `join` there.
+    pub fn join_guest(&self, request: &JoinRequest) -> Result<GuestSeat, Error> {
+        self.rooms.join_guest(request)
     }
 
     /// An error where there is no such room, and none comes into being by who joins.

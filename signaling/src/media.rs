@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use veche_sfu::Handle;
+use veche_sfu::studio::Guest;
 use veche_sfu_core::control::Command;
 use veche_sfu_core::ids::{ParticipantId, RoomId};
 
@@ -43,6 +44,14 @@ impl Media {
         match &self.0 {
             Way::Sfu(handle) => handle.create_participant(room),
             Way::Queue { last_id, .. } => ParticipantId(last_id.fetch_add(1, Ordering::Relaxed) + 1),
+        }
+    }
+
+    /// Somebody without transport; `None` where somebody else plays the media plane.
+    pub(crate) fn add_guest(&self, room: RoomId) -> Option<Guest> {
+        match &self.0 {
+            Way::Sfu(handle) => Some(handle.add_guest(room)),
+            Way::Queue { .. } => None,
         }
     }
 

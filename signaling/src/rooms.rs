@@ -3,6 +3,7 @@
 //! Two locks, always taken in this order: the registry's, then a room's. Who joins or empties a room holds both, so
 //! that nobody joins a room that is being forgotten; everything else takes the room's alone.
 
+mod guest;
 mod media;
 mod moderation;
 pub(crate) mod recording;
@@ -35,6 +36,7 @@ use crate::protocol::{self, LeaveReason, Limits};
 use crate::room::{Entrance, Member, Room, RoomChange, RoomState, Welcome};
 use crate::settings::Settings;
 
+pub use guest::GuestSeat;
 use media::{Questions, media_unavailable};
 pub use moderation::{Moderator, Wait};
 pub use seat::{JoinRequest, Seat};
@@ -170,7 +172,8 @@ impl Rooms {
     /// `joined`.
     pub async fn join(&self, request: &JoinRequest) -> Result<(Seat, Outbox), Error> {
         check_join(&request.identity, &request.room_id)?;
-        let (seat, outbox, told) = self.take_seat(request)?;
+        let (seat, outbox, told) =
+            self.take_seat(request, |room| Some(self.media.create_participant(room)))?;
         if told.is_none() {
             let command = Command::AddParticipant {
                 room: seat.room.media_id,
@@ -337,8 +340,13 @@ impl Rooms {
         Ok(asked.or_else(|| Some(given()).filter(|name| !name.is_empty())))
     }
 
-    /// The place, and for who had one before, what the media plane was told of their rights.
-    fn take_seat(&self, request: &JoinRequest) -> Result<(Seat, Outbox, Option<Rights>), Error> {
+    /// The place, and for who had one before, what the media plane was told of their rights. `number` makes the number of
+    /// somebody new; `None`: the media plane cannot take them.
+    fn take_seat(
+        &self,
+        request: &JoinRequest,
+        number: impl FnOnce(RoomId) -> Option<ParticipantId>,
+    ) -> Result<(Seat, Outbox, Option<Rights>), Error> {
         let room_id = check_room_id(request.room_id.clone())?;
         let name = self.name_of(request)?;
         let peer_id = request.peer_id.as_deref().map(check_peer_id).transpose()?;
@@ -369,10 +377,11 @@ impl Rooms {
             let peer_id = peer_id.expect("the registry's lock keeps a participant that its token found");
             return Ok((Seat { room, participant, peer_id, connection }, outbox, told));
         }
-        let participant = self.media.create_participant(room.media_id);
-        let joined = room.lock().join(participant, &entrance);
+        let numbered = number(room.media_id).ok_or_else(media_unavailable);
+        let joined =
+            numbered.and_then(|number| room.lock().join(number, &entrance).map(|peer_id| (number, peer_id)));
         match joined {
-            Ok(peer_id) => {
+            Ok((participant, peer_id)) => {
                 registry.room_by_participant.insert(participant, room.clone());
                 Ok((Seat { room, participant, peer_id, connection }, outbox, None))
             }

@@ -1,9 +1,10 @@
-"""What schemathesis does not know by itself: pieces of uploads are bytes, numbers have no sign and so go twice as far as their
+"""What schemathesis does not know by itself: pieces of uploads and pictures are bytes, numbers have no sign and so go twice as far as their
 format says, and an event of a stream is no text."""
 
 import schemathesis
 
-schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
+for bytes_too in ("application/offset+octet-stream", "image/jpeg", "multipart/x-mixed-replace"):
+    schemathesis.serializer.alias(bytes_too, "application/octet-stream")
 
 
 @schemathesis.hook

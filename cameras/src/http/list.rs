@@ -8,9 +8,10 @@ use utoipa::ToSchema;
 use veche_access::Action;
 use veche_doors::answers::Refusals;
 use veche_doors::extract::Path;
-use veche_doors::{Error, ErrorAnswer, ErrorKind};
+use veche_doors::{Error, ErrorAnswer, ErrorBody, ErrorKind};
 
 use super::{Api, Place};
+use crate::call::CallState;
 use crate::camera::{Camera, Owner};
 use crate::visitor::Caller;
 
@@ -31,6 +32,11 @@ pub(crate) struct CameraSummary {
     last_frame_at: u64,
     /// How many look at it.
     viewers: usize,
+    /// Whether it takes part in the room's call.
+    in_call: bool,
+    /// Why it does not, though it was asked to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call_error: Option<ErrorBody>,
 }
 
 /// The cameras of a room.
@@ -113,7 +119,7 @@ pub(crate) async fn remove(
 }
 
 fn summary(camera: &Camera) -> CameraSummary {
-    let frame = camera.newest();
+    let (frame, call) = (camera.newest(), camera.call.lock());
     let of = |value: fn(&crate::frame::Frame) -> u64| frame.as_deref().map_or(0, value);
     CameraSummary {
         name: camera.name.to_string(),
@@ -123,5 +129,7 @@ fn summary(camera: &Camera) -> CameraSummary {
         frames: of(|frame| frame.number),
         last_frame_at: of(crate::frame::Frame::came_at_ms),
         viewers: camera.viewers(),
+        in_call: matches!(*call, CallState::In),
+        call_error: call.error().cloned().map(Error::into_body),
     }
 }

@@ -7,9 +7,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use futures_util::SinkExt;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::time::{Instant, timeout};
-use utoipa::IntoParams;
 use veche_doors::answers::TooOften;
 use veche_doors::extract::{Path, Query};
 use veche_doors::websocket::{CLOSE_WAIT, Upgrade};
@@ -19,7 +18,7 @@ use yawc::{Frame, OpCode, WebSocket, WebSocketError};
 use super::pipe::Pipe;
 use super::take::{Intake, is_final};
 use super::watch::{agree, caller, close, error_text, open};
-use super::{Api, Place};
+use super::{Api, Place, SendQuery};
 use crate::Shared;
 
 /// How long a client may take to read what it is told.
@@ -27,18 +26,6 @@ const WRITE_WAIT: Duration = Duration::from_secs(20);
 
 /// Of errors of one kind in a row, a client is told one in so long.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
-
-/// Who sends.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct SendQuery {
-    /// A token, for browsers, which cannot send headers with a WebSocket.
-    #[expect(dead_code, reason = "describes the parameter; where credentials stand is known elsewhere")]
-    token: Option<String>,
-    /// An API key, likewise.
-    #[expect(dead_code, reason = "describes the parameter; where credentials stand is known elsewhere")]
-    api_key: Option<String>,
-}
 
 /// The first message: what a camera may send.
 #[derive(Serialize)]
@@ -80,16 +67,16 @@ pub(crate) async fn connect(
     tokio::spawn(async move {
         let _permit = permit;
         let visitor = async {
-            query?;
+            let Query(query) = query?;
             let caller = caller(&shared, &headers, &uri).await?;
-            shared.sender(caller, &place)
+            Ok((shared.sender(caller, &place)?, query.wants_call()))
         };
         let visitor = visitor.await;
         let Some((_, mut socket)) = open(agreed, shared.settings.max_frame_bytes + 1).await else { return };
         let end = match visitor {
-            Ok(visitor) => {
+            Ok((visitor, calls)) => {
                 let name = place.name.clone();
-                let intake = Intake::new(&shared, visitor, place);
+                let intake = Intake::new(&shared, visitor, place, calls);
                 take(&shared, intake, &mut socket, &name).await
             }
             Err(error) => Some(error),

@@ -51,15 +51,16 @@ impl Form {
     /// What stands before everything.
     fn greeting(self) -> &'static [u8] {
         match self {
-            Self::Mjpeg => b"--veche-frame\r\n",
+            Self::Mjpeg => b"--veche-frame\r\nContent-Type: image/jpeg\r\n\r\n",
             Self::Events => b"retry: 1000\n\n",
         }
     }
 
-    /// What stands behind each frame.
+    /// What stands behind each frame. Browsers show a picture when they have read the head of the next one, so that comes at once,
+    /// and cannot say a length.
     fn tail(self) -> &'static [u8] {
         match self {
-            Self::Mjpeg => b"\r\n--veche-frame\r\n",
+            Self::Mjpeg => b"\r\n--veche-frame\r\nContent-Type: image/jpeg\r\n\r\n",
             Self::Events => b"\n",
         }
     }
@@ -96,7 +97,7 @@ impl Stream {
                     let last = Bytes::from_owner(Last { bytes: self.form.tail(), _gone: gone });
                     match self.form {
                         Form::Mjpeg => {
-                            self.pieces.extend([frame.part_head(), frame.jpeg.clone(), last]);
+                            self.pieces.extend([frame.jpeg.clone(), last]);
                         }
                         Form::Events => {
                             self.pieces.extend([frame.event(&self.viewing.camera.name), last]);

@@ -1,5 +1,7 @@
 //! Frames by requests: one picture, or as many as come in one request that does not end.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -11,11 +13,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use veche_doors::answers::BodyRefusals;
 use veche_doors::arriving::TooSlow;
-use veche_doors::extract::{Path, refuse_encoded};
+use veche_doors::extract::{Path, Query, refuse_encoded};
 use veche_doors::{Error, ErrorAnswer, ErrorKind};
 
-use super::{Api, Place};
+use super::{Api, Place, SendQuery};
 use crate::Shared;
+use crate::call;
 use crate::camera::Owner;
 use crate::multipart::{Malformed, Parts};
 use crate::registry::too_large;
@@ -41,7 +44,7 @@ pub(crate) struct Received {
     path = "/realtime/webrtc/rooms/{room_id}/cameras/{name}/frames",
     operation_id = "sendFrames",
     tag = "cameras",
-    params(Place),
+    params(Place, SendQuery),
     request_body(
         description = "A picture, or parts that are pictures",
         content((Vec<u8> = "image/jpeg"), (Vec<u8> = "multipart/x-mixed-replace"))
@@ -59,6 +62,7 @@ pub(crate) async fn frames(
     State(api): State<Api>,
     caller: Caller,
     Path(place): Path<Place>,
+    Query(query): Query<SendQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Received>, Error> {
@@ -68,7 +72,7 @@ pub(crate) async fn frames(
     let visitor = shared.sender(caller, &place)?;
     let _permit = shared.sender_permit()?;
     let max = shared.settings.max_frame_bytes;
-    let mut intake = Intake::new(&shared, visitor, place);
+    let mut intake = Intake::new(&shared, visitor, place, query.wants_call());
     if let Some(parts) = Parts::of(kind, max) {
         return take_stream(intake, parts, body).await.map(Json);
     }
@@ -106,17 +110,19 @@ async fn take_stream(mut intake: Intake<'_>, mut parts: Parts, body: Body) -> Re
 
 /// One sender's frames.
 pub(crate) struct Intake<'a> {
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     visitor: Visitor,
     place: Place,
     owner: Owner,
+    /// Whether the camera shall be in the call.
+    calls: bool,
     received: Received,
 }
 
 impl<'a> Intake<'a> {
-    pub(crate) fn new(shared: &'a Shared, visitor: Visitor, place: Place) -> Self {
+    pub(crate) fn new(shared: &'a Arc<Shared>, visitor: Visitor, place: Place, calls: bool) -> Self {
         let owner = Owner::of(visitor.identity());
-        Self { shared, visitor, place, owner, received: Received::default() }
+        Self { shared, visitor, place, owner, calls, received: Received::default() }
     }
 
     /// Takes a frame, if they still may send.
@@ -127,6 +133,9 @@ impl<'a> Intake<'a> {
                 self.received.frame = taken.number;
                 self.received.viewers = taken.camera.viewers();
                 self.received.taken += 1;
+                if self.calls {
+                    call::enter(self.shared, &taken.camera, self.visitor.identity());
+                }
                 Ok(())
             }
             Err(error) => {

@@ -80,7 +80,7 @@ impl Server {
 
     async fn start_with(settings: Settings, authority: Authority) -> Self {
         let settings = Settings { requests_per_second: 0, ..settings };
-        let cameras = Cameras::start(settings, authority);
+        let cameras = Cameras::start(settings, authority).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = cameras.router().into_make_service_with_connect_info::<SocketAddr>();

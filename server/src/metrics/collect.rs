@@ -9,7 +9,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use veche_cameras::{Cameras, REFUSALS, ViewerKind};
+use veche_cameras::{CALL_OUTCOMES, Cameras, REFUSALS, ViewerKind};
 use veche_files::Files;
 use veche_messaging::Messaging;
 use veche_recorder::Recorder;
@@ -214,7 +214,14 @@ impl Collector for Pictures {
         counter(out, "camera_frames_skipped", help, counters.frames_skipped)?;
         let refused = REFUSALS.into_iter().zip(counters.refused);
         let help = "Frames that were not taken, by reason";
-        labelled(out, MetricType::Counter, "camera_frames_refused", help, "reason", refused)
+        labelled(out, MetricType::Counter, "camera_frames_refused", help, "reason", refused)?;
+        let in_calls = CALL_OUTCOMES.into_iter().zip(counters.in_calls);
+        let help = "Frames of cameras in calls, by what became of them";
+        labelled(out, MetricType::Counter, "camera_call_frames", help, "outcome", in_calls)?;
+        let pool = self.0.pool_counters();
+        let jobs = [("done", pool.done), ("refused", pool.refused), ("failed", pool.failed)];
+        let help = "Work of the threads that decode and encode pictures, by what became of it";
+        labelled(out, MetricType::Counter, "codec_jobs", help, "outcome", jobs)
     }
 }
 

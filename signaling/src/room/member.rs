@@ -1,11 +1,12 @@
 //! One participant of a room, connected or away.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use serde_json::Value;
 use veche_access::{Action, Actions, Identity};
 use veche_hub::ConnectionId;
+use veche_sfu::studio::Guest;
 use veche_sfu_core::ids::{Mid, ParticipantId, RequestId, TrackId};
 use veche_sfu_core::rights::Rights;
 
@@ -56,6 +57,8 @@ pub(crate) struct Member {
     pub(crate) slots: BTreeMap<Mid, Slot>,
     /// Which layers of their tracks are wanted, as they were told last.
     pub(crate) layers: BTreeMap<Mid, TrackLayers>,
+    /// Who they are in the media plane, where they have no browser.
+    pub(crate) guest: Option<Weak<Guest>>,
     open_offers: Vec<OpenOffer>,
 }
 
@@ -86,6 +89,7 @@ impl Member {
             tracks: BTreeMap::new(),
             slots: BTreeMap::new(),
             layers: BTreeMap::new(),
+            guest: None,
             open_offers: Vec::new(),
         }
     }

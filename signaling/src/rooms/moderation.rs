@@ -91,13 +91,18 @@ impl Rooms {
         }
         match what {
             Moderation::Mute { peer_id, source, track_id } => {
-                let (participant, tracks) = {
+                let (participant, tracks, guest) = {
                     let state = room.lock();
                     let participant = state.expect_peer(&peer_id)?;
                     let tracks = state.moderate_mute(participant, source, track_id.as_deref(), by.peer_id)?;
-                    (participant, tracks)
+                    let guest = state.members.get(&participant).and_then(|member| member.guest.clone());
+                    (participant, tracks, guest.and_then(|guest| guest.upgrade()))
                 };
                 for track in tracks {
+                    if let Some(guest) = &guest {
+                        guest.mute(track, true);
+                        continue;
+                    }
                     let command = Command::SetMuted { participant, track, muted: true };
                     self.media.command(room.media_id, command).await?;
                 }
