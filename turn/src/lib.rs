@@ -9,6 +9,7 @@ mod connection;
 mod connections;
 mod desk;
 mod handle;
+mod hatches;
 mod listeners;
 mod mailbox;
 mod poller;

@@ -5,6 +5,7 @@ mod changes;
 mod client;
 mod coturn;
 mod one_port;
+mod own_media;
 mod server;
 mod streams;
 mod tcp_relays;
