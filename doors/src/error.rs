@@ -125,6 +125,14 @@ error_kinds! {
     RangeNotSatisfiable = "range_not_satisfiable", 416, 4400;
     /// No such track, or not the client's own.
     TrackNotFound = "track_not_found", 404, 4404;
+    /// No such camera sends.
+    CameraNotFound = "camera_not_found", 404, 4404;
+    /// Somebody else sends as this camera.
+    CameraTaken = "camera_taken", 409, 4409;
+    /// There are as many cameras as there may be.
+    TooManyCameras = "too_many_cameras", 503, 4424;
+    /// A picture that is broken, cut off, or of a kind that is not shown.
+    BadPicture = "bad_picture", 415, 4415;
     /// No such address.
     NotFound = "not_found", 404, 4404;
     /// The address does not take this method.
@@ -230,8 +238,11 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_own_code_a_valid_status_and_a_sendable_close_code_and_is_documented() {
-        let documents =
-            [include_str!("../../signaling/PROTOCOL.md"), include_str!("../../messaging/PROTOCOL.md")];
+        let documents = [
+            include_str!("../../cameras/PROTOCOL.md"),
+            include_str!("../../messaging/PROTOCOL.md"),
+            include_str!("../../signaling/PROTOCOL.md"),
+        ];
         let mut codes = std::collections::HashSet::new();
         for kind in ErrorKind::ALL {
             assert!(codes.insert(kind.code()), "{} is there twice", kind.code());

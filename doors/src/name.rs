@@ -1,4 +1,4 @@
-//! Names for people: without what people cannot see.
+//! Names for people, without what people cannot see, and names in addresses.
 
 /// Invisible characters that are no control characters: the format characters (Unicode category Cf), which turn text
 /// around or hide in it, and the separators of lines and paragraphs. The ranges are of Unicode 17.
@@ -31,6 +31,13 @@ pub fn clean(name: &str) -> String {
     visible.trim().to_owned()
 }
 
+/// Whether a name can stand in addresses: letters and digits of any script, `_`, `-` and `.`, of at most so many bytes.
+pub fn is_address(name: &str, max_bytes: usize) -> bool {
+    (1..=max_bytes).contains(&name.len())
+        && name.chars().all(|c| c.is_alphanumeric() || "_-.".contains(c))
+        && !name.chars().all(|c| c == '.')
+}
+
 fn is_invisible(c: char) -> bool {
     INVISIBLE.iter().any(|&(first, last)| (first..=last).contains(&c))
 }
@@ -38,6 +45,16 @@ fn is_invisible(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_in_addresses_need_no_escape_and_lead_nowhere_else() {
+        for name in ["tea", "чай-2", "a.b_c"] {
+            assert!(is_address(name, 16), "{name}");
+        }
+        for name in ["", "..", "a/b", "a b", "a:b", "12345678901234567"] {
+            assert!(!is_address(name, 16), "{name}");
+        }
+    }
 
     #[test]
     fn what_cannot_be_seen_is_removed_and_what_can_stays() {

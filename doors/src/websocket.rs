@@ -87,6 +87,12 @@ impl Upgrade {
         let extensions = Extensions(agreed.and_then(|agreed| agreed.to_str().ok()).map(Into::into));
         Ok((response.into_response(), Agreed { stream: self.stream, extensions }))
     }
+
+    /// Agrees on no compression: for pictures, which have one of their own.
+    pub fn agree_plain(self) -> yawc::Result<(Response, Agreed)> {
+        let (response, _) = self.incoming.upgrade(Options::default())?;
+        Ok((response.into_response(), Agreed { stream: self.stream, extensions: Extensions(None) }))
+    }
 }
 
 impl Agreed {

@@ -47,8 +47,9 @@ pub struct HubSettings {
     pub uncommitted_messages: usize,
     /// What they may take together; then a further one is refused as busy.
     pub uncommitted_bytes: usize,
-    /// Exceptions for channels; the first whose pattern matches counts. Behind them stand two for calls: of
-    /// `room:*:cursors` only the newest message waits, and neither it nor `room:*:typing` has a history.
+    /// Exceptions for channels; the first whose pattern matches counts. Behind them stand three for calls: of
+    /// `room:*:cursors` and `room:*:camera:*` only the newest message waits, and neither they nor `room:*:typing` have a
+    /// history.
     pub rules: Vec<ChannelRule>,
 }
 
@@ -167,7 +168,8 @@ impl Rules {
             latest_only: Some(latest_only),
             ..ChannelRule::default()
         };
-        let own = [moment("room:*:cursors", true), moment("room:*:typing", false)];
+        let own =
+            [moment("room:*:cursors", true), moment("room:*:camera:*", true), moment("room:*:typing", false)];
         let by_pattern = settings.rules.iter().chain(&own).filter_map(|rule| {
             let pattern = Pattern::new(&rule.pattern).ok()?;
             let rule = Rule {
@@ -209,6 +211,8 @@ mod tests {
         assert_eq!(rules.of("chat:1").history_age, 300_000);
         let (cursors, typing) = (rules.of("room:tea:cursors"), rules.of("room:tea:typing"));
         assert_eq!((cursors.latest_only, cursors.history_age), (true, 0));
+        let camera = rules.of("room:tea:camera:door");
+        assert_eq!((camera.latest_only, camera.history_age), (true, 0));
         assert_eq!((typing.latest_only, typing.history_age), (false, 0));
         let settings = HubSettings { rules: vec![rule("room:*", 9)], ..HubSettings::default() };
         assert!(!Rules::new(&settings).of("room:tea:cursors").latest_only, "an operator's rule comes first");

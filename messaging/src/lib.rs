@@ -22,6 +22,7 @@ mod websocket;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -55,6 +56,9 @@ const MAX_CONNECTIONS: usize = u32::MAX as usize;
 
 /// Passes a signal to a peer of a call's room, from somebody whose connection has this name.
 pub type PeerRelay = Arc<dyn Fn(&Signal, &str) -> Result<(), Error> + Send + Sync>;
+
+/// Takes a picture (JPEG) that somebody sent into a channel of this name, beside what it is there.
+pub type PictureSink = Arc<dyn Fn(&Identity, &str, &Bytes) + Send + Sync>;
 
 /// Whether a call's room lets a connection that is in it do something in its channels; `None`: what its credential grants.
 pub type RoomRule = Arc<dyn Fn(Action) -> Option<bool> + Send + Sync>;
@@ -101,6 +105,7 @@ pub(crate) struct Shared {
     pub(crate) started_at: Instant,
     users: Mutex<ClientBuckets<Arc<str>>>,
     peers: OnceLock<PeerRelay>,
+    pictures: OnceLock<PictureSink>,
     clock: Clock,
 }
 
@@ -143,6 +148,7 @@ impl Messaging {
             users: Mutex::new(users),
             doorkeeper: Arc::new(Doorkeeper::new(settings.policy())),
             peers: OnceLock::new(),
+            pictures: OnceLock::new(),
             clock,
             settings,
         };
@@ -241,6 +247,11 @@ impl Messaging {
     /// Passes signals to peers of calls from now on. Only the first counts.
     pub fn set_peers(&self, relay: PeerRelay) {
         let _ = self.shared.peers.set(relay);
+    }
+
+    /// Gives pictures that are sent into channels to cameras from now on. Only the first counts.
+    pub fn set_pictures(&self, sink: PictureSink) {
+        let _ = self.shared.pictures.set(sink);
     }
 
     /// Tells the subscribers of a call's room what happened in it and whose doing it was, as data of the channel

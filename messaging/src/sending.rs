@@ -19,6 +19,9 @@ use crate::{Shared, check};
 /// Whose keys of anonymous callers are.
 const ANONYMOUS: &str = "anonymous";
 
+/// How a picture (JPEG) begins.
+const JPEG_BEGINS: &[u8] = &[0xff, 0xd8, 0xff];
+
 impl Shared {
     /// Whether somebody may send to a recipient. Channels that a session may use beyond its grants are its own matter.
     pub(crate) fn may_send(&self, identity: &Identity, to: &Recipient) -> Result<(), Error> {
@@ -67,6 +70,23 @@ impl Shared {
         };
         let info = files.store(new, &data).await?;
         Ok(Outgoing { body: file(&info)?, file_id: Some(info.file_id) })
+    }
+
+    /// The bytes of what may be a camera's picture, and the channel that it is sent into.
+    pub(crate) fn picture(&self, to: &Recipient, content: &Content) -> Option<(ChannelName, Bytes)> {
+        self.pictures.get()?;
+        let (Recipient::Channel(channel), Content::Binary { data, content_type, .. }) = (to, content) else {
+            return None;
+        };
+        let is_jpeg = content_type.as_deref().is_none_or(|kind| kind.eq_ignore_ascii_case("image/jpeg"));
+        (is_jpeg && data.starts_with(JPEG_BEGINS)).then(|| (channel.clone(), data.clone()))
+    }
+
+    /// Gives it to cameras, when it has gone out.
+    pub(crate) fn show_picture(&self, identity: &Identity, picture: Option<(ChannelName, Bytes)>) {
+        if let (Some(sink), Some((channel, bytes))) = (self.pictures.get(), picture) {
+            sink(identity, channel.as_str(), &bytes);
+        }
     }
 
     /// Takes a file away again that was put away for a message that did not go out, or had gone out before.
@@ -140,6 +160,7 @@ impl Shared {
         let nobody = Sender { user_id: None, name: "".into(), connection_id: None };
         let by = sender.as_deref().unwrap_or(&nobody);
         let channel = if let Recipient::Channel(channel) = &to { Some(channel.clone()) } else { None };
+        let picture = self.picture(&to, &content);
         let may_upload = || match &to {
             Recipient::Channel(name) => check(identity, Action::Upload, Resource::Channel(name.as_str())),
             // It is in no list of files.
@@ -152,6 +173,7 @@ impl Shared {
             self.send(Letter { sender, once, ..Letter::new(to_hub(to), body) }).await
         };
         self.take_back(file_id, &result).await;
+        self.show_picture(identity, picture.filter(|_| result.is_ok()));
         result
     }
 

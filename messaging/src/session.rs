@@ -336,10 +336,12 @@ impl Session {
         let sender = self.connection.sender();
         let channel = if let Recipient::Channel(channel) = &to { Some(channel.clone()) } else { None };
         let is_binary = matches!(content, Content::Binary { .. });
+        let picture = self.shared.picture(&to, &content);
         // What goes to no channel is in no list of files.
         let may_upload = || channel.as_ref().map_or(Ok(()), |name| self.may(Action::Upload, name));
         let Outgoing { body, file_id } =
             self.shared.body(content, channel.as_ref(), &sender, may_upload).await?;
+        self.shared.show_picture(&self.identity, picture);
         let once = once(&self.identity, key);
         let Some(channel) = channel else {
             let result = self.send(to, body, once, !is_binary).await;

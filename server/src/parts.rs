@@ -13,6 +13,7 @@ use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
 use veche_access::Authority;
+use veche_cameras::Cameras;
 use veche_files::{Clock, Files};
 use veche_messaging::Messaging;
 use veche_sfu::{Sfu, SfuConfig};
@@ -49,10 +50,11 @@ pub(crate) struct Parts {
 }
 
 /// The media plane, and the rooms that use it.
-#[derive(Debug)]
 pub(crate) struct Calls {
     pub(crate) sfu: Sfu,
     pub(crate) signaling: Signaling,
+    /// Those that send pictures; `None` where they are switched off.
+    pub(crate) cameras: Option<Cameras>,
 }
 
 impl Parts {
@@ -95,7 +97,7 @@ impl Parts {
         // Last of what can fail: it takes the channels of before out of storage.
         let messaging = Messaging::start(config.messaging.clone(), parts).await?;
         if let Some(calls) = &calls {
-            calls.signaling.connect(messaging.clone());
+            calls.connect(&messaging);
         }
         let turn = turn.map(|(turn, _)| turn);
         Ok(Self { database, webhooks, authority, files, messaging, calls, turn, whereabouts })
@@ -104,7 +106,7 @@ impl Parts {
     /// What they answer over HTTP.
     pub(crate) fn router(&self) -> Router {
         let calls = match &self.calls {
-            Some(calls) => calls.signaling.router(),
+            Some(calls) => calls.router(),
             None => disabled_router(),
         };
         calls.merge(self.messaging.router())
@@ -114,6 +116,7 @@ impl Parts {
     pub(crate) fn description() -> OpenApi {
         let mut description = veche_signaling::description();
         description.merge(Messaging::document());
+        description.merge(veche_cameras::description());
         let components = description.components.get_or_insert_default();
         let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
         components.add_security_scheme("token", SecurityScheme::Http(token));
@@ -127,7 +130,10 @@ impl Parts {
     /// Tells everybody to come back later.
     pub(crate) async fn stop(&self) {
         let calls = async {
-            if let Some(Calls { sfu, signaling }) = &self.calls {
+            if let Some(Calls { sfu, signaling, cameras }) = &self.calls {
+                if let Some(cameras) = cameras {
+                    cameras.stop();
+                }
                 signaling.stop().await;
                 let _ = tokio::time::timeout(MEDIA_STOP_WAIT, sfu.handle.stop()).await;
             }
@@ -180,7 +186,33 @@ impl Calls {
                 Err(_) => anyhow!("all media workers have ended"),
             }
         });
-        Ok(Self { sfu, signaling })
+        let cameras =
+            config.cameras.enabled.then(|| Cameras::start(config.cameras.clone(), authority.clone()));
+        if let Some(cameras) = &cameras {
+            let rooms = signaling.clone();
+            cameras.check_rooms(Arc::new(move |room_id| rooms.check_room(room_id)));
+            let cameras = cameras.clone();
+            signaling.on_room_deleted(Box::new(move |room_id| cameras.remove_room(room_id)));
+        }
+        Ok(Self { sfu, signaling, cameras })
+    }
+
+    /// Opens the channels of messaging to those who are in calls, and cameras to pictures that are sent into channels.
+    fn connect(&self, messaging: &Messaging) {
+        self.signaling.connect(messaging.clone());
+        if let Some(cameras) = self.cameras.clone() {
+            messaging.set_pictures(Arc::new(move |identity, channel, jpeg| {
+                cameras.take_message(identity, channel, jpeg);
+            }));
+        }
+    }
+
+    fn router(&self) -> Router {
+        let cameras = match &self.cameras {
+            Some(cameras) => cameras.router(),
+            None => veche_cameras::disabled_router(),
+        };
+        self.signaling.router().merge(cameras)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A new configuration for a running server, by SIGHUP.
 
 use veche_access::Authority;
+use veche_cameras::Cameras;
 use veche_messaging::Messaging;
 use veche_signaling::Signaling;
 
@@ -25,6 +26,7 @@ pub(crate) struct Reloader {
     authority: Option<Authority>,
     messaging: Option<Messaging>,
     signaling: Option<Signaling>,
+    cameras: Option<Cameras>,
     turn: Option<veche_turn::Handle>,
     whereabouts: Option<Whereabouts>,
 }
@@ -41,6 +43,7 @@ impl Reloader {
             authority: None,
             messaging: None,
             signaling: None,
+            cameras: None,
             turn: None,
             whereabouts: None,
         }
@@ -57,6 +60,7 @@ impl Reloader {
         self.authority = Some(parts.authority.clone());
         self.messaging = Some(parts.messaging.clone());
         self.signaling = parts.calls.as_ref().map(|calls| calls.signaling.clone());
+        self.cameras = parts.calls.as_ref().and_then(|calls| calls.cameras.clone());
         self.turn = parts.turn.as_ref().map(|turn| turn.handle.clone());
         self.whereabouts = Some(parts.whereabouts.clone());
     }
@@ -111,6 +115,9 @@ impl Reloader {
         }
         if let Some(signaling) = &self.signaling {
             signaling.reload(&new.signaling);
+        }
+        if let Some(cameras) = &self.cameras {
+            cameras.reload(&new.cameras);
         }
         if let Some(handle) = &self.turn {
             handle.set_credentials(&new.turn.secrets, &turn::users(&new.turn));

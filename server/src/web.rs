@@ -22,9 +22,13 @@ use flate2::write::GzEncoder;
 #[allow_missing = true]
 struct Dist;
 
-/// The page about the HTTP API, and its script.
-const DOCS: [(&str, &str); 2] =
-    [("docs.html", include_str!("docs/docs.html")), ("docs.js", include_str!("docs/docs.js"))];
+/// The page about the HTTP API and that of a room's cameras, with their scripts.
+const PLAIN: [(&str, &str); 4] = [
+    ("cameras.html", include_str!("cameras/cameras.html")),
+    ("cameras.js", include_str!("cameras/cameras.js")),
+    ("docs.html", include_str!("docs/docs.html")),
+    ("docs.js", include_str!("docs/docs.js")),
+];
 
 /// What is shown where the client has not been built.
 const NOT_BUILT: &str = "<!doctype html><meta charset=utf-8><title>Veche</title>\
@@ -61,7 +65,7 @@ struct Asset {
 }
 
 /// Serves the client at `/` and at `/r/ROOM`, the page that finds out why somebody cannot get in at `/doctor`, the page about
-/// the HTTP API at `/docs`, pages to try it below `/realtime`, and whatever nobody else answers.
+/// the HTTP API at `/docs`, a room's cameras at `/cameras`, pages to try it below `/realtime`, and whatever nobody else answers.
 pub(crate) fn router(frame_ancestors: &str) -> Router {
     let mut assets: HashMap<_, _> = Dist::iter()
         .filter_map(|path| Some((path.to_string(), Asset::new(&path, Dist::get(&path)?.data.to_vec()))))
@@ -69,7 +73,7 @@ pub(crate) fn router(frame_ancestors: &str) -> Router {
     assets
         .entry("index.html".to_owned())
         .or_insert_with(|| Asset::new("index.html", NOT_BUILT.as_bytes().to_vec()));
-    assets.extend(DOCS.map(|(path, text)| (path.to_owned(), Asset::new(path, text.into()))));
+    assets.extend(PLAIN.map(|(path, text)| (path.to_owned(), Asset::new(path, text.into()))));
     // What is below `/realtime` and not named here is the API's.
     let pages = ["realtime/test", "realtime/sse-test"].map(str::to_owned);
     let named = pages.into_iter().chain(assets.keys().filter(|path| path.starts_with(API_FOLDER)).cloned());
@@ -86,6 +90,7 @@ async fn serve(State(web): State<Web>, method: Method, uri: Uri, headers: Header
         path.strip_prefix(ROOM_FOLDER).is_some_and(|room| !room.trim_end_matches('/').contains('/'));
     let name = match path {
         "" => "index.html",
+        "cameras" => "cameras.html",
         "docs" => "docs.html",
         "doctor" => "doctor.html",
         "realtime/test" => "realtime/test.html",

@@ -156,7 +156,10 @@ impl Datagrams {
         for train in trains(ends, longest) {
             traffic.sends_out += 1;
             let bytes = &bytes[train.bytes.clone()];
-            let send = || self.send_train(bytes, &train, remote, local);
+            let send = || match self.send_train(bytes, &train, remote, local) {
+                Err(error) if is_of_another(&error) => self.send_train(bytes, &train, remote, local),
+                sent => sent,
+            };
             match send_patiently(send, || self.wait_for_room(), &mut flush.waited) {
                 Ok(()) => {
                     traffic.packets_out += train.packets as u64;
@@ -259,6 +262,14 @@ fn packets<'a>(bytes: &'a [u8], ends: &'a [u32]) -> impl Iterator<Item = &'a [u8
 /// Whether packets are larger than the MTU.
 fn is_too_large(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::MSGSIZE.raw_os_error())
+}
+
+/// Whether an error may be what a network said of a packet that was sent before, to whomever: the next send returns it, once.
+pub(crate) fn is_of_another(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    [Errno::CONNREFUSED, Errno::HOSTUNREACH, Errno::NETUNREACH, Errno::PROTO]
+        .into_iter()
+        .any(|other| errno == Some(other.raw_os_error()))
 }
 
 /// Whether an error may mean that the system does no trains: EIO where the route or the card cannot, EINVAL from kernels

@@ -7,6 +7,8 @@ use rustix::io::Errno;
 use rustix::net::addr::SocketAddrArg;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 
+use crate::datagrams::is_of_another;
+
 /// How many packets one call takes.
 const MAX_PER_CALL: usize = 64;
 
@@ -33,12 +35,16 @@ pub(crate) fn send_singles<'a>(
             let (slice, control) = headers.next().expect("all three are as long");
             MMsgHdr::new_with_addr(&destination, slice, control)
         });
-        let mut done = 0;
+        let (mut done, mut is_again) = (0, false);
         while done < count {
             let result = sendmmsg(socket, &mut headers[done..count], SendFlags::DONTWAIT);
             let (taken, result) = match result {
                 Ok(taken) => (taken.max(1), Ok(())),
                 Err(Errno::INTR) => continue,
+                Err(error) if !is_again && is_of_another(&error.into()) => {
+                    is_again = true;
+                    continue;
+                }
                 Err(Errno::AGAIN) => (count - done, Err(Errno::AGAIN)),
                 // The others may be taken.
                 Err(error) => (1, Err(error)),
@@ -47,6 +53,7 @@ pub(crate) fn send_singles<'a>(
                 sent(slice, result);
             }
             done += taken;
+            is_again = false;
         }
     }
 }

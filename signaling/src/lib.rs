@@ -28,7 +28,7 @@ use veche_sfu_core::control::Event;
 pub use http::{TurnReport, TurnUsage, TurnUserUsage, description, disabled_router};
 pub use ice_servers::{TurnReports, TurnSource};
 pub use media::Media;
-pub use rooms::Counts;
+pub use rooms::{Counts, RoomDeleted};
 pub use settings::Settings;
 pub use veche_doors::error::{self, Error, ErrorKind};
 use veche_doors::{origin, rate};
@@ -78,6 +78,16 @@ impl Signaling {
     /// Administrators are told from here who uses the TURN server. Only the first source counts.
     pub fn set_turn_reports(&self, reports: TurnReports) {
         self.rooms.ice_servers.set_turn_reports(reports);
+    }
+
+    /// Tells from now on which room was deleted. Only the first counts.
+    pub fn on_room_deleted(&self, told: RoomDeleted) {
+        let _ = self.rooms.on_deleted.0.set(told);
+    }
+
+    /// An error where there is no such room, and none comes into being by who joins.
+    pub fn check_room(&self, room_id: &str) -> Result<(), Error> {
+        self.rooms.check_place(room_id)
     }
 
     /// Everything below `/realtime`, and `/health`.

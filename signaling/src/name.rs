@@ -9,10 +9,7 @@ const MAX_PEER_ID_CHARS: usize = 64;
 
 /// A room id: letters and digits of any script, `_`, `-` and `.`.
 pub(crate) fn check_room_id(room_id: String) -> Result<String, Error> {
-    let valid = !room_id.is_empty()
-        && room_id.len() <= MAX_ROOM_ID_BYTES
-        && room_id.chars().all(|c| c.is_alphanumeric() || "_-.".contains(c))
-        && !room_id.chars().all(|c| c == '.');
+    let valid = veche_doors::name::is_address(&room_id, MAX_ROOM_ID_BYTES);
     valid.then_some(room_id).ok_or_else(|| {
         let message = format!(
             "room_id: 1 to {MAX_ROOM_ID_BYTES} bytes of letters, digits, `_`, `-` and `.`, for example `meeting_123`"

@@ -8,8 +8,8 @@ mod moderation;
 mod seat;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -56,6 +56,7 @@ pub struct Rooms {
     last_connection: AtomicU64,
     last_request: AtomicU64,
     messaging: MessagingCell,
+    pub(crate) on_deleted: OnDeleted,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +72,13 @@ struct Registry {
     partial_stats: HashMap<RequestId, (Vec<ParticipantStats>, usize)>,
     timeline_by_request: Questions<Entry>,
 }
+
+/// Takes the name of a room that was deleted.
+pub type RoomDeleted = Box<dyn Fn(&str) + Send + Sync>;
+
+/// Who is told of that, once there is somebody.
+#[derive(Default)]
+pub(crate) struct OnDeleted(pub(crate) OnceLock<RoomDeleted>);
 
 /// How many there are of what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +116,7 @@ impl Rooms {
             last_connection: AtomicU64::new(0),
             last_request: AtomicU64::new(0),
             messaging: MessagingCell::default(),
+            on_deleted: OnDeleted::default(),
             doorkeeper: Arc::new(Doorkeeper::new(settings.policy())),
             settings,
         }
@@ -243,7 +252,14 @@ impl Rooms {
         }
         drop(registry);
         self.remove_from_media(room.media_id, participants);
+        self.on_deleted.tell(room_id);
         Ok(())
+    }
+
+    /// An error where nobody could join a room of this name, since it is not there and rooms do not come into being by
+    /// themselves.
+    pub(crate) fn check_place(&self, room_id: &str) -> Result<(), Error> {
+        if self.settings.auto_create { Ok(()) } else { self.room(room_id).map(drop) }
     }
 
     /// The room of this name.
@@ -451,6 +467,20 @@ impl Rooms {
         let mut registry = self.registry.lock();
         room.lock().stop_waiting(peer_id);
         registry.forget_if_empty(room);
+    }
+}
+
+impl OnDeleted {
+    fn tell(&self, room_id: &str) {
+        if let Some(told) = self.0.get() {
+            told(room_id);
+        }
+    }
+}
+
+impl std::fmt::Debug for OnDeleted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("OnDeleted").field(&self.0.get().is_some()).finish()
     }
 }
 

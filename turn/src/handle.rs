@@ -12,7 +12,9 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use veche_sfu::Traffic;
 use veche_sfu::hatch::{Handed, Hatch};
-use veche_turn_core::{Accounts, Credentials, PeerPolicy, Refusals, Totals, Usage, UserUsage, issue};
+use veche_turn_core::{
+    Accounts, Credentials, IssuedNames, PeerPolicy, Refusals, Totals, Usage, UserUsage, issue,
+};
 
 use crate::config::{RelayAddress, User};
 use crate::hatches::Hatches;
@@ -36,6 +38,8 @@ pub(crate) struct Inner {
     /// Signs while no secret is configured. What it has signed is good until the end, so that nobody loses a relay when there is
     /// one.
     pub(crate) random_secret: String,
+    /// The names that were made here.
+    pub(crate) issued: Arc<IssuedNames>,
     /// Where relays are opened.
     pub(crate) relay_addresses: Arc<RwLock<RelayAddresses>>,
     /// When the last worker has ended this is disconnected.
@@ -150,7 +154,10 @@ impl Handle {
 
     /// A credential for a user, good for so long. Characters of `user` are taken as they are.
     pub fn issue(&self, user: &str, lifetime: Duration) -> IceCredential {
-        let issued = issue(&self.inner.secret.read(), user, unix_time() + lifetime.as_secs());
+        let now = unix_time();
+        let expires = now + lifetime.as_secs();
+        let issued = issue(&self.inner.secret.read(), user, expires);
+        self.inner.issued.note(&issued.username, expires, now);
         IceCredential {
             username: issued.username,
             credential: issued.password,
@@ -180,7 +187,8 @@ impl Handle {
 
     /// Takes other secrets and users. Allocations end that were made with what is nobody's password any more.
     pub fn set_credentials(&self, secrets: &[String], users: &[User]) {
-        let (secret, credentials) = credentials(&self.inner.realm, secrets, users, &self.inner.random_secret);
+        let (secret, credentials) =
+            credentials(secrets, users, &self.inner.random_secret, &self.inner.realm, &self.inner.issued);
         *self.inner.secret.write() = secret;
         let credentials = Arc::new(credentials);
         for worker in &self.inner.workers {
@@ -250,13 +258,19 @@ impl Handle {
 
 /// The secret that signs, and who may use the server.
 pub(crate) fn credentials(
-    realm: &str,
     secrets: &[String],
     users: &[User],
     random: &str,
+    realm: &str,
+    issued: &Arc<IssuedNames>,
 ) -> (String, Credentials) {
+    let is_secret = secrets.is_empty();
     let secrets: Vec<String> = secrets.iter().cloned().chain([random.to_owned()]).collect();
     let users: HashMap<String, String> =
         users.iter().map(|user| (user.name.clone(), user.password.clone())).collect();
-    (secrets[0].clone(), Credentials::new(realm, secrets, users))
+    let secret = secrets[0].clone();
+    let credentials = Credentials::new(realm, secrets, users);
+    // A configured secret others may have too, and sign names with that nobody here knows.
+    let credentials = if is_secret { credentials.with_issued(issued.clone()) } else { credentials };
+    (secret, credentials)
 }

@@ -8,6 +8,7 @@ mod config;
 mod connection;
 mod connections;
 mod desk;
+mod errors;
 mod handle;
 mod hatches;
 mod listeners;

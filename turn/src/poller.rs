@@ -15,6 +15,8 @@ pub(crate) enum Token {
     Fixed(Fixed),
     /// A relay.
     Relay(RelayId),
+    /// A relay that has errors, and maybe packets too.
+    Failed(RelayId),
     /// A client's connection.
     Stream(u64),
     /// A connection with a peer.
@@ -125,18 +127,26 @@ impl Ready {
     /// The same, beginning at some place, after whose end come those before it.
     pub(crate) fn tokens_from(&self, place: usize) -> impl Iterator<Item = Token> + '_ {
         let (before, after) = self.0.split_at(place % self.0.len().max(1));
-        after.iter().chain(before).map(|event| Token::from_data(event.data))
+        after.iter().chain(before).map(Token::of)
     }
 }
 
 /// The two lowest bits tell the kind, the others the number.
 impl Token {
+    fn of(event: &epoll::Event) -> Self {
+        match Self::from_data(event.data) {
+            Token::Relay(relay) if { event.flags }.contains(epoll::EventFlags::ERR) => Token::Failed(relay),
+            token => token,
+        }
+    }
+
     fn to_data(self) -> epoll::EventData {
         epoll::EventData::new_u64(match self {
             Token::Fixed(Fixed::Mailbox) => 0,
             Token::Fixed(Fixed::Udp(index)) => u64::from(index) << 3 | 4,
             Token::Fixed(Fixed::Listener(index)) => (u64::from(index) + 1) << 3,
-            Token::Relay(relay) => relay.to_bits() << 2 | 1,
+            // Relays are waited for as such only.
+            Token::Relay(relay) | Token::Failed(relay) => relay.to_bits() << 2 | 1,
             Token::Stream(id) => id << 2 | 2,
             Token::Peer(id) => u64::from(id.to_bits()) << 2 | 3,
         })

@@ -22,6 +22,7 @@ use veche_turn_core::{
 };
 
 use crate::config::RelayAddress;
+use crate::errors::{IcmpError, keep_errors, take_errors};
 use crate::poller::{Poller, Token};
 
 /// What is asked of the system for each direction of a relay; it takes memory only while packets wait.
@@ -161,6 +162,13 @@ impl Relays {
         Some(is_full)
     }
 
+    /// Hands over what networks say of packets that a relay has sent.
+    pub(crate) fn take_errors(&self, id: RelayId, handle: impl FnMut(IcmpError)) {
+        if let Some(relay) = self.by_id.get(&id) {
+            take_errors(relay.socket.socket(), handle);
+        }
+    }
+
     /// Sends packets to a peer.
     pub(crate) fn send(
         &mut self,
@@ -206,6 +214,7 @@ impl Relays {
             let socket = datagrams(socket)?;
             // The system grants what it likes.
             let _ = socket.ask_for_buffers(SOCKET_BUFFER);
+            keep_errors(socket.socket(), place.bind.is_ipv6())?;
             poller.add(socket.socket(), Token::Relay(id))?;
             Ok((socket, port))
         };

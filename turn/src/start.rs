@@ -15,7 +15,7 @@ use rand::RngExt;
 use veche_sfu::Traffic;
 use veche_sfu::datagrams::ReceiveBuffer;
 use veche_sfu::hold::Hold;
-use veche_turn_core::{Accounts, NonceKey, Outbox, Server, ServerConfig};
+use veche_turn_core::{Accounts, IssuedNames, NonceKey, Outbox, Server, ServerConfig};
 
 use crate::config::{StartError, TurnConfig};
 use crate::connections::Connections;
@@ -54,7 +54,9 @@ pub fn start(config: TurnConfig) -> Result<Turn, StartError> {
     let now = Instant::now();
     let accounts = Arc::new(Accounts::new(config.quotas, now));
     let random_secret: String = (0..32).map(|_| char::from(rand::rng().random_range(b'a'..=b'z'))).collect();
-    let (secret, credentials) = credentials(&config.realm, &config.secrets, &config.users, &random_secret);
+    let issued = Arc::new(IssuedNames::new(&config.realm));
+    let (secret, credentials) =
+        credentials(&config.secrets, &config.users, &random_secret, &config.realm, &issued);
     let credentials = Arc::new(credentials);
     let server_config = server_config(&config, count, now);
     let relay_addresses = RelayAddresses { v4: config.relay_v4, v6: config.relay_v6 };
@@ -96,6 +98,7 @@ pub fn start(config: TurnConfig) -> Result<Turn, StartError> {
         realm: config.realm,
         secret: RwLock::new(secret),
         random_secret,
+        issued,
         relay_addresses,
         done,
         next: AtomicUsize::new(0),

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use veche_sfu::Traffic;
 use veche_sfu::datagrams::{Datagrams, Flush, ReceiveBuffer};
 use veche_sfu::hold::Hold;
-use veche_turn_core::{Destination, FiveTuple, Link, Outbox, Server};
+use veche_turn_core::{Destination, FiveTuple, Link, Outbox, RelayId, Server};
 
 use crate::connections::Connections;
 use crate::desk::{Closing, Desk};
+use crate::errors::IcmpError;
 use crate::handle::Shared;
 use crate::hatches::Hatches;
 use crate::mailbox::{Command, Receiver};
@@ -131,12 +132,13 @@ impl Worker {
             Token::Fixed(Fixed::Mailbox) => self.take_commands(),
             Token::Fixed(Fixed::Udp(index)) => self.receive(index),
             Token::Fixed(Fixed::Listener(index)) => self.connections.accept(index, self.now, &self.poller),
-            Token::Relay(id) => {
-                let Self { relays, buffer, traffic, server, out, tcp, now, .. } = self;
-                match relays.receive(id, *now, buffer, traffic, server, out) {
-                    Some(is_full) => self.flooded |= is_full,
-                    None => tcp.accept(id, *now, server, out),
-                }
+            Token::Relay(id) => self.receive_of_peers(id),
+            Token::Failed(id) => {
+                let Self { relays, server, out, now, .. } = self;
+                relays.take_errors(id, |IcmpError { peer, kind, data }| {
+                    server.handle_icmp(*now, id, peer, kind, data, out);
+                });
+                self.receive_of_peers(id);
             }
             Token::Stream(id) => {
                 let (connections, mut desk, traffic) = self.desk();
@@ -155,6 +157,14 @@ impl Worker {
     fn desk(&mut self) -> (&mut Connections, Desk<'_>, &mut Traffic) {
         let Self { connections, poller, traffic, server, out, relays, tcp, closing, now, .. } = self;
         (connections, Desk { now: *now, poller, server, out, relays, tcp, closing, turn: None }, traffic)
+    }
+
+    fn receive_of_peers(&mut self, relay: RelayId) {
+        let Self { relays, buffer, traffic, server, out, tcp, now, .. } = self;
+        match relays.receive(relay, *now, buffer, traffic, server, out) {
+            Some(is_full) => self.flooded |= is_full,
+            None => tcp.accept(relay, *now, server, out),
+        }
     }
 
     fn receive(&mut self, index: u16) {

@@ -19,6 +19,7 @@ from support import Heard, Proxy, Server, until
 from veche import (
     AuthenticationError,
     Backoff,
+    Camera,
     ConnectionLost,
     RealtimeAPI,
     RequestError,
@@ -115,6 +116,28 @@ async def test_bytes_in_both_forms(server: Server, native: bool) -> None:
     assert (message["filename"], message["offset"]) == ("имя.pdf", published.offset)
     assert (message["message_id"], message["epoch"]) == (published.message_id, published.epoch)
     assert message["sender"]["connection_id"] == anna.connection_id
+
+
+async def test_a_camera_sends_pictures_and_is_looked_at(server: Server) -> None:
+    head = bytes.fromhex("ffd8 ffc0000b080008000801011100 ffda0008010100003f00")
+    frames = [head + bytes([n]) + b"\xff\xd9" for n in range(1, 4)]
+    async with RealtimeAPI(server.url) as api:
+        camera = Camera("tea", "door", api)
+        assert (await camera.send(frames[0]))["frame"] == 1
+        assert await camera.latest() == frames[0]
+        with pytest.raises(RequestError) as refused:
+            await camera.send(b"GIF89a")
+        assert refused.value.code == "bad_picture"
+        watching = camera.watch()
+        assert await anext(watching) == frames[0]
+        sent = await camera.stream([frames[1], b"nothing", frames[2]])
+        assert (sent["frame"], sent["taken"], sent["refused"]) == (3, 2, 1)
+        assert await anext(watching) == frames[2]
+        await watching.aclose()
+        await camera.remove()
+        with pytest.raises(RequestError) as gone:
+            await camera.latest()
+        assert gone.value.code == "camera_not_found"
 
 
 async def test_a_file_goes_up_and_comes_down(server: Server, tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 //!
 //! A packet's path: [`order`] waits for what may still be repaired, [`frames`] puts frames together, [`stream`] gives
 //! them their time, [`interleave`] brings those of several tracks in one order, and a
-//! [`container`] writes them, as [`webm`] or [`mp4`]. A [`manifest`] says what was written.
+//! [`container`] writes them, as [`webm`] or [`mp4`]; [`hls`] serves them live. A [`manifest`] says what was written.
 
 #![forbid(unsafe_code)]
 
 pub mod configuration;
 pub mod container;
 pub mod frames;
+pub mod hls;
 pub mod interleave;
 pub mod manifest;
 pub mod mp4;

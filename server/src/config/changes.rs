@@ -7,6 +7,9 @@ use super::Config;
 /// Settings that can change while the server runs: `section.field`, or a section for all of it.
 const LIVE: &[&str] = &[
     "access",
+    "cameras.allowed_origins",
+    "cameras.request_burst",
+    "cameras.requests_per_second",
     "channels.history_messages",
     "channels.history_seconds",
     "channels.rules",

@@ -46,6 +46,7 @@ pub(crate) struct Config {
     pub(crate) signaling: Settings,
     pub(crate) log: Log,
     pub(crate) messaging: veche_messaging::Settings,
+    pub(crate) cameras: veche_cameras::Settings,
     pub(crate) channels: HubSettings,
     pub(crate) files: FileSettings,
     pub(crate) access: AccessSettings,
@@ -168,6 +169,7 @@ impl Config {
             ("signaling", self.signaling.check()),
             ("telemetry", self.telemetry.check()),
             ("messaging", self.messaging.check()),
+            ("cameras", self.cameras.check()),
             ("files", self.files.check()),
             ("access", self.access.check()),
             ("turn", self.turn.check()),
@@ -222,7 +224,9 @@ fn example(name: &str, default: &Value) -> String {
         "channels.rules" => "[{ pattern = \"cursor:*\", latest_only = true }]".to_owned(),
         "files.store" => "\"s3://bucket/prefix\"".to_owned(),
         "media.discover" | "signaling.stun_servers" => "[\"stun:stun.example:3478\"]".to_owned(),
-        "messaging.allowed_origins" | "signaling.allowed_origins" => "[\"https://app.example\"]".to_owned(),
+        "cameras.allowed_origins" | "messaging.allowed_origins" | "signaling.allowed_origins" => {
+            "[\"https://app.example\"]".to_owned()
+        }
         "storage.url" => "\"postgres://veche:password@127.0.0.1/veche\"".to_owned(),
         "webhooks" => "[{ url = \"https://app.example/veche\", secret = \"…\" }]".to_owned(),
         "turn.alternates" => "[\"203.0.113.7:3478\"]".to_owned(),

@@ -9,6 +9,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
+use veche_cameras::{Cameras, REFUSALS, ViewerKind};
 use veche_files::Files;
 use veche_messaging::Messaging;
 use veche_sfu::{Handle, WorkerMetrics};
@@ -31,7 +32,10 @@ pub(super) fn register(registry: &mut Registry, parts: &Parts, gate: &Gate) {
     if let Some(turn) = &parts.turn {
         registry.register_collector(Box::new(Relays(turn.handle.clone())));
     }
-    if let Some(Calls { sfu, signaling }) = &parts.calls {
+    if let Some(Calls { sfu, signaling, cameras }) = &parts.calls {
+        if let Some(cameras) = cameras {
+            registry.register_collector(Box::new(Pictures(cameras.clone())));
+        }
         registry.register_collector(Box::new(Media(sfu.handle.clone())));
         registry.register_collector(Box::new(Rooms(signaling.clone())));
     }
@@ -164,6 +168,35 @@ impl Collector for Rooms {
         let help = "Participants now, also those whose connection is lost";
         gauge(&mut out, "participants", help, counts.participants as u64)?;
         gauge(&mut out, "signaling_connections", "Signaling connections now", counts.connections as u64)
+    }
+}
+
+/// Cameras that send pictures.
+struct Pictures(Cameras);
+
+impl fmt::Debug for Pictures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pictures").field(&self.0.counters()).finish()
+    }
+}
+
+impl Collector for Pictures {
+    fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
+        let out = &mut out;
+        let counters = self.0.counters();
+        gauge(out, "cameras", "Cameras that send pictures now", counters.cameras)?;
+        let viewers = ViewerKind::ALL.map(ViewerKind::name).into_iter().zip(counters.viewers);
+        let help = "Who looks at cameras now, by door";
+        labelled(out, MetricType::Gauge, "camera_viewers", help, "door", viewers)?;
+        counter(out, "camera_frames_received", "Frames taken from cameras", counters.frames_in)?;
+        counter(out, "camera_bytes_received", "Bytes of frames taken", counters.bytes_in)?;
+        counter(out, "camera_frames_sent", "Frames sent to viewers", counters.frames_out)?;
+        counter(out, "camera_bytes_sent", "Bytes of frames sent", counters.bytes_out)?;
+        let help = "Frames that viewers were not sent, since they were slow or wanted fewer";
+        counter(out, "camera_frames_skipped", help, counters.frames_skipped)?;
+        let refused = REFUSALS.into_iter().zip(counters.refused);
+        let help = "Frames that were not taken, by reason";
+        labelled(out, MetricType::Counter, "camera_frames_refused", help, "reason", refused)
     }
 }
 

@@ -17,7 +17,9 @@ mod first_bytes;
 mod form;
 mod frame;
 mod headers;
+mod jpeg;
 mod messaging;
+mod picture_stream;
 mod protobuf;
 mod rtcp;
 mod rtp;
@@ -52,7 +54,7 @@ mod range;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 21] = [
+pub const TARGETS: [(&str, Target); 23] = [
     ("bridge", bridge::run),
     ("data", data::run),
     ("doors", doors::run),
@@ -62,7 +64,9 @@ pub const TARGETS: [(&str, Target); 21] = [
     ("form", form::run),
     ("frame", frame::run),
     ("headers", headers::run),
+    ("jpeg", jpeg::run),
     ("messaging", messaging::run),
+    ("picture_stream", picture_stream::run),
     ("protobuf", protobuf::run),
     ("rtcp", rtcp::run),
     ("rtp", rtp::run),

@@ -74,4 +74,4 @@ macro_rules! targets {
     };
 }
 
-targets! { bridge data doors dtls engine first_bytes form frame headers messaging protobuf rtcp rtp sdp signaling srtp stun tcp token turn turn_stream }
+targets! { bridge data doors dtls engine first_bytes form frame headers jpeg messaging picture_stream protobuf rtcp rtp sdp signaling srtp stun tcp token turn turn_stream }

@@ -1,5 +1,6 @@
 //! Who a request is from (RFC 8489 section 9.2.4).
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use crate::answer::Signer;
@@ -8,6 +9,7 @@ use crate::five_tuple::FiveTuple;
 use crate::refusals::Refusal;
 use crate::request::Request;
 use crate::server::Server;
+use crate::wire::method;
 
 /// A request that is somebody's.
 #[derive(Debug)]
@@ -43,13 +45,14 @@ impl Server {
             return Err(Refusal::BadRequest.into());
         };
         let algorithm = password_algorithm(request)?;
-        let name = self.name_of(request)?;
+        let name = &*self.name_of(request)?;
         let verify = |key: &LongTermKey| key.ready(sha256).verify(signature.signed, signature.tag);
         // Who had a good credential keeps the allocation for its life, also when the credential's time is over meanwhile: a
-        // call must not end because it began long ago.
+        // call must not end because it began long ago. With a new connection it may bind what belongs to that, and nothing else.
+        let binds = request.connection.filter(|_| request.method == method::CONNECTION_BIND);
         let own = self
             .allocation_of(from, now)
-            .or_else(|| self.allocation_of_connection(request.connection?, now))
+            .or_else(|| self.allocation_of_connection(binds?, now))
             .filter(|allocation| *allocation.name == *name && allocation.key.algorithm() == algorithm);
         let key = match own {
             Some(allocation) => Some(allocation.key).filter(verify),
@@ -67,9 +70,9 @@ impl Server {
         Ok(Authentic { name: name.into(), signer })
     }
 
-    fn name_of<'a>(&'a self, request: &Request<'a>) -> Result<&'a str, Refusal> {
+    fn name_of<'a>(&'a self, request: &Request<'a>) -> Result<Cow<'a, str>, Refusal> {
         match (request.username, request.userhash) {
-            (Some(name), _) => std::str::from_utf8(name).map_err(|_| Refusal::UnknownUser),
+            (Some(name), _) => std::str::from_utf8(name).map(Cow::from).map_err(|_| Refusal::UnknownUser),
             (None, Some(hash)) => self.credentials.name(hash).ok_or(Refusal::UnknownUser),
             (None, None) => Err(Refusal::BadRequest),
         }

@@ -1,7 +1,9 @@
 //! Who may use the server: time-limited names signed by a secret (the REST form that coturn uses), and static users.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::{digest, hmac};
 use base64::Engine;
@@ -10,6 +12,7 @@ use md5::{Digest, Md5};
 use smallvec::SmallVec;
 use veche_stun::IntegrityKey;
 
+use crate::issued::IssuedNames;
 use crate::refusals::Refusal;
 
 /// A name and password for one client, for some time.
@@ -35,6 +38,8 @@ pub struct Credentials {
     secrets: Vec<String>,
     password_by_user: HashMap<String, String>,
     user_by_hash: HashMap<[u8; 32], String>,
+    /// All names that the secrets have signed, where nobody else has those.
+    issued: Option<Arc<IssuedNames>>,
 }
 
 /// The passwords that a name may have: one of each secret.
@@ -50,13 +55,25 @@ impl Credentials {
         let password_by_user: HashMap<String, String> = users.into_iter().collect();
         let user_by_hash =
             password_by_user.keys().map(|user| (user_hash(user, realm), user.clone())).collect();
-        Self { secrets: secrets.into_iter().collect(), password_by_user, user_by_hash }
+        Self { secrets: secrets.into_iter().collect(), password_by_user, user_by_hash, issued: None }
     }
 
-    /// The name behind a USERHASH; only those of static users can be told.
-    pub(crate) fn name(&self, hash: &[u8]) -> Option<&str> {
-        let hash: [u8; 32] = hash.try_into().ok()?;
-        self.user_by_hash.get(&hash).map(String::as_str)
+    /// The same, where nobody else has the secrets: everything that they have signed is noted here.
+    #[must_use]
+    pub fn with_issued(self, issued: Arc<IssuedNames>) -> Self {
+        Self { issued: Some(issued), ..self }
+    }
+
+    /// Whether clients may hide their names: whether all that are good now are known.
+    pub(crate) fn knows_all_names(&self, now: u64) -> bool {
+        self.secrets.is_empty() || self.issued.as_ref().is_some_and(|issued| issued.are_complete(now))
+    }
+
+    /// The name behind a USERHASH: of a static user, or one that was made here.
+    pub(crate) fn name(&self, hash: &[u8]) -> Option<Cow<'_, str>> {
+        let hash: &[u8; 32] = hash.try_into().ok()?;
+        let user = self.user_by_hash.get(hash).map(|user| Cow::from(user.as_str()));
+        user.or_else(|| Some(Cow::from(self.issued.as_ref()?.name(hash)?.into_string())))
     }
 
     /// The passwords that this name may have now (`now` in seconds since 1970).
@@ -116,7 +133,8 @@ fn password(secret: &str, name: &str) -> String {
     STANDARD.encode(hmac::sign(&key, name.as_bytes()))
 }
 
-fn user_hash(name: &str, realm: &str) -> [u8; 32] {
+/// What stands in USERHASH (RFC 8489 section 14.4).
+pub(crate) fn user_hash(name: &str, realm: &str) -> [u8; 32] {
     sha256([name.as_bytes(), b":", realm.as_bytes()])
 }
 
@@ -237,7 +255,7 @@ mod tests {
         assert_eq!(hash.value, user_hash(NAME, "example.org"));
         let users = [(NAME.to_owned(), "TheMatrIX".to_owned())];
         let credentials = Credentials::new("example.org", [], users);
-        assert_eq!(credentials.name(hash.value), Some(NAME));
+        assert_eq!(credentials.name(hash.value).as_deref(), Some(NAME));
     }
 
     #[test]

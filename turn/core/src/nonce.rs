@@ -8,9 +8,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// Nonces of servers that know the features of RFC 8489 begin so (section 9.2).
 const COOKIE: &str = "obMatJos2";
-/// The 24 bits of features in base64: only the first is set, for password algorithms (RFC 8489 section 18.1). The second would have
-/// clients hide their names, which works only where the server knows all of them: not with time-limited ones.
-const FEATURES: &[u8; FEATURES_TEXT_LEN] = b"gAAA";
+/// The 24 bits of features in base64 (RFC 8489 section 18.1): password algorithms, and with the second bit clients hide their names,
+/// which works only where the server knows all that are good.
+const FEATURES: [&[u8; FEATURES_TEXT_LEN]; 2] = [b"gAAA", b"wAAA"];
 
 /// Seconds since 1970 when it expires, and the first half of the code.
 const EXPIRY_LEN: usize = 4;
@@ -35,17 +35,18 @@ impl NonceKey {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, random) }
     }
 
-    /// A nonce for the client at this address; its port may change, as NATs do.
-    pub(crate) fn make(&self, client: IpAddr, expires: u64) -> [u8; NONCE_LEN] {
+    /// A nonce for the client at this address; its port may change, as NATs do. It may have the client hide its name.
+    pub(crate) fn make(&self, client: IpAddr, expires: u64, hides_names: bool) -> [u8; NONCE_LEN] {
         let expires = u32::try_from(expires).unwrap_or(u32::MAX).to_be_bytes();
         let mut body = [0; BODY_LEN];
         body[..EXPIRY_LEN].copy_from_slice(&expires);
-        body[EXPIRY_LEN..].copy_from_slice(&self.code(client, expires));
+        let offer = FEATURES[usize::from(hides_names)];
+        body[EXPIRY_LEN..].copy_from_slice(&self.code(client, expires, *offer));
         let mut nonce = [0; NONCE_LEN];
         let (cookie, rest) = nonce.split_at_mut(COOKIE.len());
         let (features, text) = rest.split_at_mut(FEATURES_TEXT_LEN);
         cookie.copy_from_slice(COOKIE.as_bytes());
-        features.copy_from_slice(FEATURES);
+        features.copy_from_slice(offer);
         let written = URL_SAFE_NO_PAD.encode_slice(body, text);
         debug_assert_eq!(written, Ok(BODY_TEXT_LEN), "it was measured for this");
         nonce
@@ -54,20 +55,27 @@ impl NonceKey {
     /// Whether it is ours, for this client, and has not expired.
     pub(crate) fn is_valid(&self, nonce: &[u8], client: IpAddr, now: u64) -> bool {
         let Some(rest) = nonce.strip_prefix(COOKIE.as_bytes()) else { return false };
-        let Some((features, text)) = rest.split_at_checked(FEATURES_TEXT_LEN) else { return false };
+        let Some((features, text)) = rest.split_first_chunk::<FEATURES_TEXT_LEN>() else { return false };
         let mut body = [0; BODY_LEN + 2];
-        if features != FEATURES || URL_SAFE_NO_PAD.decode_slice(text, &mut body) != Ok(BODY_LEN) {
+        if !FEATURES.contains(&features) || URL_SAFE_NO_PAD.decode_slice(text, &mut body) != Ok(BODY_LEN) {
             return false;
         }
         let mut expires = [0; EXPIRY_LEN];
         expires.copy_from_slice(&body[..EXPIRY_LEN]);
-        let code = self.code(client, expires);
+        let code = self.code(client, expires, *features);
         constant_time::verify_slices_are_equal(&code, &body[EXPIRY_LEN..BODY_LEN]).is_ok()
             && u64::from(u32::from_be_bytes(expires)) > now
     }
 
-    fn code(&self, client: IpAddr, expires: [u8; EXPIRY_LEN]) -> [u8; CODE_LEN] {
+    /// Over the features too: nobody on the way can have taken one out.
+    fn code(
+        &self,
+        client: IpAddr,
+        expires: [u8; EXPIRY_LEN],
+        features: [u8; FEATURES_TEXT_LEN],
+    ) -> [u8; CODE_LEN] {
         let mut context = hmac::Context::with_key(&self.key);
+        context.update(&features);
         context.update(&expires);
         match client {
             IpAddr::V4(ip) => context.update(&ip.octets()),
@@ -90,9 +98,14 @@ mod tests {
         let key = NonceKey::new(&[7; 32]);
         let (client, other): (IpAddr, IpAddr) =
             ("192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
-        let nonce = key.make(client, 1000);
+        let nonce = key.make(client, 1000, true);
         assert!(nonce.is_ascii());
-        assert!(key.is_valid(&nonce, client, 999));
+        assert!(
+            key.is_valid(&nonce, client, 999) && key.is_valid(&key.make(client, 1000, false), client, 999)
+        );
+        let mut bid_down = nonce;
+        bid_down[COOKIE.len()..COOKIE.len() + FEATURES_TEXT_LEN].copy_from_slice(FEATURES[0]);
+        assert!(!key.is_valid(&bid_down, client, 999));
         assert!(!key.is_valid(&nonce, client, 1000));
         assert!(!key.is_valid(&nonce, other, 999));
         assert!(!NonceKey::new(&[8; 32]).is_valid(&nonce, client, 999));
@@ -108,6 +121,6 @@ mod tests {
 
     #[test]
     fn features_are_three_bytes_of_base64() {
-        assert_eq!(STANDARD.decode(FEATURES).unwrap(), [0x80, 0, 0]);
+        assert_eq!(FEATURES.map(|text| STANDARD.decode(text).unwrap()), [[0x80, 0, 0], [0xc0, 0, 0]]);
     }
 }

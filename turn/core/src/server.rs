@@ -162,8 +162,8 @@ impl Server {
         }
     }
 
-    /// Takes an ICMP error about a packet that a relay sent: the client is told (RFC 8656 section 11.5). `data` is the MTU of
-    /// the next hop, where the error tells it, or 0.
+    /// Takes an ICMP error about a packet that a relay sent: the client is told (RFC 8656 section 11.5), where it is one that tells
+    /// something about the peer. `data` is the MTU of the next hop, where the error is about that.
     pub fn handle_icmp(
         &mut self,
         now: Instant,
@@ -179,6 +179,11 @@ impl Server {
         if !allocation.permissions.is_granted(peer.ip(), now) {
             return self.refusals.count(Refusal::NoPermission);
         }
+        let data = match (relay.is_v6(), icmp_type, code) {
+            (false, 3, 4) | (true, 2, _) => data,
+            (false, 3 | 11, _) | (true, 1..=3, _) => 0,
+            _ => return,
+        };
         // RFC 8656 section 18.13: 16 bits of nothing, 7 of type, 9 of code, 32 of data.
         let kind = (u16::from(icmp_type & 0x7f) << 9 | u16::from(code)).to_be_bytes();
         let client = allocation.client;
@@ -418,7 +423,8 @@ impl Server {
         }
         let answer = Answer::new(from, request, denied.signer);
         let expires = self.unix_time(now) + self.config.nonce_lifetime.as_secs();
-        let nonce = self.config.nonce_key.make(from.remote.ip(), expires);
+        let hides_names = self.credentials.knows_all_names(self.unix_time(now));
+        let nonce = self.config.nonce_key.make(from.remote.ip(), expires, hides_names);
         let detail = match denied.reason {
             Refusal::BadRequest => Detail::Nothing,
             _ => Detail::Challenge { realm: &self.config.realm, nonce: &nonce },

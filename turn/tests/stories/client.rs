@@ -29,7 +29,7 @@ pub(crate) const DATA: u16 = 0x0013;
 /// Which connection with a peer.
 pub(crate) const CONNECTION_ID: u16 = 0x002a;
 
-const XOR_PEER_ADDRESS: u16 = 0x0012;
+pub(crate) const XOR_PEER_ADDRESS: u16 = 0x0012;
 const XOR_RELAYED_ADDRESS: u16 = 0x0016;
 
 /// An attribute of a request.

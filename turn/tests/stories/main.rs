@@ -4,6 +4,7 @@ mod call;
 mod changes;
 mod client;
 mod coturn;
+mod icmp;
 mod one_port;
 mod own_media;
 mod server;

@@ -67,7 +67,7 @@ pub(crate) fn echo(ip: IpAddr) -> SocketAddr {
 }
 
 /// The numbers of a worker come once a second.
-pub(crate) fn wait_until(what: &str, done: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     for _ in 0..200 {
         if done() {
             return;

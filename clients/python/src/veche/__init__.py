@@ -7,6 +7,7 @@ sent is a `BinaryMessage`, a `ChannelMessage` or anything that JSON has; what is
 from .api import RealtimeAPI
 from .auth import WSAuthenticator
 from .backoff import Backoff
+from .cameras import Camera
 from .clients import SSEClient, SSEEvent, WSClient, create_authenticated_client, create_sse_client
 from .config import Settings, get_settings
 from .errors import AuthenticationError, ConnectionLost, RequestError, RequestTimeout, VecheError
@@ -19,6 +20,7 @@ __all__ = [
     "AuthenticationError",
     "Backoff",
     "BinaryMessage",
+    "Camera",
     "ChannelMessage",
     "ConnectionLost",
     "ConnectionManager",

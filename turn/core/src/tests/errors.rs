@@ -1,12 +1,15 @@
 //! Every error code, and what leads to it.
 
+use std::sync::Arc;
+
 use veche_stun::attribute::{ALTERNATE_SERVER, NONCE, PASSWORD_ALGORITHMS, REALM, UNKNOWN_ATTRIBUTES};
 
 use super::{Attr, Client, World, address};
 use crate::accounts::{Limits, Quotas};
-use crate::credentials::{PasswordAlgorithm, issue};
+use crate::credentials::{Credentials, PasswordAlgorithm, issue};
+use crate::issued::IssuedNames;
 use crate::refusals::Refusal;
-use crate::tests::client::START;
+use crate::tests::client::{REALM as REALM_TEXT, START};
 use crate::wire::{attribute, method};
 
 const ALLOCATE: u16 = method::ALLOCATE;
@@ -132,6 +135,36 @@ fn every_way_to_sign_works_and_the_offer_has_to_be_repeated() {
     ] {
         assert_eq!(ann.ask(&mut world, ALLOCATE, &[&[Attr::udp()], &forged[..]].concat()).code, 400);
     }
+}
+
+#[test]
+fn names_are_hidden_where_the_server_knows_all_of_them() {
+    let mut world = World::new();
+    let names = Arc::new(IssuedNames::new(REALM_TEXT));
+    let users = || [("ann".to_owned(), "ann's password".to_owned())];
+    let ours = || Credentials::new(REALM_TEXT, ["secret".to_owned()], users());
+    let issued = issue("secret", "eve", START + 100);
+    names.note(&issued.username, START + 100, START);
+    for (number, credentials, offer) in [
+        (1, Credentials::new(REALM_TEXT, [], users()), "w"),
+        (2, ours(), "g"),
+        (3, ours().with_issued(names.clone()), "w"),
+    ] {
+        world.server.set_credentials(Arc::new(credentials), &mut world.out);
+        let mut ann = Client::greeted(&mut world, &format!("192.0.2.{number}:5"), "ann");
+        let feature = format!("obMatJos2{offer}AAA");
+        assert!(ann.nonce.starts_with(feature.as_bytes()), "{number}");
+        ann.hidden = true;
+        assert_eq!(ann.ask(&mut world, ALLOCATE, &[Attr::udp()]).code, 0, "{number}");
+    }
+    let mut eve = Client::greeted(&mut world, "192.0.2.9:5", "eve");
+    (eve.name, eve.password, eve.hidden) = (issued.username, issued.password, true);
+    assert_eq!(eve.ask(&mut world, ALLOCATE, &[Attr::udp()]).code, 0);
+    assert_eq!(world.accounts.users()[1].user, "eve");
+    world.wait(100);
+    let mut late = Client::greeted(&mut world, "192.0.2.10:5", "eve");
+    (late.name, late.password, late.hidden) = (eve.name, eve.password, true);
+    assert_eq!(late.ask(&mut world, ALLOCATE, &[Attr::udp()]).code, 401);
 }
 
 #[test]

@@ -242,15 +242,21 @@ fn an_icmp_error_is_told_with_its_peer() {
     let mut ann = Client::allocated(&mut world, ANN, "ann");
     ann.ask(&mut world, method::CREATE_PERMISSION, &[Attr::peer(PEER)]);
     let relay = ann.relay(&world);
-    for (peer, count) in [(PEER, 1), ("198.51.100.1:1", 0)] {
-        world.server.handle_icmp(world.now, relay, address(peer), [3, 4], 1400, &mut world.out);
+    for (peer, kind, expected) in [
+        (PEER, [3, 4], Some([0, 0, 6, 4, 0, 0, 5, 0x78])),
+        (PEER, [11, 0], Some([0, 0, 22, 0, 0, 0, 0, 0])),
+        // A router would rather have another way used: that is none of the client's business.
+        (PEER, [5, 1], None),
+        ("198.51.100.1:1", [3, 4], None),
+    ] {
+        world.server.handle_icmp(world.now, relay, address(peer), kind, 1400, &mut world.out);
         let sent = world.settle();
-        assert_eq!(sent.len(), count);
-        if let Some((_, packet)) = sent.first() {
+        let told = sent.first().map(|(_, packet)| {
             let message = Message::parse(packet).unwrap();
             let icmp = message.attributes().map(Result::unwrap).find(|a| a.kind == attribute::ICMP).unwrap();
-            assert_eq!(icmp.value, [0, 0, 6, 4, 0, 0, 5, 0x78]);
-        }
+            <[u8; 8]>::try_from(icmp.value).unwrap()
+        });
+        assert_eq!(told, expected);
     }
 }
 

@@ -261,4 +261,9 @@ fn who_made_an_allocation_in_time_may_bind_later() {
     let id = call(&mut world, &mut eve, PEER);
     connected(&mut world, &mut eve, id, true);
     assert_eq!(second(&eve, 2).ask(&mut world, method::CONNECTION_BIND, &[number(id)]).code, 0);
+    for method in [method::ALLOCATE, method::REFRESH, method::CONNECT] {
+        let attributes = [Attr::tcp(), Attr::peer(PEER), number(id)];
+        assert_eq!(second(&eve, 3).ask(&mut world, method, &attributes).code, 401, "{method}");
+    }
+    assert_eq!(world.server.refusals().get(Refusal::CredentialExpired), 3);
 }
