@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 use veche_doors::first_bytes::{Opening, opening};
 use veche_sfu::{AdoptError, MAX_EARLY, whole_frame};
 
-use crate::patience::{Gate, Guarded, OPENING_WAIT, set_options};
+use crate::gate::{Gate, Permit};
+use crate::patience::{Guarded, OPENING_WAIT, set_options};
 use crate::tally::{Kind, Tally, Unserved};
 use crate::tls::ACME_PROTOCOL;
 
@@ -72,6 +73,13 @@ impl Entrance {
         Self { offers: Arc::new(offers), gate, tally, stopping }
     }
 
+    /// Whether there is room for it, before anything of it is read.
+    fn admit(&self, stream: &TcpStream) -> Result<Permit, Unserved> {
+        let permit = self.gate.enter(stream.peer_addr()?.ip())?;
+        set_options(stream)?;
+        Ok(permit)
+    }
+
     /// What is served here; `None`: others serve it.
     async fn receive(&self, stream: TcpStream) -> Result<Option<Web>, Unserved> {
         let arrival = tokio::select! {
@@ -86,7 +94,7 @@ impl Entrance {
             Arrival::Turn(stream, tls, early) => {
                 let kind = if tls.is_some() { Kind::TurnTls } else { Kind::Turn };
                 let turn = self.offers.turn.as_ref().ok_or(Unserved::NoTurn)?;
-                if !turn.adopt(stream.into_std()?, tls.map(|tls| *tls), early) {
+                if !turn.adopt(stream.into_std()?, tls.map(|tls| *tls), early).await {
                     return Err(Unserved::Busy);
                 }
                 self.tally.take(kind);
@@ -94,10 +102,11 @@ impl Entrance {
             }
             Arrival::Ice(stream, early) => {
                 let media = self.offers.media.as_ref().ok_or(Unserved::NoIce)?;
-                let adopted = media.adopt(stream.into_std()?, early);
+                let adopted = media.adopt(stream.into_std()?, early).await;
                 adopted.map_err(|error| match error {
                     AdoptError::NotIce | AdoptError::UnknownUser => Unserved::Stranger,
                     AdoptError::Busy => Unserved::Busy,
+                    AdoptError::Crowded => Unserved::Crowded,
                 })?;
                 self.tally.take(Kind::Ice);
                 Ok(None)
@@ -113,12 +122,17 @@ impl<S: Send + 'static> Accept<TcpStream, S> for Entrance {
 
     /// An error ends the connection here: it is with others, or closed.
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let permit = self.gate.enter().and_then(|permit| set_options(&stream).map(|()| permit));
+        let permit = self.admit(&stream);
         let entrance = self.clone();
         Box::pin(async move {
-            let permit = permit?;
-            match entrance.receive(stream).await {
-                Ok(Some(web)) => Ok((Guarded::new(web, permit), service)),
+            let served = async {
+                let mut permit = permit?;
+                let web = entrance.receive(stream).await?;
+                permit.serve();
+                Ok(web.map(|web| Guarded::new(web, permit)))
+            };
+            match served.await {
+                Ok(Some(web)) => Ok((web, service)),
                 Ok(None) => Err(io::Error::other("others serve it")),
                 Err(reason) => {
                     tracing::debug!(%reason, "a connection is closed");

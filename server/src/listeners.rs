@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::entrance::{Entrance, Offers, TURN_PROTOCOLS};
-use crate::patience::Gate;
+use crate::gate::Gate;
 use crate::serve::ended;
 use crate::tally::Tally;
 

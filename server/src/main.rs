@@ -10,6 +10,7 @@ mod doctor;
 mod drain;
 mod entrance;
 mod forwarded;
+mod gate;
 mod keys;
 mod layers;
 mod listeners;

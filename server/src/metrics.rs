@@ -23,8 +23,8 @@ use veche_access::{Action, Authority, Credential, Resource};
 
 use crate::config::Reach;
 use crate::forwarded::X_FORWARDED_FOR;
+use crate::gate::Gate;
 use crate::parts::Parts;
-use crate::patience::Gate;
 use crate::tally::Tally;
 
 /// The form of OpenMetrics, which Prometheus reads.
@@ -67,7 +67,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("veche");
         let requests = Requests::register(&mut registry);
         tally.register(&mut registry);
-        collect::register(&mut registry, parts, gate);
+        collect::register(&mut registry, parts, gate, tally);
         process::register(&mut registry);
         Self { registry, requests }
     }

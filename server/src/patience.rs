@@ -1,18 +1,17 @@
-//! What every connection is held to before it has said anything: how many there may be, and how long they may be silent.
+//! How long connections may be silent before they have said anything, and how long their network may be.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
+
+use crate::gate::Permit;
 
 /// How long a client may take for its first bytes, by which protocols are told apart, TLS handshakes among them; and then for
 /// those by which HTTP/1 and HTTP/2 are. What comes after is held to the limits of each.
@@ -28,21 +27,13 @@ const UNACKNOWLEDGED_WAIT: Duration = Duration::from_mins(1);
 /// How long a connection may be without any traffic until the system asks whether the other side is still there.
 const KEEPALIVE_WAIT: Duration = Duration::from_mins(1);
 
-/// How many connections there may be, and how many there are.
-#[derive(Clone, Debug)]
-pub(crate) struct Gate {
-    free: Arc<Semaphore>,
-    limit: usize,
-    refused: Arc<AtomicU64>,
-}
-
 /// A connection that was let in.
 #[derive(Debug)]
 pub(crate) struct Guarded<S> {
     stream: S,
     /// Until its first bytes are there.
     opening: Option<Opening>,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 #[derive(Debug)]
@@ -50,31 +41,6 @@ struct Opening {
     deadline: Pin<Box<Sleep>>,
     /// How much of the preface has come.
     matched: usize,
-}
-
-impl Gate {
-    pub(crate) fn new(limit: usize) -> Self {
-        let limit = limit.min(Semaphore::MAX_PERMITS);
-        Self { free: Arc::new(Semaphore::new(limit)), limit, refused: Arc::default() }
-    }
-
-    /// How many connections there are.
-    pub(crate) fn open(&self) -> usize {
-        self.limit - self.free.available_permits()
-    }
-
-    /// How many were refused since the start.
-    pub(crate) fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
-    }
-
-    /// Lets one in, as long as there is room.
-    pub(crate) fn enter(&self) -> io::Result<OwnedSemaphorePermit> {
-        self.free.clone().try_acquire_owned().map_err(|_| {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            io::Error::other("there are as many connections as there may be")
-        })
-    }
 }
 
 /// The peer may be gone without a word, or read nothing for ever.
@@ -87,7 +53,7 @@ pub(crate) fn set_options(stream: &TcpStream) -> io::Result<()> {
 }
 
 impl<S> Guarded<S> {
-    pub(crate) fn new(stream: S, permit: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn new(stream: S, permit: Permit) -> Self {
         let deadline = Box::pin(tokio::time::sleep(OPENING_WAIT));
         Self { stream, opening: Some(Opening { deadline, matched: 0 }), _permit: permit }
     }
@@ -159,27 +125,19 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::*;
+    use crate::config::Http;
+    use crate::gate::Gate;
 
-    fn guarded(gate: &Gate) -> (Guarded<DuplexStream>, DuplexStream) {
+    fn guarded() -> (Guarded<DuplexStream>, DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(1024);
-        (Guarded::new(ours, gate.enter().unwrap()), theirs)
-    }
-
-    #[test]
-    fn there_are_no_more_connections_than_there_may_be() {
-        let gate = Gate::new(2);
-        let (first, _second) = (gate.enter().unwrap(), gate.enter().unwrap());
-        assert!(gate.enter().is_err());
-        assert_eq!((gate.open(), gate.refused()), (2, 1));
-        drop(first);
-        assert_eq!(gate.open(), 1);
-        assert!(gate.enter().is_ok());
+        let gate = Gate::new(&Http::default());
+        (Guarded::new(ours, gate.enter([192, 0, 2, 1].into()).unwrap()), theirs)
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_says_nothing_or_only_a_part_of_a_preface_is_cut() {
         for part in [&b""[..], b"P", b"PRI * HTTP/2.0\r\n\r\nSM"] {
-            let (mut ours, mut theirs) = guarded(&Gate::new(1));
+            let (mut ours, mut theirs) = guarded();
             theirs.write_all(part).await.unwrap();
             let mut received = Vec::new();
             let error = ours.read_to_end(&mut received).await.unwrap_err();
@@ -191,7 +149,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_has_begun_is_waited_for() {
         for part in [&b"G"[..], b"PRX", PREFACE] {
-            let (mut ours, mut theirs) = guarded(&Gate::new(1));
+            let (mut ours, mut theirs) = guarded();
             // Byte by byte, so that what came before counts.
             for byte in part {
                 theirs.write_all(&[*byte]).await.unwrap();

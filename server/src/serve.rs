@@ -10,11 +10,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::drain::Running;
+use crate::gate::Gate;
 use crate::layers;
 use crate::listeners::{Listeners, Services};
 use crate::metrics::Metrics;
 use crate::parts::Parts;
-use crate::patience::Gate;
 use crate::reload::Reloader;
 use crate::tally::Tally;
 use crate::tls::Tls;
@@ -59,7 +59,7 @@ async fn start(reloader: &mut Reloader) -> Result<Running> {
             .await?;
     reloader.manages(&parts, tls.as_ref());
 
-    let gate = Gate::new(config.http.max_connections);
+    let gate = Gate::new(&config.http);
     let tally = Tally::default();
     let metrics = Arc::new(Metrics::new(&parts, &gate, &tally));
     let router = Router::new()

@@ -25,6 +25,12 @@ pub(crate) enum Kind {
 /// Why a connection is closed before anybody serves it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unserved {
+    #[error("there are as many connections as there may be")]
+    Full,
+    #[error("its address has as many connections as one may have")]
+    Crowded,
+    #[error("its address has as many connections as one may have that have not said what they want")]
+    CrowdedOpening,
     #[error("it did not say what it wants in time")]
     Slow,
     #[error("it has ended before it said what it wants")]
@@ -75,6 +81,11 @@ impl Tally {
         self.taken.get_or_create(&Taken { kind: kind.name() }).inc();
     }
 
+    /// How many were closed because there were as many as there may be.
+    pub(crate) fn refused(&self) -> u64 {
+        self.closed.get_or_create(&Closed { reason: Unserved::Full.name() }).get()
+    }
+
     /// One is closed.
     pub(crate) fn close(&self, reason: &Unserved) {
         self.closed.get_or_create(&Closed { reason: reason.name() }).inc();
@@ -96,6 +107,9 @@ impl Kind {
 impl Unserved {
     fn name(&self) -> &'static str {
         match self {
+            Self::Full => "full",
+            Self::Crowded => "address",
+            Self::CrowdedOpening => "address_opening",
             Self::Slow => "slow",
             Self::Ended => "ended",
             Self::Unknown => "unknown",

@@ -43,6 +43,9 @@ pub struct SfuConfig {
     pub loopback: bool,
     /// Accept ICE over TCP on the same ports.
     pub tcp: bool,
+    /// How many connections of ICE over TCP one client address may have at each worker, a quarter of them before a signed request has
+    /// come; 0 for any number. An address of IPv6 is a network of 64 bits.
+    pub tcp_per_address: usize,
     /// Where somebody else accepts ICE over TCP as well, and hands it over ([`Handle::adopt`]): one port of all workers. Clients
     /// are told of it.
     pub shared_tcp: Option<SocketAddr>,
@@ -80,6 +83,7 @@ impl SfuConfig {
             discovered_addresses: Vec::new(),
             loopback: true,
             tcp: false,
+            tcp_per_address: 0,
             shared_tcp: None,
             foreign_tcp: Vec::new(),
             tenants: 0,
@@ -147,6 +151,9 @@ pub enum AdoptError {
     /// The worker has stopped, or has more to do than it can.
     #[error("the media worker takes no more")]
     Busy,
+    /// The client's household has as many connections as it may have.
+    #[error("its address has too many connections already")]
+    Crowded,
 }
 
 /// Why the media plane did not start; names the setting.
@@ -270,13 +277,18 @@ impl Handle {
 
     /// Takes over a TCP connection that somebody else has accepted, and what was read of it already: the whole first frame
     /// (RFC 4571) at least, and no more than [`MAX_EARLY`]. Its STUN request tells which worker it is for.
-    pub fn adopt(&self, stream: TcpStream, early: Vec<u8>) -> Result<(), AdoptError> {
+    /// Waits until that worker has looked at it, some milliseconds at most.
+    pub async fn adopt(&self, stream: TcpStream, early: Vec<u8>) -> Result<(), AdoptError> {
         let request = whole_frame(&early).filter(|_| early.len() <= MAX_EARLY).ok_or(AdoptError::NotIce)?;
         let request = BindingRequest::parse(request).map_err(|_| AdoptError::NotIce)?;
         let WorkerId(worker) = ufrag::worker(request.local_ufrag).ok_or(AdoptError::UnknownUser)?;
         let worker = self.plane.workers.get(usize::from(worker)).ok_or(AdoptError::UnknownUser)?;
-        let adoption = Adoption { stream, early };
-        if worker.mailbox.adopt(adoption) { Ok(()) } else { Err(AdoptError::Busy) }
+        let (answer, answered) = flume::bounded(1);
+        if !worker.mailbox.adopt(Adoption { stream, early, answer }) {
+            return Err(AdoptError::Busy);
+        }
+        // A worker that ends gives no answer.
+        answered.recv_async().await.unwrap_or(Err(AdoptError::Busy))
     }
 
     /// Looks at the network interfaces again, and tells those who join from now on of what is there and of these addresses, at which

@@ -25,6 +25,6 @@ mod worker;
 
 pub use frames::{MAX_EARLY, whole_frame};
 pub use handle::{AdoptError, CommandError, Handle, Sfu, SfuConfig, StartError, WorkerFailure};
-pub use metrics::{Traffic, WorkerMetrics};
+pub use metrics::{TcpRefusals, Traffic, WorkerMetrics};
 pub use start::{announced, start};
 pub use tenants::is_tenants;

@@ -10,7 +10,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use veche_sfu_core::control::Command;
 use veche_sfu_core::engine::Candidate;
 
-use crate::handle::CommandError;
+use crate::handle::{AdoptError, CommandError};
 use crate::hatch::Hatch;
 
 /// How many commands may wait. A worker takes them within milliseconds; who fills this has outrun it.
@@ -25,6 +25,8 @@ pub(crate) struct Adoption {
     pub(crate) stream: TcpStream,
     /// What was read of it.
     pub(crate) early: Vec<u8>,
+    /// Where the worker says whether it takes it.
+    pub(crate) answer: flume::Sender<Result<(), AdoptError>>,
 }
 
 /// A mailbox: where commands are put in, and where the worker takes them out.

@@ -20,6 +20,8 @@ pub struct WorkerMetrics {
     pub participants: usize,
     /// TCP connections now.
     pub connections: usize,
+    /// TCP connections that were refused or closed, by reason.
+    pub tcp_refusals: TcpRefusals,
     /// What came and went.
     pub traffic: Traffic,
     /// What came from relays of this process and went to them, without a socket.
@@ -47,6 +49,39 @@ pub struct Traffic {
     pub send_errors: u64,
     /// Packets dropped because a socket's send buffer, or a TCP connection's queue, was full.
     pub send_drops: u64,
+}
+
+/// TCP connections of one worker that were refused, or closed by it, since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpRefusals {
+    /// The worker had as many as it takes.
+    pub full: u64,
+    /// The client's household had as many as it may have.
+    pub household: u64,
+    /// The client's household had as many as it may have that were nobody's yet.
+    pub household_unproven: u64,
+    /// What came was no ICE.
+    pub malformed: u64,
+    /// No request on it was signed by somebody who is here.
+    pub unproven: u64,
+    /// Nothing came.
+    pub silent: u64,
+}
+
+impl TcpRefusals {
+    /// Each reason by its name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let Self { full, household, household_unproven, malformed, unproven, silent } = *self;
+        [
+            ("full", full),
+            ("household", household),
+            ("household_unproven", household_unproven),
+            ("malformed", malformed),
+            ("unproven", unproven),
+            ("silent", silent),
+        ]
+        .into_iter()
+    }
 }
 
 /// What a worker and the control plane share, beside commands and events.

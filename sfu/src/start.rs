@@ -145,7 +145,7 @@ impl Preparation {
         let parts = Parts {
             poller: Poller::new().map_err(no_resources)?,
             udp: UdpPort::new(port.udp).map_err(no_resources)?,
-            tcp: TcpPort::new(port.listeners, MAX_CONNECTIONS),
+            tcp: TcpPort::new(port.listeners, MAX_CONNECTIONS, self.config.tcp_per_address),
             mailbox: receiver,
             worker: WorkerId(index as u16),
             bridges,

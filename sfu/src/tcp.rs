@@ -9,10 +9,12 @@ use rustc_hash::FxHashMap;
 use rustix::io::Errno;
 use veche_sfu_core::engine::Transmit;
 use veche_sfu_core::path::{ConnectionId, Path};
+use veche_stun::household::{Crowded, HouseholdLimits, Households};
 
 use crate::frames::{FrameReader, HEADER, Oversized};
+use crate::handle::AdoptError;
 use crate::mailbox::Adoption;
-use crate::metrics::Traffic;
+use crate::metrics::{TcpRefusals, Traffic};
 use crate::poller::{Interest, Poller, Token};
 
 /// How many connections a worker holds. More are closed as they come.
@@ -20,6 +22,12 @@ pub(crate) const MAX_CONNECTIONS: usize = 1024;
 
 /// How soon a client must send its first frame.
 const FIRST_FRAME: Duration = Duration::from_secs(10);
+
+/// How long a connection may be nobody's: no request on it was signed by somebody who is here.
+const PROVE_WITHIN: Duration = Duration::from_secs(30);
+
+/// How many of a household's connections may be nobody's at once: a share of all that it may have.
+const UNPROVEN_SHARE: usize = 4;
 
 /// How long a connection may be silent. A client that uses it sends a STUN request every few seconds (RFC 7675
 /// section 5.1), one that keeps it in reserve every half minute.
@@ -41,13 +49,16 @@ pub(crate) struct TcpPort {
     listeners: Vec<TcpListener>,
     connections: FxHashMap<ConnectionId, Connection>,
     max_connections: usize,
+    households: Households,
+    /// What was refused or closed, by reason.
+    pub(crate) refusals: TcpRefusals,
     /// Never reused, so that a late packet cannot reach somebody else.
     next_id: u64,
     /// Not accepting until the next timeout: the process has too many files open.
     paused: bool,
 }
 
-/// What connections bring.
+/// What connections bring. Who takes it says whether the path is somebody's who is here.
 #[derive(Debug)]
 pub(crate) enum TcpInput<'a> {
     /// A frame.
@@ -64,6 +75,9 @@ struct Connection {
     queue: SendQueue,
     /// Whether the first frame came.
     greeted: bool,
+    /// Whether it has ever been somebody's, by a request that they signed; and when it was for the last time, or began.
+    is_proven: bool,
+    known_at: Instant,
     /// When the last whole frame came, or the connection.
     heard: Instant,
     /// Whether the poller waits for room to write.
@@ -85,11 +99,25 @@ enum CloseReason {
     NotStun,
     #[error("a frame is too large")]
     Oversized,
+    #[error("it is nobody's")]
+    Unproven,
+    #[error("it is silent")]
+    Silent,
 }
 
 impl TcpPort {
-    pub(crate) fn new(listeners: Vec<TcpListener>, max_connections: usize) -> Self {
-        Self { listeners, connections: FxHashMap::default(), max_connections, next_id: 0, paused: false }
+    /// A household may have `per_household` of its connections; 0 for any number.
+    pub(crate) fn new(listeners: Vec<TcpListener>, max_connections: usize, per_household: usize) -> Self {
+        let unproven = per_household.div_ceil(UNPROVEN_SHARE);
+        Self {
+            listeners,
+            connections: FxHashMap::default(),
+            max_connections,
+            households: Households::new(HouseholdLimits { open: per_household, unproven }),
+            refusals: TcpRefusals::default(),
+            next_id: 0,
+            paused: false,
+        }
     }
 
     /// How many connections there are.
@@ -129,25 +157,29 @@ impl TcpPort {
         now: Instant,
         poller: &Poller,
         traffic: &mut Traffic,
-        mut handle: impl FnMut(TcpInput<'_>),
+        mut handle: impl FnMut(TcpInput<'_>) -> bool,
     ) {
-        let Adoption { stream, early } = adoption;
+        let Adoption { stream, early, answer } = adoption;
         let admitted = stream.peer_addr().and_then(|remote| {
             // A listener of `::` tells addresses of IPv4 in the form of IPv6.
             let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
             self.admit(stream, remote, now, poller)
         });
-        match admitted {
-            Ok(Some(id)) => {
-                let Some(connection) = self.connections.get_mut(&id) else { return };
-                if let Err(reason) = connection.take_early(&early, now, traffic, &mut handle) {
-                    tracing::debug!(%reason, remote = %connection.path.remote(), "a TCP connection is closed");
-                    self.close(id, &mut handle);
-                }
+        let taken = match admitted {
+            Ok(Ok(id)) => {
+                self.take(id, &mut handle, |connection, handle| {
+                    connection.take_early(&early, now, traffic, handle)
+                });
+                Ok(())
             }
-            Ok(None) => {}
-            Err(error) => tracing::debug!(%error, "a TCP connection cannot be taken over"),
-        }
+            Ok(Err(refused)) => Err(refused),
+            Err(error) => {
+                tracing::debug!(%error, "a TCP connection cannot be taken over");
+                Err(AdoptError::Busy)
+            }
+        };
+        // Who asked may have given up waiting.
+        let _ = answer.try_send(taken);
     }
 
     /// Serves a connection that [`Token::Connection`] says is ready.
@@ -157,16 +189,14 @@ impl TcpPort {
         now: Instant,
         poller: &Poller,
         traffic: &mut Traffic,
-        mut handle: impl FnMut(TcpInput<'_>),
+        mut handle: impl FnMut(TcpInput<'_>) -> bool,
     ) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        if connection.congested {
-            connection.write(id, poller);
-        }
-        if let Err(reason) = connection.read(now, traffic, &mut handle) {
-            tracing::debug!(%reason, remote = %connection.path.remote(), "a TCP connection is closed");
-            self.close(id, &mut handle);
-        }
+        self.take(id, &mut handle, |connection, handle| {
+            if connection.congested {
+                connection.write(id, poller);
+            }
+            connection.read(now, traffic, handle)
+        });
     }
 
     /// Sends a run of packets over a TCP path. What finds no room in the connection's queue is dropped whole.
@@ -192,26 +222,49 @@ impl TcpPort {
         }
     }
 
-    /// To be called about once a second: closes connections that are silent too long.
+    /// To be called about once a second, before [`TcpPort::handle_timeout`]: looks whose connections are.
+    pub(crate) fn look(&mut self, now: Instant, is_known: impl Fn(&Path) -> bool) {
+        for connection in self.connections.values_mut() {
+            if is_known(&connection.path) {
+                connection.known_at = now;
+            }
+        }
+    }
+
+    /// To be called about once a second: closes connections that are silent too long, or nobody's.
     pub(crate) fn handle_timeout(
         &mut self,
         now: Instant,
         poller: &Poller,
-        mut handle: impl FnMut(TcpInput<'_>),
+        mut handle: impl FnMut(TcpInput<'_>) -> bool,
     ) {
         if std::mem::take(&mut self.paused)
             && let Err(error) = self.register(poller)
         {
             self.pause(&error, poller);
         }
-        let silent: Vec<ConnectionId> = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| connection.is_silent(now))
-            .map(|(&id, _)| id)
-            .collect();
-        for id in silent {
-            self.close(id, &mut handle);
+        let overdue = |(&id, connection): (&ConnectionId, &Connection)| Some((id, connection.overdue(now)?));
+        let overdue: Vec<_> = self.connections.iter().filter_map(overdue).collect();
+        for (id, reason) in overdue {
+            self.close(id, &reason, &mut handle);
+        }
+    }
+
+    /// Takes what a connection has brought, and what that says of it.
+    fn take<H: FnMut(TcpInput<'_>) -> bool>(
+        &mut self,
+        id: ConnectionId,
+        handle: &mut H,
+        read: impl FnOnce(&mut Connection, &mut H) -> Result<(), CloseReason>,
+    ) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let was_proven = connection.is_proven;
+        let result = read(connection, handle);
+        if connection.is_proven && !was_proven {
+            self.households.prove(connection.path.remote().ip());
+        }
+        if let Err(reason) = result {
+            self.close(id, &reason, handle);
         }
     }
 
@@ -221,18 +274,30 @@ impl TcpPort {
         remote: SocketAddr,
         now: Instant,
         poller: &Poller,
-    ) -> io::Result<Option<ConnectionId>> {
+    ) -> io::Result<Result<ConnectionId, AdoptError>> {
         if self.connections.len() >= self.max_connections {
             tracing::debug!(%remote, "refused: too many TCP connections");
-            return Ok(None);
+            self.refusals.full += 1;
+            return Ok(Err(AdoptError::Busy));
         }
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
+        if let Err(crowded) = self.households.enter(remote.ip()) {
+            tracing::debug!(%remote, ?crowded, "refused: its household has too many TCP connections");
+            match crowded {
+                Crowded::Open => self.refusals.household += 1,
+                Crowded::Unproven => self.refusals.household_unproven += 1,
+            }
+            return Ok(Err(AdoptError::Crowded));
+        }
         let id = ConnectionId(self.next_id);
         self.next_id += 1;
-        poller.add(&stream, Token::Connection(id), Interest::Read)?;
+        if let Err(error) = poller.add(&stream, Token::Connection(id), Interest::Read) {
+            self.households.leave(remote.ip(), false);
+            return Err(error);
+        }
         self.connections.insert(id, Connection::new(stream, Path::Tcp { connection: id, remote }, now));
-        Ok(Some(id))
+        Ok(Ok(id))
     }
 
     /// Accepts nobody until the next timeout; otherwise the worker would spin on clients it cannot accept.
@@ -244,10 +309,23 @@ impl TcpPort {
         self.paused = true;
     }
 
-    fn close(&mut self, id: ConnectionId, handle: &mut impl FnMut(TcpInput<'_>)) {
-        if let Some(connection) = self.connections.remove(&id) {
-            handle(TcpInput::Gone(connection.path));
+    fn close(
+        &mut self,
+        id: ConnectionId,
+        reason: &CloseReason,
+        handle: &mut impl FnMut(TcpInput<'_>) -> bool,
+    ) {
+        let Some(connection) = self.connections.remove(&id) else { return };
+        let remote = connection.path.remote();
+        tracing::debug!(%reason, %remote, "a TCP connection is closed");
+        match reason {
+            CloseReason::Ended | CloseReason::Failed(_) => {}
+            CloseReason::NotStun | CloseReason::Oversized => self.refusals.malformed += 1,
+            CloseReason::Unproven => self.refusals.unproven += 1,
+            CloseReason::Silent => self.refusals.silent += 1,
         }
+        self.households.leave(remote.ip(), connection.is_proven);
+        handle(TcpInput::Gone(connection.path));
     }
 }
 
@@ -260,19 +338,25 @@ fn is_shortage(error: &io::Error) -> bool {
 impl Connection {
     fn new(stream: TcpStream, path: Path, now: Instant) -> Self {
         let (reader, queue) = (FrameReader::new(), SendQueue::default());
-        Self { stream, path, reader, queue, greeted: false, heard: now, congested: false }
+        let (greeted, is_proven, congested) = (false, false, false);
+        Self { stream, path, reader, queue, greeted, is_proven, known_at: now, heard: now, congested }
     }
 
-    fn is_silent(&self, now: Instant) -> bool {
+    /// Why it is to be closed now, if it is.
+    fn overdue(&self, now: Instant) -> Option<CloseReason> {
+        let since = |then| now.saturating_duration_since(then);
         let patience = if self.greeted { SILENCE } else { FIRST_FRAME };
-        now.saturating_duration_since(self.heard) >= patience
+        if since(self.heard) >= patience {
+            return Some(CloseReason::Silent);
+        }
+        (since(self.known_at) >= PROVE_WITHIN).then_some(CloseReason::Unproven)
     }
 
     fn read(
         &mut self,
         now: Instant,
         traffic: &mut Traffic,
-        handle: &mut impl FnMut(TcpInput<'_>),
+        handle: &mut impl FnMut(TcpInput<'_>) -> bool,
     ) -> Result<(), CloseReason> {
         for _ in 0..READS_PER_TURN {
             match self.reader.fill(&mut self.stream) {
@@ -293,7 +377,7 @@ impl Connection {
         mut early: &[u8],
         now: Instant,
         traffic: &mut Traffic,
-        handle: &mut impl FnMut(TcpInput<'_>),
+        handle: &mut impl FnMut(TcpInput<'_>) -> bool,
     ) -> Result<(), CloseReason> {
         while !early.is_empty() {
             self.reader.fill(&mut early).map_err(CloseReason::Failed)?;
@@ -307,7 +391,7 @@ impl Connection {
         &mut self,
         now: Instant,
         traffic: &mut Traffic,
-        handle: &mut impl FnMut(TcpInput<'_>),
+        handle: &mut impl FnMut(TcpInput<'_>) -> bool,
     ) -> Result<(), CloseReason> {
         while let Some(frame) = self.reader.next_frame()? {
             // Who speaks ICE begins with a STUN request (RFC 7983 section 7); all others are strangers.
@@ -318,7 +402,9 @@ impl Connection {
             self.heard = now;
             traffic.packets_in += 1;
             traffic.bytes_in += frame.len() as u64;
-            handle(TcpInput::Frame(self.path, frame));
+            if handle(TcpInput::Frame(self.path, frame)) {
+                (self.is_proven, self.known_at) = (true, now);
+            }
         }
         Ok(())
     }
@@ -377,243 +463,4 @@ impl From<Oversized> for CloseReason {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Read;
-    use std::net::Ipv4Addr;
-
-    use super::*;
-    use crate::frames::MAX_FRAME;
-    use crate::poller::Ready;
-
-    /// A port, driven as a worker does.
-    struct Driver {
-        port: TcpPort,
-        poller: Poller,
-        address: SocketAddr,
-        now: Instant,
-        traffic: Traffic,
-        frames: Vec<(Path, Vec<u8>)>,
-        gone: Vec<Path>,
-    }
-
-    impl Driver {
-        fn new(max_connections: usize) -> Self {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-            listener.set_nonblocking(true).unwrap();
-            let address = listener.local_addr().unwrap();
-            let (port, poller) = (TcpPort::new(vec![listener], max_connections), Poller::new().unwrap());
-            port.register(&poller).unwrap();
-            let (traffic, frames, gone) = Default::default();
-            Self { port, poller, address, now: Instant::now(), traffic, frames, gone }
-        }
-
-        fn connect(&self) -> TcpStream {
-            let stream = TcpStream::connect(self.address).unwrap();
-            stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-            stream
-        }
-
-        /// Turns until `done`, at most for some seconds each.
-        fn turn_until(&mut self, done: impl Fn(&Self) -> bool) {
-            let mut ready = Ready::new();
-            while !done(self) {
-                self.poller.wait(&mut ready, Duration::from_secs(5)).unwrap();
-                assert!(ready.tokens().count() > 0, "nothing came in time");
-                for token in ready.tokens() {
-                    match token {
-                        Token::Listener(index) => self.port.accept(index, self.now, &self.poller),
-                        Token::Connection(id) => {
-                            self.port.handle_ready(id, self.now, &self.poller, &mut self.traffic, |input| {
-                                match input {
-                                    TcpInput::Frame(path, frame) => self.frames.push((path, frame.to_vec())),
-                                    TcpInput::Gone(path) => self.gone.push(path),
-                                }
-                            });
-                        }
-                        Token::Mailbox | Token::Udp(_) => unreachable!(),
-                    }
-                }
-            }
-        }
-
-        fn wait(&mut self, duration: Duration) {
-            self.now += duration;
-            self.port.handle_timeout(self.now, &self.poller, |input| match input {
-                TcpInput::Gone(path) => self.gone.push(path),
-                TcpInput::Frame(..) => unreachable!(),
-            });
-        }
-
-        fn send(&mut self, path: Path, packets: &[&[u8]]) {
-            let mut ends = Vec::new();
-            for packet in packets {
-                ends.push(ends.last().copied().unwrap_or(0) + packet.len() as u32);
-            }
-            let transmit = Transmit { path, bytes: &packets.concat(), ends: &ends };
-            self.port.send(&transmit, &self.poller, &mut self.traffic);
-        }
-    }
-
-    fn write_frame(mut stream: &TcpStream, frame: &[u8]) {
-        stream.write_all(&[&(frame.len() as u16).to_be_bytes()[..], frame].concat()).unwrap();
-    }
-
-    fn read_frame(mut stream: &TcpStream) -> Vec<u8> {
-        let mut length = [0; HEADER];
-        stream.read_exact(&mut length).unwrap();
-        let mut frame = vec![0; usize::from(u16::from_be_bytes(length))];
-        stream.read_exact(&mut frame).unwrap();
-        frame
-    }
-
-    fn is_closed(mut stream: &TcpStream) -> bool {
-        match stream.read(&mut [0]) {
-            Ok(read) => read == 0,
-            Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
-        }
-    }
-
-    #[test]
-    fn frames_go_both_ways() {
-        let mut driver = Driver::new(4);
-        let client = driver.connect();
-        write_frame(&client, b"\0first");
-        write_frame(&client, b"anything");
-        driver.turn_until(|d| d.frames.len() == 2);
-        let path = driver.frames[0].0;
-        assert_eq!(path, Path::Tcp { connection: ConnectionId(0), remote: client.local_addr().unwrap() });
-        assert_eq!(driver.frames, [(path, b"\0first".to_vec()), (path, b"anything".to_vec())]);
-
-        driver.send(path, &[b"one", b"", b"three"]);
-        assert_eq!(
-            [read_frame(&client), read_frame(&client), read_frame(&client)],
-            [&b"one"[..], b"", b"three"]
-        );
-        assert_eq!((driver.traffic.packets_in, driver.traffic.packets_out), (2, 3));
-    }
-
-    #[test]
-    fn a_connection_is_taken_over_with_what_was_read_of_it() {
-        let mut driver = Driver::new(1);
-        let elsewhere = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let adopt = |driver: &mut Driver, early: &[u8]| {
-            let client = TcpStream::connect(elsewhere.local_addr().unwrap()).unwrap();
-            client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-            let adoption = Adoption { stream: elsewhere.accept().unwrap().0, early: early.to_vec() };
-            let Driver { port, poller, now, traffic, frames, gone, .. } = driver;
-            port.adopt(adoption, *now, poller, traffic, |input| match input {
-                TcpInput::Frame(path, frame) => frames.push((path, frame.to_vec())),
-                TcpInput::Gone(path) => gone.push(path),
-            });
-            client
-        };
-        let web = adopt(&mut driver, b"\0\x05GET /");
-        assert!(is_closed(&web) && driver.frames.is_empty() && driver.gone.len() == 1);
-
-        let mut client = adopt(&mut driver, b"\0\x06\0first\0\x04ha");
-        client.write_all(b"lf").unwrap();
-        driver.turn_until(|d| d.frames.len() == 2);
-        let path = driver.frames[0].0;
-        assert_eq!(path.remote(), client.local_addr().unwrap());
-        assert_eq!(driver.frames, [(path, b"\0first".to_vec()), (path, b"half".to_vec())]);
-        driver.send(path, &[b"answer"]);
-        assert_eq!(read_frame(&client), b"answer");
-
-        let full = adopt(&mut driver, b"\0\x01\0");
-        assert!(is_closed(&full), "there is room for one");
-    }
-
-    #[test]
-    fn who_leaves_is_reported_and_their_number_is_not_given_again() {
-        let mut driver = Driver::new(4);
-        drop(driver.connect());
-        driver.turn_until(|d| d.gone.len() == 1);
-        assert_eq!(driver.port.len(), 0);
-        let path = driver.gone[0];
-        driver.send(path, &[b"too late"]);
-        assert_eq!((driver.traffic.packets_out, driver.traffic.send_drops), (0, 1));
-
-        let client = driver.connect();
-        write_frame(&client, &[0]);
-        driver.turn_until(|d| !d.frames.is_empty());
-        assert!(matches!(driver.frames[0].0, Path::Tcp { connection: ConnectionId(1), .. }));
-    }
-
-    #[test]
-    fn strangers_are_closed() {
-        let mut driver = Driver::new(4);
-        let web = driver.connect();
-        write_frame(&web, b"GET / HTTP/1.1");
-        let empty = driver.connect();
-        write_frame(&empty, b"");
-        let oversized = driver.connect();
-        write_frame(&oversized, &vec![0; MAX_FRAME + 1]);
-        driver.turn_until(|d| d.gone.len() == 3);
-        assert!(driver.frames.is_empty());
-        assert!(is_closed(&web) && is_closed(&empty) && is_closed(&oversized));
-    }
-
-    #[test]
-    fn more_connections_than_allowed_are_closed_as_they_come() {
-        let mut driver = Driver::new(2);
-        let clients = [driver.connect(), driver.connect(), driver.connect()];
-        for client in &clients[..2] {
-            write_frame(client, &[1]);
-        }
-        driver.turn_until(|d| d.frames.len() == 2);
-        assert_eq!(driver.port.len(), 2);
-        assert!(is_closed(&clients[2]));
-        let [first, _, _] = clients;
-        drop(first);
-        driver.turn_until(|d| d.gone.len() == 1);
-        let fourth = driver.connect();
-        write_frame(&fourth, &[1]);
-        driver.turn_until(|d| d.frames.len() == 3);
-    }
-
-    #[test]
-    fn silence_is_not_waited_for_without_end() {
-        let mut driver = Driver::new(4);
-        let (mute, talker) = (driver.connect(), driver.connect());
-        write_frame(&talker, &[0]);
-        driver.turn_until(|d| d.frames.len() == 1 && d.port.len() == 2);
-        driver.wait(Duration::from_secs(9));
-        assert_eq!(driver.port.len(), 2);
-        driver.wait(Duration::from_secs(1));
-        assert!(is_closed(&mute));
-        assert_eq!(driver.port.len(), 1);
-        driver.wait(Duration::from_secs(49));
-        assert_eq!(driver.port.len(), 1);
-        driver.wait(Duration::from_secs(1));
-        assert_eq!((driver.port.len(), driver.gone.len()), (0, 2));
-    }
-
-    #[test]
-    fn a_slow_reader_gets_whole_frames_and_misses_others() {
-        let mut driver = Driver::new(4);
-        let client = driver.connect();
-        write_frame(&client, &[0]);
-        driver.turn_until(|d| d.frames.len() == 1);
-        let path = driver.frames[0].0;
-        let mut offered = 0u32;
-        while driver.traffic.send_drops == 0 {
-            let packet = [&offered.to_be_bytes()[..], &[7; 1196]].concat();
-            driver.send(path, &[&packet]);
-            offered += 1;
-        }
-        assert!(driver.port.connections[&ConnectionId(0)].queue.0.len() <= MAX_QUEUED);
-
-        let taken = offered - 1;
-        let reader = std::thread::spawn(move || {
-            for number in 0..taken {
-                let frame = read_frame(&client);
-                assert_eq!((frame.len(), &frame[..4]), (1200, &number.to_be_bytes()[..]));
-            }
-            client
-        });
-        driver.turn_until(|d| d.port.connections[&ConnectionId(0)].queue.0.is_empty());
-        let client = reader.join().unwrap();
-        driver.send(path, &[b"again"]);
-        assert_eq!(read_frame(&client), b"again");
-    }
-}
+mod tests;

@@ -194,7 +194,7 @@ impl Worker {
                 Token::Listener(index) => self.tcp.accept(index, self.now, &self.poller),
                 Token::Connection(id) => {
                     self.tcp.handle_ready(id, self.now, &self.poller, &mut self.traffic, |input| {
-                        handle_tcp(&mut self.engine, self.now, input);
+                        handle_tcp(&mut self.engine, self.now, input)
                     });
                 }
                 Token::Mailbox | Token::Udp(_) => {}
@@ -271,8 +271,9 @@ impl Worker {
         }
         if self.next_housekeeping <= self.now {
             self.udp.handle_timeout(self.now);
+            self.tcp.look(self.now, |path| self.engine.is_known(path));
             self.tcp.handle_timeout(self.now, &self.poller, |input| {
-                handle_tcp(&mut self.engine, self.now, input);
+                handle_tcp(&mut self.engine, self.now, input)
             });
             self.tell_numbers(self.now.duration_since(self.next_housekeeping) + HOUSEKEEPING);
             self.next_housekeeping = self.now + HOUSEKEEPING;
@@ -321,6 +322,7 @@ impl Worker {
         self.shared.publish(rate as u64, |metrics| {
             metrics.participants = self.engine.participants();
             metrics.connections = self.tcp.len();
+            metrics.tcp_refusals = self.tcp.refusals;
             metrics.traffic = self.traffic;
             metrics.handed = handed;
             metrics.drops.clone_from(self.engine.drops());
@@ -328,9 +330,16 @@ impl Worker {
     }
 }
 
-fn handle_tcp(engine: &mut Engine, now: Instant, input: TcpInput<'_>) {
+/// Whether the path is somebody's who is here.
+fn handle_tcp(engine: &mut Engine, now: Instant, input: TcpInput<'_>) -> bool {
     match input {
-        TcpInput::Frame(path, frame) => engine.handle_datagram(now, path, frame),
-        TcpInput::Gone(path) => engine.handle_disconnect(now, path),
+        TcpInput::Frame(path, frame) => {
+            engine.handle_datagram(now, path, frame);
+            engine.is_known(&path)
+        }
+        TcpInput::Gone(path) => {
+            engine.handle_disconnect(now, path);
+            false
+        }
     }
 }

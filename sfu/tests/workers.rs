@@ -80,24 +80,24 @@ async fn frames_over_tcp_reach_the_engine() {
 async fn connections_that_others_accepted_go_to_the_worker_that_the_request_names() {
     let Sfu { handle, .. } = start(config(3)).unwrap();
     let elsewhere = TcpListener::bind((LOCALHOST, 0)).unwrap();
-    let adopt = |ufrag: &str| {
+    let adopt = async |ufrag: &str| {
         let client = TcpStream::connect(elsewhere.local_addr().unwrap()).unwrap();
         let (stream, _) = elsewhere.accept().unwrap();
         let request = binding_request(ufrag);
         let early = [&(request.len() as u16).to_be_bytes()[..], &request].concat();
-        (client, handle.adopt(stream, early))
+        (client, handle.adopt(stream, early).await)
     };
-    let (first, adopted) = adopt("AACabcdefghijkl");
+    let (first, adopted) = adopt("AACabcdefghijkl").await;
     assert_eq!(adopted, Ok(()));
     let metrics = wait_for(&handle, |workers| workers[2].connections == 1);
     assert_eq!(metrics[2].drops.get(DropReason::StunUnknownUser), 1, "the worker has read the request");
     for nobody in ["AADabcdefghijkl", "AA", "A:", "///bcdefghijkl"] {
-        assert!(adopt(nobody).1.is_err(), "there are workers 0 to 2 only: {nobody}");
+        assert!(adopt(nobody).await.1.is_err(), "there are workers 0 to 2 only: {nobody}");
     }
     let (_client, stream) = (first, elsewhere.local_addr().map(TcpStream::connect).unwrap().unwrap());
-    assert_eq!(handle.adopt(stream, b"GET / HTTP/1.1".to_vec()), Err(AdoptError::NotIce));
+    assert_eq!(handle.adopt(stream, b"GET / HTTP/1.1".to_vec()).await, Err(AdoptError::NotIce));
     handle.stop().await;
-    assert_eq!(adopt("AACabcdefghijkl").1, Err(AdoptError::Busy));
+    assert_eq!(adopt("AACabcdefghijkl").await.1, Err(AdoptError::Busy));
 }
 
 /// A request that asks for the one with this user name fragment; what signs it is nobody's.

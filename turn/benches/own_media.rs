@@ -69,7 +69,7 @@ fn measure(hatches: bool) -> (u64, f64, f64) {
     call.all_see_all(Instant::now(), FRAMES);
     std::thread::sleep(NUMBERS);
     let (packets, after) = (call::relayed_packets(&turn) - packets, times());
-    let each = |index: usize| (after[index] - before[index]).as_secs_f64() * 1e6 / packets as f64;
+    let each = |index: usize| after[index].saturating_sub(before[index]).as_secs_f64() * 1e6 / packets as f64;
     (packets, each(0), each(1))
 }
 

@@ -124,7 +124,7 @@ impl Connections {
     /// Takes a connection that somebody else accepted.
     pub(crate) fn adopt(&mut self, adoption: Adoption, desk: &mut Desk<'_>) {
         let (now, poller) = (desk.now, desk.poller);
-        let Adoption { stream, tls, early } = adoption;
+        let Adoption { stream, tls, early, taken } = adoption;
         let admitted = stream.peer_addr().and_then(|remote| {
             // A listener of `::` tells addresses of IPv4 in the form of IPv6.
             let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
@@ -132,11 +132,13 @@ impl Connections {
         });
         match admitted {
             Ok(Some(id)) => {
+                // Who asked may have given up waiting.
+                let _ = taken.try_send(());
                 let Some(connection) = self.by_id.get_mut(&id) else { return };
                 let client = connection.client;
-                let taken =
+                let read =
                     connection.take_early(&early, || MAX_UNPROVEN_FRAME, |frame| handle(desk, client, frame));
-                self.go_on(id, taken, desk);
+                self.go_on(id, read, desk);
             }
             Ok(None) => {}
             Err(error) => tracing::debug!(%error, "a TURN connection cannot be taken over"),
@@ -329,7 +331,9 @@ impl Connections {
             && let Some(courier) = self.couriers.get(usize::from(worker))
         {
             let (stream, tls) = connection.into_parts();
-            courier.send(Command::Adopt(Box::new(Adoption { stream, tls, early })));
+            // Nobody waits for the answer.
+            let (taken, _) = flume::bounded(1);
+            courier.send(Command::Adopt(Box::new(Adoption { stream, tls, early, taken })));
         }
     }
 

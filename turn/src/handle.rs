@@ -218,10 +218,17 @@ impl Handle {
 
     /// Takes over a connection that somebody else has accepted, with its TLS session if it has one, and what was read of it
     /// already (of the session's contents, then). `false` when no worker takes it; then it is closed.
-    pub fn adopt(&self, stream: TcpStream, tls: Option<rustls::ServerConnection>, early: Vec<u8>) -> bool {
+    /// Waits until a worker has looked at it, some milliseconds at most.
+    pub async fn adopt(
+        &self,
+        stream: TcpStream,
+        tls: Option<rustls::ServerConnection>,
+        early: Vec<u8>,
+    ) -> bool {
         let next = self.inner.next.fetch_add(1, Ordering::Relaxed) % self.inner.workers.len();
-        let adoption = Box::new(Adoption { stream, tls, early });
-        self.inner.workers[next].mailbox.send(Command::Adopt(adoption))
+        let (taken, is_taken) = flume::bounded(1);
+        let adoption = Box::new(Adoption { stream, tls, early, taken });
+        self.inner.workers[next].mailbox.send(Command::Adopt(adoption)) && is_taken.recv_async().await.is_ok()
     }
 
     /// Takes clients over UDP at more sockets, which somebody else has bound, one behind the other: whoever gives datagrams to

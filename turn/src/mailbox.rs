@@ -38,6 +38,8 @@ pub(crate) struct Adoption {
     pub(crate) tls: Option<rustls::ServerConnection>,
     /// What was read of it, of the TLS session's contents where there is one.
     pub(crate) early: Vec<u8>,
+    /// Where the worker says that it takes it. Dropped: it does not.
+    pub(crate) taken: flume::Sender<()>,
 }
 
 /// A mailbox: where commands are put in, and where the worker takes them out.

@@ -104,6 +104,7 @@ impl Config {
             discovered_addresses: discovered.to_vec(),
             loopback: media.loopback,
             tcp: media.tcp,
+            tcp_per_address: media.tcp_per_address,
             shared_tcp: None,
             foreign_tcp: self.foreign_tcp(),
             tenants: if self.shares_media_udp() { self.turn.worker_count() } else { 0 },

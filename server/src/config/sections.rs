@@ -34,6 +34,10 @@ pub(crate) struct Http {
     pub(crate) hsts_seconds: u64,
     /// How many connections there may be, WebSockets and idle ones too. Who comes then is refused.
     pub(crate) max_connections: usize,
+    /// How many of them one client address may have (of IPv6: a network of 64 bits), and how many of those that have not said yet
+    /// what they want; 0 for any number.
+    pub(crate) max_connections_per_address: usize,
+    pub(crate) max_opening_per_address: usize,
     /// How long a client may send nothing while its request is awaited, in seconds.
     pub(crate) body_idle_seconds: u64,
     /// Whose `X-Forwarded-For` names the client: addresses and networks of proxies.
@@ -79,6 +83,8 @@ pub(crate) struct MediaSettings {
     pub(crate) loopback: bool,
     /// Accept media over TCP.
     pub(crate) tcp: bool,
+    /// How many connections of media over TCP one client address may have at each worker; 0 for any number.
+    pub(crate) tcp_per_address: usize,
     /// Accept it at the ports of HTTP and HTTPS too.
     pub(crate) share_port: bool,
     /// Offer DTLS 1.3 as well as 1.2.
@@ -153,6 +159,8 @@ impl Default for Http {
             frame_ancestors: "'self'".to_owned(),
             hsts_seconds: 0,
             max_connections: 50_000,
+            max_connections_per_address: 10_000,
+            max_opening_per_address: 1000,
             body_idle_seconds: 30,
             trusted_proxies: Vec::new(),
             drain_seconds: 10,
@@ -235,6 +243,7 @@ impl Default for MediaSettings {
             discover: Vec::new(),
             loopback: true,
             tcp: true,
+            tcp_per_address: 512,
             share_port: true,
             dtls13: false,
         }

@@ -16,13 +16,14 @@ use veche_sfu::{Handle, WorkerMetrics};
 use veche_signaling::Signaling;
 use veche_storage::Database;
 
+use crate::gate::Gate;
 use crate::parts::{Calls, Parts};
-use crate::patience::Gate;
+use crate::tally::Tally;
 use crate::webhooks::Couriers;
 
 /// All of them.
-pub(super) fn register(registry: &mut Registry, parts: &Parts, gate: &Gate) {
-    registry.register_collector(Box::new(Connections(gate.clone())));
+pub(super) fn register(registry: &mut Registry, parts: &Parts, gate: &Gate, tally: &Tally) {
+    registry.register_collector(Box::new(Connections(gate.clone(), tally.clone())));
     registry.register_collector(Box::new(Channels(parts.messaging.clone())));
     if let Some(files) = &parts.files {
         registry.register_collector(Box::new(Contents(files.clone())));
@@ -43,14 +44,14 @@ pub(super) fn register(registry: &mut Registry, parts: &Parts, gate: &Gate) {
 
 /// TCP connections to the HTTP listeners.
 #[derive(Debug)]
-struct Connections(Gate);
+struct Connections(Gate, Tally);
 
 impl Collector for Connections {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Connections of HTTP and HTTPS now, WebSockets and idle ones too";
         gauge(&mut out, "http_connections", help, self.0.open() as u64)?;
         let help = "Connections refused because of http.max_connections";
-        counter(&mut out, "http_connections_refused", help, self.0.refused())
+        counter(&mut out, "http_connections_refused", help, self.1.refused())
     }
 }
 
@@ -87,9 +88,18 @@ impl Collector for Media {
         let help = "Packets dropped because a send buffer was full";
         counters("media_send_drops", help, |worker| worker.traffic.send_drops)?;
         let help = "Packets taken from relays of this server, and given to them, without a socket";
-        counters("media_packets_handed", help, |worker| worker.handed.packets_in + worker.handed.packets_out)?;
+        counters("media_packets_handed", help, |worker| {
+            worker.handed.packets_in + worker.handed.packets_out
+        })?;
         let help = "Packets dropped because the relay's worker did not keep up, or had ended";
         counters("media_handed_drops", help, |worker| worker.handed.drops)?;
+
+        let mut refusals = BTreeMap::<&str, u64>::new();
+        for (reason, count) in workers.iter().flat_map(|worker| worker.tcp_refusals.iter()) {
+            *refusals.entry(reason).or_default() += count;
+        }
+        let help = "Media connections over TCP that were refused or closed, by reason";
+        labelled(out, MetricType::Counter, "media_tcp_refusals", help, "reason", refusals)?;
 
         let mut drops = BTreeMap::<&str, u64>::new();
         for (reason, count) in workers.iter().flat_map(|worker| worker.drops.iter()) {
@@ -140,7 +150,8 @@ impl Collector for Relays {
         )?;
         let ways = [("peers", total.bytes_to_peers), ("clients", total.bytes_to_clients)];
         labelled(out, MetricType::Counter, "turn_bytes_relayed", "Bytes of their data", "to", ways)?;
-        let ways = [("peers", sum(|one| one.handed.packets_out)), ("clients", sum(|one| one.handed.packets_in))];
+        let ways =
+            [("peers", sum(|one| one.handed.packets_out)), ("clients", sum(|one| one.handed.packets_in))];
         let help = "Packets between relays and media of this server, without a socket, by to whom";
         labelled(out, MetricType::Counter, "turn_packets_handed", help, "to", ways)?;
         let help = "Packets dropped because the media worker did not keep up, or had ended";

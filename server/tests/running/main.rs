@@ -4,6 +4,7 @@ mod abuse;
 mod acme;
 mod client;
 mod commands;
+mod crowd;
 mod doctor;
 mod doctor_inside;
 mod http;

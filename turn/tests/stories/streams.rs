@@ -246,7 +246,8 @@ fn a_connection_that_somebody_else_accepted_is_taken_over() {
     client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let (server, _) = listener.accept().unwrap();
     client.write_all(&BINDING[15..]).unwrap();
-    assert!(turn.handle.adopt(server, None, BINDING[..15].to_vec()));
+    let handle = turn.handle.clone();
+    futures_block(async move { assert!(handle.adopt(server, None, BINDING[..15].to_vec()).await) });
     expect_answer(&client);
 }
 
