@@ -243,6 +243,7 @@ fn start_turn(
     let urls = Urls::new(config, &surroundings.discovered, public, (turn.handle.addresses(), &shared_udp));
     if let Some(calls) = calls {
         turn.handle.listen(std::mem::take(&mut calls.sfu.tenants));
+        turn.handle.connect(calls.sfu.handle.open_hatches(&turn.handle.bells()?)?);
         let lifetime = config.turn.credential_lifetime();
         calls.signaling.set_turn(turn::source(urls.clone(), lifetime, turn.handle.clone()));
         calls.signaling.set_turn_reports(turn::reports(turn.handle.clone()));

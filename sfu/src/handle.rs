@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +15,7 @@ use veche_sfu_core::sdp::ufrag;
 use veche_sfu_core::stun::BindingRequest;
 
 use crate::frames::{MAX_EARLY, whole_frame};
+use crate::hatch::{Hatch, hatch};
 use crate::interfaces::Announcer;
 use crate::mailbox::{self, Adoption};
 use crate::metrics::{Shared, WorkerMetrics};
@@ -298,6 +301,24 @@ impl Handle {
             }
         }
         Ok(announcer.addresses().to_vec())
+    }
+
+    /// Opens hatches between all media workers and those of the TURN server, each of which `bells` wakes when something is written
+    /// to it (an eventfd). For each of these: the hatches to all media workers, by their ports. To be called once.
+    pub fn open_hatches(&self, bells: &[Arc<OwnedFd>]) -> io::Result<Vec<Vec<(u16, Hatch)>>> {
+        let mut theirs: Vec<_> = bells.iter().map(|_| Vec::new()).collect();
+        for worker in &self.plane.workers {
+            let own_bell = Arc::new(worker.mailbox.bell()?);
+            let port = worker.shared.port();
+            let mut own = Vec::new();
+            for (bell, theirs) in bells.iter().zip(&mut theirs) {
+                let [here, there] = hatch([own_bell.clone(), bell.clone()]);
+                own.push(here);
+                theirs.push((port, there));
+            }
+            worker.mailbox.open_hatches(own);
+        }
+        Ok(theirs)
     }
 
     /// The counters of all workers, at most about a second old. Holds no worker up.

@@ -5,6 +5,7 @@ mod certificate;
 pub mod datagrams;
 mod frames;
 pub mod handle;
+pub mod hatch;
 pub mod hold;
 mod interfaces;
 mod mailbox;

@@ -11,6 +11,7 @@ use veche_sfu_core::control::Command;
 use veche_sfu_core::engine::Candidate;
 
 use crate::handle::{AdoptError, CommandError};
+use crate::hatch::Hatch;
 
 /// How many commands may wait. A worker takes them within milliseconds; who fills this has outrun it.
 const CAPACITY: usize = 1024;
@@ -34,9 +35,10 @@ pub(crate) fn mailbox() -> io::Result<(Sender, Receiver)> {
     let (adoptions, orphanage) = flume::bounded(ADOPTIONS);
     // The machine's addresses do not change so often that it would need a bound.
     let (announcements, notices) = flume::unbounded();
+    let (hatches, new_hatches) = flume::bounded(1);
     let bell = bell()?;
-    let sender = Sender { commands, adoptions, announcements, bell: bell.clone() };
-    Ok((sender, Receiver { inbox, orphanage, notices, bell }))
+    let sender = Sender { commands, adoptions, announcements, hatches, bell: bell.clone() };
+    Ok((sender, Receiver { inbox, orphanage, notices, new_hatches, bell }))
 }
 
 /// A bell, by which one thread waits for others.
@@ -53,6 +55,7 @@ pub(crate) struct Sender {
     commands: flume::Sender<Command>,
     adoptions: flume::Sender<Adoption>,
     announcements: flume::Sender<Vec<Candidate>>,
+    hatches: flume::Sender<Vec<Hatch>>,
     bell: Arc<Bell>,
 }
 
@@ -62,6 +65,7 @@ pub(crate) struct Receiver {
     inbox: flume::Receiver<Command>,
     orphanage: flume::Receiver<Adoption>,
     notices: flume::Receiver<Vec<Candidate>>,
+    new_hatches: flume::Receiver<Vec<Hatch>>,
     bell: Arc<Bell>,
 }
 
@@ -125,6 +129,17 @@ impl Sender {
         self.bell.ring();
     }
 
+    /// Gives the worker hatches in place of those that it has. Those that it has not looked at yet are in the way of more.
+    pub(crate) fn open_hatches(&self, hatches: Vec<Hatch>) {
+        let _ = self.hatches.try_send(hatches);
+        self.bell.ring();
+    }
+
+    /// The bell itself, for others who have something for the worker.
+    pub(crate) fn bell(&self) -> io::Result<OwnedFd> {
+        self.bell.eventfd.try_clone()
+    }
+
     /// What wakes the worker.
     pub(crate) fn ringer(&self) -> Ringer {
         Ringer(self.bell.clone())
@@ -167,6 +182,11 @@ impl Receiver {
     /// a command that was sent after them.
     pub(crate) fn take_candidates(&self) -> Option<Vec<Candidate>> {
         self.notices.try_iter().last()
+    }
+
+    /// Other hatches in place of those of now. To be called after [`Receiver::take`].
+    pub(crate) fn take_hatches(&self) -> Option<Vec<Hatch>> {
+        self.new_hatches.try_recv().ok()
     }
 
     /// Whether the worker is asked to stop.

@@ -5,6 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use veche_sfu_core::drops::DropCounts;
 
+use crate::hatch::Handed;
+
 /// Counters of one worker since its start, and what it has to do now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkerMetrics {
@@ -22,6 +24,8 @@ pub struct WorkerMetrics {
     pub tcp_refusals: TcpRefusals,
     /// What came and went.
     pub traffic: Traffic,
+    /// What came from relays of this process and went to them, without a socket.
+    pub handed: Handed,
     /// Packets that the core dropped, by reason.
     pub drops: DropCounts,
 }

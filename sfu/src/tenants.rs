@@ -1,5 +1,8 @@
 //! Tenants of a UDP port: sockets of the TURN server that stand at the same address as the media worker's (`SO_REUSEPORT`). A
 //! program in the system (classic BPF) looks at each datagram and gives it to whom it is for, before anybody is woken.
+//!
+//! Datagrams of one client that the system has joined before (GRO) go together, by what the first is. A client that speaks to both by
+//! one socket may so lose a packet now and then, when it begins to send to the other: it is dropped and counted where it comes.
 
 use std::io;
 use std::net::{IpAddr, UdpSocket};

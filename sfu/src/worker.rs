@@ -10,6 +10,7 @@ use veche_sfu_core::ids::WorkerId;
 use veche_sfu_core::path::Path;
 
 use crate::bridge::{Bridges, Taken};
+use crate::hatch::{Handed, Hatch};
 use crate::hold::Hold;
 use crate::mailbox;
 use crate::metrics::{Shared, Traffic};
@@ -37,6 +38,7 @@ pub(crate) struct Worker {
     tcp: TcpPort,
     mailbox: mailbox::Receiver,
     bridges: Bridges,
+    hatches: Vec<Hatch>,
     engine: Engine,
     events: flume::Sender<Event>,
     /// An event that found the queue full. Those after it stay in the engine.
@@ -50,6 +52,8 @@ pub(crate) struct Worker {
     commands_left: bool,
     /// Whether another worker has sent more than the last turn took.
     records_left: bool,
+    /// Whether relays have sent more than the last turn took.
+    handed_left: bool,
     /// Whether news wait for room on their way to another worker.
     news_wait: bool,
     next_housekeeping: Instant,
@@ -94,6 +98,7 @@ impl Worker {
             tcp,
             mailbox,
             bridges,
+            hatches: Vec::new(),
             engine: Engine::new(engine, now).among_with_studio(worker, workers),
             events,
             held: None,
@@ -103,6 +108,7 @@ impl Worker {
             now,
             commands_left: false,
             records_left: false,
+            handed_left: false,
             news_wait: false,
             next_housekeeping: now + HOUSEKEEPING,
             packets_before: 0,
@@ -123,7 +129,8 @@ impl Worker {
             self.receive_tcp(&ready);
             // 4. Commands of the control plane.
             self.take_commands(&ready);
-            // 5. What other workers tell and send. After the commands, since those silence the bell.
+            // 5. What relays of this process and other workers send. After the commands, since those silence the bell.
+            self.take_handed();
             self.cross_in();
             // 6. What is due.
             self.handle_timeouts();
@@ -141,7 +148,7 @@ impl Worker {
     fn patience(&mut self) -> Duration {
         let now = Instant::now();
         self.hold.on_turn(self.now, now);
-        if self.commands_left || self.records_left {
+        if self.commands_left || self.records_left || self.handed_left {
             return Duration::ZERO;
         }
         let mut due = self.next_housekeeping;
@@ -159,9 +166,11 @@ impl Worker {
 
     /// Lets more packets come, when there is much to do. Those that found no room in the last batch need no company.
     fn hold(&self, ready: &Ready) {
-        let received = ready.tokens().any(|token| matches!(token, Token::Udp(_)));
+        let received = ready.tokens().any(|token| matches!(token, Token::Udp(_)))
+            || self.hatches.iter().any(Hatch::is_waiting);
         if received && self.hold.is_on() && !self.udp.is_flooded() {
-            let left = self.commands_left || self.records_left || self.engine.has_handshakes();
+            let left =
+                self.commands_left || self.records_left || self.handed_left || self.engine.has_handshakes();
             let time = self.hold.time(Instant::now(), left);
             if !time.is_zero() {
                 std::thread::sleep(time);
@@ -214,6 +223,20 @@ impl Worker {
                 let Self { tcp, poller, engine, traffic, now, .. } = self;
                 tcp.adopt(adoption, *now, poller, traffic, |input| handle_tcp(engine, *now, input));
             }
+            if let Some(hatches) = self.mailbox.take_hatches() {
+                self.hatches = hatches;
+            }
+        }
+    }
+
+    fn take_handed(&mut self) {
+        self.handed_left = false;
+        for (hatch, index) in self.hatches.iter_mut().zip(0..) {
+            let taken_all = hatch.take(|passage, datagram| {
+                let path = Path::Relayed { hatch: index, passage: *passage };
+                self.engine.handle_datagram(self.now, path, datagram);
+            });
+            self.handed_left |= !taken_all;
         }
     }
 
@@ -262,7 +285,13 @@ impl Worker {
         self.engine.flush(&mut |transmit| match transmit.path {
             Path::Udp { .. } => self.udp.send(&transmit, &mut self.traffic),
             Path::Tcp { .. } => self.tcp.send(&transmit, &self.poller, &mut self.traffic),
+            Path::Relayed { hatch, passage } => {
+                if let Some(hatch) = self.hatches.get_mut(usize::from(hatch)) {
+                    hatch.send(&passage, (transmit.bytes, transmit.ends));
+                }
+            }
         });
+        self.hatches.iter_mut().for_each(Hatch::ring);
     }
 
     /// While the control plane does not read, events stay where they are, and media goes on.
@@ -285,7 +314,9 @@ impl Worker {
     }
 
     fn tell_numbers(&mut self, elapsed: Duration) {
-        let packets = self.traffic.packets_in + self.traffic.packets_out;
+        let handed = Handed::sum(self.hatches.iter());
+        let packets =
+            self.traffic.packets_in + self.traffic.packets_out + handed.packets_in + handed.packets_out;
         let rate = (packets - self.packets_before) as f64 / elapsed.as_secs_f64();
         self.packets_before = packets;
         self.shared.publish(rate as u64, |metrics| {
@@ -293,6 +324,7 @@ impl Worker {
             metrics.connections = self.tcp.len();
             metrics.tcp_refusals = self.tcp.refusals;
             metrics.traffic = self.traffic;
+            metrics.handed = handed;
             metrics.drops.clone_from(self.engine.drops());
         });
     }

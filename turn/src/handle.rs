@@ -2,18 +2,22 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::io;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use parking_lot::RwLock;
 use veche_sfu::Traffic;
+use veche_sfu::hatch::{Handed, Hatch};
 use veche_turn_core::{
     Accounts, Credentials, IssuedNames, PeerPolicy, Refusals, Totals, Usage, UserUsage, issue,
 };
 
 use crate::config::{RelayAddress, User};
+use crate::hatches::Hatches;
 use crate::mailbox::{Adoption, Command, Sender};
 use crate::relays::RelayAddresses;
 use crate::worker::unix_time;
@@ -105,6 +109,8 @@ pub struct WorkerMetrics {
     pub refusals: Refusals,
     /// All that came and went, of clients and of peers.
     pub traffic: Traffic,
+    /// What went to media of this process and came from there, without a socket.
+    pub handed: Handed,
 }
 
 /// What a worker tells, once a second.
@@ -233,6 +239,19 @@ impl Handle {
         let workers = &self.inner.workers;
         for (set, worker) in sets.into_iter().zip(workers.iter().cycle()) {
             worker.mailbox.send(Command::Listen(set));
+        }
+    }
+
+    /// What wakes each worker when somebody writes to it (an eventfd): for [`Handle::connect`].
+    pub fn bells(&self) -> io::Result<Vec<Arc<OwnedFd>>> {
+        self.inner.workers.iter().map(|worker| Ok(Arc::new(worker.mailbox.bell()?))).collect()
+    }
+
+    /// Gives each worker hatches to the media workers of this process, by their ports. What relays send to
+    /// [`PeerPolicy::own`] goes through them from now on, as if it came from the relay.
+    pub fn connect(&self, hatches: Vec<Vec<(u16, Hatch)>>) {
+        for (worker, hatches) in self.inner.workers.iter().zip(hatches) {
+            worker.mailbox.send(Command::Connect(Hatches::new(hatches)));
         }
     }
 

@@ -10,6 +10,7 @@ mod connections;
 mod desk;
 mod errors;
 mod handle;
+mod hatches;
 mod listeners;
 mod mailbox;
 mod poller;

@@ -11,6 +11,8 @@ use std::time::Instant;
 use rustix::event::{EventfdFlags, eventfd};
 use veche_turn_core::{Credentials, PeerPolicy};
 
+use crate::hatches::Hatches;
+
 /// While so many commands wait, connections that are handed over are closed. What the operator says always finds room.
 const MANY: usize = 256;
 
@@ -27,6 +29,8 @@ pub(crate) enum Command {
     Adopt(Box<Adoption>),
     /// Take clients at these sockets too, which are bound already.
     Listen(Vec<UdpSocket>),
+    /// Give packets for media to the media workers by these, and take theirs.
+    Connect(Hatches),
 }
 
 /// A connection that somebody else has accepted.
@@ -89,6 +93,11 @@ impl Sender {
     /// For another worker.
     pub(crate) fn courier(&self) -> Courier {
         self.courier.clone()
+    }
+
+    /// The bell itself, for others who have something for the worker.
+    pub(crate) fn bell(&self) -> io::Result<OwnedFd> {
+        self.courier.bell.eventfd.try_clone()
     }
 
     /// Asks the worker to stop. Never waits for room.

@@ -21,6 +21,7 @@ use crate::config::{StartError, TurnConfig};
 use crate::connections::Connections;
 use crate::desk::Closing;
 use crate::handle::{Handle, Inner, Shared, WorkerFailure, WorkerHandle, credentials};
+use crate::hatches::Hatches;
 use crate::listeners;
 use crate::mailbox::{self, Courier, mailbox};
 use crate::poller::Poller;
@@ -173,6 +174,8 @@ fn prepare(
         connections,
         relays,
         tcp,
+        hatches: Hatches::default(),
+        handed_left: false,
         server,
         shared,
         out: Outbox::new(),

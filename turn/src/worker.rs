@@ -14,6 +14,7 @@ use crate::connections::Connections;
 use crate::desk::{Closing, Desk};
 use crate::errors::IcmpError;
 use crate::handle::Shared;
+use crate::hatches::Hatches;
 use crate::mailbox::{Command, Receiver};
 use crate::poller::{Fixed, Poller, Ready, Token};
 use crate::relays::{Relays, datagrams};
@@ -39,6 +40,9 @@ pub(crate) struct Worker {
     pub(crate) connections: Connections,
     pub(crate) relays: Relays,
     pub(crate) tcp: TcpRelays,
+    pub(crate) hatches: Hatches,
+    /// Whether media has sent more than the last turn took.
+    pub(crate) handed_left: bool,
     pub(crate) server: Server,
     pub(crate) shared: Arc<Shared>,
     pub(crate) out: Outbox,
@@ -71,7 +75,8 @@ impl Worker {
             // 1. Wait for work. The clock is read once for all that the wait brings.
             let now = Instant::now();
             self.hold.on_turn(self.now, now);
-            self.poller.wait(&mut ready, self.next_housekeeping.saturating_duration_since(now))?;
+            let due = if self.handed_left { now } else { self.next_housekeeping };
+            self.poller.wait(&mut ready, due.saturating_duration_since(now))?;
             self.let_more_come(&mut ready)?;
             self.now = Instant::now();
             self.flooded = false;
@@ -84,11 +89,13 @@ impl Worker {
             for token in ready.tokens_from(begin).filter(is_stream) {
                 self.handle_ready(token);
             }
-            // 3. What is due.
+            // 3. What media of this process sends. After the mailbox, which silences the bell.
+            self.take_handed();
+            // 4. What is due.
             if self.next_housekeeping <= self.now {
                 self.keep_house();
             }
-            // 4. Everything that the above has made is sent, in trains.
+            // 5. Everything that the above has made is sent, in trains.
             self.flush();
         }
         self.server.close(&mut self.out);
@@ -101,10 +108,11 @@ impl Worker {
     /// What found no room in the last batch needs no company.
     fn let_more_come(&mut self, ready: &mut Ready) -> io::Result<()> {
         let is_relayed = |token| matches!(token, Token::Relay(_) | Token::Fixed(Fixed::Udp(_)));
-        if !self.hold.is_on() || self.flooded || !ready.tokens().any(is_relayed) {
+        let has_come = || ready.tokens().any(is_relayed) || self.hatches.is_waiting();
+        if !self.hold.is_on() || self.flooded || !has_come() {
             return Ok(());
         }
-        let time = self.hold.time(Instant::now(), false);
+        let time = self.hold.time(Instant::now(), self.handed_left);
         if time.is_zero() {
             return Ok(());
         }
@@ -168,6 +176,16 @@ impl Worker {
         });
     }
 
+    fn take_handed(&mut self) {
+        self.handed_left = false;
+        for index in 0..self.hatches.len() {
+            self.handed_left |= self.hatches.receive(index, self.now, &mut self.server, &mut self.out);
+            if self.out.len() >= FLUSH_AT {
+                self.flush();
+            }
+        }
+    }
+
     /// Does what the server wants done.
     fn act(&mut self) {
         self.desk().1.act();
@@ -186,6 +204,7 @@ impl Worker {
                     let (connections, mut desk, _) = self.desk();
                     connections.adopt(*adoption, &mut desk);
                 }
+                Command::Connect(hatches) => self.hatches = hatches,
                 Command::Listen(sockets) => {
                     for socket in sockets {
                         if let Err(error) = self.listen(socket) {
@@ -222,7 +241,7 @@ impl Worker {
 
     fn flush(&mut self) {
         let mut flush = Flush::begin(self.now);
-        let Self { out, udp, connections, relays, poller, traffic, .. } = self;
+        let Self { out, udp, connections, relays, hatches, server, poller, traffic, .. } = self;
         for run in out.runs() {
             let packets = (run.bytes, run.ends);
             match run.to {
@@ -234,11 +253,13 @@ impl Worker {
                 Destination::Client(FiveTuple { link: Link::Stream(id), .. }) => {
                     connections.send(id, packets, poller, traffic);
                 }
+                Destination::Peer { relay, peer, .. } if hatches.send(server, (relay, peer), packets) => {}
                 Destination::Peer { relay, peer, dont_fragment } => {
                     relays.send(relay, peer, dont_fragment, packets, &mut flush, traffic);
                 }
             }
         }
+        hatches.ring();
         out.clear_packets();
         for relay in self.closing.relays.drain(..) {
             self.relays.close(relay);
@@ -261,6 +282,7 @@ impl Worker {
             metrics.totals = self.server.totals();
             metrics.refusals.clone_from(self.server.refusals());
             metrics.traffic = self.traffic;
+            metrics.handed = self.hatches.handed();
         });
     }
 }

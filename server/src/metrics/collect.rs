@@ -91,6 +91,12 @@ impl Collector for Media {
         counters("media_send_errors", help, |worker| worker.traffic.send_errors)?;
         let help = "Packets dropped because a send buffer was full";
         counters("media_send_drops", help, |worker| worker.traffic.send_drops)?;
+        let help = "Packets taken from relays of this server, and given to them, without a socket";
+        counters("media_packets_handed", help, |worker| {
+            worker.handed.packets_in + worker.handed.packets_out
+        })?;
+        let help = "Packets dropped because the relay's worker did not keep up, or had ended";
+        counters("media_handed_drops", help, |worker| worker.handed.drops)?;
 
         let mut refusals = BTreeMap::<&str, u64>::new();
         for (reason, count) in workers.iter().flat_map(|worker| worker.tcp_refusals.iter()) {
@@ -148,6 +154,12 @@ impl Collector for Relays {
         )?;
         let ways = [("peers", total.bytes_to_peers), ("clients", total.bytes_to_clients)];
         labelled(out, MetricType::Counter, "turn_bytes_relayed", "Bytes of their data", "to", ways)?;
+        let ways =
+            [("peers", sum(|one| one.handed.packets_out)), ("clients", sum(|one| one.handed.packets_in))];
+        let help = "Packets between relays and media of this server, without a socket, by to whom";
+        labelled(out, MetricType::Counter, "turn_packets_handed", help, "to", ways)?;
+        let help = "Packets dropped because the media worker did not keep up, or had ended";
+        counter(out, "turn_handed_drops", help, sum(|worker| worker.handed.drops))?;
         let help = "Packets that the system refused to send";
         counter(out, "turn_send_errors", help, sum(|worker| worker.traffic.send_errors))?;
         let help = "Packets dropped because a send buffer was full";

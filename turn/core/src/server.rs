@@ -225,6 +225,18 @@ impl Server {
         }
     }
 
+    /// Whether this is an address of the server's own media.
+    pub fn is_own(&self, peer: SocketAddr) -> bool {
+        self.config.peers.own.contains(&peer)
+    }
+
+    /// The address of a relay as its peers see it, while its allocation is there.
+    pub fn relayed(&self, relay: RelayId) -> Option<SocketAddr> {
+        let id = relay.allocation();
+        let allocation = self.allocations.get(id.index()).filter(|one| one.id == id)?;
+        Some(allocation.relays[usize::from(relay.is_v6())]?.address)
+    }
+
     /// Whether a client has an allocation.
     pub fn has_allocation(&self, client: FiveTuple) -> bool {
         self.index_by_client.contains_key(&client)

@@ -84,6 +84,12 @@ impl Call {
         self.seats.iter().filter(|seat| seat.relay.is_some()).map(|seat| seat.address).collect()
     }
 
+    /// Somebody gets up.
+    pub(crate) fn leave(&mut self, seat: usize) {
+        let gone = self.seats.remove(seat);
+        self.command(Command::RemoveParticipant { participant: gone.participant });
+    }
+
     fn sit_down(&mut self, socket: UdpSocket, address: SocketAddr, relay: Option<Relay>) {
         socket.set_nonblocking(true).unwrap();
         let number = self.seats.len() as u32 + 1;

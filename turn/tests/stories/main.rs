@@ -6,6 +6,7 @@ mod client;
 mod coturn;
 mod icmp;
 mod one_port;
+mod own_media;
 mod server;
 mod shortage;
 mod streams;

@@ -120,7 +120,8 @@ impl Transport {
             return self.send.seal(false, 0, |_, _| Err(DropReason::SrtpNotReady)).map(drop);
         };
         // Trains are of UDP. Where pictures wait for room, padding would take it from them.
-        let pad = matches!(self.ice.selected(), Some(Path::Udp { .. })) && !self.pacer.is_waiting();
+        let pad = matches!(self.ice.selected(), Some(Path::Udp { .. } | Path::Relayed { .. }))
+            && !self.pacer.is_waiting();
         let ids = &self.writable_extensions;
         let numbered = ids.id(Extension::TransportCc).is_some();
         let (estimator, seq) = (&mut self.estimator, &mut self.next_transport_seq);
