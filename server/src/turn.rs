@@ -45,9 +45,9 @@ pub(crate) fn start(config: &Config, surroundings: &Surroundings) -> Result<Opti
     match veche_turn::start(turn_config) {
         Ok(turn) => Ok(Some(turn)),
         Err(error) if error.setting == "turn.listen" && config.turn.listens_by_default() => {
-            if config.turn.share_port {
+            if config.turn.share_port || config.shares_media_udp() {
                 tracing::warn!(
-                    "TURN only at the ports of HTTP and HTTPS: {error}; turn.listen = [] silences this"
+                    "TURN only at the ports that it shares: {error}; turn.listen = [] silences this"
                 );
                 return Ok(Some(veche_turn::start(alone)?));
             }
@@ -71,6 +71,7 @@ fn turn_config(config: &Config, surroundings: &Surroundings) -> Result<TurnConfi
         users: users(settings),
         relay_v4,
         relay_v6,
+        tcp_relays: settings.tcp_relays,
         relay_ports: settings.ports().expect("checked when it was read"),
         quotas: settings.quotas(),
         peers: peers(config, &surroundings.discovered, &surroundings.media_ports, surroundings.is_guarded)?,
@@ -110,6 +111,13 @@ fn addresses(config: &Config, discovered: &[IpAddr]) -> Result<Vec<IpAddr>> {
 /// The ports of the media plane.
 pub(crate) fn media_ports(media: &veche_sfu::Handle) -> Vec<u16> {
     media.metrics().iter().map(|worker| worker.port).collect()
+}
+
+/// Where media and TURN share a UDP port.
+pub(crate) fn shared_udp(config: &Config, media_ports: &[u16]) -> Vec<SocketAddr> {
+    let port = media_ports.first().copied().filter(|_| config.shares_media_udp());
+    let at = |port| config.media.bind.iter().map(move |ip| SocketAddr::new(*ip, port));
+    port.into_iter().flat_map(at).collect()
 }
 
 /// Whom relays may reach. `is_guarded` is [`is_guarded`].
@@ -167,6 +175,7 @@ fn usage(usage: &Usage) -> TurnUsage {
         allocations: usage.allocations,
         permissions: usage.permissions,
         channels: usage.channels,
+        connections: usage.connections,
         packets_to_peers: usage.packets_to_peers,
         bytes_to_peers: usage.bytes_to_peers,
         packets_to_clients: usage.packets_to_clients,
@@ -180,23 +189,28 @@ pub(crate) struct Urls {
     current: Arc<ArcSwap<Vec<String>>>,
     public: PublicPort,
     bound: Vec<SocketAddr>,
+    shared_udp: Vec<SocketAddr>,
 }
 
 impl Urls {
-    /// `public` is the port of HTTPS, `bound` is where the server listens itself.
+    /// `public` is the port of HTTPS, `bound` is where the server listens itself, `shared_udp` where media does for it.
     pub(crate) fn new(
         config: &Config,
         discovered: &[IpAddr],
         public: PublicPort,
-        bound: &[SocketAddr],
+        (bound, shared_udp): (&[SocketAddr], &[SocketAddr]),
     ) -> Self {
-        let current = urls(config, discovered, public, bound);
-        Self { current: Arc::new(ArcSwap::from_pointee(current)), public, bound: bound.to_vec() }
+        let (bound, shared_udp) = (bound.to_vec(), shared_udp.to_vec());
+        let urls = Self { current: Arc::default(), public, bound, shared_udp };
+        urls.renew(config, discovered);
+        urls
     }
 
     /// The machine's addresses have changed.
     pub(crate) fn renew(&self, config: &Config, discovered: &[IpAddr]) {
-        self.current.store(urls(config, discovered, self.public, &self.bound).into());
+        let mut all = udp_urls(config, discovered, &self.shared_udp);
+        all.extend(urls(config, discovered, self.public, &self.bound));
+        self.current.store(all.into());
     }
 }
 
@@ -210,6 +224,12 @@ pub(crate) fn source(urls: Urls, lifetime: Duration, handle: Handle) -> TurnSour
             credential: Some(credential.credential),
         }]
     })
+}
+
+/// The server over UDP at the port of media.
+fn udp_urls(config: &Config, discovered: &[IpAddr], shared: &[SocketAddr]) -> Vec<String> {
+    let hosts = hosts(config, discovered, shared).into_iter();
+    hosts.map(|(host, port)| format!("turn:{host}:{port}?transport=udp")).collect()
 }
 
 /// The server over UDP, TCP, and TLS where clients can trust the certificate. What lets through as much as web pages need lets
@@ -359,6 +379,26 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_port_of_media_is_told_where_it_is_shared() {
+        let mut config = Config::default();
+        config.turn.external_addresses = vec!["203.0.113.5".parse().unwrap(), "2001:db8::5".parse().unwrap()];
+        config.turn.share_port = false;
+        assert!(shared_udp(&config, &[443, 444]).is_empty(), "only where it is wanted");
+        config.turn.share_udp_port = true;
+        let told = |config: &Config| udp_urls(config, &[], &shared_udp(config, &[443, 444]));
+        assert_eq!(
+            told(&config),
+            ["turn:203.0.113.5:443?transport=udp", "turn:[2001:db8::5]:443?transport=udp"]
+        );
+        config.media.bind = vec!["192.0.2.7".parse().unwrap()];
+        assert_eq!(told(&config), ["turn:203.0.113.5:443?transport=udp"], "IPv6 is not bound");
+        config.turn.hosts = vec!["veche.example".to_owned()];
+        assert_eq!(told(&config), ["turn:veche.example:443?transport=udp"]);
+        config.signaling.enabled = false;
+        assert!(told(&config).is_empty(), "there is no media");
+    }
+
     fn names_or(config: &Config, address: &str) -> String {
         names(config).first().cloned().unwrap_or_else(|| address.to_owned())
     }
@@ -368,7 +408,7 @@ mod tests {
         let config = Config::default();
         let discovered = ["203.0.113.5".parse().unwrap()];
         let bound = ["0.0.0.0:3478".parse().unwrap()];
-        let urls = Urls::new(&config, &discovered, public("127.0.0.1:8000", false), &bound);
+        let urls = Urls::new(&config, &discovered, public("127.0.0.1:8000", false), (&bound, &[]));
         assert_eq!(
             *urls.current.load_full(),
             ["turn:203.0.113.5:3478?transport=udp", "turn:203.0.113.5:3478?transport=tcp"]

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,6 +46,10 @@ pub struct SfuConfig {
     /// Where somebody else accepts ICE over TCP as well, and hands it over ([`Handle::adopt`]): one port of all workers. Clients
     /// are told of it.
     pub shared_tcp: Option<SocketAddr>,
+    /// TCP ports that belong to who hands over: a worker of the same number has no TCP port of its own.
+    pub foreign_tcp: Vec<u16>,
+    /// How many sockets of others stand at the first worker's UDP port: [`Sfu::tenants`].
+    pub tenants: usize,
     /// Where the DTLS certificate is kept, so that it survives restarts. `None`: made anew at each start.
     pub certificate_file: Option<PathBuf>,
     /// Offer DTLS 1.3 as well as 1.2.
@@ -59,6 +63,11 @@ pub struct SfuConfig {
 }
 
 impl SfuConfig {
+    /// Whether the worker with this port takes TCP there itself.
+    pub(crate) fn takes_tcp(&self, port: u16) -> bool {
+        self.tcp && !self.foreign_tcp.contains(&port)
+    }
+
     /// A media plane that only this machine reaches, over UDP on ports that the system chooses, with a certificate of its own:
     /// for tests and trials. Its rooms do not spread.
     pub fn on_loopback(workers: usize) -> Self {
@@ -73,6 +82,8 @@ impl SfuConfig {
             tcp: false,
             tcp_per_address: 0,
             shared_tcp: None,
+            foreign_tcp: Vec::new(),
+            tenants: 0,
             certificate_file: None,
             dtls13: false,
             max_data_message: 65_536,
@@ -92,13 +103,17 @@ pub struct Sfu {
     /// refused; other workers go on. The process should drain and end, so that its supervisor starts a new one.
     /// Disconnected when all workers have ended.
     pub failures: flume::Receiver<WorkerFailure>,
+    /// As many as [`SfuConfig::tenants`]: the sockets, one for each bound address, to which what comes to the first worker's UDP
+    /// port goes that is TURN's: [`is_tenants`](crate::is_tenants). They are bound already. What is sent to one that is dropped
+    /// comes to another tenant; where there is none left, to the media worker, which drops it.
+    pub tenants: Vec<Vec<UdpSocket>>,
 }
 
 /// A worker that has ended without being told to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("media worker {worker} has failed: {reason}")]
 pub struct WorkerFailure {
-    /// Which worker.
+    /// Which worker; the one behind the last is the studio.
     pub worker: usize,
     /// The message of its panic, or what the system said.
     pub reason: String,

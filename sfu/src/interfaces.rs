@@ -62,10 +62,10 @@ pub(crate) fn announced_addresses(config: &SfuConfig, bound: &[IpAddr]) -> Resul
 }
 
 /// The candidates of a worker: UDP before TCP, each in the order of `addresses`; behind them the port of all workers.
-pub(crate) fn candidates(config: &SfuConfig, addresses: &[IpAddr], port: u16) -> Vec<Candidate> {
+fn candidates(config: &SfuConfig, addresses: &[IpAddr], port: u16) -> Vec<Candidate> {
     let at = |port, tcp| move |&ip: &IpAddr| Candidate { address: (ip, port).into(), tcp };
     let mut candidates: Vec<_> = addresses.iter().map(at(port, false)).collect();
-    if config.tcp {
+    if config.takes_tcp(port) {
         candidates.extend(addresses.iter().map(at(port, true)));
     }
     if let Some(shared) = config.shared_tcp {

@@ -4,9 +4,11 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
 use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_reuseport;
 use socket2::{Domain, Socket, Type};
 
 use crate::handle::StartError;
+use crate::tenants;
 
 /// How often another number is tried when the system chooses one that is free at one address and not at another.
 const ATTEMPTS: usize = 16;
@@ -19,6 +21,8 @@ const BACKLOG: i32 = 128;
 pub(crate) struct Port {
     pub(crate) number: u16,
     pub(crate) udp: Vec<UdpSocket>,
+    /// For each tenant as many.
+    pub(crate) tenants: Vec<Vec<UdpSocket>>,
     pub(crate) listeners: Vec<TcpListener>,
 }
 
@@ -43,12 +47,17 @@ pub(crate) fn usable_addresses(configured: &[IpAddr]) -> Result<Vec<IpAddr>, Sta
     Ok(usable)
 }
 
-/// Binds `number` at all addresses; 0 for any number that is free at all of them.
-pub(crate) fn bind_port(addresses: &[IpAddr], number: u16, tcp: bool) -> Result<Port, StartError> {
+/// Binds `number` at all addresses, over UDP for so many tenants too; 0 for any number that is free at all of them.
+pub(crate) fn bind_port(
+    addresses: &[IpAddr],
+    number: u16,
+    tcp: bool,
+    tenants: usize,
+) -> Result<Port, StartError> {
     let mut attempts = if number == 0 { ATTEMPTS } else { 1 };
     loop {
         attempts -= 1;
-        match try_bind(addresses, number, tcp) {
+        match try_bind(addresses, number, tcp, tenants) {
             Ok(port) => return Ok(port),
             Err(failure) if failure.error.kind() == io::ErrorKind::AddrInUse && attempts > 0 => {}
             Err(failure) => return Err(failure.into()),
@@ -63,27 +72,49 @@ struct BindFailure {
     error: io::Error,
 }
 
-fn try_bind(addresses: &[IpAddr], number: u16, tcp: bool) -> Result<Port, BindFailure> {
-    let mut port = Port { number, udp: Vec::new(), listeners: Vec::new() };
+fn try_bind(addresses: &[IpAddr], number: u16, tcp: bool, tenants: usize) -> Result<Port, BindFailure> {
+    let tenants = std::iter::repeat_with(Vec::new).take(tenants).collect();
+    let mut port = Port { number, udp: Vec::new(), tenants, listeners: Vec::new() };
     for &ip in addresses {
         let address = SocketAddr::from((ip, port.number));
         let failure = |error| BindFailure { protocol: "UDP", address, error };
-        let socket = bind(address, Type::DGRAM).map_err(failure)?;
+        let socket = bind(address, Type::DGRAM, false).map_err(failure)?;
         let socket = UdpSocket::from(socket);
         port.number = socket.local_addr().map_err(failure)?.port();
-        port.udp.push(socket);
+        port.take_in(socket).map_err(failure)?;
     }
     for &ip in addresses.iter().filter(|_| tcp) {
         let address = SocketAddr::from((ip, port.number));
         let failure = |error| BindFailure { protocol: "TCP", address, error };
-        let socket = bind(address, Type::STREAM).map_err(failure)?;
+        let socket = bind(address, Type::STREAM, false).map_err(failure)?;
         socket.listen(BACKLOG).map_err(failure)?;
         port.listeners.push(socket.into());
     }
     Ok(port)
 }
 
-fn bind(address: SocketAddr, kind: Type) -> io::Result<Socket> {
+impl Port {
+    /// Puts a UDP socket into use, with tenants where there are some.
+    fn take_in(&mut self, socket: UdpSocket) -> io::Result<()> {
+        if self.tenants.is_empty() {
+            self.udp.push(socket);
+            return Ok(());
+        }
+        // It could be had alone: nobody else has it. Sockets of tenants stand in the system's list as they were bound.
+        let address = socket.local_addr()?;
+        drop(socket);
+        let again = || bind(address, Type::DGRAM, true).map(UdpSocket::from);
+        let socket = again()?;
+        for tenant in &mut self.tenants {
+            tenant.push(again()?);
+        }
+        tenants::admit(&socket, self.tenants.len())?;
+        self.udp.push(socket);
+        Ok(())
+    }
+}
+
+fn bind(address: SocketAddr, kind: Type, with_tenants: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, None)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -92,13 +123,16 @@ fn bind(address: SocketAddr, kind: Type) -> io::Result<Socket> {
         // Connections of a server that has just stopped do not keep its port (TIME_WAIT).
         socket.set_reuse_address(true)?;
     }
+    if with_tenants {
+        set_socket_reuseport(&socket, true)?;
+    }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket)
 }
 
 fn has_ipv6() -> bool {
-    match bind((Ipv6Addr::UNSPECIFIED, 0).into(), Type::DGRAM) {
+    match bind((Ipv6Addr::UNSPECIFIED, 0).into(), Type::DGRAM, false) {
         Ok(_) => true,
         Err(error) => !matches!(Errno::from_io_error(&error), Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL)),
     }
@@ -152,7 +186,7 @@ mod tests {
     #[test]
     fn all_sockets_of_a_worker_have_one_number() {
         let addresses = usable_addresses(&[ANY, Ipv6Addr::UNSPECIFIED.into(), ANY]).unwrap();
-        let port = bind_port(&addresses, 0, true).unwrap();
+        let port = bind_port(&addresses, 0, true, 0).unwrap();
         assert_ne!(port.number, 0);
         assert!(port.udp.iter().all(|socket| socket.local_addr().unwrap().port() == port.number));
         assert!(port.listeners.iter().all(|listener| listener.local_addr().unwrap().port() == port.number));
@@ -163,7 +197,7 @@ mod tests {
     fn a_port_in_use_names_the_setting() {
         let other = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let taken = other.local_addr().unwrap().port();
-        let error = bind_port(&[Ipv4Addr::LOCALHOST.into()], taken, false).unwrap_err();
+        let error = bind_port(&[Ipv4Addr::LOCALHOST.into()], taken, false, 0).unwrap_err();
         assert_eq!(error.setting, "media.first_port");
         assert!(error.reason.contains(&format!("UDP port {taken} at 127.0.0.1 is in use")), "{error}");
         assert!(error.reason.contains("VECHE_MEDIA_FIRST_PORT"), "{error}");
@@ -171,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_foreign_address_names_the_setting() {
-        let error = bind_port(&[Ipv4Addr::new(198, 51, 100, 1).into()], 0, false).unwrap_err();
+        let error = bind_port(&[Ipv4Addr::new(198, 51, 100, 1).into()], 0, false, 0).unwrap_err();
         assert_eq!(error.setting, "media.bind");
         assert_eq!(usable_addresses(&[]).unwrap_err().setting, "media.bind");
     }

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
@@ -45,13 +45,15 @@ pub fn start(config: SfuConfig) -> Result<Sfu, StartError> {
     let preparation = Preparation::new(config, event_sender)?;
     let mut prepared = Vec::with_capacity(count);
     let mut workers = Vec::with_capacity(count);
+    let mut tenants = Vec::new();
     let mailboxes = (0..count).map(|_| mailbox()).collect::<io::Result<Vec<_>>>().map_err(no_resources)?;
     let (studio, desk) = Studio::prepare(count as u16, preparation.epoch).map_err(no_resources)?;
     let ringers = mailboxes.iter().map(|(sender, _)| sender.ringer()).chain([studio.ringer()]);
     let mut bridges = bridges(&ringers.collect::<Vec<Ringer>>());
     let desk = bridges.pop().map(|bridges| Desk::new(desk, bridges, preparation.events.clone()));
     for ((index, mailbox), bridges) in mailboxes.into_iter().enumerate().zip(bridges) {
-        let (parts, worker) = preparation.prepare(index, mailbox, bridges)?;
+        let (parts, worker, of_worker) = preparation.prepare(index, mailbox, bridges)?;
+        tenants.extend(of_worker);
         prepared.push(parts);
         workers.push(worker);
     }
@@ -67,7 +69,7 @@ pub fn start(config: SfuConfig) -> Result<Sfu, StartError> {
     if let Some(desk) = desk {
         spawn_studio(count, desk, failure_sender, done_sender).map_err(no_resources)?;
     }
-    Ok(Sfu { handle, events, failures })
+    Ok(Sfu { handle, events, failures, tenants })
 }
 
 /// The addresses that clients will be told, best first, by this configuration.
@@ -118,16 +120,17 @@ impl Preparation {
         Ok(Self { config, bound, announcer, certificate, epoch, epoch_ntp, events })
     }
 
-    /// Binds a worker's port and readies all that it runs on.
+    /// Binds a worker's port and readies all that it runs on. Tenants come to the first one's.
     fn prepare(
         &self,
         index: usize,
         (sender, receiver): (mailbox::Sender, mailbox::Receiver),
         bridges: Bridges,
-    ) -> Result<(Parts, WorkerHandle), StartError> {
+    ) -> Result<(Parts, WorkerHandle, Vec<Vec<UdpSocket>>), StartError> {
         let first = self.config.first_port;
         let wanted = if first == 0 { 0 } else { first + index as u16 };
-        let port = bind_port(&self.bound, wanted, self.config.tcp)?;
+        let tenants = if index == 0 { self.config.tenants } else { 0 };
+        let port = bind_port(&self.bound, wanted, self.config.takes_tcp(wanted), tenants)?;
         let engine = EngineConfig {
             candidates: self.announcer.candidates(port.number),
             certificate: self.certificate.clone(),
@@ -152,7 +155,7 @@ impl Preparation {
             shared: shared.clone(),
         };
         parts.register().map_err(no_resources)?;
-        Ok((parts, WorkerHandle { mailbox: sender, shared }))
+        Ok((parts, WorkerHandle { mailbox: sender, shared }, port.tenants))
     }
 }
 
@@ -169,7 +172,7 @@ fn spawn(
         if let Some(core) = core {
             pin(core);
         }
-        supervise(index, &shared, &failures, || Worker::new(parts).run());
+        supervise(index, WORKER_LOST, &shared, &failures, || Worker::new(parts).run());
         drop(done);
     })?;
     Ok(())
@@ -183,16 +186,22 @@ fn spawn_studio(
     done: flume::Sender<Infallible>,
 ) -> io::Result<()> {
     thread::Builder::new().name("studio".to_owned()).spawn(move || {
-        supervise(index, &Shared::new(index, 0), &failures, move || desk.run());
+        supervise(index, STUDIO_LOST, &Shared::new(index, 0), &failures, move || desk.run());
         drop(done);
     })?;
     Ok(())
 }
 
+/// What is said when a thread has failed.
+const WORKER_LOST: &str = "a media worker has failed; its rooms are lost";
+const STUDIO_LOST: &str =
+    "the studio has failed; rooms go on, but nobody listens to them and their guests are gone";
+
 /// Runs a worker to its end, and makes sure that nobody misses it: commands are refused from then on, no room is
-/// created there, and an end that nobody asked for is logged and reported.
+/// created there, and an end that nobody asked for is logged, as `lost`, and reported.
 fn supervise(
     index: usize,
+    lost: &str,
     shared: &Shared,
     failures: &flume::Sender<WorkerFailure>,
     run: impl FnOnce() -> io::Result<()>,
@@ -204,7 +213,7 @@ fn supervise(
         Ok(Err(error)) => format!("waiting failed: {error}"),
         Err(panic) => format!("it panicked: {}", panic_message(panic.as_ref())),
     };
-    tracing::error!(worker = index, reason, "a media worker has failed; its rooms are lost");
+    tracing::error!(worker = index, reason, "{lost}");
     // There is room for one failure of each worker.
     let _ = failures.try_send(WorkerFailure { worker: index, reason });
 }
@@ -280,13 +289,13 @@ mod tests {
     fn a_worker_that_panics_does_not_vanish_silently() {
         let (sender, failures) = flume::bounded(1);
         let shared = Shared::new(3, 7000);
-        supervise(3, &shared, &sender, || panic!("index {} out of range", 9));
+        supervise(3, WORKER_LOST, &shared, &sender, || panic!("index {} out of range", 9));
         let failure = failures.try_recv().unwrap();
         assert_eq!((failure.worker, failure.reason.as_str()), (3, "it panicked: index 9 out of range"));
         assert_eq!(shared.load(), None);
 
         let shared = Shared::new(4, 7001);
-        supervise(4, &shared, &sender, || Ok(()));
+        supervise(4, WORKER_LOST, &shared, &sender, || Ok(()));
         assert!(failures.is_empty() && shared.is_gone());
     }
 

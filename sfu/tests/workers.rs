@@ -31,7 +31,7 @@ fn wait_for(handle: &Handle, what: impl Fn(&[WorkerMetrics]) -> bool) -> Vec<Wor
 
 #[tokio::test]
 async fn garbage_is_received_counted_and_dropped() {
-    let Sfu { handle, events, failures } = start(config(2)).unwrap();
+    let Sfu { handle, events, failures, .. } = start(config(2)).unwrap();
     let ports: Vec<u16> = handle.metrics().iter().map(|worker| worker.port).collect();
     assert_eq!(ports.len(), 2);
     assert_ne!(ports[0], ports[1]);

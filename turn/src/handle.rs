@@ -1,8 +1,8 @@
 //! What others hold of a running server.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -221,8 +221,19 @@ impl Handle {
     ) -> bool {
         let next = self.inner.next.fetch_add(1, Ordering::Relaxed) % self.inner.workers.len();
         let (taken, is_taken) = flume::bounded(1);
-        let adoption = Box::new(Adoption { stream, tls, early, taken });
-        self.inner.workers[next].mailbox.send(Command::Adopt(adoption)) && is_taken.recv_async().await.is_ok()
+        let adoption =
+            Adoption { stream, tls, early, queue: VecDeque::new(), since: None, taken: Some(taken) };
+        self.inner.workers[next].mailbox.send(Command::Adopt(Box::new(adoption)))
+            && is_taken.recv_async().await.is_ok()
+    }
+
+    /// Takes clients over UDP at more sockets, which somebody else has bound, one behind the other: whoever gives datagrams to
+    /// them has to give those of a client always to the same one. The workers share the sets among them.
+    pub fn listen(&self, sets: Vec<Vec<UdpSocket>>) {
+        let workers = &self.inner.workers;
+        for (set, worker) in sets.into_iter().zip(workers.iter().cycle()) {
+            worker.mailbox.send(Command::Listen(set));
+        }
     }
 
     /// Stops the workers and waits until their sockets are closed.

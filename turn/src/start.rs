@@ -24,12 +24,9 @@ use crate::handle::{Handle, Inner, Shared, WorkerFailure, WorkerHandle, credenti
 use crate::listeners;
 use crate::mailbox::{self, Courier, mailbox};
 use crate::poller::Poller;
-use crate::relays::{Places, RelayAddresses, Relays, datagrams};
+use crate::relays::{Places, RelayAddresses, Relays};
 use crate::tcp_relays::TcpRelays;
-use crate::worker::{Worker, unix_time};
-
-/// What is asked of the system for each direction of a listening socket, at which all clients of a worker come.
-const SOCKET_BUFFER: usize = 4 << 20;
+use crate::worker::{Worker, listening, unix_time};
 
 /// A connection with a peer has its worker's number in its own, which leaves that 12 bits.
 const MAX_WORKERS: usize = 1 << 12;
@@ -45,7 +42,8 @@ pub struct Turn {
 
 /// Starts the workers.
 ///
-/// Returns when all sockets are bound: from then on clients are answered. An error names the setting to change.
+/// Returns when all sockets are bound: from then on clients are answered, and connections that others have accepted can be handed
+/// over. An error names the setting to change.
 pub fn start(config: TurnConfig) -> Result<Turn, StartError> {
     check(&config)?;
     let count = match config.workers {
@@ -140,6 +138,7 @@ fn server_config(config: &TurnConfig, workers: usize, now: Instant) -> ServerCon
         default_lifetime: Duration::from_mins(10),
         max_lifetime: Duration::from_hours(1),
         peers: config.peers.clone(),
+        tcp_relays: config.tcp_relays,
         v4: config.relay_v4.is_some(),
         v6: config.relay_v6.is_some(),
         // Whoever forges addresses has as many workers as ports. 0 stays 0, for any number.
@@ -165,11 +164,7 @@ fn prepare(
     connections: Connections,
     (server, relays, tcp): (Server, Relays, TcpRelays),
 ) -> io::Result<Worker> {
-    let udp = udp.into_iter().map(datagrams).collect::<io::Result<Vec<_>>>()?;
-    for socket in &udp {
-        // The system grants what it likes; the media plane, which asks for as much, tells when that is little.
-        let _ = socket.ask_for_buffers(SOCKET_BUFFER);
-    }
+    let udp = udp.into_iter().map(listening).collect::<io::Result<Vec<_>>>()?;
     let now = Instant::now();
     let worker = Worker {
         poller: Poller::new()?,

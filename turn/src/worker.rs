@@ -1,6 +1,7 @@
 //! One worker: a share of the server, its sockets, and the loop between them.
 
 use std::io;
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +16,7 @@ use crate::errors::IcmpError;
 use crate::handle::Shared;
 use crate::mailbox::{Command, Receiver};
 use crate::poller::{Fixed, Poller, Ready, Token};
-use crate::relays::Relays;
+use crate::relays::{Relays, datagrams};
 use crate::tcp_relays::TcpRelays;
 
 /// How often the worker tells its numbers and looks for what has ended.
@@ -23,6 +24,9 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// When so many bytes wait they are sent, although the turn is not over: they should still be in the processor's cache.
 const FLUSH_AT: usize = 256 << 10;
+
+/// What is asked of the system for each direction of a listening socket, at which all clients of a worker come.
+const SOCKET_BUFFER: usize = 4 << 20;
 
 /// How many commands are done in one turn. Those of connections that are handed over have work in them for clients that may be anybody.
 const COMMANDS_PER_TURN: usize = 16;
@@ -148,10 +152,10 @@ impl Worker {
     }
 
     fn receive_of_peers(&mut self, relay: RelayId) {
-        let Self { relays, buffer, traffic, server, out, tcp, now, .. } = self;
+        let Self { relays, buffer, traffic, server, out, tcp, poller, now, .. } = self;
         match relays.receive(relay, *now, buffer, traffic, server, out) {
             Some(is_full) => self.flooded |= is_full,
-            None => tcp.accept(relay, *now, server, out),
+            None => tcp.accept(relay, *now, poller, server, out),
         }
     }
 
@@ -182,8 +186,23 @@ impl Worker {
                     let (connections, mut desk, _) = self.desk();
                     connections.adopt(*adoption, &mut desk);
                 }
+                Command::Listen(sockets) => {
+                    for socket in sockets {
+                        if let Err(error) = self.listen(socket) {
+                            tracing::error!(%error, "TURN takes no clients at a UDP port that it should share");
+                        }
+                    }
+                }
             }
         }
+    }
+
+    /// Takes clients at one more socket.
+    fn listen(&mut self, socket: UdpSocket) -> io::Result<()> {
+        let socket = listening(socket)?;
+        self.poller.add(socket.socket(), Token::Fixed(Fixed::Udp(self.udp.len() as u16)))?;
+        self.udp.push(socket);
+        Ok(())
     }
 
     fn keep_house(&mut self) {
@@ -194,6 +213,7 @@ impl Worker {
         desk.act();
         connections.handle_timeout(&mut desk, traffic);
         self.relays.handle_timeout(self.now);
+        self.tcp.handle_timeout(&self.poller);
         for socket in &mut self.udp {
             socket.handle_timeout(self.now);
         }
@@ -227,6 +247,9 @@ impl Worker {
         for stream in self.closing.streams.drain(..) {
             self.connections.close_unbound(stream);
         }
+        for one in self.closing.moves.drain(..) {
+            self.connections.move_away(one, &self.poller);
+        }
     }
 
     fn tell_numbers(&self) {
@@ -240,6 +263,14 @@ impl Worker {
             metrics.traffic = self.traffic;
         });
     }
+}
+
+/// Puts a socket into use at which clients come.
+pub(crate) fn listening(socket: UdpSocket) -> io::Result<Datagrams> {
+    let socket = datagrams(socket)?;
+    // The system grants what it likes; the media plane, which asks for as much, tells when that is little.
+    let _ = socket.ask_for_buffers(SOCKET_BUFFER);
+    Ok(socket)
 }
 
 /// Seconds since 1970.

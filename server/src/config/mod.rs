@@ -19,6 +19,7 @@ use toml::{Table, Value};
 use veche_access::AccessSettings;
 use veche_files::FileSettings;
 use veche_hub::HubSettings;
+use veche_recorder::Settings as RecordingSettings;
 use veche_sfu::SfuConfig;
 use veche_signaling::Settings;
 use veche_storage::{StorageSettings, WebhookSettings};
@@ -51,6 +52,7 @@ pub(crate) struct Config {
     pub(crate) files: FileSettings,
     pub(crate) access: AccessSettings,
     pub(crate) storage: StorageSettings,
+    pub(crate) recording: RecordingSettings,
     pub(crate) telemetry: Telemetry,
     pub(crate) webhooks: Vec<WebhookSettings>,
 }
@@ -106,6 +108,8 @@ impl Config {
             tcp: media.tcp,
             tcp_per_address: media.tcp_per_address,
             shared_tcp: None,
+            foreign_tcp: self.foreign_tcp(),
+            tenants: if self.shares_media_udp() { self.turn.worker_count() } else { 0 },
             certificate_file: Some(self.http.data_dir.join("dtls.pem")),
             dtls13: media.dtls13,
             max_data_message: self.signaling.max_data_message_bytes as usize,
@@ -116,6 +120,17 @@ impl Config {
     /// Whether media over TCP is taken at the ports of HTTP and HTTPS too.
     pub(crate) fn shares_media(&self) -> bool {
         self.media.tcp && self.media.share_port
+    }
+
+    /// Ports of HTTP and HTTPS, where media over TCP is taken: there the media plane needs none of its own.
+    fn foreign_tcp(&self) -> Vec<u16> {
+        let http = [Some(self.http.listen), self.http.https_listen].into_iter().flatten();
+        http.map(|address| address.port()).filter(|port| *port != 0 && self.shares_media()).collect()
+    }
+
+    /// Whether TURN is taken at the UDP port of the first media worker too.
+    pub(crate) fn shares_media_udp(&self) -> bool {
+        self.signaling.enabled && self.turn.enabled && self.turn.share_udp_port
     }
 
     fn from_assignments(assignments: Vec<Assignment>) -> Result<Self, ConfigError> {
@@ -161,6 +176,7 @@ impl Config {
             ("files", self.files.check()),
             ("access", self.access.check()),
             ("turn", self.turn.check()),
+            ("recording", self.recording.check()),
         ];
         for (section, check) in checks {
             check.map_err(|(field, message)| ConfigError(format!("{section}.{field}: {message}")))?;
@@ -170,6 +186,11 @@ impl Config {
         WebhookSettings::check_all(&self.webhooks).map_err(ConfigError)?;
         if self.media.bind.is_empty() {
             let message = "media.bind: names no address; for example media.bind = [\"0.0.0.0\", \"::\"]";
+            return Err(ConfigError(message.to_owned()));
+        }
+        if self.turn.enabled && self.turn.share_udp_port && !self.signaling.enabled {
+            let message = "turn.share_udp_port: there is no media port to share, since signaling.enabled is false; leave it out, and \
+                           let TURN have a port of its own, for example turn.listen = [\"0.0.0.0:443\"]";
             return Err(ConfigError(message.to_owned()));
         }
         if !self.media.discover.is_empty() && !self.media.external_addresses.is_empty() {

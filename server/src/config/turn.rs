@@ -20,6 +20,8 @@ pub(crate) struct TurnSettings {
     pub(crate) listen: Vec<SocketAddr>,
     /// Take clients at the ports of HTTP and HTTPS too, over TCP and TLS.
     pub(crate) share_port: bool,
+    /// Take clients at the UDP port of the first media worker too.
+    pub(crate) share_udp_port: bool,
     /// How many worker threads; 0 for as many as cores.
     pub(crate) workers: usize,
     /// For what credentials are.
@@ -28,6 +30,8 @@ pub(crate) struct TurnSettings {
     pub(crate) hosts: Vec<String>,
     /// The addresses that peers see; empty for `media.external_addresses`, or the machine's own.
     pub(crate) external_addresses: Vec<IpAddr>,
+    /// Whether relays speak TCP too.
+    pub(crate) tcp_relays: bool,
     /// The first and the last port of relays.
     pub(crate) relay_ports: String,
     /// They sign credentials: the first makes them, all are accepted. Empty: a random one.
@@ -60,6 +64,10 @@ pub(crate) struct TurnSettings {
     pub(crate) user_channels: u32,
     pub(crate) address_channels: u32,
     pub(crate) total_channels: u32,
+    /// TCP connections between relays and peers.
+    pub(crate) user_peer_connections: u32,
+    pub(crate) address_peer_connections: u32,
+    pub(crate) total_peer_connections: u32,
     /// Bytes relayed in a second, both ways together.
     pub(crate) user_bytes_per_second: u64,
     pub(crate) address_bytes_per_second: u64,
@@ -111,10 +119,12 @@ impl Default for TurnSettings {
             enabled: true,
             listen: default_listen(),
             share_port: true,
+            share_udp_port: false,
             workers: 0,
             realm: "veche".to_owned(),
             hosts: Vec::new(),
             external_addresses: Vec::new(),
+            tcp_relays: false,
             relay_ports: "49152-65535".to_owned(),
             secrets: Vec::new(),
             credential_seconds: 43_200,
@@ -134,6 +144,9 @@ impl Default for TurnSettings {
             user_channels: 1000,
             address_channels: 10_000,
             total_channels: 100_000,
+            user_peer_connections: 100,
+            address_peer_connections: 500,
+            total_peer_connections: 5000,
             user_bytes_per_second: 0,
             address_bytes_per_second: 0,
             total_bytes_per_second: 0,
@@ -153,6 +166,14 @@ impl TurnSettings {
         self.listen == default_listen()
     }
 
+    /// How many workers there are.
+    pub(crate) fn worker_count(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        }
+    }
+
     /// The ports of relays.
     pub(crate) fn ports(&self) -> Option<RangeInclusive<u16>> {
         let (first, last) = self.relay_ports.split_once('-')?;
@@ -167,10 +188,11 @@ impl TurnSettings {
 
     /// What users, addresses and all together may have.
     pub(crate) fn quotas(&self) -> Quotas {
-        let limits = |allocations, permissions, channels, bytes_per_second| Limits {
+        let limits = |allocations, permissions, channels, connections, bytes_per_second| Limits {
             allocations,
             permissions,
             channels,
+            connections,
             bytes_per_second,
         };
         Quotas {
@@ -178,18 +200,21 @@ impl TurnSettings {
                 self.user_allocations,
                 self.user_permissions,
                 self.user_channels,
+                self.user_peer_connections,
                 self.user_bytes_per_second,
             ),
             address: limits(
                 self.address_allocations,
                 self.address_permissions,
                 self.address_channels,
+                self.address_peer_connections,
                 self.address_bytes_per_second,
             ),
             total: limits(
                 self.total_allocations,
                 self.total_permissions,
                 self.total_channels,
+                self.total_peer_connections,
                 self.total_bytes_per_second,
             ),
         }
@@ -200,8 +225,9 @@ impl TurnSettings {
         if self.ports().is_none() {
             return wrong("relay_ports", "is not a range of ports such as \"49152-65535\"");
         }
-        if self.listen.is_empty() && !self.share_port {
-            let message = "names no address, and turn.share_port is false; for example [\"0.0.0.0:3478\", \"[::]:3478\"]";
+        if self.listen.is_empty() && !self.share_port && !self.share_udp_port {
+            let message = "names no address, and turn.share_port and share_udp_port are false; for example [\"0.0.0.0:3478\", \
+                           \"[::]:3478\"]";
             return wrong("listen", message);
         }
         if self.realm.is_empty() || self.realm.len() > 127 || self.realm.contains('"') {

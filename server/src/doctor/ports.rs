@@ -40,11 +40,13 @@ pub(super) fn named(config: &Config) -> Vec<Port> {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         };
+        let foreign_tcp = config.sfu(&[]).foreign_tcp;
         for number in (media.first_port..).take(workers) {
             for ip in &media.bind {
                 let address = SocketAddr::new(*ip, number);
                 ports.push(port("media.first_port", Udp, address));
-                ports.extend(media.tcp.then(|| port("media.first_port", Tcp, address)));
+                let tcp = media.tcp && !foreign_tcp.contains(&number);
+                ports.extend(tcp.then(|| port("media.first_port", Tcp, address)));
             }
         }
     }
@@ -169,6 +171,10 @@ mod tests {
             "turn.listen Tcp 3478",
         ];
         assert_eq!(shown, expected);
+        config.media.first_port = 8443;
+        let udp_alone = named(&config);
+        let of_8443: Vec<_> = udp_alone.iter().filter(|port| port.address.port() == 8443).collect();
+        assert_eq!(of_8443.len(), 2, "HTTPS takes media over TCP there: {of_8443:?}");
         config.media.first_port = 0;
         config.turn.enabled = false;
         assert_eq!(named(&config).len(), 2, "what the system chooses cannot be told");

@@ -13,6 +13,8 @@ mod interloper;
 mod kill;
 mod life;
 mod one_port;
+mod one_udp_port;
+mod ports;
 mod recovery;
 mod server;
 mod strangers;

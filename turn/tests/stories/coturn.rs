@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Command;
 
-use veche_turn::Refusal;
+use veche_turn::{Refusal, Turn};
 
 use crate::server::{PASSWORD, SECRET, USER, echo, start, wait_until};
 
@@ -12,14 +12,23 @@ const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 /// Runs the client with these flags against a server of its own; all its packets must come back.
 fn uclient(server: IpAddr, flags: &[&str], peer: Option<IpAddr>) {
-    let (sent, received, text) = run(server, flags, peer);
+    let turn = start(|_| {});
+    uclient_at(&turn, address(&turn, server), flags, peer);
+}
+
+/// The same against a server that runs.
+pub(crate) fn uclient_at(turn: &Turn, at: SocketAddr, flags: &[&str], peer: Option<IpAddr>) {
+    let (sent, received, text) = run_at(turn, at, flags, peer);
     assert!(sent >= 40 && received == sent, "{sent} sent, {received} received: {text}");
 }
 
-/// The same; returns how many packets it sent and received, and what it said.
+/// Runs the client; returns how many packets it sent and received, and what it said.
 fn run(server: IpAddr, flags: &[&str], peer: Option<IpAddr>) -> (u64, u64, String) {
     let turn = start(|_| {});
-    let at = address(&turn, server);
+    run_at(&turn, address(&turn, server), flags, peer)
+}
+
+fn run_at(turn: &Turn, at: SocketAddr, flags: &[&str], peer: Option<IpAddr>) -> (u64, u64, String) {
     let mut command = Command::new("timeout");
     command.args([
         "60",
@@ -41,7 +50,7 @@ fn run(server: IpAddr, flags: &[&str], peer: Option<IpAddr>) -> (u64, u64, Strin
     if let Some(peer) = peer {
         command.args(["-e", &peer.ip().to_string(), "-r", &peer.port().to_string()]);
     }
-    command.arg(server.to_string());
+    command.arg(at.ip().to_string());
     let output = command.output().expect("coturn is installed: scripts/need coturn");
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
@@ -60,7 +69,7 @@ fn run(server: IpAddr, flags: &[&str], peer: Option<IpAddr>) -> (u64, u64, Strin
     (sent, received, text.into_owned())
 }
 
-fn address(turn: &veche_turn::Turn, ip: IpAddr) -> SocketAddr {
+fn address(turn: &Turn, ip: IpAddr) -> SocketAddr {
     *turn.handle.addresses().iter().find(|address| address.ip() == ip).unwrap()
 }
 
@@ -159,8 +168,13 @@ fn relays_of_tcp_that_peers_connect_with() {
 #[test]
 fn the_stun_client_learns_its_address() {
     let turn = start(|_| {});
-    for ip in [V4, V6] {
-        let at = address(&turn, ip);
+    stunclient_at(&turn, [V4, V6].map(|ip| address(&turn, ip)));
+}
+
+/// The STUN client learns its address at each of these.
+pub(crate) fn stunclient_at(turn: &Turn, addresses: [SocketAddr; 2]) {
+    for at in addresses {
+        let ip = at.ip();
         let output = Command::new("timeout")
             .args(["20", "turnutils_stunclient", "-p", &at.port().to_string(), &ip.to_string()])
             .output()

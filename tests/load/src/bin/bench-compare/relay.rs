@@ -407,6 +407,7 @@ mod tests {
             users: vec![User { name: USER.to_owned(), password: PASSWORD.to_owned() }],
             relay_v4: Some(place),
             relay_v6: None,
+            tcp_relays: false,
             relay_ports: 49_152..=65_535,
             quotas: Quotas::default(),
             peers: PeerPolicy { allow: vec![Network::new(loopback, 8)], ..PeerPolicy::default() },
