@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::Value;
 use tokio_util::either::Either;
 
-use crate::line::{Line, connect, in_time, secure};
+use crate::line::{Line, PATIENCE, connect, in_time, secure, silence};
 use crate::target::Target;
 
 /// The most that is read of an answer.
@@ -74,12 +74,38 @@ impl Door {
         self.target.url.authority()
     }
 
-    async fn exchange(&self, line: Line, path: &str) -> io::Result<Answer> {
+    /// GET of what does not end: its head, and what comes first of it, which are an answer without an end.
+    pub(crate) async fn begin(&self, path: &str) -> io::Result<Answer> {
+        let (line, _) = self.open().await?;
+        let request = self.request(path)?;
+        let begun = async {
+            let (mut sender, connection) =
+                http1::handshake(TokioIo::new(line)).await.map_err(io::Error::other)?;
+            let connection = tokio::spawn(connection);
+            let (head, mut body) = sender.send_request(request).await.map_err(io::Error::other)?.into_parts();
+            let first = async {
+                let frame = body.frame().await.transpose().map_err(io::Error::other)?;
+                Ok(frame.and_then(|frame| frame.into_data().ok()).unwrap_or_default())
+            };
+            // Nothing is told apart from no answer at all: the head has come.
+            let body = in_time(first).await.unwrap_or_default();
+            connection.abort();
+            Ok(Answer { status: head.status, headers: head.headers, body })
+        };
+        // Half of the time for the head, half for what comes first.
+        tokio::time::timeout(2 * PATIENCE, begun).await.unwrap_or_else(|_| Err(silence(2 * PATIENCE)))
+    }
+
+    fn request(&self, path: &str) -> io::Result<Request<Empty<Bytes>>> {
         let mut request = Request::get(path).header(HOST, self.authority()).header(USER_AGENT, AGENT);
         if let Some(token) = self.token() {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        let request = request.body(Empty::<Bytes>::new()).map_err(io::Error::other)?;
+        request.body(Empty::new()).map_err(io::Error::other)
+    }
+
+    async fn exchange(&self, line: Line, path: &str) -> io::Result<Answer> {
+        let request = self.request(path)?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(line)).await.map_err(io::Error::other)?;
         let connection = tokio::spawn(connection);

@@ -8,6 +8,7 @@ mod ice;
 mod ice_url;
 mod line;
 mod media;
+mod messages;
 mod outside;
 mod reach;
 mod report;

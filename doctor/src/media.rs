@@ -40,10 +40,10 @@ impl Transport {
     }
 }
 
-/// Tries every address that is announced. `door` is where the web page was reached. Gives those that answer over UDP too, the
+/// Tries every address that is announced, by each of the workers. `door` is where the web page was reached. Gives those that answer over UDP too, the
 /// first of which are best.
 pub(crate) async fn examine(
-    media: &Media,
+    media: &[Media],
     door: IpAddr,
     vantage: Vantage,
 ) -> (Vec<Finding>, Vec<SocketAddr>) {
@@ -58,14 +58,20 @@ pub(crate) async fn examine(
     (findings, answering)
 }
 
-async fn try_all(media: &Media, transport: Transport) -> Vec<Tried> {
-    let addresses = if transport == Transport::Udp { &media.udp } else { &media.tcp };
-    let tasks = addresses.iter().map(|&address| {
-        let check = Check::new(media);
-        (address, tokio::spawn(async move { try_one(address, transport, &check).await }))
-    });
+async fn try_all(media: &[Media], transport: Transport) -> Vec<Tried> {
+    let mut tasks: Vec<(SocketAddr, tokio::task::JoinHandle<_>)> = Vec::new();
+    for media in media {
+        for &address in if transport == Transport::Udp { &media.udp } else { &media.tcp } {
+            // Workers may share a port.
+            if tasks.iter().all(|(other, _)| *other != address) {
+                let check = Check::new(media);
+                let task = tokio::spawn(async move { try_one(address, transport, &check).await });
+                tasks.push((address, task));
+            }
+        }
+    }
     let mut tried = Vec::new();
-    for (address, task) in tasks.collect::<Vec<_>>() {
+    for (address, task) in tasks {
         tried.push((address, task.await.unwrap_or_else(|error| Err(io::Error::other(error)))));
     }
     tried
@@ -80,11 +86,11 @@ async fn try_one(address: SocketAddr, transport: Transport, check: &Check) -> io
 }
 
 /// Whether what is announced can be reached by those who reach the web page.
-fn announced(media: &Media, door: IpAddr) -> Finding {
+fn announced(media: &[Media], door: IpAddr) -> Finding {
     const CHECK: &str = "media.addresses";
     let tried = "the addresses that the server announces for media";
     let mut ips: Vec<IpAddr> = Vec::new();
-    for ip in media.udp.iter().chain(&media.tcp).map(SocketAddr::ip) {
+    for ip in media.iter().flat_map(|media| media.udp.iter().chain(&media.tcp)).map(SocketAddr::ip) {
         if !ips.contains(&ip) {
             ips.push(ip);
         }
@@ -137,12 +143,26 @@ fn judge(transport: Transport, tried: &[Tried], door: IpAddr, vantage: Vantage) 
     let is_missing = |(address, result): &&Tried| {
         reach(address.ip()) >= reach(door) && !result.as_ref().is_err_and(is_ours)
     };
+    // Some ports of an address get through and others do not: a firewall.
+    let is_blocked = |(address, _): &&&Tried| {
+        answered.iter().any(|(other, _)| other.ip() == address.ip() && other.port() != address.port())
+    };
+    let blocked: Vec<&Tried> = silent.iter().filter(is_blocked).copied().collect();
+    if let Some((address, _)) = blocked.first() {
+        let port = address.port();
+        let lower = name.to_lowercase();
+        let _ = write!(got, "; no answer from {}", list(&blocked));
+        return Finding::failure(check, what, got)
+            .means(format!("each worker has a port of its own: who is in a room there does not get media over {name}"))
+            .mend(format!(
+                "let {name} port {port} through as well, one port for each of media.workers from media.first_port on: in the cloud's \
+                 security group, at the router, and on the machine, for example: ufw allow {port}/{lower}"
+            ));
+    }
     let missing: Vec<&Tried> = silent.into_iter().filter(is_missing).collect();
     if missing.is_empty() || vantage == Vantage::Inside {
         if vantage == Vantage::Outside {
-            got.push_str(
-                "; that is one worker's port: each of media.workers has its own, from media.first_port on",
-            );
+            got.push_str("; that are the ports of the workers that this examination was given");
         }
         return Finding::fine(check, what, got);
     }
@@ -233,16 +253,16 @@ mod tests {
             udp: list.iter().map(|text| address(text)).collect(),
             ..Media::default()
         };
-        let finding = announced(&media(&["10.0.0.5:40000", "127.0.0.1:40000"]), door());
+        let finding = announced(&[media(&["10.0.0.5:40000", "127.0.0.1:40000"])], door());
         assert_eq!(finding.level, Level::Failure);
         assert!(
             finding.got.contains("only private addresses are announced: 10.0.0.5, 127.0.0.1"),
             "{finding:?}"
         );
         assert!(finding.mend.contains("external_addresses = [\"203.0.113.5\"]"), "{finding:?}");
-        assert_eq!(announced(&media(&["10.0.0.5:1", "203.0.113.5:1"]), door()).level, Level::Fine);
-        assert_eq!(announced(&media(&["10.0.0.5:1"]), "10.0.0.5".parse().unwrap()).level, Level::Fine);
-        assert_eq!(announced(&media(&[]), door()).level, Level::Failure);
+        assert_eq!(announced(&[media(&["10.0.0.5:1", "203.0.113.5:1"])], door()).level, Level::Fine);
+        assert_eq!(announced(&[media(&["10.0.0.5:1"])], "10.0.0.5".parse().unwrap()).level, Level::Fine);
+        assert_eq!(announced(&[media(&[])], door()).level, Level::Failure);
     }
 
     #[test]
@@ -271,5 +291,9 @@ mod tests {
         assert_eq!(finding.level, Level::Warning);
         assert!(finding.got.contains("no answer from 203.0.113.9:40000"), "{finding:?}");
         assert_eq!(judge(Transport::Tcp, &[], door(), Vantage::Outside).level, Level::Warning);
+        let blocked = tried("203.0.113.5:40001", Some(io::ErrorKind::TimedOut));
+        let finding = judge(Transport::Udp, &[good(), blocked], door(), Vantage::Outside);
+        assert_eq!(finding.level, Level::Failure);
+        assert!(finding.mend.contains("ufw allow 40001/udp"), "{finding:?}");
     }
 }

@@ -14,6 +14,7 @@ use crate::door::{Answer, Door};
 use crate::finding::Finding;
 use crate::line::{connect, secure};
 use crate::media;
+use crate::messages;
 use crate::report::Report;
 use crate::signaling::{JoinError, Media, Session};
 use crate::target::{Target, Vantage};
@@ -40,7 +41,7 @@ const MAX_ADDRESSES: usize = 8;
 const CUT_AFTER: Duration = Duration::from_secs(30);
 
 /// What a proxy has to be told.
-const PROXY: &str = "the proxy in front must pass WebSockets on; nginx: proxy_http_version 1.1; proxy_set_header Upgrade \
+pub(crate) const PROXY: &str = "the proxy in front must pass WebSockets on; nginx: proxy_http_version 1.1; proxy_set_header Upgrade \
                      $http_upgrade; proxy_set_header Connection \"upgrade\"; proxy_read_timeout 75s; Apache: mod_proxy_wstunnel";
 
 /// Looks at everything that users need.
@@ -63,6 +64,7 @@ pub async fn examine(target: Target) -> Report {
             Surroundings { trust, media: known, door: door.address.ip(), vantage: door.target.vantage };
         report.extend(turn::examine(servers, &surroundings).await);
     }
+    report.extend(messages::examine(&door).await);
     if let Some(session) = session {
         report.add(stays(&door, session).await);
     }
@@ -256,7 +258,7 @@ async fn storage(door: &Door) -> Option<Finding> {
 /// Opens the WebSocket and joins a room.
 async fn join(door: &Door, report: &mut Report) -> Option<Session> {
     let what = format!("to join the room {} over a WebSocket", door.target.room());
-    match Session::join(door).await {
+    match Session::join(door, door.target.room()).await {
         Ok(session) => {
             report.add(Finding::fine("websocket", what, "joined"));
             Some(session)
@@ -326,11 +328,48 @@ async fn locate(door: &Door, session: &mut Session, report: &mut Report) -> Opti
             return None;
         }
     };
-    let (findings, answering) = media::examine(&media, door.address.ip(), door.target.vantage).await;
+    let (others, guests) = other_workers(door, &media).await;
+    let all: Vec<Media> = std::iter::once(media.clone()).chain(others).collect();
+    let (findings, answering) = media::examine(&all, door.address.ip(), door.target.vantage).await;
     report.extend(findings);
+    for guest in guests {
+        guest.leave().await;
+    }
     // Through a relay those are tried first that answer without.
     media.udp.sort_by_key(|address| !answering.contains(address));
     Some(media)
+}
+
+/// Workers that are looked for: as many rooms are opened at most.
+const MAX_WORKERS: usize = 32;
+
+/// How many rooms in a row may be given to a worker that is known already.
+const KNOWN_WORKERS: usize = 2;
+
+/// Opens more rooms, which the server gives to the workers with the least to do: each has a port of its own. Who has joined stays
+/// until all was looked at, so that the next is given to another.
+async fn other_workers(door: &Door, first: &Media) -> (Vec<Media>, Vec<Session>) {
+    let (mut others, mut guests) = (Vec::<Media>::new(), Vec::new());
+    let mut known = 0;
+    for number in 1..MAX_WORKERS {
+        // A room that somebody has named may be the only one that there is.
+        if door.target.is_room_named || known >= KNOWN_WORKERS {
+            break;
+        }
+        // A token may be for one room, or there may be no room for another.
+        let Ok(mut guest) = Session::join(door, &format!("{}-{number}", door.target.room())).await else {
+            break;
+        };
+        let Ok(media) = guest.offer().await else { break };
+        guests.push(guest);
+        if std::iter::once(first).chain(&others).any(|other| other.udp == media.udp) {
+            known += 1;
+        } else {
+            others.push(media);
+            known = 0;
+        }
+    }
+    (others, guests)
 }
 
 /// The STUN and TURN servers that clients are told of.

@@ -53,25 +53,10 @@ pub(crate) struct Media {
 }
 
 impl Session {
-    /// Connects, and waits until the server says that it has joined.
-    pub(crate) async fn join(door: &Door) -> Result<Self, JoinError> {
-        let (line, _) = door.open().await.map_err(|error| JoinError::Unreachable(error.to_string()))?;
-        let scheme = if door.target.is_secure() { "wss" } else { "ws" };
-        let (host, room) = (door.authority(), door.target.room());
-        let url = format!("{scheme}://{host}/realtime/webrtc/signaling?room_id={room}&name=veche-doctor");
-        let url = url.parse().map_err(|error| JoinError::Unreachable(format!("{url}: {error}")))?;
-        let mut request = HttpRequest::builder().header(HOST, host).header(USER_AGENT, AGENT);
-        if let Some(token) = door.token() {
-            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-        }
-        let options = Options::default().with_limits(MAX_MESSAGE, MAX_MESSAGE);
-        let handshake = WebSocket::handshake_with_request(url, line, options, request);
-        let socket = match tokio::time::timeout(PATIENCE, handshake).await {
-            Ok(Ok(socket)) => socket,
-            Ok(Err(error)) => return Err(no_upgrade(&error)),
-            Err(_) => return Err(JoinError::NoUpgrade { status: None, got: "nothing".to_owned() }),
-        };
-        let mut session = Self { socket };
+    /// Connects, and waits until the server says that it has joined this room.
+    pub(crate) async fn join(door: &Door, room: &str) -> Result<Self, JoinError> {
+        let path = format!("/realtime/webrtc/signaling?room_id={room}&name=veche-doctor");
+        let mut session = Self { socket: websocket(door, &path).await? };
         match session.expect("joined").await {
             Ok(_) => Ok(session),
             Err(error) => Err(error),
@@ -139,6 +124,26 @@ impl Session {
     }
 }
 
+/// A WebSocket at the server.
+pub(crate) async fn websocket(door: &Door, path: &str) -> Result<WebSocket<Line>, JoinError> {
+    let (line, _) = door.open().await.map_err(|error| JoinError::Unreachable(error.to_string()))?;
+    let scheme = if door.target.is_secure() { "wss" } else { "ws" };
+    let host = door.authority();
+    let url = format!("{scheme}://{host}{path}");
+    let url = url.parse().map_err(|error| JoinError::Unreachable(format!("{url}: {error}")))?;
+    let mut request = HttpRequest::builder().header(HOST, host).header(USER_AGENT, AGENT);
+    if let Some(token) = door.token() {
+        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let options = Options::default().with_limits(MAX_MESSAGE, MAX_MESSAGE);
+    let handshake = WebSocket::handshake_with_request(url, line, options, request);
+    match tokio::time::timeout(PATIENCE, handshake).await {
+        Ok(Ok(socket)) => Ok(socket),
+        Ok(Err(error)) => Err(no_upgrade(&error)),
+        Err(_) => Err(JoinError::NoUpgrade { status: None, got: "nothing".to_owned() }),
+    }
+}
+
 /// Addresses of one protocol that are looked at: a server has a few.
 const MAX_CANDIDATES: usize = 32;
 
@@ -174,7 +179,7 @@ fn refusal(code: &str, message: &str) -> JoinError {
     JoinError::Refused { code: code.to_owned(), message: message.to_owned() }
 }
 
-fn broken(error: &WebSocketError) -> JoinError {
+pub(crate) fn broken(error: &WebSocketError) -> JoinError {
     JoinError::Broken(error.to_string())
 }
 

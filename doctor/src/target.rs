@@ -15,6 +15,8 @@ pub struct Target {
     pub(crate) vantage: Vantage,
     pub(crate) idle: Duration,
     pub(crate) room: String,
+    /// Whether somebody has said which room.
+    pub(crate) is_room_named: bool,
 }
 
 /// From where it is looked at.
@@ -45,7 +47,7 @@ impl Target {
         url.set_query(None);
         url.set_fragment(None);
         let room = format!("doctor-{:08x}", rand::random::<u32>());
-        Ok(Self { url, token: None, vantage, idle: Duration::ZERO, room })
+        Ok(Self { url, token: None, vantage, idle: Duration::ZERO, room, is_room_named: false })
     }
 
     /// Asks with this token.
@@ -57,7 +59,8 @@ impl Target {
     /// Joins this room, which must take whoever comes, instead of one of its own.
     #[must_use]
     pub fn with_room(self, room: Option<String>) -> Self {
-        Self { room: room.unwrap_or_else(|| self.room.clone()), ..self }
+        let is_room_named = room.is_some();
+        Self { room: room.unwrap_or_else(|| self.room.clone()), is_room_named, ..self }
     }
 
     /// Leaves the WebSocket alone for so long, to see whether something on the way cuts it.

@@ -67,6 +67,8 @@ pub(crate) async fn examine(servers: Vec<IceServer>, surroundings: &Surroundings
     let mut tasks = Vec::new();
     let mut findings = Vec::new();
     let mut left = MAX_URLS;
+    // Relays are the same by whichever way a client comes.
+    let mut has_v6 = false;
     for server in servers {
         for text in server.urls.iter().take(left) {
             left -= 1;
@@ -79,6 +81,11 @@ pub(crate) async fn examine(servers: Vec<IceServer>, surroundings: &Surroundings
                 findings.push(finding.mend("signaling.stun_servers = [\"stun:stun.example:3478\"]"));
                 continue;
             };
+            if url.is_turn && url.way == Way::Udp && !has_v6 {
+                has_v6 = true;
+                let (url, server, surroundings) = (url.clone(), server.clone(), surroundings.clone());
+                tasks.push(tokio::spawn(async move { try_v6(&url, &server, &surroundings).await }));
+            }
             let (server, surroundings) = (server.clone(), surroundings.clone());
             tasks.push(tokio::spawn(async move {
                 let outcome = try_one(&url, &server, &surroundings).await;
@@ -126,6 +133,49 @@ struct Fault {
 fn fault(finding: Finding) -> Fault {
     Fault { finding: Box::new(finding), is_silence: false }
 }
+
+/// Tries a relay of IPv6, where the media plane has an address of it.
+async fn try_v6(url: &IceUrl, server: &IceServer, surroundings: &Surroundings) -> Finding {
+    const CHECK: &str = "turn.ipv6";
+    let what = format!("a relay of IPv6 and an echo through {url}");
+    let Some(media) = surroundings.media.as_ref().filter(|media| media.udp.iter().any(SocketAddr::is_ipv6))
+    else {
+        return Finding::skipped(CHECK, what, "no address of IPv6 is announced for media");
+    };
+    let tried = async {
+        let wire = open(url, surroundings).await?;
+        let client = Client::new(&server.username, &server.credential, rand::random());
+        let mut trial = Trial { url, wire, client };
+        let relayed = trial.allocate_by(Client::allocate_v6, surroundings.door).await?;
+        let echoed = trial.echo(media, relayed).await?;
+        let end = trial.client.refresh(0);
+        let _ = trial.wire.send(&end).await;
+        Ok((relayed, echoed))
+    };
+    match tried.await {
+        Ok((relayed, (peer, took))) => {
+            let took = took.as_secs_f64() * 1000.0;
+            let got =
+                format!("the relay {relayed} reaches the media plane at {peer} and back in {took:.1} ms");
+            Finding::fine(CHECK, what, got)
+        }
+        // Where IPv4 does not work either, that is told by itself.
+        Err(Fault { finding, .. }) => {
+            let finding = Finding { check: CHECK, ..*finding };
+            let finding = if finding.got.contains(FAMILY_REFUSED) {
+                finding.mend("turn.external_addresses with an address of IPv6 too, or give this machine one; in coturn: relay-ip")
+            } else {
+                finding
+            };
+            finding
+                .means("a peer that has IPv6 only is not reached through the relay")
+                .at_most(Level::Warning)
+        }
+    }
+}
+
+/// How a server says that it has no relays of a family (RFC 8656 section 18.4).
+const FAMILY_REFUSED: &str = "440";
 
 async fn try_one(url: &IceUrl, server: &IceServer, surroundings: &Surroundings) -> Outcome<Finding> {
     let wire = open(url, surroundings).await?;
@@ -239,13 +289,22 @@ impl Trial<'_> {
 
     /// Gets a relay, and looks whether others can reach it.
     async fn allocate(&mut self, door: IpAddr) -> Outcome<SocketAddr> {
+        self.allocate_by(Client::allocate, door).await
+    }
+
+    /// The same by this request.
+    async fn allocate_by(
+        &mut self,
+        allocate: fn(&mut Client) -> Vec<u8>,
+        door: IpAddr,
+    ) -> Outcome<SocketAddr> {
         let what = format!("an allocation through {}", self.url);
-        let mut request = self.client.allocate();
+        let mut request = allocate(&mut self.client);
         let mut answer = self.ask(&what, &request).await?;
         // Once for the nonce, and once more should it have run out just then.
         for _ in 0..2 {
             if answer.asks_again() {
-                request = self.client.allocate();
+                request = allocate(&mut self.client);
                 answer = self.ask(&what, &request).await?;
             }
         }

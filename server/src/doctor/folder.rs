@@ -4,8 +4,10 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::statvfs;
+use rustix::fs::{Access, access, statvfs};
 use veche_doctor::Finding;
+
+use super::user::User;
 
 /// With less, the next upload or hour of messages fails.
 const LEAST_BYTES: u64 = 100 << 20;
@@ -16,17 +18,27 @@ const FEW_BYTES: u64 = 1 << 30;
 /// What is written to try it out.
 static PROBE: [u8; 64 * 1024] = [7; 64 * 1024];
 
-/// Looks at the folder, or where there is none yet, at the one that it will be made in.
-pub(super) fn examine(data_dir: &Path) -> Finding {
+/// How many files in the folder are looked at: the database's come first.
+const MAX_FILES: usize = 200;
+
+/// Looks at the folder, or where there is none yet, at the one that it will be made in. `user` is the server's, where this process is
+/// root and may do more.
+pub(super) fn examine(data_dir: &Path, user: Option<&User>) -> Finding {
     const CHECK: &str = "disk";
     let folder = existing(data_dir);
     let shown = data_dir.display();
-    let what = format!("to write to http.data_dir = \"{shown}\"");
-    if let Err(error) = write(&folder) {
+    let name = user.map_or("veche", |user| &user.name);
+    let whose = user.map_or_else(String::new, |user| format!(" as the user {}", user.name));
+    let what = format!("to write to http.data_dir = \"{shown}\"{whose}");
+    let tried = match user {
+        Some(user) => user.act(|| try_out(&folder, data_dir)).and_then(|tried| tried),
+        None => try_out(&folder, data_dir),
+    };
+    if let Err(error) = tried {
         return Finding::failure(CHECK, what, error.to_string())
             .means("the server does not start, or keeps no messages, files and keys")
             .mend(format!(
-                "make room on that disk, or let the server's user write there (chown -R veche \"{shown}\"); or name another \
+                "make room on that disk, or let the server's user write there (chown -R {name} \"{shown}\"); or name another \
                  folder: [http] data_dir = \"/var/lib/veche\""
             ));
     }
@@ -47,6 +59,19 @@ pub(super) fn examine(data_dir: &Path) -> Finding {
 fn existing(folder: &Path) -> PathBuf {
     let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     absolute.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/")).to_owned()
+}
+
+/// Writes to the folder, and looks whether what is in it may be written: what once another user's server has made may not.
+fn try_out(folder: &Path, data_dir: &Path) -> io::Result<()> {
+    write(folder)?;
+    let Ok(entries) = fs::read_dir(data_dir) else { return Ok(()) };
+    for entry in entries.flatten().take(MAX_FILES) {
+        let needed =
+            if entry.path().is_dir() { Access::WRITE_OK | Access::EXEC_OK } else { Access::WRITE_OK };
+        access(entry.path(), needed)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", entry.path().display())))?;
+    }
+    Ok(())
 }
 
 fn write(folder: &Path) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// How a port is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,15 +22,14 @@ pub(super) struct Holder {
 const LISTENING: &str = "0A";
 
 impl Holder {
-    /// Who has the port on any address; `None` where nobody has, or this user may not know.
+    /// Who has the port at this address, or at one that takes it too; `None` where nobody has, or this user may not know.
     pub(super) fn of(protocol: Protocol, address: SocketAddr) -> Option<Self> {
         let names = match protocol {
             Protocol::Udp => ["udp", "udp6"],
             Protocol::Tcp => ["tcp", "tcp6"],
         };
         let tables = names.map(|name| fs::read_to_string(format!("/proc/net/{name}")).unwrap_or_default());
-        let inodes: Vec<String> =
-            tables.iter().flat_map(|table| sockets(table, protocol, address.port())).collect();
+        let inodes: Vec<String> = tables.iter().flat_map(|table| sockets(table, protocol, address)).collect();
         let processes = fs::read_dir("/proc").ok()?.flatten();
         let mut processes = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         let process = processes.find(|process| has_one_of(*process, &inodes))?;
@@ -45,15 +44,42 @@ impl fmt::Display for Holder {
     }
 }
 
-/// The inodes of the sockets that have a port: the second field is `ADDRESS:PORT` in hexadecimal, the fourth the state, the
+/// The inodes of the sockets that have a port there: the second field is `ADDRESS:PORT` in hexadecimal, the fourth the state, the
 /// tenth the inode (proc_net_tcp(5)).
-fn sockets(table: &str, protocol: Protocol, port: u16) -> Vec<String> {
+fn sockets(table: &str, protocol: Protocol, wanted: SocketAddr) -> Vec<String> {
     let lines = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
     let is_it = |fields: &Vec<&str>| {
-        let has_port = fields.get(1).is_some_and(|local| local.ends_with(&format!(":{port:04X}")));
-        has_port && (protocol == Protocol::Udp || fields.get(3) == Some(&LISTENING))
+        let local = fields.get(1).and_then(|local| read_address(local));
+        let has_it =
+            local.is_some_and(|local| local.port() == wanted.port() && overlap(local.ip(), wanted.ip()));
+        has_it && (protocol == Protocol::Udp || fields.get(3) == Some(&LISTENING))
     };
     lines.filter(is_it).filter_map(|fields| fields.get(9).map(|inode| (*inode).to_owned())).collect()
+}
+
+/// An address as the tables have it: words of 32 bits in the order of this machine.
+fn read_address(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let word = |index: usize| u32::from_str_radix(ip.get(8 * index..8 * index + 8)?, 16).ok();
+    let ip: IpAddr = match ip.len() {
+        8 => Ipv4Addr::from(word(0)?.to_ne_bytes()).into(),
+        32 => {
+            let mut octets = [0; 16];
+            for (index, octets) in octets.chunks_exact_mut(4).enumerate() {
+                octets.copy_from_slice(&word(index)?.to_ne_bytes());
+            }
+            Ipv6Addr::from(octets).into()
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
+}
+
+/// Whether who has one of these addresses may be in the way of who wants the other. `::` may take IPv4 as well.
+fn overlap(one: IpAddr, other: IpAddr) -> bool {
+    let (one, other) = (one.to_canonical(), other.to_canonical());
+    let takes = |all: IpAddr, ip: IpAddr| all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4());
+    one == other || takes(one, other) || takes(other, one)
 }
 
 fn has_one_of(process: u32, inodes: &[String]) -> bool {
@@ -66,7 +92,7 @@ fn has_one_of(process: u32, inodes: &[String]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+    use std::net::{TcpListener, UdpSocket};
 
     use super::*;
 
@@ -77,6 +103,11 @@ mod tests {
         let tcp = Holder::of(Protocol::Tcp, listener.local_addr().unwrap()).unwrap();
         let udp = Holder::of(Protocol::Udp, socket.local_addr().unwrap()).unwrap();
         assert_eq!((tcp.process, udp.process), (std::process::id(), std::process::id()));
+        let elsewhere = SocketAddr::from(([127, 0, 0, 9], listener.local_addr().unwrap().port()));
+        assert_eq!(Holder::of(Protocol::Tcp, elsewhere), None, "another address is not in the way");
+        let everywhere = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, everywhere.local_addr().unwrap().port()));
+        assert_eq!(Holder::of(Protocol::Tcp, here).unwrap().process, std::process::id());
         let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         assert_eq!(Holder::of(Protocol::Udp, free), None);
     }

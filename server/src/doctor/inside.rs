@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use veche_access::{Actions, Authority, GrantsClaim, NewToken, issue};
 use veche_doctor::{Finding, Level, Report, Target, Vantage};
 
+use super::user::User;
 use super::{DoctorArguments, folder, machine, names, ports, stores};
 use crate::commands::Options;
 use crate::config::Config;
@@ -24,8 +25,10 @@ pub(super) async fn examine(options: &Options, arguments: &DoctorArguments) -> R
     let mut report = Report::default();
     let Some(config) = configuration(options, &mut report) else { return report };
     let server = ports::server(&config);
+    let user = User::of_server(server.as_ref().map(|holder| holder.process), &config.http.data_dir);
+    files(&config, user.as_ref(), &mut report);
     report.extend(machine::examine(&config, server.as_ref().map(|holder| holder.process)));
-    report.add(folder::examine(&config.http.data_dir));
+    report.add(folder::examine(&config.http.data_dir, user.as_ref()));
     report.extend(stores::examine(&config).await);
     report.extend(names::examine(&config).await);
     let http = local(config.http.listen);
@@ -55,10 +58,12 @@ pub(super) async fn examine(options: &Options, arguments: &DoctorArguments) -> R
     report
 }
 
-/// Reads the configuration and the files that it names.
+/// What it means that the configuration cannot be used.
+const MEANS: &str = "the server does not start";
+
+/// Reads the configuration.
 fn configuration(options: &Options, report: &mut Report) -> Option<Config> {
     const CHECK: &str = "configuration";
-    const MEANS: &str = "the server does not start";
     let what = "to read the configuration";
     let (config, notes) = match options.load() {
         Ok(loaded) => loaded,
@@ -74,30 +79,44 @@ fn configuration(options: &Options, report: &mut Report) -> Option<Config> {
         let finding = Finding::warning(CHECK, what, note).means("that setting has no effect");
         report.add(finding.mend("remove it, or write its name right; veche config print shows what is used"));
     }
-    let files = [
-        tls::check(&config).map_err(|error| format!("{error:#}")),
-        Authority::new(&config.access, None).map(drop).map_err(|error| error.to_string()),
-    ];
-    let errors: Vec<String> = files.into_iter().filter_map(Result::err).collect();
+    Some(config)
+}
+
+/// Reads the files that the configuration names, as the server's user where this one is root.
+fn files(config: &Config, user: Option<&User>, report: &mut Report) {
+    const CHECK: &str = "configuration";
+    let read = || {
+        [
+            tls::check(config).map_err(|error| format!("{error:#}")),
+            Authority::new(&config.access, None).map(drop).map_err(|error| error.to_string()),
+        ]
+    };
+    let read = match user {
+        Some(user) => user.act(read).unwrap_or_else(|error| [Err(error.to_string()), Ok(())]),
+        None => read(),
+    };
+    let errors: Vec<String> = read.into_iter().filter_map(Result::err).collect();
     if errors.is_empty() {
+        let what = "to read the configuration";
         report.add(Finding::fine(CHECK, what, "it and the files that it names are fine"));
     }
+    let whose = user.map_or_else(String::new, |user| format!(", read as the user {}", user.name));
     for error in errors {
-        let finding = Finding::failure(CHECK, "the files that the configuration names", error).means(MEANS);
+        let what = format!("the files that the configuration names{whose}");
+        let finding = Finding::failure(CHECK, what, error).means(MEANS);
         report.add(finding.mend(
             "see that the server's user may read these files, and that they are what the setting asks for",
         ));
     }
-    Some(config)
 }
 
-/// A token for the room of the examination, where the server asks for one and has a secret to sign it with.
+/// A token for the rooms of the examination, which begin alike, where the server asks for one and has a secret to sign it with.
 fn token(config: &Config, room: &str, report: &mut Report) -> Option<String> {
     if config.access.secrets.is_empty() {
         return None;
     }
     let grants =
-        GrantsClaim { rooms: [(room.to_owned(), Actions::PARTICIPATE)].into(), ..GrantsClaim::default() };
+        GrantsClaim { rooms: [(format!("{room}*"), Actions::PARTICIPATE)].into(), ..GrantsClaim::default() };
     let user_id = Some("veche-doctor".to_owned());
     let new = NewToken { user_id, name: None, grants: Some(grants), lifetime: TOKEN_LIFETIME };
     match issue(&config.access, &new, SystemTime::now()) {

@@ -8,6 +8,7 @@ mod machine;
 mod names;
 mod ports;
 mod stores;
+mod user;
 
 use std::process::ExitCode;
 use std::time::Duration;

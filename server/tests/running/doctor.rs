@@ -94,6 +94,8 @@ async fn a_healthy_server_with_the_defaults_is_fine_and_the_table_says_so() {
         "media.tcp",
         "turn.udp",
         "turn.tcp",
+        "messages.websocket",
+        "messages.events",
         "websocket.idle",
     ] {
         outcome.assert_fine(check);
@@ -304,7 +306,21 @@ async fn a_proxy_that_takes_websockets_apart_or_has_another_time_is_found() {
         "status 400 instead of 101",
         "proxy_set_header Upgrade $http_upgrade",
     );
+    outcome.assert_failure("messages.websocket", "instead of 101", "proxy_set_header Upgrade $http_upgrade");
+    outcome.assert_fine("messages.events");
     outcome.assert_fine("turn.udp");
+
+    // What it does not know it answers itself.
+    let elsewhere: interloper::Change = |head| head.replace("GET /realtime/events", "GET /elsewhere");
+    let outcome = look(elsewhere, same).await;
+    outcome.assert_failure("messages.events", "404", "pass everything below /realtime on");
+    // It gathers what comes: all that there is to see is the head.
+    let gathers: interloper::Change = |head| {
+        let is_stream = head.contains("text/event-stream");
+        if is_stream { head.replace("transfer-encoding: chunked", "content-length: 1000000") } else { head }
+    };
+    let outcome = look(same, gathers).await;
+    outcome.assert_failure("messages.events", "its beginning is another", "proxy_buffering off");
 
     let late: interloper::Change = |head| {
         let date = "date: Mon, 01 Jan 2024 00:00:00 GMT\r\n\r\n";
@@ -312,6 +328,45 @@ async fn a_proxy_that_takes_websockets_apart_or_has_another_time_is_found() {
     };
     let outcome = look(same, late).await;
     outcome.assert_failure("clock", "behind this machine", "timedatectl set-ntp true");
+}
+
+#[tokio::test]
+async fn a_firewall_that_lets_only_one_workers_port_through_is_found_and_relays_of_ipv6_are_tried() {
+    let line = [
+        "--set",
+        "media.first_port=40000",
+        "--set",
+        "media.workers=2",
+        "--set",
+        "turn.listen=127.0.0.1:3478",
+    ];
+    let server = Server::start_alone("doctor-workers", "", &line).await;
+    let look = async || {
+        let mut doctor = server.beside(env!("CARGO_BIN_EXE_veche"));
+        outcome(doctor.args(["doctor", "--from-outside", &format!("http://{}", server.http())])).await
+    };
+    let whole = look().await;
+    assert_eq!(whole.status, 0, "{:#}", whole.said);
+    let got = whole.got("media.udp");
+    assert!(got.contains("127.0.0.1:40000") && got.contains("127.0.0.1:40001"), "{got}");
+    whole.assert_fine("turn.ipv6");
+
+    let rules = "add table inet wall; add chain inet wall coming { type filter hook input priority 0; }; \
+                 add rule inet wall coming udp dport 40001 drop";
+    assert!(server.beside("nft").arg(rules).status().await.unwrap().success());
+    look().await.assert_failure("media.udp", "no answer from 127.0.0.1:40001", "ufw allow 40001/udp");
+}
+
+#[tokio::test]
+async fn a_turn_server_without_relays_of_ipv6_is_one_to_look_at() {
+    let turn = "[turn]\nexternal_addresses = [\"127.0.0.1\"]\n";
+    let server = Server::start_alone("doctor-ipv6", turn, &["--set", "turn.listen=127.0.0.1:3478"]).await;
+    let mut doctor = server.beside(env!("CARGO_BIN_EXE_veche"));
+    let address = format!("http://{}", server.http());
+    let outcome = outcome(doctor.args(["doctor", "--from-outside", &address])).await;
+    let finding = outcome.all("turn.ipv6")[0];
+    assert_eq!(finding["level"], "warning", "{:#}", outcome.said);
+    assert!(finding["mend"].as_str().unwrap().contains("turn.external_addresses"), "{finding}");
 }
 
 #[tokio::test]

@@ -109,6 +109,25 @@ async fn a_data_folder_that_cannot_be_written_to_or_is_full_is_told() {
 }
 
 #[tokio::test]
+async fn what_root_may_write_and_the_servers_user_may_not_is_told() {
+    let folder = Folder::new("doctor-user");
+    folder.write("veche.toml", "");
+    let data = folder.0.join("data");
+    std::fs::create_dir(&data).unwrap();
+    folder.write("data/veche.db", "");
+    let look = async || inside(&folder, free(), &["--before-start", "--data-dir", "data"]).await;
+    look().await.assert_fine("disk");
+    if !rustix::process::geteuid().is_root() {
+        // Who is not root is the server's user, or looks as one who is neither.
+        return;
+    }
+    std::os::unix::fs::chown(&data, Some(65_534), Some(65_534)).unwrap();
+    look().await.assert_failure("disk", "veche.db: Permission denied", "chown -R nobody");
+    std::os::unix::fs::chown(data.join("veche.db"), Some(65_534), None).unwrap();
+    look().await.assert_fine("disk");
+}
+
+#[tokio::test]
 async fn too_few_open_files_are_told() {
     let folder = Folder::new("doctor-files");
     let mut shell = limited(&folder, "ulimit -n 200", free());

@@ -82,6 +82,12 @@ impl Client {
         self.request(method::ALLOCATE, &[Attr::udp()])
     }
 
+    /// Asks for a relay that speaks UDP, of IPv6.
+    pub fn allocate_v6(&mut self) -> Vec<u8> {
+        let family = Attr::Raw(attribute::REQUESTED_ADDRESS_FAMILY, vec![stun_address::IPV6, 0, 0, 0]);
+        self.request(method::ALLOCATE, &[Attr::udp(), family])
+    }
+
     /// Asks that a peer may send to the relay (RFC 8656 section 9).
     pub fn create_permission(&mut self, peer: SocketAddr) -> Vec<u8> {
         self.request(method::CREATE_PERMISSION, &[Attr::Peer(peer)])
