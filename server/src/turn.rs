@@ -214,15 +214,16 @@ impl Urls {
     }
 }
 
-/// What clients are told: where the server is, and a credential for each.
+/// What clients are told: where the server is, and a credential for each. Where nothing leads to it they are told of none: browsers
+/// refuse a whole call for a server without an address.
 pub(crate) fn source(urls: Urls, lifetime: Duration, handle: Handle) -> TurnSource {
     Arc::new(move |user| {
+        let urls = urls.current.load().to_vec();
+        if urls.is_empty() {
+            return Vec::new();
+        }
         let credential = handle.issue(user, lifetime);
-        vec![IceServer {
-            urls: urls.current.load().to_vec(),
-            username: Some(credential.username),
-            credential: Some(credential.credential),
-        }]
+        vec![IceServer { urls, username: Some(credential.username), credential: Some(credential.credential) }]
     })
 }
 

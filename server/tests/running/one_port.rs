@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use crate::client::{ask, get, get_http2, raw, receive, tls, websocket};
 use crate::ports;
-use crate::server::{PATIENCE, Server};
+use crate::server::{Folder, PATIENCE, Server};
 
 /// A request for one's own address, which a STUN server answers (RFC 8489 section 6).
 const BINDING: [u8; 20] = [0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
@@ -142,4 +142,17 @@ async fn who_does_not_say_what_it_wants_is_not_waited_for() {
     futures_util::future::join_all(slow).await;
     assert!(!tokio::time::timeout(PATIENCE, ends).await.expect("it ends").unwrap());
     assert_eq!(closed(&server, "slow").await, 5);
+}
+
+/// A browser that is told of a server without an address refuses the whole call.
+#[tokio::test]
+async fn clients_are_told_of_no_turn_server_to_which_nothing_leads() {
+    let folder = Folder::new("one-port-nowhere").into();
+    let configuration = "[turn]\nlisten = []\nexternal_addresses = [\"203.0.113.5\"]\n";
+    let server = Server::start_with(folder, configuration, &["--http-listen", "127.0.0.1:0"]).await;
+    speaks_turn(TcpStream::connect(server.http()).await.unwrap()).await;
+    let told = get(server.http(), "/realtime/webrtc/ice-servers?room_id=tea").await.json();
+    let servers = told["ice_servers"].as_array().unwrap();
+    let has_address = |server: &serde_json::Value| server["urls"][0].is_string();
+    assert!(servers.iter().all(has_address), "{told}");
 }
