@@ -143,6 +143,12 @@ error_kinds! {
     RoomExists = "room_exists", 409, 4409;
     /// Somebody has this peer id.
     PeerIdTaken = "peer_id_taken", 409, 4409;
+    /// No such recording, or no such file of it.
+    RecordingNotFound = "recording_not_found", 404, 4404;
+    /// The room is being recorded already, or the recording still runs.
+    RecordingRuns = "recording_runs", 409, 4409;
+    /// Recordings are switched off, or none can begin now.
+    RecordingUnavailable = "recording_unavailable", 503, 1013;
     /// The room takes nobody in now.
     RoomLocked = "room_locked", 403, 4423;
     /// A moderator keeps this user out.

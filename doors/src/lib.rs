@@ -10,6 +10,7 @@ pub mod first_bytes;
 pub mod http;
 pub mod name;
 pub mod origin;
+pub mod range;
 pub mod rate;
 pub mod websocket;
 

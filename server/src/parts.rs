@@ -16,6 +16,7 @@ use veche_access::Authority;
 use veche_cameras::Cameras;
 use veche_files::{Clock, Files};
 use veche_messaging::Messaging;
+use veche_recorder::{Recorder, Settings as RecordingSettings};
 use veche_sfu::{Sfu, SfuConfig};
 use veche_signaling::{Media, Signaling, disabled_router};
 use veche_storage::{Database, NewEvent, kind};
@@ -31,6 +32,12 @@ use crate::whereabouts::{self, Followers, Whereabouts};
 
 /// How long the media plane may take to say goodbye.
 const MEDIA_STOP_WAIT: Duration = Duration::from_secs(2);
+
+/// How long recordings may take to be written to their ends. What is not is mended at the next start.
+const RECORDINGS_STOP_WAIT: Duration = Duration::from_secs(5);
+
+/// How often it is looked for recordings that have expired.
+const SWEEP_INTERVAL: Duration = Duration::from_hours(1);
 
 /// What runs.
 pub(crate) struct Parts {
@@ -55,6 +62,8 @@ pub(crate) struct Calls {
     pub(crate) signaling: Signaling,
     /// Those that send pictures; `None` where they are switched off.
     pub(crate) cameras: Option<Cameras>,
+    /// `None` where recordings are switched off.
+    pub(crate) recorder: Option<Recorder>,
 }
 
 impl Parts {
@@ -130,11 +139,14 @@ impl Parts {
     /// Tells everybody to come back later.
     pub(crate) async fn stop(&self) {
         let calls = async {
-            if let Some(Calls { sfu, signaling, cameras }) = &self.calls {
+            if let Some(Calls { sfu, signaling, cameras, recorder }) = &self.calls {
                 if let Some(cameras) = cameras {
                     cameras.stop();
                 }
                 signaling.stop().await;
+                if let Some(recorder) = recorder {
+                    let _ = tokio::time::timeout(RECORDINGS_STOP_WAIT, recorder.close()).await;
+                }
                 let _ = tokio::time::timeout(MEDIA_STOP_WAIT, sfu.handle.stop()).await;
             }
         };
@@ -179,6 +191,7 @@ impl Calls {
         let (signaling, pump) =
             Signaling::start(config.signaling.clone(), media, sfu.events.clone(), authority.clone());
         tasks.spawn(async { ended("what takes the media plane's reports", pump.await) });
+        let recorder = open_recorder(config, &sfu, &signaling, tasks)?;
         let failures = sfu.failures.clone();
         tasks.spawn(async move {
             match failures.recv_async().await {
@@ -194,7 +207,7 @@ impl Calls {
             let cameras = cameras.clone();
             signaling.on_room_deleted(Box::new(move |room_id| cameras.remove_room(room_id)));
         }
-        Ok(Self { sfu, signaling, cameras })
+        Ok(Self { sfu, signaling, cameras, recorder })
     }
 
     /// Opens the channels of messaging to those who are in calls, and cameras to pictures that are sent into channels.
@@ -245,6 +258,40 @@ fn start_turn(
         }
     });
     Ok(Some((turn, urls)))
+}
+
+/// Opens the folder of the recordings, where they are not switched off, and deletes what expires for as long as the server runs.
+fn open_recorder(
+    config: &Config,
+    sfu: &Sfu,
+    signaling: &Signaling,
+    tasks: &mut JoinSet<anyhow::Error>,
+) -> Result<Option<Recorder>> {
+    if !config.recording.enabled {
+        return Ok(None);
+    }
+    let folder = config.http.data_dir.join(&config.recording.folder);
+    let settings = RecordingSettings { folder: folder.clone(), ..config.recording.clone() };
+    let (events, told) = flume::unbounded();
+    let recorder = Recorder::open(settings, sfu.handle.clone(), events).map_err(|error| {
+        let folder = folder.display();
+        anyhow!("recording.folder: {folder}: {error}; name a folder that can be written, for example \"recordings\"")
+    })?;
+    signaling.set_recorder(recorder.clone(), told);
+    let sweeper = recorder.clone();
+    tasks.spawn(async move {
+        let mut interval = tokio::time::interval(SWEEP_INTERVAL);
+        loop {
+            interval.tick().await;
+            let sweeper = sweeper.clone();
+            let swept =
+                tokio::task::spawn_blocking(move || sweeper.sweep(std::time::SystemTime::now())).await;
+            if let Err(error) = swept {
+                return anyhow!("what deletes recordings that have expired has ended: {error}");
+            }
+        }
+    });
+    Ok(Some(recorder))
 }
 
 /// Opens them, where they are not switched off, and removes what expires for as long as the server runs.

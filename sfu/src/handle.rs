@@ -116,7 +116,7 @@ pub struct Sfu {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("media worker {worker} has failed: {reason}")]
 pub struct WorkerFailure {
-    /// Which worker.
+    /// Which worker; the one behind the last is the studio.
     pub worker: usize,
     /// The message of its panic, or what the system said.
     pub reason: String,

@@ -172,7 +172,7 @@ fn spawn(
         if let Some(core) = core {
             pin(core);
         }
-        supervise(index, &shared, &failures, || Worker::new(parts).run());
+        supervise(index, WORKER_LOST, &shared, &failures, || Worker::new(parts).run());
         drop(done);
     })?;
     Ok(())
@@ -186,16 +186,22 @@ fn spawn_studio(
     done: flume::Sender<Infallible>,
 ) -> io::Result<()> {
     thread::Builder::new().name("studio".to_owned()).spawn(move || {
-        supervise(index, &Shared::new(index, 0), &failures, move || desk.run());
+        supervise(index, STUDIO_LOST, &Shared::new(index, 0), &failures, move || desk.run());
         drop(done);
     })?;
     Ok(())
 }
 
+/// What is said when a thread has failed.
+const WORKER_LOST: &str = "a media worker has failed; its rooms are lost";
+const STUDIO_LOST: &str =
+    "the studio has failed; rooms go on, but nobody listens to them and their guests are gone";
+
 /// Runs a worker to its end, and makes sure that nobody misses it: commands are refused from then on, no room is
-/// created there, and an end that nobody asked for is logged and reported.
+/// created there, and an end that nobody asked for is logged, as `lost`, and reported.
 fn supervise(
     index: usize,
+    lost: &str,
     shared: &Shared,
     failures: &flume::Sender<WorkerFailure>,
     run: impl FnOnce() -> io::Result<()>,
@@ -207,7 +213,7 @@ fn supervise(
         Ok(Err(error)) => format!("waiting failed: {error}"),
         Err(panic) => format!("it panicked: {}", panic_message(panic.as_ref())),
     };
-    tracing::error!(worker = index, reason, "a media worker has failed; its rooms are lost");
+    tracing::error!(worker = index, reason, "{lost}");
     // There is room for one failure of each worker.
     let _ = failures.try_send(WorkerFailure { worker: index, reason });
 }
@@ -283,13 +289,13 @@ mod tests {
     fn a_worker_that_panics_does_not_vanish_silently() {
         let (sender, failures) = flume::bounded(1);
         let shared = Shared::new(3, 7000);
-        supervise(3, &shared, &sender, || panic!("index {} out of range", 9));
+        supervise(3, WORKER_LOST, &shared, &sender, || panic!("index {} out of range", 9));
         let failure = failures.try_recv().unwrap();
         assert_eq!((failure.worker, failure.reason.as_str()), (3, "it panicked: index 9 out of range"));
         assert_eq!(shared.load(), None);
 
         let shared = Shared::new(4, 7001);
-        supervise(4, &shared, &sender, || Ok(()));
+        supervise(4, WORKER_LOST, &shared, &sender, || Ok(()));
         assert!(failures.is_empty() && shared.is_gone());
     }
 

@@ -106,8 +106,12 @@ async fn who_listens_hears_all_who_are_there_on_whatever_worker() {
     assert!(notes.borrow().tracks.keys().all(|track| !of_gone.contains(track)));
     let quiet = *notes.borrow().tracks.keys().next().unwrap();
     listener.take(quiet, 0);
-    thread::sleep(Duration::from_millis(50));
-    notes.borrow_mut().take(&listener);
+    // What one hears and the other does not, was sent when it was taken no longer.
+    call.run_until("only the other hears it", |_| {
+        others.borrow_mut().take(&later);
+        notes.borrow_mut().take(&listener);
+        others.borrow().frames[&quiet].last() > notes.borrow().frames[&quiet].last()
+    });
     let before = notes.borrow().frames[&quiet].len();
     let count = others.borrow().frames[&quiet].len();
     call.run_until("the other goes on", |_| {
@@ -126,6 +130,15 @@ struct Camera {
     layers: [(Encoder, u16); 2],
     wanted: u8,
     start: Instant,
+}
+
+/// Says that it is over when it is dropped, and so when an assertion fails, too: the test would wait for its threads.
+struct Stopping<'a>(&'a AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 const PAYLOAD_TYPE: PayloadType = PayloadType(96);
@@ -205,6 +218,7 @@ async fn people_on_both_workers_see_a_guest() {
 
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let stopping = Stopping(&stop);
         let shooting = scope.spawn(|| {
             let mut camera = camera;
             while !stop.load(Ordering::Relaxed) {
@@ -226,7 +240,7 @@ async fn people_on_both_workers_see_a_guest() {
         for seat in &call.seats {
             assert_eq!((seat.client.strange, seat.client.faults()), (0, vec![]));
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         let camera = shooting.join().unwrap();
         drop(camera);
         call.run_until("its track is gone", |call| {

@@ -81,6 +81,14 @@ async fn handle_message(rooms: &Rooms, seat: &Seat, message: ClientMessage) -> R
         }
         ClientMessage::Update { name, metadata } => handle_update(rooms, seat, name.as_deref(), metadata),
         ClientMessage::Moderate(moderate) => handle_moderate(rooms, seat, moderate).await,
+        ClientMessage::Record { on, id } => {
+            needs(seat, Action::Record)?;
+            rooms.record(&seat.room, on).await?;
+            if let Some(room) = seat.lock() {
+                room.tell(seat.participant, &ServerMessage::Done { id });
+            }
+            Ok(())
+        }
         ClientMessage::Leave => {
             rooms.leave(seat);
             Ok(())

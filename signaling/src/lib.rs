@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 pub use veche_access::Authority;
 use veche_messaging::Messaging;
+use veche_recorder::Recorder;
 use veche_sfu_core::control::Event;
 
 pub use http::{TurnReport, TurnUsage, TurnUserUsage, description, disabled_router};
@@ -78,6 +79,19 @@ impl Signaling {
     /// Administrators are told from here who uses the TURN server. Only the first source counts.
     pub fn set_turn_reports(&self, reports: TurnReports) {
         self.rooms.ice_servers.set_turn_reports(reports);
+    }
+
+    /// Rooms can be recorded from now on; `events` are the recorder's. Only the first counts.
+    pub fn set_recorder(&self, recorder: Recorder, events: flume::Receiver<veche_recorder::Event>) {
+        if self.rooms.set_recorder(recorder) {
+            let rooms = Arc::downgrade(&self.rooms);
+            tokio::spawn(async move {
+                while let Ok(event) = events.recv_async().await {
+                    let Some(rooms) = rooms.upgrade() else { return };
+                    rooms.on_recording(&event);
+                }
+            });
+        }
     }
 
     /// Tells from now on which room was deleted. Only the first counts.

@@ -50,6 +50,15 @@ pub enum ClientMessage {
     },
     /// Moderates the room; needs the grant `moderate`. Answered with `done` or `error`, both with the same `id`.
     Moderate(Moderate),
+    /// Begins to record the room, or ends it; needs the grant `record`. Answered with `done` or `error`, both with the same `id`.
+    Record {
+        /// Recorded from now on?
+        on: bool,
+        /// Returned in the answer.
+        #[serde(default)]
+        #[ts(type = "number", optional)]
+        id: Option<u64>,
+    },
     /// Leaves for good: the resume token dies.
     Leave,
     /// Answered with `pong`.
@@ -255,6 +264,13 @@ pub enum ServerMessage {
         /// The room as it is now.
         room: Room,
     },
+    /// The room is being recorded from now on, or no longer: everybody has to see that.
+    Recording {
+        /// What runs; absent: nothing any more.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[ts(optional)]
+        recording: Option<RoomRecording>,
+    },
     /// The answer to `ping`.
     Pong {
         /// The `id` of the ping.
@@ -298,6 +314,19 @@ pub struct Joined {
     pub limits: Limits,
     /// What the client may do in the room.
     pub grants: Vec<Action>,
+    /// The recording that runs; absent: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub recording: Option<RoomRecording>,
+}
+
+/// A recording of the room that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, TS)]
+pub struct RoomRecording {
+    /// Its name.
+    pub recording_id: String,
+    /// When it began, in RFC 3339.
+    pub started_at: String,
 }
 
 /// Limits that clients should know.
@@ -557,8 +586,8 @@ impl ServerMessage {
 
 impl ClientMessage {
     /// The values of `signal_type` that the server knows.
-    pub const SIGNAL_TYPES: [&str; 8] =
-        ["offer", "ice-candidate", "mute", "subscribe", "update", "moderate", "leave", "ping"];
+    pub const SIGNAL_TYPES: [&str; 9] =
+        ["offer", "ice-candidate", "mute", "subscribe", "update", "moderate", "record", "leave", "ping"];
 }
 
 #[cfg(test)]

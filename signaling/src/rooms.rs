@@ -5,6 +5,7 @@
 
 mod media;
 mod moderation;
+pub(crate) mod recording;
 mod seat;
 
 use std::collections::{BTreeMap, HashMap};
@@ -18,6 +19,7 @@ use veche_access::{Action, Authority, Identity, Resource};
 use veche_doors::doorkeeper::Doorkeeper;
 use veche_hub::Signal;
 use veche_messaging::Messaging;
+use veche_recorder::Recorder;
 use veche_sfu_core::control::{Command, ParticipantStats};
 use veche_sfu_core::ids::{ParticipantId, RequestId, RoomId};
 use veche_sfu_core::rights::Rights;
@@ -57,6 +59,7 @@ pub struct Rooms {
     last_request: AtomicU64,
     messaging: MessagingCell,
     pub(crate) on_deleted: OnDeleted,
+    recorder: OnceLock<Recorder>,
 }
 
 #[derive(Debug, Default)]
@@ -117,6 +120,7 @@ impl Rooms {
             last_request: AtomicU64::new(0),
             messaging: MessagingCell::default(),
             on_deleted: OnDeleted::default(),
+            recorder: OnceLock::new(),
             doorkeeper: Arc::new(Doorkeeper::new(settings.policy())),
             settings,
         }
@@ -183,6 +187,7 @@ impl Rooms {
             }
         }
         self.tell_rights(&seat.room, seat.participant, Some(told.unwrap_or_default())).await?;
+        self.record_by_itself(&seat.room);
         Ok((seat, outbox))
     }
 
@@ -253,6 +258,7 @@ impl Rooms {
         drop(registry);
         self.remove_from_media(room.media_id, participants);
         self.on_deleted.tell(room_id);
+        self.end_recording(room_id);
         Ok(())
     }
 

@@ -12,6 +12,10 @@ const MAX_WAITING: usize = 64 << 10;
 pub(crate) struct Carried {
     pub(crate) to_peer: usize,
     pub(crate) to_client: usize,
+    /// Whether something came from one of them, or one of them took something.
+    pub(crate) has_moved: bool,
+    /// Whether one of them will send no more.
+    pub(crate) is_half_closed: bool,
     /// Whether both have said, and were told, that no more will come.
     pub(crate) is_over: bool,
 }
@@ -24,6 +28,7 @@ pub(crate) fn carry(
     scratch: &mut [u8],
 ) -> Result<Carried, CloseReason> {
     let mut carried = Carried::default();
+    let waiting = client.queued() + peer.queue.len();
     client.write()?;
     peer.write()?;
     let (from_client, from_peer) = sources(client, peer, may_take);
@@ -47,6 +52,9 @@ pub(crate) fn carry(
     if peer.has_ended {
         client.finish()?;
     }
+    let has_read = carried.to_peer + carried.to_client > 0;
+    carried.has_moved = has_read || client.queued() + peer.queue.len() < waiting;
+    carried.is_half_closed = client.has_ended || peer.has_ended;
     carried.is_over = peer.is_finished && client.is_finished;
     Ok(carried)
 }

@@ -25,6 +25,8 @@ pub struct TurnConfig {
     pub relay_v4: Option<RelayAddress>,
     /// Where relays of IPv6 are; `None` for nowhere.
     pub relay_v6: Option<RelayAddress>,
+    /// Whether relays speak TCP too (RFC 6062).
+    pub tcp_relays: bool,
     /// The ports of relays.
     pub relay_ports: RangeInclusive<u16>,
     /// What users, client addresses and all together may have.

@@ -6,11 +6,12 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustls::ServerConnection;
 use veche_turn_core::{BadFrame, ConnectionId, FiveTuple, Frames};
 
+use crate::mailbox::Adoption;
 use crate::poller::{Interest, Poller, Token};
 
 /// How many bytes wait for a client that reads slowly. More is dropped, packet by packet.
@@ -22,8 +23,11 @@ const MAX_UNPROVEN_QUEUED: usize = 8 << 10;
 /// What TLS adds to a packet at most: headers and tags of its records, each of up to 16 KiB.
 const TLS_OVERHEAD: usize = 1024;
 
+/// How long a connection stands when the one that it is bound to has ended, or the other way round, and nothing more comes.
+const HALF_CLOSED: Duration = Duration::from_secs(30);
+
 /// What an empty queue keeps of its memory.
-const IDLE_QUEUE: usize = 4 << 10;
+pub(crate) const IDLE_QUEUE: usize = 4 << 10;
 
 /// How often one connection is read in a turn, so that nobody starves others.
 const READS_PER_TURN: usize = 4;
@@ -49,6 +53,8 @@ pub(crate) struct Connection {
     pub(crate) bound: Option<ConnectionId>,
     /// Whether more was carried than may be in a second, so that nothing is read for a while.
     pub(crate) is_paused: bool,
+    /// When something was carried last, where one of the two has ended.
+    pub(crate) last_carried: Option<Instant>,
     /// Whether the client will send no more.
     pub(crate) has_ended: bool,
     /// Whether it was told that it will be sent no more.
@@ -71,6 +77,14 @@ impl Security {
         // What is written is taken out at once. A limit would have a large packet written by half.
         tls.set_buffer_limit(None);
         Self::Tls(Box::new(tls))
+    }
+
+    /// Whether the client has said in TLS that it will send no more.
+    fn has_ended(&mut self) -> bool {
+        match self {
+            Security::Tls(tls) => tls.process_new_packets().is_ok_and(|state| state.peer_has_closed()),
+            Security::Plain | Security::Unknown(_) => false,
+        }
     }
 
     /// Hands over what bytes of the connection mean. `free` is room to decrypt into, where there is some; `queue` takes what TLS
@@ -148,15 +162,17 @@ impl Connection {
         Self::new(stream, client, Security::Unknown(tls), now)
     }
 
-    /// That somebody else has accepted, and made a TLS session for, perhaps.
+    /// That somebody else has accepted, and made a TLS session for, perhaps. `queue` waits for the client already.
     pub(crate) fn adopted(
         stream: TcpStream,
         client: FiveTuple,
         tls: Option<ServerConnection>,
-        now: Instant,
+        queue: VecDeque<u8>,
+        since: Instant,
     ) -> Self {
-        let security = tls.map_or(Security::Plain, Security::tls);
-        Self::new(stream, client, security, now)
+        let mut security = tls.map_or(Security::Plain, Security::tls);
+        let has_ended = security.has_ended();
+        Self { has_ended, queue, ..Self::new(stream, client, security, since) }
     }
 
     fn new(stream: TcpStream, client: FiveTuple, security: Security, now: Instant) -> Self {
@@ -169,6 +185,7 @@ impl Connection {
             is_proven: false,
             bound: None,
             is_paused: false,
+            last_carried: None,
             has_ended: false,
             is_finished: false,
             security,
@@ -196,15 +213,21 @@ impl Connection {
             let (read, free) = scratch.split_at_mut(read);
             let Self { security, queue, frames, .. } = self;
             let mut rest = None;
-            security.decrypt(read, free, queue, |bytes| {
+            let decrypted = security.decrypt(read, free, queue, |bytes| {
                 match &mut rest {
                     Some(rest) => Vec::extend_from_slice(rest, bytes),
                     None => rest = cut(frames, bytes, &most, &mut handle)?,
                 }
                 Ok(())
-            })?;
-            if let Some(rest) = rest {
-                return Ok(ControlFlow::Break(rest));
+            });
+            match (decrypted, rest) {
+                (Ok(()), None) => {}
+                (Ok(()), Some(rest)) => return Ok(ControlFlow::Break(rest)),
+                (Err(CloseReason::Ended), Some(rest)) => {
+                    self.has_ended = true;
+                    return Ok(ControlFlow::Break(rest));
+                }
+                (Err(reason), _) => return Err(reason),
             }
             if !is_full {
                 break;
@@ -247,6 +270,18 @@ impl Connection {
         Ok(for_peer.len() - before)
     }
 
+    /// To be called when one of the two connections has ended. What has to wait because too much was carried is no reason to close.
+    pub(crate) fn on_half_closed(&mut self, now: Instant, has_moved: bool) {
+        if has_moved || self.is_paused || self.last_carried.is_none() {
+            self.last_carried = Some(now);
+        }
+    }
+
+    /// Whether one of the two has ended long ago, and the other neither sends nor takes anything.
+    pub(crate) fn is_left(&self, now: Instant) -> bool {
+        self.last_carried.is_some_and(|last| now.saturating_duration_since(last) >= HALF_CLOSED)
+    }
+
     /// `None` when there is nothing now, 0 when there will never be more.
     fn read_once(&mut self, room: &mut [u8]) -> io::Result<Option<usize>> {
         loop {
@@ -258,9 +293,16 @@ impl Connection {
         }
     }
 
-    /// Queues a packet; `false` when there is no room for all of it.
+    /// Says whether the client has an allocation. Who had one, and has not read yet what was sent for it, is no stranger.
+    pub(crate) fn prove(&mut self, has_allocation: bool) {
+        self.is_proven = has_allocation || self.is_proven && self.queue.len() > MAX_UNPROVEN_QUEUED;
+    }
+
+    /// Queues a packet; `false` when there is no room for all of it. Answers find room where data does not any more: the client will
+    /// not ask twice.
     pub(crate) fn push(&mut self, packet: &[u8]) -> bool {
-        let most = if self.is_proven { MAX_QUEUED } else { MAX_UNPROVEN_QUEUED };
+        let of_data = if self.is_proven { MAX_QUEUED } else { 0 };
+        let most = if is_answer(packet) { of_data + MAX_UNPROVEN_QUEUED } else { of_data };
         if self.queue.len() + packet.len() + TLS_OVERHEAD > most {
             return false;
         }
@@ -332,13 +374,14 @@ impl Connection {
         let _ = self.write();
     }
 
-    /// For another worker, where nothing waits for the client.
-    pub(crate) fn into_parts(self) -> (TcpStream, Option<ServerConnection>) {
-        let tls = match self.security {
+    /// For another worker: `early` is what was read already that is to be handled there.
+    pub(crate) fn into_adoption(self, early: Vec<u8>) -> Adoption {
+        let Self { stream, security, queue, since, .. } = self;
+        let tls = match security {
             Security::Tls(tls) => Some(*tls),
             Security::Plain | Security::Unknown(_) => None,
         };
-        (self.stream, tls)
+        Adoption { stream, tls, early, queue, since: Some(since), taken: None }
     }
 
     fn say_goodbye(&mut self) {
@@ -347,6 +390,11 @@ impl Connection {
             while tls.wants_write() && tls.write_tls(&mut self.queue).is_ok() {}
         }
     }
+}
+
+/// Whether it is a success or an error: only these have a class whose higher bit is set (RFC 8489 section 5).
+pub(crate) fn is_answer(packet: &[u8]) -> bool {
+    packet.first() == Some(&1)
 }
 
 /// Cuts frames out of bytes. What follows the last of them, where `handle` says so, is returned.

@@ -14,8 +14,8 @@ use veche_sfu::Traffic;
 use veche_turn_core::{ConnectionId, FiveTuple, Link, MAX_FRAME, MAX_UNPROVEN_FRAME, household};
 
 use crate::carry::{carry, interests};
-use crate::connection::{CloseReason, Connection};
-use crate::desk::{Desk, Turn};
+use crate::connection::{CloseReason, Connection, is_answer};
+use crate::desk::{Desk, Move, Turn};
 use crate::mailbox::{Adoption, Command, Courier};
 use crate::poller::{Fixed, Interest, Poller, Token};
 
@@ -47,6 +47,8 @@ pub(crate) struct Connections {
     strangers_left: usize,
     /// How many turns there were.
     turns: usize,
+    /// How many timeouts there were.
+    timeouts: usize,
     tls: Option<Arc<rustls::ServerConfig>>,
     /// The other workers, by their number, and this one.
     couriers: Arc<[Courier]>,
@@ -75,6 +77,7 @@ impl Connections {
             most_per_household: (most / 4).clamp(1, MAX_PER_HOUSEHOLD),
             strangers_left: STRANGERS_PER_TURN,
             turns: 0,
+            timeouts: 0,
             tls,
             couriers,
             next_id: 0,
@@ -124,20 +127,27 @@ impl Connections {
     /// Takes a connection that somebody else accepted.
     pub(crate) fn adopt(&mut self, adoption: Adoption, desk: &mut Desk<'_>) {
         let (now, poller) = (desk.now, desk.poller);
-        let Adoption { stream, tls, early, taken } = adoption;
+        let Adoption { stream, tls, early, queue, since, taken } = adoption;
+        let since = since.unwrap_or(now);
+        // It may be anybody's, like those that are accepted here.
+        self.strangers_left = self.strangers_left.saturating_sub(1);
         let admitted = stream.peer_addr().and_then(|remote| {
             // A listener of `::` tells addresses of IPv4 in the form of IPv6.
             let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
-            self.admit(stream, remote, poller, |stream, client| Connection::adopted(stream, client, tls, now))
+            self.admit(stream, remote, poller, |stream, client| {
+                Connection::adopted(stream, client, tls, queue, since)
+            })
         });
         match admitted {
             Ok(Some(id)) => {
                 // Who asked may have given up waiting.
-                let _ = taken.try_send(());
+                let _ = taken.map(|taken| taken.try_send(()));
                 let Some(connection) = self.by_id.get_mut(&id) else { return };
                 let client = connection.client;
                 let read =
                     connection.take_early(&early, || MAX_UNPROVEN_FRAME, |frame| handle(desk, client, frame));
+                connection.prove(desk.server.has_allocation(client));
+                write(connection, id, poller);
                 self.go_on(id, read, desk);
             }
             Ok(None) => {}
@@ -167,7 +177,7 @@ impl Connections {
                 handle(desk, client, frame)
             },
         );
-        connection.is_proven = desk.server.has_allocation(client);
+        connection.prove(desk.server.has_allocation(client));
         // Handshakes and alerts of TLS wait, and what found no room before.
         write(connection, id, desk.poller);
         self.go_on(id, read, desk);
@@ -183,6 +193,9 @@ impl Connections {
         let carried = carried.and_then(|carried| {
             desk.server.handle_taken(now, bound, carried.to_peer, carried.to_client);
             connection.is_paused = !desk.server.may_take(now, bound);
+            if carried.is_half_closed {
+                connection.on_half_closed(now, carried.has_moved);
+            }
             let (of_client, of_peer) = interests(connection, peer, !connection.is_paused);
             connection.wait_for(of_client, id, desk.poller)?;
             peer.wait_for(of_peer, bound, desk.poller)?;
@@ -200,6 +213,16 @@ impl Connections {
     pub(crate) fn close_unbound(&mut self, id: u64) {
         if let Some(mut connection) = self.forget(id) {
             connection.close();
+        }
+    }
+
+    /// Hands a connection to another worker, with what waits for the client.
+    pub(crate) fn move_away(&mut self, Move { id, worker, early }: Move, poller: &Poller) {
+        let Some(connection) = self.forget(id) else { return };
+        if poller.remove(&connection.stream).is_ok()
+            && let Some(courier) = self.couriers.get(usize::from(worker))
+        {
+            courier.send(Command::Adopt(Box::new(connection.into_adoption(early))));
         }
     }
 
@@ -225,7 +248,7 @@ impl Connections {
                 traffic.bytes_out += packet.len() as u64;
             } else {
                 traffic.send_drops += 1;
-                is_full = true;
+                is_full |= is_answer(packet);
             }
         }
         if is_full && !connection.is_proven {
@@ -236,8 +259,8 @@ impl Connections {
         }
     }
 
-    /// To be called about once a second: closes connections of those who have not proved themselves in time, and goes on with those
-    /// that carried too much.
+    /// To be called about once a second: closes connections of those who have not proved themselves in time, and what is left of pairs
+    /// of which one has ended, and goes on with those that carried too much.
     pub(crate) fn handle_timeout(&mut self, desk: &mut Desk<'_>, traffic: &mut Traffic) {
         let (now, poller) = (desk.now, desk.poller);
         if std::mem::take(&mut self.paused)
@@ -249,9 +272,10 @@ impl Connections {
         for (&id, connection) in &mut self.by_id {
             if connection.bound.is_some() {
                 paused.extend(connection.is_paused.then_some(id));
+                late.extend(connection.is_left(now).then_some(id));
                 continue;
             }
-            connection.is_proven = desk.server.has_allocation(connection.client);
+            connection.prove(desk.server.has_allocation(connection.client));
             if !connection.is_proven && now.saturating_duration_since(connection.since) >= PROVE_WITHIN {
                 late.push(id);
             }
@@ -259,6 +283,10 @@ impl Connections {
         for id in late {
             self.close(id, desk);
         }
+        // The first take what may be carried in a second; everybody is that once.
+        self.timeouts = self.timeouts.wrapping_add(1);
+        let first = self.timeouts % paused.len().max(1);
+        paused.rotate_left(first);
         for id in paused {
             self.carry(id, desk, traffic);
         }
@@ -302,11 +330,15 @@ impl Connections {
         match (read, desk.turn.take()) {
             (Ok(ControlFlow::Break(rest)), Some(Turn::Bound(peer))) => self.bind(id, peer, rest, desk),
             (Ok(ControlFlow::Break(rest)), Some(Turn::Moved { worker, packet })) => {
-                self.move_to(worker, id, [packet, rest].concat(), desk.poller);
+                desk.closing.moves.push(Move { id, worker, early: [packet, rest].concat() });
             }
             (Ok(_), _) => {}
-            (Err(reason), _) => {
+            (Err(reason), turn) => {
                 tracing::debug!(%reason, "a TURN connection is closed");
+                // It went wrong behind the request that bound it, so that the peer's connection goes as well.
+                if let (Some(Turn::Bound(peer)), Some(connection)) = (turn, self.by_id.get_mut(&id)) {
+                    connection.bound = Some(peer);
+                }
                 self.close(id, desk);
             }
         }
@@ -319,21 +351,6 @@ impl Connections {
         if let Err(error) = desk.tcp.bind(peer, id, rest, desk.poller) {
             tracing::debug!(%error, "a TURN connection cannot be bound to that of its peer");
             self.close(id, desk);
-        }
-    }
-
-    /// Hands a connection to another worker. `early` is what was read of it that is to be handled there.
-    fn move_to(&mut self, worker: u16, id: u64, early: Vec<u8>, poller: &Poller) {
-        let Some(mut connection) = self.forget(id) else { return };
-        let is_written = matches!(connection.write(), Ok(false));
-        if is_written
-            && poller.remove(&connection.stream).is_ok()
-            && let Some(courier) = self.couriers.get(usize::from(worker))
-        {
-            let (stream, tls) = connection.into_parts();
-            // Nobody waits for the answer.
-            let (taken, _) = flume::bounded(1);
-            courier.send(Command::Adopt(Box::new(Adoption { stream, tls, early, taken })));
         }
     }
 
@@ -380,7 +397,10 @@ fn write(connection: &mut Connection, id: u64, poller: &Poller) {
 }
 
 /// Whether the system has no more files or memory, which lasts.
-fn is_shortage(error: &io::Error) -> bool {
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,12 +21,22 @@ pub(crate) struct Desk<'a> {
     pub(crate) turn: Option<Turn>,
 }
 
-/// What is to be closed when all that waits is sent.
+/// What is to be closed or handed over when all that waits is sent.
 #[derive(Debug, Default)]
 pub(crate) struct Closing {
     pub(crate) relays: Vec<RelayId>,
     /// Connections of clients that were bound to one with a peer.
     pub(crate) streams: Vec<u64>,
+    pub(crate) moves: Vec<Move>,
+}
+
+/// A connection of a client that goes to another worker.
+#[derive(Debug)]
+pub(crate) struct Move {
+    pub(crate) id: u64,
+    pub(crate) worker: u16,
+    /// What was read of it that is to be handled there.
+    pub(crate) early: Vec<u8>,
 }
 
 /// What a connection of a client becomes.

@@ -1,6 +1,6 @@
 //! What others hold of a running server.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -227,8 +227,10 @@ impl Handle {
     ) -> bool {
         let next = self.inner.next.fetch_add(1, Ordering::Relaxed) % self.inner.workers.len();
         let (taken, is_taken) = flume::bounded(1);
-        let adoption = Box::new(Adoption { stream, tls, early, taken });
-        self.inner.workers[next].mailbox.send(Command::Adopt(adoption)) && is_taken.recv_async().await.is_ok()
+        let adoption =
+            Adoption { stream, tls, early, queue: VecDeque::new(), since: None, taken: Some(taken) };
+        self.inner.workers[next].mailbox.send(Command::Adopt(Box::new(adoption)))
+            && is_taken.recv_async().await.is_ok()
     }
 
     /// Takes clients over UDP at more sockets, which somebody else has bound, one behind the other: whoever gives datagrams to

@@ -1,10 +1,12 @@
 //! The queue of commands to a worker, which wakes it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use rustix::event::{EventfdFlags, eventfd};
 use veche_turn_core::{Credentials, PeerPolicy};
@@ -38,8 +40,12 @@ pub(crate) struct Adoption {
     pub(crate) tls: Option<rustls::ServerConnection>,
     /// What was read of it, of the TLS session's contents where there is one.
     pub(crate) early: Vec<u8>,
-    /// Where the worker says that it takes it. Dropped: it does not.
-    pub(crate) taken: flume::Sender<()>,
+    /// What waits for the client.
+    pub(crate) queue: VecDeque<u8>,
+    /// When it came, where that was to another worker.
+    pub(crate) since: Option<Instant>,
+    /// Where the worker says that it takes it, if somebody waits for that. Dropped: it does not.
+    pub(crate) taken: Option<flume::Sender<()>>,
 }
 
 /// A mailbox: where commands are put in, and where the worker takes them out.
@@ -147,5 +153,25 @@ impl Receiver {
 impl AsFd for Receiver {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.bell.eventfd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::*;
+
+    #[test]
+    fn what_is_left_for_another_turn_rings_again() {
+        let (sender, receiver) = mailbox().unwrap();
+        for _ in 0..20 {
+            assert!(sender.send(Command::SetPeers(PeerPolicy::default())));
+        }
+        let is_ringing =
+            || poll(&mut [PollFd::new(&receiver, PollFlags::IN)], Some(&Timespec::default())).unwrap() == 1;
+        assert_eq!((is_ringing(), receiver.take(16).len()), (true, 16));
+        assert_eq!((is_ringing(), receiver.take(16).len()), (true, 4));
+        assert!(!is_ringing() && receiver.take(16).is_empty());
     }
 }

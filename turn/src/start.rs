@@ -43,7 +43,8 @@ pub struct Turn {
 
 /// Starts the workers.
 ///
-/// Returns when all sockets are bound: from then on clients are answered. An error names the setting to change.
+/// Returns when all sockets are bound: from then on clients are answered, and connections that others have accepted can be handed
+/// over. An error names the setting to change.
 pub fn start(config: TurnConfig) -> Result<Turn, StartError> {
     check(&config)?;
     let count = match config.workers {
@@ -138,6 +139,7 @@ fn server_config(config: &TurnConfig, workers: usize, now: Instant) -> ServerCon
         default_lifetime: Duration::from_mins(10),
         max_lifetime: Duration::from_hours(1),
         peers: config.peers.clone(),
+        tcp_relays: config.tcp_relays,
         v4: config.relay_v4.is_some(),
         v6: config.relay_v6.is_some(),
         // Whoever forges addresses has as many workers as ports. 0 stays 0, for any number.

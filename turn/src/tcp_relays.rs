@@ -13,6 +13,8 @@ use socket2::{Domain, Socket, Type};
 use veche_turn_core::{AllocationId, ConnectionId, Opened, Outbox, Refusal, RelayId, Server};
 
 use crate::config::RelayAddress;
+use crate::connection::IDLE_QUEUE;
+use crate::connections::is_shortage;
 use crate::poller::{Interest, Poller, Token};
 use crate::relays::{ATTEMPTS, Places, Relays};
 
@@ -28,6 +30,8 @@ pub(crate) struct TcpRelays {
     places: Arc<Places>,
     listeners: FxHashMap<RelayId, TcpListener>,
     peers: FxHashMap<ConnectionId, Peer>,
+    /// Not accepting until the next timeout: the process has too many files open.
+    paused: Vec<RelayId>,
 }
 
 /// A connection with a peer. Until it is bound nothing is read of it: what comes waits in the system's buffers, and then with the peer.
@@ -56,7 +60,7 @@ pub(crate) enum Event {
 
 impl TcpRelays {
     pub(crate) fn new(places: Arc<Places>) -> Self {
-        Self { places, listeners: FxHashMap::default(), peers: FxHashMap::default() }
+        Self { places, listeners: FxHashMap::default(), peers: FxHashMap::default(), paused: Vec::new() }
     }
 
     /// How many relays there are.
@@ -96,7 +100,14 @@ impl TcpRelays {
     }
 
     /// Accepts the peers that wait at a relay.
-    pub(crate) fn accept(&mut self, id: RelayId, now: Instant, server: &mut Server, out: &mut Outbox) {
+    pub(crate) fn accept(
+        &mut self,
+        id: RelayId,
+        now: Instant,
+        poller: &Poller,
+        server: &mut Server,
+        out: &mut Outbox,
+    ) {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = self.listeners.get(&id) else { return };
             match listener.accept() {
@@ -108,8 +119,24 @@ impl TcpRelays {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // Of the peer that gave up; or there are too many files open, and the next turn tries again.
-                Err(error) => return tracing::debug!(%error, "a peer cannot be accepted"),
+                Err(error) if is_shortage(&error) => {
+                    // Otherwise the worker would spin on peers it cannot accept.
+                    tracing::debug!(%error, "peers cannot be accepted");
+                    let _ = poller.remove(listener);
+                    return self.paused.push(id);
+                }
+                // Of the peer that gave up, or was interrupted: the next may do better.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// To be called about once a second.
+    pub(crate) fn handle_timeout(&mut self, poller: &Poller) {
+        for id in std::mem::take(&mut self.paused) {
+            let is_waited_for = |listener| poller.add(listener, Token::Relay(id)).is_ok();
+            if self.listeners.get(&id).is_some_and(|listener| !is_waited_for(listener)) {
+                self.paused.push(id);
             }
         }
     }
@@ -124,6 +151,10 @@ impl TcpRelays {
     ) -> io::Result<()> {
         let listener = self.listeners.get(&relay).ok_or(io::ErrorKind::NotFound)?;
         let socket = Socket::new(Domain::for_address(peer), Type::STREAM, None)?;
+        if peer.is_ipv6() {
+            // Bound to `::` it would want the port of IPv4 as well, which may be another program's.
+            socket.set_only_v6(true)?;
+        }
         share(&socket)?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
@@ -166,7 +197,8 @@ impl TcpRelays {
         let peer = self.peers.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
         peer.client = Some(client);
         peer.queue = early.into();
-        peer.wait_for(Interest { read: true, write: !peer.queue.is_empty() }, id, poller)
+        // There is room to write, so that the first event comes in any case: the client may have ended already.
+        peer.wait_for(Interest { read: true, write: true }, id, poller)
     }
 
     pub(crate) fn peer(&mut self, id: ConnectionId) -> Option<&mut Peer> {
@@ -225,6 +257,7 @@ impl Peer {
                 Err(error) => return Err(error),
             }
         }
+        self.queue.shrink_to(IDLE_QUEUE);
         Ok(())
     }
 

@@ -160,10 +160,10 @@ impl Worker {
     }
 
     fn receive_of_peers(&mut self, relay: RelayId) {
-        let Self { relays, buffer, traffic, server, out, tcp, now, .. } = self;
+        let Self { relays, buffer, traffic, server, out, tcp, poller, now, .. } = self;
         match relays.receive(relay, *now, buffer, traffic, server, out) {
             Some(is_full) => self.flooded |= is_full,
-            None => tcp.accept(relay, *now, server, out),
+            None => tcp.accept(relay, *now, poller, server, out),
         }
     }
 
@@ -232,6 +232,7 @@ impl Worker {
         desk.act();
         connections.handle_timeout(&mut desk, traffic);
         self.relays.handle_timeout(self.now);
+        self.tcp.handle_timeout(&self.poller);
         for socket in &mut self.udp {
             socket.handle_timeout(self.now);
         }
@@ -266,6 +267,9 @@ impl Worker {
         }
         for stream in self.closing.streams.drain(..) {
             self.connections.close_unbound(stream);
+        }
+        for one in self.closing.moves.drain(..) {
+            self.connections.move_away(one, &self.poller);
         }
     }
 

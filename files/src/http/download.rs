@@ -12,11 +12,11 @@ use veche_doors::extract::{Path, Query};
 use veche_doors::{Error, ErrorAnswer, ErrorKind};
 use veche_storage::FileRow;
 
-use super::range::{Wanted, wanted};
 use super::{Door, refused, text};
 use crate::content_type::{essence, is_safe_to_show};
 use crate::file::{Details, shown_name};
 use crate::name;
+use veche_doors::range::{Wanted, wanted};
 
 /// A page that a file pretends to be may load, run and send nothing.
 const POLICY: &str =

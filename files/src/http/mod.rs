@@ -5,7 +5,6 @@ mod download;
 mod form;
 mod list;
 mod multipart;
-mod range;
 mod repeats;
 mod resumable;
 

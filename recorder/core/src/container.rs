@@ -1,5 +1,6 @@
 //! A file in either form: the tracks that it has, its writer, and what mends it after a crash.
 
+use std::borrow::Cow;
 use std::io::{self, Read, Seek};
 use std::time::SystemTime;
 
@@ -43,6 +44,11 @@ impl Track {
         is_same_size
             && configuration::record(self.codec, &frame.data).is_none_or(|record| record == self.private)
     }
+
+    /// What a sample of MP4 has of a frame's data ([`configuration::sample`]).
+    pub(crate) fn sample<'a>(&self, data: &'a [u8]) -> Cow<'a, [u8]> {
+        configuration::sample(self.codec, &self.private, data)
+    }
 }
 
 /// Bytes that go over others of the same length.
@@ -55,7 +61,7 @@ pub struct Patch {
 }
 
 /// What makes a file whole.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mend {
     /// The file is to be cut here: what follows was not written to its end.
     pub keep: u64,
@@ -63,6 +69,8 @@ pub struct Mend {
     pub append: Vec<u8>,
     /// And these go to places before, in their order: a file is finished with the last one.
     pub patches: Vec<Patch>,
+    /// How long it is then.
+    pub duration_ms: u64,
 }
 
 /// The form of files with these codecs: WebM where it has them all.

@@ -147,7 +147,8 @@ impl Live {
 
     /// Takes the next frame of the track with this index. True when there is something new to ask for: who waits is to be woken.
     pub fn write(&mut self, track: usize, timed: &TimedFrame) -> bool {
-        let Some(kind) = self.clocks.get(track).map(Clock::kind) else { return false };
+        let Some(about) = self.heads.back().and_then(|head| head.tracks.get(track)) else { return false };
+        let (kind, data) = (about.codec.kind(), about.sample(&timed.frame.data));
         let time = timed.time - self.began;
         let key = timed.frame.key && (kind == MediaKind::Video || !self.has_pictures());
         let ended = match self.open() {
@@ -168,7 +169,7 @@ impl Live {
             self.begin_segment(time);
         }
         let fragment = self.fragment.get_or_insert_with(|| Fragment::new(time, self.clocks.len()));
-        fragment.push(track, time, &timed.frame, &mut self.clocks);
+        fragment.push(track, time, timed.frame.key, &data, &mut self.clocks);
         ended
     }
 
@@ -284,7 +285,7 @@ impl Live {
 
     fn is_part_full(&self, kind: MediaKind, time: i64) -> bool {
         let most = if kind == MediaKind::Video { PICTURES_END } else { ANY_ENDS };
-        self.fragment.as_ref().is_some_and(|fragment| time - fragment.began() >= most)
+        self.fragment.as_ref().is_some_and(|fragment| time - fragment.began() >= most || fragment.is_full())
     }
 
     /// The next frame is at `next`. True when there was something.
@@ -294,7 +295,7 @@ impl Live {
         };
         self.count += 1;
         let duration = (next - fragment.began()).clamp(MS, PART);
-        let (bytes, runs) = fragment.write(self.count, Some(next), &self.clocks);
+        let (bytes, runs) = fragment.write(self.count, Some(next), &mut self.clocks);
         let has_pictures = self.clocks.iter().any(|clock| clock.kind() == MediaKind::Video);
         let begins = |track: usize| !has_pictures || self.clocks[track].kind() == MediaKind::Video;
         let independent = runs.iter().any(|run| run.key && begins(run.track));

@@ -3,7 +3,8 @@
 //!
 //! A packet's path: [`order`] waits for what may still be repaired, [`frames`] puts frames together, [`stream`] gives
 //! them their time, [`interleave`] brings those of several tracks in one order, and a
-//! [`container`] writes them, as [`webm`] or [`mp4`]; [`hls`] serves them live. A [`manifest`] says what was written.
+//! [`container`] writes them, as [`webm`] or [`mp4`]; [`hls`] serves them live. A [`manifest`] says what was written. A [`session`] is
+//! all of this for a room.
 
 #![forbid(unsafe_code)]
 
@@ -16,5 +17,6 @@ pub mod manifest;
 pub mod mp4;
 pub mod opus;
 pub mod order;
+pub mod session;
 pub mod stream;
 pub mod webm;

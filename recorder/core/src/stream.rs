@@ -26,6 +26,18 @@ pub struct Stream {
     /// Frames that are whole.
     whole: Vec<Frame>,
     last: Option<i64>,
+    /// Packets are missing since the last frame.
+    broken: bool,
+    gaps: Vec<Gap>,
+}
+
+/// A time of which frames are missing: from the frame before to the one after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// In server time (nanoseconds).
+    pub from: i64,
+    /// The same.
+    pub to: i64,
 }
 
 /// How much later than its sample a packet may come and still find its place among those of other streams.
@@ -41,6 +53,8 @@ impl Stream {
             builder: FrameBuilder::new(codec),
             whole: Vec::new(),
             last: None,
+            broken: false,
+            gaps: Vec::new(),
         }
     }
 
@@ -64,6 +78,7 @@ impl Stream {
         while let Some(next) = self.order.take(now) {
             let Next::Packet(packet) = next else {
                 self.builder.gap();
+                self.broken = true;
                 continue;
             };
             let extensions = Extensions::read(&packet.header, &packet.bytes, &self.extensions);
@@ -72,7 +87,12 @@ impl Stream {
             for frame in self.whole.drain(..) {
                 let time = self.clock.server_time(frame.timestamp).unwrap_or(packet.arrived);
                 let time = self.last.map_or(time, |last| time.max(last + 1));
-                self.last = Some(time);
+                let before = self.last.replace(time);
+                if std::mem::take(&mut self.broken)
+                    && let Some(from) = before
+                {
+                    self.gaps.push(Gap { from, to: time });
+                }
                 out.push(TimedFrame { time, frame });
             }
         }
@@ -82,6 +102,11 @@ impl Stream {
     pub fn complete_through(&self, now: i64) -> i64 {
         let waits_since = self.order.waits_since().unwrap_or(now).min(now);
         waits_since - JITTER
+    }
+
+    /// The times of which frames are missing, since this was asked last.
+    pub fn take_gaps(&mut self) -> Vec<Gap> {
+        std::mem::take(&mut self.gaps)
     }
 
     /// A key frame would help.

@@ -1,7 +1,7 @@
 //! WebM files (RFC 9559, and the WebM guidelines): VP8, VP9, AV1 and Opus, written so that they play at any moment of being
 //! written, and after the writer was killed.
 //!
-//! A file grows by whole clusters of at most a second, whose size is known. What only the end can tell is put into places
+//! A file grows by whole clusters, whose size is known: of at most a second, or less where that is much. What only the end can tell is put into places
 //! that were left for it: how long it is, and where its index is. [`mend`] does the same for a file that was never finished.
 
 mod ebml;
@@ -38,15 +38,18 @@ struct Cluster {
     time: u64,
     /// Its blocks.
     blocks: Vec<u8>,
+    /// How many there are.
+    count: usize,
     /// The key frames in it that the index shall name.
     cues: Vec<CuePoint>,
 }
 
-/// How long a cluster gets, in milliseconds: what a crash costs at most.
+/// How long a cluster gets, in milliseconds of its media.
 const CLUSTER_MS: u64 = 1_000;
 
-/// And how large.
+/// And how large, in bytes and in blocks: the clock of media whose timestamps stand still does not end it.
 const CLUSTER_BYTES: usize = 8 << 20;
+const CLUSTER_BLOCKS: usize = 4_096;
 
 /// Bits of a block's flags.
 const KEY: u8 = 0x80;
@@ -83,8 +86,12 @@ impl Writer {
         let ends = |cluster: &Cluster| cluster.is_full(time) || is_cue && kind == MediaKind::Video;
         let finished = self.cluster.as_ref().is_some_and(ends).then(|| self.flush());
         let position = self.position;
-        let cluster =
-            self.cluster.get_or_insert_with(|| Cluster { time, blocks: Vec::new(), cues: Vec::new() });
+        let cluster = self.cluster.get_or_insert_with(|| Cluster {
+            time,
+            blocks: Vec::new(),
+            count: 0,
+            cues: Vec::new(),
+        });
         if is_cue && cluster.cues.is_empty() {
             cluster.cues.push(CuePoint { time, track: track as u8 + 1, cluster: position });
         }
@@ -93,6 +100,7 @@ impl Writer {
         let [high, low] = relative.to_be_bytes();
         let head = [0x81 + track as u8, high, low, if timed.frame.key { KEY } else { 0 }];
         ebml::write(Element::SIMPLE_BLOCK, &[&head, &timed.frame.data], &mut cluster.blocks);
+        cluster.count += 1;
         self.index.extend_to(time);
         finished.flatten()
     }
@@ -117,7 +125,8 @@ impl Writer {
 
 impl Cluster {
     fn is_full(&self, time: u64) -> bool {
-        time >= self.time + CLUSTER_MS || self.blocks.len() >= CLUSTER_BYTES
+        let is_large = self.blocks.len() >= CLUSTER_BYTES || self.count >= CLUSTER_BLOCKS;
+        is_large || time >= self.time + CLUSTER_MS
     }
 }
 
@@ -140,7 +149,7 @@ impl Track {
                     ebml::write(Element::SAMPLING_FREQUENCY, &[&float(48_000.0)], out);
                     ebml::write(Element::CHANNELS, &[&[2]], out);
                 });
-            } else if self.codec != Codec::Vp9 && !self.private.is_empty() {
+            } else if !matches!(self.codec, Codec::Vp8 | Codec::Vp9) && !self.private.is_empty() {
                 ebml::write(Element::CODEC_PRIVATE, &[&self.private], out);
             }
             if let Some((width, height)) = self.size {

@@ -225,7 +225,7 @@ fn is_mended(path: &Path, file: &[u8]) {
 
 #[test]
 fn vp8_plays() {
-    plays(Encoder::Vp8, Codec::Vp8, &[Form::Webm], &mut Vp8Payloader::default());
+    plays(Encoder::Vp8, Codec::Vp8, &[Form::Webm, Form::Mp4], &mut Vp8Payloader::default());
 }
 
 #[test]

@@ -19,6 +19,7 @@ use toml::{Table, Value};
 use veche_access::AccessSettings;
 use veche_files::FileSettings;
 use veche_hub::HubSettings;
+use veche_recorder::Settings as RecordingSettings;
 use veche_sfu::SfuConfig;
 use veche_signaling::Settings;
 use veche_storage::{StorageSettings, WebhookSettings};
@@ -51,6 +52,7 @@ pub(crate) struct Config {
     pub(crate) files: FileSettings,
     pub(crate) access: AccessSettings,
     pub(crate) storage: StorageSettings,
+    pub(crate) recording: RecordingSettings,
     pub(crate) telemetry: Telemetry,
     pub(crate) webhooks: Vec<WebhookSettings>,
 }
@@ -174,6 +176,7 @@ impl Config {
             ("files", self.files.check()),
             ("access", self.access.check()),
             ("turn", self.turn.check()),
+            ("recording", self.recording.check()),
         ];
         for (section, check) in checks {
             check.map_err(|(field, message)| ConfigError(format!("{section}.{field}: {message}")))?;

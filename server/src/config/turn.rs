@@ -30,6 +30,8 @@ pub(crate) struct TurnSettings {
     pub(crate) hosts: Vec<String>,
     /// The addresses that peers see; empty for `media.external_addresses`, or the machine's own.
     pub(crate) external_addresses: Vec<IpAddr>,
+    /// Whether relays speak TCP too.
+    pub(crate) tcp_relays: bool,
     /// The first and the last port of relays.
     pub(crate) relay_ports: String,
     /// They sign credentials: the first makes them, all are accepted. Empty: a random one.
@@ -62,6 +64,10 @@ pub(crate) struct TurnSettings {
     pub(crate) user_channels: u32,
     pub(crate) address_channels: u32,
     pub(crate) total_channels: u32,
+    /// TCP connections between relays and peers.
+    pub(crate) user_peer_connections: u32,
+    pub(crate) address_peer_connections: u32,
+    pub(crate) total_peer_connections: u32,
     /// Bytes relayed in a second, both ways together.
     pub(crate) user_bytes_per_second: u64,
     pub(crate) address_bytes_per_second: u64,
@@ -118,6 +124,7 @@ impl Default for TurnSettings {
             realm: "veche".to_owned(),
             hosts: Vec::new(),
             external_addresses: Vec::new(),
+            tcp_relays: false,
             relay_ports: "49152-65535".to_owned(),
             secrets: Vec::new(),
             credential_seconds: 43_200,
@@ -137,6 +144,9 @@ impl Default for TurnSettings {
             user_channels: 1000,
             address_channels: 10_000,
             total_channels: 100_000,
+            user_peer_connections: 100,
+            address_peer_connections: 500,
+            total_peer_connections: 5000,
             user_bytes_per_second: 0,
             address_bytes_per_second: 0,
             total_bytes_per_second: 0,
@@ -178,10 +188,11 @@ impl TurnSettings {
 
     /// What users, addresses and all together may have.
     pub(crate) fn quotas(&self) -> Quotas {
-        let limits = |allocations, permissions, channels, bytes_per_second| Limits {
+        let limits = |allocations, permissions, channels, connections, bytes_per_second| Limits {
             allocations,
             permissions,
             channels,
+            connections,
             bytes_per_second,
         };
         Quotas {
@@ -189,18 +200,21 @@ impl TurnSettings {
                 self.user_allocations,
                 self.user_permissions,
                 self.user_channels,
+                self.user_peer_connections,
                 self.user_bytes_per_second,
             ),
             address: limits(
                 self.address_allocations,
                 self.address_permissions,
                 self.address_channels,
+                self.address_peer_connections,
                 self.address_bytes_per_second,
             ),
             total: limits(
                 self.total_allocations,
                 self.total_permissions,
                 self.total_channels,
+                self.total_peer_connections,
                 self.total_bytes_per_second,
             ),
         }

@@ -34,11 +34,17 @@ fn open_files(config: &Config, server: Option<u32>) -> Finding {
         "the limit of open files of {}",
         if server.is_some() { "the server" } else { "this process" }
     );
-    let wanted = config.http.max_connections as u64 + FEWEST_FILES;
+    let settings = connections(config);
+    let wanted = settings.iter().map(|(_, most)| most).sum::<u64>() + FEWEST_FILES;
     if limit >= wanted {
-        return Finding::fine(CHECK, what, format!("{limit} are enough for http.max_connections"));
+        return Finding::fine(
+            CHECK,
+            what,
+            format!("{limit} are enough for all connections that there may be"),
+        );
     }
-    let got = format!("{limit}, and http.max_connections = {} wants {wanted}", config.http.max_connections);
+    let settings: Vec<_> = settings.iter().map(|(setting, most)| format!("{setting} = {most}")).collect();
+    let got = format!("{limit}, and {} want {wanted}", settings.join(", "));
     let finding = if limit < FEWEST_FILES {
         Finding::failure(CHECK, what, got)
     } else {
@@ -47,8 +53,20 @@ fn open_files(config: &Config, server: Option<u32>) -> Finding {
     finding.means("every connection is an open file: when there are as many, nobody else gets in").mend(format!(
         "LimitNOFILE={wanted} in the systemd unit, --ulimit nofile={wanted}:{wanted} for docker run, ulimit -Hn {wanted} in a \
          shell; or http.max_connections = {}",
-        limit.saturating_sub(FEWEST_FILES).max(limit / 2)
+        limit.saturating_sub(wanted - config.http.max_connections as u64).max(limit / 2)
     ))
+}
+
+/// How many connections there may be, by the setting that says so.
+fn connections(config: &Config) -> Vec<(&'static str, u64)> {
+    let mut connections = vec![("http.max_connections", config.http.max_connections as u64)];
+    if config.turn.enabled {
+        connections.push(("turn.max_connections", config.turn.max_connections as u64));
+    }
+    if config.turn.enabled && config.turn.tcp_relays {
+        connections.push(("turn.total_peer_connections", config.turn.total_peer_connections.into()));
+    }
+    connections
 }
 
 /// The highest limit of another process: the fifth word of `Max open files  SOFT  HARD  files` (proc_pid_limits(5)).

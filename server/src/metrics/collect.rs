@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 use veche_cameras::{Cameras, REFUSALS, ViewerKind};
 use veche_files::Files;
 use veche_messaging::Messaging;
+use veche_recorder::Recorder;
 use veche_sfu::{Handle, WorkerMetrics};
 use veche_signaling::Signaling;
 use veche_storage::Database;
@@ -33,7 +34,10 @@ pub(super) fn register(registry: &mut Registry, parts: &Parts, gate: &Gate, tall
     if let Some(turn) = &parts.turn {
         registry.register_collector(Box::new(Relays(turn.handle.clone())));
     }
-    if let Some(Calls { sfu, signaling, cameras }) = &parts.calls {
+    if let Some(Calls { sfu, signaling, cameras, recorder }) = &parts.calls {
+        if let Some(recorder) = recorder {
+            registry.register_collector(Box::new(Recordings(recorder.clone())));
+        }
         if let Some(cameras) = cameras {
             registry.register_collector(Box::new(Pictures(cameras.clone())));
         }
@@ -121,7 +125,7 @@ impl Collector for Relays {
         let total = self.0.total();
         gauge(out, "turn_allocations", "Allocations now", total.allocations.into())?;
         gauge(out, "turn_permissions", "Permissions now", total.permissions.into())?;
-        gauge(out, "turn_channels", "Channels and TCP connections with peers now", total.channels.into())?;
+        gauge(out, "turn_channels", "Channels now", total.channels.into())?;
         gauge(out, "turn_users", "Users who have allocations now", self.0.user_count() as u64)?;
         let sum = |value: fn(&veche_turn::WorkerMetrics) -> u64| workers.iter().map(value).sum();
         let running = sum(|worker| worker.running.into());
@@ -179,6 +183,21 @@ impl Collector for Rooms {
         let help = "Participants now, also those whose connection is lost";
         gauge(&mut out, "participants", help, counts.participants as u64)?;
         gauge(&mut out, "signaling_connections", "Signaling connections now", counts.connections as u64)
+    }
+}
+
+/// Recordings of rooms.
+#[derive(Debug)]
+struct Recordings(Recorder);
+
+impl Collector for Recordings {
+    fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
+        let totals = self.0.totals();
+        gauge(&mut out, "recordings_running", "Recordings that run now", self.0.count() as u64)?;
+        counter(&mut out, "recordings_started", "Recordings that have begun", totals.started)?;
+        let help = "Recordings that a full or broken disk has ended";
+        counter(&mut out, "recordings_failed", help, totals.failed)?;
+        counter(&mut out, "recordings_bytes", "Bytes of recordings that have ended", totals.bytes)
     }
 }
 

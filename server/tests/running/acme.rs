@@ -1,11 +1,11 @@
 //! A certificate from an authority: Pebble, the one that Let's Encrypt tests clients with (`scripts/need acme`).
 
-use std::net::TcpListener;
 use std::process::Stdio;
 
 use tokio::process::{Child, Command};
 
 use crate::client;
+use crate::ports;
 use crate::server::{Folder, PATIENCE, Server};
 
 /// The authority, with a certificate of its own for its own HTTPS.
@@ -16,7 +16,7 @@ struct Authority {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    ports::free().port()
 }
 
 impl Authority {

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use crate::doctor::{Outcome, outcome};
+use crate::ports::free;
 use crate::server::{Folder, Server, veche};
 
 /// What a server of these tests has, as far as the doctor must know it: the system chose the other ports.
@@ -23,11 +24,6 @@ fn line(http: SocketAddr) -> [String; 10] {
 
 async fn inside(folder: &Folder, http: SocketAddr, more: &[&str]) -> Outcome {
     outcome(veche(folder).args(line(http)).args(more)).await
-}
-
-/// An address that nobody has.
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 const LOOPBACK: &str = "[media]\nexternal_addresses = [\"127.0.0.1\"]\n";

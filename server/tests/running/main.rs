@@ -14,6 +14,7 @@ mod kill;
 mod life;
 mod one_port;
 mod one_udp_port;
+mod ports;
 mod recovery;
 mod server;
 mod strangers;

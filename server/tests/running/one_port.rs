@@ -6,6 +6,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::client::{ask, get, get_http2, raw, receive, tls, websocket};
+use crate::ports;
 use crate::server::{PATIENCE, Server};
 
 /// A request for one's own address, which a STUN server answers (RFC 8489 section 6).
@@ -76,7 +77,7 @@ async fn https_and_turn_share_a_port_by_alpn_or_by_what_comes_first() {
 
 #[tokio::test]
 async fn one_address_may_take_everything_with_and_without_tls() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = ports::free();
     let one = format!("[http]\nlisten = \"{free}\"\nhttps_listen = \"{free}\"\n[turn]\nlisten = []\n");
     let mut server = Server::start("one-address", &one).await;
     assert_eq!((server.http(), server.https()), (free, free));
@@ -115,9 +116,13 @@ async fn strangers_are_closed_and_counted() {
     for (reason, connections) in
         [("unknown", 1), ("handshake", 1), ("stranger", 1), ("no_tls", 1), ("ended", 1)]
     {
-        while closed(&server, reason).await < connections {
-            tokio::task::yield_now().await;
-        }
+        let counted = async {
+            while closed(&server, reason).await < connections {
+                tokio::task::yield_now().await;
+            }
+        };
+        let in_time = tokio::time::timeout(PATIENCE, counted).await;
+        assert!(in_time.is_ok(), "{reason} is counted");
         assert_eq!(closed(&server, reason).await, connections, "{reason}");
     }
 }

@@ -15,7 +15,7 @@ use veche_sfu_core::studio::{RoomRecord, Studio, Told};
 use super::Request;
 use super::guest::Ask;
 use super::listener::{Ear, Heard, HeardPacket};
-use crate::bridge::{Bridges, Taken};
+use crate::bridge::{self, Bridges};
 use crate::mailbox::Bell;
 
 /// What is taken of the requests in one turn.
@@ -70,8 +70,16 @@ struct Audience {
 #[derive(Debug)]
 struct Listening {
     ear: Ear,
-    /// The layers that they take, one bit each.
-    taken: HashMap<TrackId, u8>,
+    taken: HashMap<TrackId, Taken>,
+}
+
+/// What somebody takes of a track.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    /// Whose it is.
+    owner: ParticipantId,
+    /// Which layers, one bit each.
+    layers: u8,
 }
 
 impl Desk {
@@ -187,11 +195,12 @@ impl Desk {
         let Some(audience) = self.room_by_ear.get(&ear).and_then(|room| self.rooms.get_mut(room)) else {
             return;
         };
+        let Some(owner) = self.studio.owner(track) else { return };
         if let Some(listening) = audience.ears.iter_mut().find(|listening| listening.ear.id == ear) {
             if layers == 0 {
                 listening.taken.remove(&track);
             } else {
-                listening.taken.insert(track, layers);
+                listening.taken.insert(track, Taken { owner, layers });
             }
         }
         self.studio.take(track, audience.taken(track));
@@ -241,9 +250,9 @@ impl Desk {
                 }
             });
             match taken {
-                Taken::All => {}
-                Taken::Some => *left = true,
-                Taken::Gone => studio.handle_worker_gone(from),
+                bridge::Taken::All => {}
+                bridge::Taken::Some => *left = true,
+                bridge::Taken::Gone => studio.handle_worker_gone(from),
             }
         }
         for ear in deaf {
@@ -301,7 +310,8 @@ impl Desk {
 impl Audience {
     /// The layers of a track that anybody takes.
     fn taken(&self, track: TrackId) -> u8 {
-        self.ears.iter().filter_map(|listening| listening.taken.get(&track)).fold(0, |all, one| all | one)
+        let taken = self.ears.iter().filter_map(|listening| listening.taken.get(&track));
+        taken.fold(0, |all, one| all | one.layers)
     }
 }
 
@@ -311,11 +321,9 @@ fn tell(rooms: &mut HashMap<RoomId, Audience>, room: RoomId, news: &News, deaf: 
     for Listening { ear, taken } in &mut audience.ears {
         match news {
             News::TrackGone { track, .. } => drop(taken.remove(track)),
-            News::Track(_)
-            | News::Joined { .. }
-            | News::Left { .. }
-            | News::Reachable { .. }
-            | News::Layers { .. } => {}
+            // They may come back, as when a worker tells everything anew: their tracks are to be taken again.
+            News::Left { participant } => taken.retain(|_, taken| taken.owner != *participant),
+            News::Track(_) | News::Joined { .. } | News::Reachable { .. } | News::Layers { .. } => {}
             _ => continue,
         }
         if !ear.put(Heard::News(news.clone())) {
@@ -335,7 +343,7 @@ fn deliver(rooms: &mut HashMap<RoomId, Audience>, record: &RoomRecord<'_>, deaf:
     let mut heard = None;
     for Listening { ear, taken } in &audience.ears {
         // Sound has one layer.
-        if taken.get(&stream.track).is_none_or(|layers| layers & bit == 0) {
+        if taken.get(&stream.track).is_none_or(|taken| taken.layers & bit == 0) {
             continue;
         }
         let heard = heard.get_or_insert_with(|| match &record.record {
@@ -352,5 +360,28 @@ fn deliver(rooms: &mut HashMap<RoomId, Audience>, record: &RoomRecord<'_>, deaf:
         if !ear.put(heard.clone()) {
             deaf.push(ear.id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::studio::listener::listener;
+
+    #[test]
+    fn what_somebody_took_of_who_left_counts_no_more() {
+        let (studio, _parts) = crate::studio::Studio::prepare(1, Instant::now()).unwrap();
+        let [theirs, others] = [TrackId(1), TrackId(2)];
+        let [left, stays] = [ParticipantId(1), ParticipantId(2)];
+        let (_listener, ear) = listener(0, studio, 1 << 20);
+        let taken =
+            [(theirs, Taken { owner: left, layers: 0b11 }), (others, Taken { owner: stays, layers: 1 })];
+        let audience = Audience { ears: vec![Listening { ear, taken: taken.into() }], guests: 0 };
+        let mut rooms = HashMap::from([(RoomId(1), audience)]);
+        let mut deaf = Vec::new();
+        tell(&mut rooms, RoomId(1), &News::Left { participant: left }, &mut deaf);
+        let audience = &rooms[&RoomId(1)];
+        assert_eq!((audience.taken(theirs), audience.taken(others)), (0, 1));
+        assert!(deaf.is_empty());
     }
 }

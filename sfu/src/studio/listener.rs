@@ -92,8 +92,9 @@ pub(super) fn listener(id: u64, studio: Studio, max_bytes: usize) -> (Listener, 
 }
 
 impl Listener {
-    /// These layers of a track, one bit each, shall be heard from now on, and no others; of sound, any bit will do. Publishers are
-    /// asked for layers that are taken, and need not send others. To be said again for a track that was gone.
+    /// These layers of a track, one bit each, shall be heard from now on, and no others; sound is one layer, bit 0. Publishers are
+    /// asked for layers that are taken, and need not send others. Only a track that was told of can be taken, and one that was
+    /// gone, or whose owner had left, has to be taken again.
     pub fn take(&self, track: TrackId, layers: u8) {
         self.studio.ask(Request::Take { ear: self.id, track, layers });
     }

@@ -8,6 +8,7 @@ mod connections;
 mod health;
 mod ice_servers;
 mod moderation;
+mod recordings;
 mod rooms;
 mod signal;
 mod timeline;
@@ -105,6 +106,10 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(moderation::waiting))
         .routes(routes!(moderation::admit))
         .routes(routes!(moderation::deny))
+        .routes(routes!(recordings::start, recordings::list))
+        .routes(routes!(recordings::show, recordings::delete))
+        .routes(routes!(recordings::stop))
+        .routes(routes!(recordings::download))
         .routes(routes!(signal::send))
         .routes(routes!(connections::list))
         .routes(routes!(timeline::show))
@@ -160,6 +165,7 @@ mod tests {
         let expected = [
             "DELETE /realtime/webrtc/rooms/{room_id}",
             "DELETE /realtime/webrtc/rooms/{room_id}/bans",
+            "DELETE /realtime/webrtc/rooms/{room_id}/recordings/{recording_id}",
             "GET /health",
             "GET /realtime/openapi.json",
             "GET /realtime/webrtc/connections",
@@ -169,6 +175,9 @@ mod tests {
             "GET /realtime/webrtc/rooms",
             "GET /realtime/webrtc/rooms/{room_id}",
             "GET /realtime/webrtc/rooms/{room_id}/bans",
+            "GET /realtime/webrtc/rooms/{room_id}/recordings",
+            "GET /realtime/webrtc/rooms/{room_id}/recordings/{recording_id}",
+            "GET /realtime/webrtc/rooms/{room_id}/recordings/{recording_id}/files/{name}",
             "GET /realtime/webrtc/rooms/{room_id}/waiting",
             "GET /realtime/webrtc/signaling",
             "GET /realtime/webrtc/turn",
@@ -177,6 +186,8 @@ mod tests {
             "POST /realtime/webrtc/rooms/{room_id}/participants/{peer_id}/ban",
             "POST /realtime/webrtc/rooms/{room_id}/participants/{peer_id}/mute",
             "POST /realtime/webrtc/rooms/{room_id}/participants/{peer_id}/remove",
+            "POST /realtime/webrtc/rooms/{room_id}/recordings",
+            "POST /realtime/webrtc/rooms/{room_id}/recordings/{recording_id}/stop",
             "POST /realtime/webrtc/rooms/{room_id}/waiting/{peer_id}/admit",
             "POST /realtime/webrtc/rooms/{room_id}/waiting/{peer_id}/deny",
             "POST /realtime/webrtc/signal",

@@ -315,7 +315,7 @@ async fn moderate(api: &Api, caller: &Caller, room_id: &str, what: Moderation) -
 }
 
 /// A JSON body that may be left out.
-fn optional<T: Default + DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+pub(super) fn optional<T: Default + DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     if body.is_empty() {
         return Ok(T::default());
     }

@@ -40,6 +40,8 @@ pub struct TurnUsage {
     pub permissions: u32,
     /// Channels now.
     pub channels: u32,
+    /// TCP connections between relays and peers now.
+    pub connections: u32,
     /// Packets from clients to peers.
     pub packets_to_peers: u64,
     /// Bytes of their data.
@@ -65,7 +67,7 @@ pub(crate) async fn show(State(rooms): State<Arc<Rooms>>, caller: Caller) -> Res
     caller.needs_administration()?;
     let report = rooms.ice_servers.turn_report().ok_or_else(|| {
         let message =
-            "this server runs no TURN server: turn.enabled is false, or its port was another program's at the start";
+            "this server runs no TURN server: turn.enabled is false, or turn.share_port is and another program had its port";
         Error::new(ErrorKind::NotFound, message)
     })?;
     Ok(Json(report))

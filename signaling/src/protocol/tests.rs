@@ -25,7 +25,7 @@ fn typescript() -> String {
         ClientMessage ClientOffer OfferedTrack SlotPair Subscribe SubscribeMode WantedSlot ServerMessage Joined
         Limits IceServer Room Participant Track TrackKind TrackSource Slot SlotReason TrackLayers
         Layer ActiveSpeaker ConnectionQuality PeerQuality MediaState LeaveReason ErrorBody PeerMessage
-        Action Moderate Moderation Moderated Waiting Ban
+        Action Moderate Moderation Moderated Waiting Ban RoomRecording
     }
     file
 }

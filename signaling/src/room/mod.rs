@@ -22,7 +22,9 @@ use crate::error::{Error, ErrorKind};
 use crate::ice_servers::IceServers;
 use crate::journal::{Journal, MessagingCell};
 use crate::link::{Close, Link, encode};
-use crate::protocol::{self, ActiveSpeaker, Joined, LeaveReason, Limits, Participant, ServerMessage};
+use crate::protocol::{
+    self, ActiveSpeaker, Joined, LeaveReason, Limits, Participant, RoomRecording, ServerMessage,
+};
 use crate::token::{TokenDigest, new_id, new_resume_token};
 
 pub(crate) use member::Member;
@@ -52,6 +54,7 @@ pub(crate) struct RoomState {
     speakers: Vec<ActiveSpeaker>,
     bans: moderation::Bans,
     pub(crate) waiting: waiting::WaitingList,
+    recording: Option<RoomRecording>,
     journal: Journal,
 }
 
@@ -120,6 +123,7 @@ impl Room {
                 speakers: Vec::new(),
                 bans: moderation::Bans::default(),
                 waiting: waiting::WaitingList::default(),
+                recording: None,
                 journal: Journal::new(room_id, messaging),
             }),
         }
@@ -320,6 +324,25 @@ impl RoomState {
         }
     }
 
+    /// The room is being recorded from now on, or no longer; everybody is told where that changes.
+    pub(crate) fn set_recording(&mut self, recording: Option<RoomRecording>) {
+        if self.recording != recording {
+            self.recording.clone_from(&recording);
+            self.tell_all(&ServerMessage::Recording { recording });
+        }
+    }
+
+    /// Notes that a recording began or ended.
+    pub(crate) fn note_recording(&self, kind: &str, data: Value) {
+        self.journal.note(kind, None, data);
+    }
+
+    /// What people call a peer, and which user they are.
+    pub(crate) fn profile(&self, peer_id: &str) -> Option<(String, Option<String>)> {
+        let member = self.members.get(&self.find_peer(peer_id)?)?;
+        Some((member.name.clone(), member.identity.user_id.as_deref().map(str::to_owned)))
+    }
+
     /// Hands a message to one peer.
     pub(crate) fn relay(&self, target: &str, message: Bytes) -> Result<(), Error> {
         let member = self.find_peer(target).and_then(|id| self.members.get(&id)).ok_or_else(|| {
@@ -387,6 +410,7 @@ impl RoomState {
             slots: member.slots.values().cloned().collect(),
             limits: welcome.limits,
             grants: member.actions().iter().collect(),
+            recording: self.recording.clone(),
         };
         if let Some(link) = &member.link {
             link.send_first(encode(&ServerMessage::Joined(joined)));

@@ -151,10 +151,17 @@ export async function freeTcpPort() {
 
 /** A port that is free for UDP and for TCP: a stopped server shall find it again. */
 export async function freeMediaPort() {
-  const probe = createSocket('udp4').bind(0, '0.0.0.0');
-  await once(probe, 'listening');
-  const { port } = probe.address();
-  probe.close();
-  await once(probe, 'close');
-  return port;
+  for (;;) {
+    const udp = createSocket('udp4').bind(0, '0.0.0.0');
+    await once(udp, 'listening');
+    const { port } = udp.address();
+    const tcp = createServer().listen(port, '0.0.0.0');
+    // Other connections of this machine may have the same port.
+    const isFree = await once(tcp, 'listening').then(() => true, () => false);
+    for (const probe of isFree ? [udp, tcp] : [udp]) {
+      probe.close();
+      await once(probe, 'close');
+    }
+    if (isFree) return port;
+  }
 }

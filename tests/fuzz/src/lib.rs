@@ -46,7 +46,7 @@ mod multipart;
 #[path = "../../../files/src/name.rs"]
 #[allow(unused, reason = "likewise")]
 mod name;
-#[path = "../../../files/src/http/range.rs"]
+#[path = "../../../doors/src/range.rs"]
 #[allow(unused, reason = "likewise")]
 mod range;
 

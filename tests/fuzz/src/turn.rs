@@ -74,6 +74,7 @@ impl Table {
             default_lifetime: Duration::from_mins(10),
             max_lifetime: Duration::from_hours(1),
             peers: PeerPolicy::default(),
+            tcp_relays: true,
             v4: true,
             v6: true,
             unproven_bytes_per_second: 10_000,

@@ -35,6 +35,7 @@ pub fn start() -> (Turn, CertificateDer<'static>) {
         users: vec![User { name: USER.to_owned(), password: PASSWORD.to_owned() }],
         relay_v4: Some(RelayAddress { bind: ip, external: ip }),
         relay_v6: None,
+        tcp_relays: false,
         relay_ports: 30_000..=39_999,
         quotas: Quotas::default(),
         peers: PeerPolicy { allow: vec![Network::new(ip, 8)], ..PeerPolicy::default() },

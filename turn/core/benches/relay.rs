@@ -84,6 +84,7 @@ impl Bench {
             default_lifetime: Duration::from_hours(1),
             max_lifetime: Duration::from_hours(1),
             peers: PeerPolicy::default(),
+            tcp_relays: false,
             v4: true,
             v6: false,
             unproven_bytes_per_second: 0,

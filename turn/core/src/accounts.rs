@@ -33,8 +33,10 @@ pub struct Limits {
     pub allocations: u32,
     /// Permissions of all their allocations.
     pub permissions: u32,
-    /// Channels of all their allocations, and TCP connections with peers.
+    /// Channels of all their allocations.
     pub channels: u32,
+    /// TCP connections between their relays and peers. Each is an open file.
+    pub connections: u32,
     /// Bytes relayed in a second, both ways together.
     pub bytes_per_second: u64,
 }
@@ -57,8 +59,10 @@ pub struct Usage {
     pub allocations: u32,
     /// Permissions now.
     pub permissions: u32,
-    /// Channels and TCP connections with peers now.
+    /// Channels now.
     pub channels: u32,
+    /// TCP connections between relays and peers now.
+    pub connections: u32,
     /// Packets from clients to peers.
     pub packets_to_peers: u64,
     /// Bytes of their data.
@@ -106,6 +110,7 @@ enum Key {
 pub(crate) enum Resource {
     Permission,
     Channel,
+    Connection,
 }
 
 /// Packets and bytes of one allocation that its accounts do not know yet.
@@ -142,6 +147,7 @@ struct Account {
     allocations: AtomicU32,
     permissions: AtomicU32,
     channels: AtomicU32,
+    connections: AtomicU32,
     /// When the account has made up for what it relayed, in nanoseconds after `epoch`.
     free_at: AtomicU64,
     packets_to_peers: AtomicU64,
@@ -198,31 +204,30 @@ impl Accounts {
 
     /// An allocation comes, unless somebody has as many as they may have.
     pub(crate) fn open(&self, user: &str, client: IpAddr) -> Result<Holder, Refusal> {
-        let holder = self.open_beyond(user, client);
-        match holder.excess() {
-            None => Ok(holder),
-            Some(reason) => {
-                self.close(holder, 0, 0);
-                Err(reason)
-            }
+        let mut table = self.table.lock();
+        let holder = self.find(&table, user, client);
+        // Counted only then: others, who look at the same numbers, must not find too many for a moment.
+        match holder.first(Account::is_full) {
+            Some(reason) => Err(reason),
+            None => Ok(table.enter(holder)),
         }
     }
 
     /// An allocation comes, although somebody may have more than they may have then: see [`Holder::excess`].
     pub(crate) fn open_beyond(&self, user: &str, client: IpAddr) -> Holder {
+        let mut table = self.table.lock();
+        let holder = self.find(&table, user, client);
+        table.enter(holder)
+    }
+
+    fn find(&self, table: &Table, user: &str, client: IpAddr) -> Holder {
         let user: Arc<str> = user.into();
         let address = household(client);
-        let mut table = self.table.lock();
         let accounts = [
             find(&table.account_by_user, &user, self.quotas.user, self.epoch),
             find(&table.account_by_address, &address, self.quotas.address, self.epoch),
             self.total.clone(),
         ];
-        for account in &accounts {
-            account.allocations.fetch_add(1, Relaxed);
-        }
-        table.account_by_user.insert(user.clone(), accounts[0].clone());
-        table.account_by_address.insert(address, accounts[1].clone());
         Holder { user, address, accounts }
     }
 
@@ -242,6 +247,16 @@ impl Accounts {
 }
 
 impl Table {
+    /// Counts an allocation.
+    fn enter(&mut self, holder: Holder) -> Holder {
+        for account in &holder.accounts {
+            account.allocations.fetch_add(1, Relaxed);
+        }
+        self.account_by_user.insert(holder.user.clone(), holder.accounts[0].clone());
+        self.account_by_address.insert(holder.address, holder.accounts[1].clone());
+        holder
+    }
+
     /// Forgets an account that nobody uses, but not before it has made up for what it relayed: who comes back would have a second's
     /// worth afresh each time.
     fn let_go(&mut self, account: &Account, key: Key) {
@@ -298,8 +313,13 @@ impl Drop for Reservation {
 impl Holder {
     /// Who has more allocations than they may have.
     pub(crate) fn excess(&self) -> Option<Refusal> {
+        self.first(Account::is_overfull)
+    }
+
+    /// The refusal that belongs to the first account of which this is true.
+    fn first(&self, is_true: impl Fn(&Account) -> bool) -> Option<Refusal> {
         let reasons = [Refusal::UserQuota, Refusal::AddressQuota, Refusal::TotalQuota];
-        self.accounts.iter().zip(reasons).find(|(account, _)| account.is_overfull()).map(|(_, reason)| reason)
+        self.accounts.iter().zip(reasons).find(|(account, _)| is_true(account)).map(|(_, reason)| reason)
     }
 
     /// One more of something, or `false` when somebody has as many as they may have.
@@ -362,6 +382,7 @@ impl Account {
             allocations: AtomicU32::new(0),
             permissions: AtomicU32::new(0),
             channels: AtomicU32::new(0),
+            connections: AtomicU32::new(0),
             free_at: AtomicU64::new(0),
             packets_to_peers: AtomicU64::new(0),
             bytes_to_peers: AtomicU64::new(0),
@@ -375,6 +396,7 @@ impl Account {
             allocations: self.allocations.load(Relaxed),
             permissions: self.permissions.load(Relaxed),
             channels: self.channels.load(Relaxed),
+            connections: self.connections.load(Relaxed),
             packets_to_peers: self.packets_to_peers.load(Relaxed),
             bytes_to_peers: self.bytes_to_peers.load(Relaxed),
             packets_to_clients: self.packets_to_clients.load(Relaxed),
@@ -386,6 +408,10 @@ impl Account {
         self.allocations.load(Relaxed) > 0
     }
 
+    fn is_full(&self) -> bool {
+        self.limits.allocations > 0 && self.allocations.load(Relaxed) >= self.limits.allocations
+    }
+
     fn is_overfull(&self) -> bool {
         self.limits.allocations > 0 && self.allocations.load(Relaxed) > self.limits.allocations
     }
@@ -394,6 +420,7 @@ impl Account {
         match resource {
             Resource::Permission => (&self.permissions, self.limits.permissions),
             Resource::Channel => (&self.channels, self.limits.channels),
+            Resource::Connection => (&self.connections, self.limits.connections),
         }
     }
 
@@ -489,6 +516,22 @@ mod tests {
             (vec![], 0, Usage::default())
         );
         assert!(accounts.table.lock().account_by_address.is_empty());
+    }
+
+    #[test]
+    fn who_is_refused_is_at_no_time_too_many_for_others() {
+        let user = Limits { allocations: 1, ..Limits::default() };
+        let accounts = Accounts::new(Quotas { user, ..Quotas::default() }, Instant::now());
+        let held = accounts.open("ann", address(1)).unwrap();
+        std::thread::scope(|scope| {
+            let refused = scope.spawn(|| (0..50_000).all(|_| accounts.open("ann", address(2)).is_err()));
+            while !refused.is_finished() {
+                assert_eq!(held.excess(), None);
+            }
+            assert!(refused.join().unwrap());
+        });
+        accounts.close(held, 0, 0);
+        assert_eq!(accounts.total(), Usage::default());
     }
 
     #[test]

@@ -48,6 +48,9 @@ impl Server {
             return Err(Refusal::AllocationMismatch);
         }
         let Wish { mut v4, mut v6, ports, transport } = wish(request)?;
+        if transport == Transport::Tcp && !self.config.tcp_relays {
+            return Err(Refusal::UnsupportedTransport);
+        }
         if transport == Transport::Tcp && !from.is_stream() {
             return Err(Refusal::BadRequest);
         }

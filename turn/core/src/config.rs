@@ -31,6 +31,8 @@ pub struct ServerConfig {
     pub max_lifetime: Duration,
     /// Whom relays may reach.
     pub peers: PeerPolicy,
+    /// Whether there are relays of TCP (RFC 6062).
+    pub tcp_relays: bool,
     /// Whether there are relays with addresses of IPv4.
     pub v4: bool,
     /// Whether there are relays with addresses of IPv6.

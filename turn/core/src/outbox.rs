@@ -200,7 +200,7 @@ impl Outbox {
         self.actions.push(action);
     }
 
-    /// Adds a packet, which `write` appends.
+    /// Adds a packet, which `write` appends. It is the last so far, whoever it is for.
     pub(crate) fn push(&mut self, to: Destination, write: impl FnOnce(&mut Vec<u8>)) {
         let mut last = Place { generation: self.generation, run: self.runs.len().saturating_sub(1) as u32 };
         self.push_at(to, &mut last, write);

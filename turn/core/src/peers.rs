@@ -80,7 +80,7 @@ const fn v6(address: Ipv6Addr, bits: u8) -> Network {
 }
 
 /// Whom relays may reach: the server's own media addresses; else nobody who is denied; else who is allowed; else, where that
-/// is wanted, everybody who has an address on the internet, but of this machine only other relays.
+/// is wanted, everybody who has an address on the internet, but of this machine only the ports that relays have.
 #[derive(Clone, Debug)]
 pub struct PeerPolicy {
     /// The server's own media addresses: exactly these ports.
@@ -88,7 +88,7 @@ pub struct PeerPolicy {
     /// All addresses of this machine, and those at which a NAT leads to it. Of what listens there a firewall may hide much from
     /// others, but not from relays.
     pub machine: Vec<IpAddr>,
-    /// The ports of relays: two clients may have one each.
+    /// The ports of relays: two clients may have one each. What else listens there is not told apart.
     pub relays: RangeInclusive<u16>,
     /// Networks that may be reached although they are private, say.
     pub allow: Vec<Network>,

@@ -30,7 +30,7 @@ pub enum Refusal {
     AllocationMismatch,
     /// 441: the allocation is somebody else's.
     WrongUser,
-    /// 442: a transport other than UDP and TCP.
+    /// 442: a transport other than UDP and, where there are relays of it, TCP.
     UnsupportedTransport,
     /// 440: a family of addresses that has no relays here.
     UnsupportedFamily,
@@ -46,8 +46,10 @@ pub enum Refusal {
     TotalQuota,
     /// 508: as many permissions as there may be.
     PermissionQuota,
-    /// 508: as many channels and connections with peers as there may be.
+    /// 508: as many channels as there may be.
     ChannelQuota,
+    /// 508: as many connections with peers as there may be.
+    ConnectionQuota,
     /// 300: the server is full, and another was named.
     TryAlternate,
     /// 508: no port is free, or none of an even number.
@@ -74,7 +76,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All, in the order of their numbers.
-    pub const ALL: [Refusal; 33] = [
+    pub const ALL: [Refusal; 34] = [
         Refusal::NotTurn,
         Refusal::Malformed,
         Refusal::UnknownMethod,
@@ -97,6 +99,7 @@ impl Refusal {
         Refusal::TotalQuota,
         Refusal::PermissionQuota,
         Refusal::ChannelQuota,
+        Refusal::ConnectionQuota,
         Refusal::TryAlternate,
         Refusal::NoPort,
         Refusal::NoReservation,
@@ -135,6 +138,7 @@ impl Refusal {
             Refusal::TotalQuota => "total_quota",
             Refusal::PermissionQuota => "permission_quota",
             Refusal::ChannelQuota => "channel_quota",
+            Refusal::ConnectionQuota => "connection_quota",
             Refusal::TryAlternate => "try_alternate",
             Refusal::NoPort => "no_port",
             Refusal::NoReservation => "no_reservation",
@@ -173,6 +177,7 @@ impl Refusal {
             Refusal::TotalQuota
             | Refusal::PermissionQuota
             | Refusal::ChannelQuota
+            | Refusal::ConnectionQuota
             | Refusal::NoPort
             | Refusal::NoReservation => (508, "Insufficient Capacity"),
             Refusal::NotTurn

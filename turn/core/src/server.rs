@@ -19,7 +19,7 @@ use crate::credentials::Credentials;
 use crate::five_tuple::FiveTuple;
 use crate::limiter::Limiter;
 use crate::nonce::NONCE_LEN;
-use crate::outbox::{Action, Destination, Outbox};
+use crate::outbox::{Action, Destination, Outbox, Place};
 use crate::refusals::{Refusal, Refusals};
 use crate::request::Request;
 use crate::tcp::ConnectionId;
@@ -47,7 +47,7 @@ pub struct Server {
     index_by_client: HashMap<FiveTuple, usize, RandomState>,
     /// Whose the connections with peers are.
     pub(crate) allocation_by_connection: HashMap<ConnectionId, AllocationId, RandomState>,
-    /// The number of the last of them.
+    /// How many there were, which makes their numbers.
     pub(crate) last_connection: u32,
     limiter: Limiter,
     /// The last generation of an [`AllocationId`].
@@ -174,7 +174,9 @@ impl Server {
         out: &mut Outbox,
     ) {
         let id = relay.allocation();
-        let Some(allocation) = self.allocations.get(id.index()).filter(|one| one.id == id) else { return };
+        let Some(allocation) = self.allocations.get_mut(id.index()).filter(|one| one.id == id) else {
+            return;
+        };
         let peer = SocketAddr::new(peer.ip(), peer.port());
         if !allocation.permissions.is_granted(peer.ip(), now) {
             return self.refusals.count(Refusal::NoPermission);
@@ -188,7 +190,7 @@ impl Server {
         let kind = (u16::from(icmp_type & 0x7f) << 9 | u16::from(code)).to_be_bytes();
         let client = allocation.client;
         let transaction = next_transaction(&mut self.indications);
-        out.push(Destination::Client(client), |bytes| {
+        out.push_at(Destination::Client(client), &mut allocation.waiting, |bytes| {
             let kind_of_message = message_type(Class::Indication, method::DATA);
             let mut writer = Writer::begin(kind_of_message, &transaction, bytes);
             writer.xor_address(attribute::XOR_PEER_ADDRESS, peer);
@@ -295,7 +297,7 @@ impl Server {
         let client = allocation.client;
         let Some(number) = number else {
             let transaction = next_transaction(&mut self.indications);
-            out.push(Destination::Client(client), |bytes| {
+            out.push_at(Destination::Client(client), &mut allocation.waiting, |bytes| {
                 let kind = message_type(Class::Indication, method::DATA);
                 let mut writer = Writer::begin(kind, &transaction, bytes);
                 writer.xor_address(attribute::XOR_PEER_ADDRESS, peer);
@@ -324,8 +326,26 @@ impl Server {
     ) -> Result<(), Refusal> {
         let message = Message::parse(packet).map_err(|_| Refusal::Malformed)?;
         let request = Request::parse(&message).map_err(|_| Refusal::Malformed)?;
+        let handled = self.dispatch(now, from, &message, &request, out);
+        // In a stream what comes to the client later has to stand behind the answer.
+        if from.is_stream()
+            && let Some(&index) = self.index_by_client.get(&from)
+        {
+            self.allocations[index].waiting = Place::default();
+        }
+        handled
+    }
+
+    fn dispatch(
+        &mut self,
+        now: Instant,
+        from: FiveTuple,
+        message: &Message<'_>,
+        request: &Request<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), Refusal> {
         match (message.class(), message.method()) {
-            (Class::Request, method::BINDING) => self.binding(now, from, &request, out),
+            (Class::Request, method::BINDING) => self.binding(now, from, request, out),
             (
                 Class::Request,
                 method::ALLOCATE
@@ -333,16 +353,16 @@ impl Server {
                 | method::CREATE_PERMISSION
                 | method::CHANNEL_BIND
                 | method::CONNECT,
-            ) => self.request(now, from, &request, out),
-            (Class::Request, method::CONNECTION_BIND) => match self.worker_of(now, from, &request) {
+            ) => self.request(now, from, request, out),
+            (Class::Request, method::CONNECTION_BIND) => match self.worker_of(now, from, request) {
                 Some(worker) => {
                     out.act(Action::Move { worker });
                     Ok(())
                 }
-                None => self.request(now, from, &request, out),
+                None => self.request(now, from, request, out),
             },
             (Class::Indication, method::SEND) if request.unknown.is_empty() && !request.is_bad => {
-                self.send(now, from, &request, out)
+                self.send(now, from, request, out)
             }
             (Class::Indication, method::SEND) => Err(Refusal::BadRequest),
             // It keeps a NAT's binding alive (RFC 8489 section 4).
@@ -486,8 +506,8 @@ impl Server {
             self.allocation_by_connection.remove(&connection.id);
             out.act(Action::Disconnect(connection.id));
         }
-        let (permissions, channels) =
-            (allocation.permissions.len(), allocation.channels.len() + connections.len());
+        allocation.holder.give_back(Resource::Connection, connections.len());
+        let (permissions, channels) = (allocation.permissions.len(), allocation.channels.len());
         self.accounts.close(allocation.holder, permissions, channels);
     }
 

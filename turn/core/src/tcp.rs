@@ -20,7 +20,7 @@ use crate::wire::{attribute, method};
 /// How many connections with peers an allocation may have, whatever the quotas say.
 const MAX_CONNECTIONS: usize = 64;
 
-/// How many bits of a [`ConnectionId`] count the connections of a worker; those above are the worker's number.
+/// How many bits of a [`ConnectionId`] tell the connections of a worker apart; those above are the worker's number.
 const NUMBER_BITS: u32 = 20;
 
 /// Which connection between a relay and a peer; no two that live at the same time have the same, at whatever worker.
@@ -170,7 +170,7 @@ impl Server {
     }
 
     /// The worker that a ConnectionBind request is for, where that is another one. Only who has a nonce, and so has been here before,
-    /// is sent there; the signature is looked at where the allocation is known.
+    /// is sent there; the signature is looked at where the allocation is known. Who has an allocation here stays with it.
     pub(crate) fn worker_of(&self, now: Instant, from: FiveTuple, request: &Request<'_>) -> Option<u16> {
         let worker = request.connection?.worker();
         let is_signed = request.integrity.is_some() || request.integrity_sha256.is_some();
@@ -179,7 +179,8 @@ impl Server {
             let (ip, unix) = (from.remote.ip(), self.unix_time(now));
             request.nonce.is_some_and(|nonce| self.config.nonce_key.is_valid(nonce, ip, unix))
         };
-        (from.is_stream() && is_other && is_signed && is_greeted()).then_some(worker)
+        let may_go = from.is_stream() && !self.has_allocation(from);
+        (may_go && is_other && is_signed && is_greeted()).then_some(worker)
     }
 
     /// A client binds the connection that this came by to one with a peer (RFC 6062 section 5.4).
@@ -266,13 +267,15 @@ impl Server {
             return Err(Refusal::ConnectionExists);
         }
         let has_room = allocation.connections.len() < MAX_CONNECTIONS;
-        if !has_room || !allocation.holder.take(Resource::Channel) {
-            return Err(Refusal::ChannelQuota);
+        if !has_room || !allocation.holder.take(Resource::Connection) {
+            return Err(Refusal::ConnectionQuota);
         }
         // Far fewer live than there are numbers: a process cannot have so many files open.
         let id = loop {
             self.last_connection = self.last_connection.wrapping_add(1);
-            let id = ConnectionId::new(self.config.worker, self.last_connection);
+            // Whoever has the same name could bind a number that can be guessed.
+            let number = self.config.hash.hash_one(self.last_connection) as u32;
+            let id = ConnectionId::new(self.config.worker, number);
             if !self.allocation_by_connection.contains_key(&id) {
                 break id;
             }
@@ -296,7 +299,7 @@ impl Server {
     fn forget_connection(&mut self, index: usize, at: usize) -> PeerConnection {
         let allocation = &mut self.allocations[index];
         let connection = allocation.connections.swap_remove(at);
-        allocation.holder.give_back(Resource::Channel, 1);
+        allocation.holder.give_back(Resource::Connection, 1);
         self.allocation_by_connection.remove(&connection.id);
         connection
     }

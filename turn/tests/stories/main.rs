@@ -8,5 +8,6 @@ mod icmp;
 mod one_port;
 mod own_media;
 mod server;
+mod shortage;
 mod streams;
 mod tcp_relays;

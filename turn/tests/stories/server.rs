@@ -24,6 +24,7 @@ pub(crate) fn start(change: impl FnOnce(&mut TurnConfig)) -> Turn {
         users: vec![User { name: USER.to_owned(), password: PASSWORD.to_owned() }],
         relay_v4: place(v4),
         relay_v6: place(v6),
+        tcp_relays: true,
         relay_ports: 20_000..=29_999,
         quotas: Quotas::default(),
         peers: PeerPolicy {

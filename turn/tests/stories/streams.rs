@@ -133,6 +133,33 @@ fn who_has_no_allocation_and_reads_no_answers_is_closed() {
 }
 
 #[test]
+fn who_reads_slowly_and_says_goodbye_is_answered() {
+    let turn = start(|config| config.workers = 1);
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&at(&turn).into()).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let stream = TcpStream::from(socket);
+    let mut client = Client::greeted(&stream);
+    let relay = client.ask(&stream, ALLOCATE, &[UDP]).relayed[0];
+    let peer = UdpSocket::bind((relay.ip(), 0)).unwrap();
+    let permission = [Attribute::Peer(peer.local_addr().unwrap())];
+    assert_eq!(client.ask(&stream, CREATE_PERMISSION, &permission).code, 0);
+    let drops = || turn.handle.metrics().iter().map(|worker| worker.traffic.send_drops).sum::<u64>();
+    wait_until("there is no more room", || {
+        for _ in 0..500 {
+            peer.send_to(&[7; 1000], relay).unwrap();
+        }
+        drops() > 0
+    });
+    let goodbye = client.request(REFRESH, &[Attribute::Bytes(0x000d, &[0; 4])]);
+    (&stream).send(&goodbye);
+    wait_until("the relay is closed", || allocations(&turn).1 == 0);
+    let answer = (0..100_000).map(|_| (&stream).receive()).find(|packet| packet[0] == 1).unwrap();
+    assert_eq!(client.read(&answer).code, 0);
+}
+
+#[test]
 fn a_packet_that_is_larger_than_a_train_of_tls_takes_leaves_the_stream_whole() {
     let turn = start(|_| {});
     let mut tls = tls_client(connect(&turn));

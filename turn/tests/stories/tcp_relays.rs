@@ -81,7 +81,7 @@ fn connections_are_bound_whichever_worker_they_come_to() {
         expect(&peer, &[round; 5]);
         held.push((peer, data));
     }
-    wait_until("all are counted", || peer_connections(&turn) == 16 && turn.handle.total().channels == 16);
+    wait_until("all are counted", || peer_connections(&turn) == 16 && turn.handle.total().connections == 16);
     let (mut peer, mut data) = held.pop().unwrap();
     data.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(peer.read(&mut [0; 9]).unwrap(), 0, "the peer is told");
@@ -94,7 +94,7 @@ fn connections_are_bound_whichever_worker_they_come_to() {
     for (mut peer, mut data) in held {
         assert_eq!((peer.read(&mut [0; 9]).unwrap(), data.read(&mut [0; 9]).unwrap()), (0, 0));
     }
-    wait_until("nothing is left", || peer_connections(&turn) == 0 && turn.handle.total().channels == 0);
+    wait_until("nothing is left", || peer_connections(&turn) == 0 && turn.handle.total().connections == 0);
 }
 
 #[test]
@@ -115,6 +115,37 @@ fn what_comes_at_once_behind_the_request_is_for_the_peer_over_tls_too() {
         drop(peer);
         assert_eq!(data.read(&mut [0; 9]).unwrap(), 0, "TLS says goodbye");
     }
+}
+
+#[test]
+fn a_client_that_ends_tls_behind_its_request_has_a_peer_still() {
+    let turn = start(|config| config.workers = 4);
+    for _ in 0..4 {
+        let mut caller = Caller::new(&turn);
+        let (number, mut peer) = caller.call(&listener());
+        let mut data = tls_client(connect(&turn));
+        while data.conn.is_handshaking() {
+            data.conn.complete_io(&mut data.sock).unwrap();
+        }
+        let request = caller.client.request(CONNECTION_BIND, &[Attribute::Bytes(CONNECTION_ID, &number)]);
+        data.conn.writer().write_all(&[&request[..], b"nine more"].concat()).unwrap();
+        data.conn.send_close_notify();
+        let mut all = Vec::new();
+        while data.conn.wants_write() {
+            data.conn.write_tls(&mut all).unwrap();
+        }
+        data.sock.write_all(&all).unwrap();
+        let mut read = Vec::new();
+        peer.read_to_end(&mut read).unwrap();
+        assert_eq!(read, b"nine more", "and the end");
+        let answer = data.receive();
+        assert_eq!(caller.client.read(&answer).code, 0);
+        peer.write_all(b"an answer").unwrap();
+        expect(&mut data, b"an answer");
+        drop(peer);
+        assert_eq!(data.read(&mut [0; 9]).unwrap(), 0);
+    }
+    wait_until("nothing is left", || peer_connections(&turn) == 0 && turn.handle.total().connections == 0);
 }
 
 #[test]

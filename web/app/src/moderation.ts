@@ -1,7 +1,7 @@
 /** Who may do what in the call, who waits before it, and what moderators do: everything the parts read and call. */
 
 import { batch, computed, signal } from '@preact/signals';
-import { RoomError, type Action, type Banned, type Room, type RoomInfo, type TrackSource, type WaitingPerson } from '@veche/sdk';
+import { RoomError, type Action, type Banned, type Room, type RoomInfo, type RoomRecording, type TrackSource, type WaitingPerson } from '@veche/sdk';
 import { t, type TextKey } from './i18n';
 import { openPanel, panel } from './panels';
 import { announce, toast } from './toasts';
@@ -39,9 +39,13 @@ let current: Room | undefined;
 const grants = signal<readonly Action[] | undefined>(undefined);
 export const waiting = signal<readonly WaitingPerson[]>([]);
 export const roomInfo = signal<RoomInfo | undefined>(undefined);
+/** The recording that runs. */
+export const recording = signal<RoomRecording | undefined>(undefined);
 export const sendingOut = signal<SendingOut | null>(null);
 export const banned = signal<readonly BannedPerson[]>([]);
 
+/** Only where the server has said so: nobody is offered to record by mistake. */
+export const mayRecord = computed(() => grants.value?.includes('record') ?? false);
 export const moderates = computed(() => grants.value?.includes('moderate') ?? false);
 /** Whether there is anybody whom a lock or a waiting room keeps out: on a server without tokens everybody moderates. */
 export const hasDoor = computed(() => !isOpenToAll.value || isClosed.value);
@@ -67,6 +71,7 @@ export function followModeration(room: Room, withToken: boolean): () => void {
     room.on('room', handleRoom),
     room.on('grants', handleGrants),
     room.on('waiting', handleWaiting),
+    room.on('recording', handleRecording),
     room.on('moderated', ({ by, sources }) => handleMuted(room, by, sources)),
   ];
   return () => {
@@ -81,6 +86,7 @@ function forget(): void {
   waiting.value = [];
   banned.value = [];
   roomInfo.value = undefined;
+  recording.value = undefined;
   sendingOut.value = null;
 }
 
@@ -113,6 +119,10 @@ export function setWaitingRoom(enabled: boolean): void {
   void attempt((room) => room.moderation.setWaitingRoom(enabled));
 }
 
+export function setRecording(on: boolean): void {
+  void attempt((room) => room.moderation.record(on));
+}
+
 export function admit(peerId: string): void {
   void attempt((room) => room.moderation.admit(peerId));
 }
@@ -140,6 +150,13 @@ function handleRoom(info: RoomInfo): void {
   const before = roomInfo.value;
   roomInfo.value = info;
   if (before && before.locked !== info.locked) toast(t(info.locked ? 'room.locked' : 'room.unlocked'));
+}
+
+function handleRecording(now: RoomRecording | undefined): void {
+  const before = recording.value;
+  recording.value = now;
+  if (before?.recording_id === now?.recording_id) return;
+  toast(t(now ? 'recording.began' : 'recording.ended'));
 }
 
 function handleGrants(now: readonly Action[]): void {

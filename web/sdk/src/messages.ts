@@ -15,6 +15,7 @@ export type {
   Limits,
   IceServer,
   Room as RoomInfo,
+  RoomRecording,
   Participant as ParticipantInfo,
   Track as TrackInfo,
   TrackKind,

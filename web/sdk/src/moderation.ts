@@ -119,6 +119,11 @@ export class Moderation {
     return this.#ask({ action: 'deny', peer_id: peerId });
   }
 
+  /** Begins to record the room, or ends it. Needs the grant `record`, and no other. Everybody in the room is told. */
+  record(on: boolean): Promise<void> {
+    return this.#request((id) => ({ signal_type: 'record', id, on }));
+  }
+
   /** @internal What the server says we may do. */
   setGrants(grants: readonly Action[]): void {
     this.#grants = grants;
@@ -147,6 +152,10 @@ export class Moderation {
   }
 
   #ask(wish: Wish): Promise<void> {
+    return this.#request((id) => ({ signal_type: 'moderate', id, ...wish }));
+  }
+
+  #request(message: (id: number) => ClientMessage): Promise<void> {
     const id = nextMessageId();
     return new Promise((resolve, reject) => {
       const timer = setTimeout(
@@ -154,7 +163,7 @@ export class Moderation {
         ANSWER_MS,
       );
       this.#pending.set(id, { resolve, reject, timer });
-      if (!this.#send({ signal_type: 'moderate', id, ...wish })) {
+      if (!this.#send(message(id))) {
         this.settle(id, { code: 'not_connected', message: 'there is no connection to the server now' });
       }
     });

@@ -23,7 +23,15 @@ name?: string,
 /**
  * The new data; absent: unchanged.
  */
-metadata?: unknown, } | { "signal_type": "moderate" } & Moderate | { "signal_type": "leave" } | { "signal_type": "ping", 
+metadata?: unknown, } | { "signal_type": "moderate" } & Moderate | { "signal_type": "record", 
+/**
+ * Recorded from now on?
+ */
+on: boolean, 
+/**
+ * Returned in the answer.
+ */
+id?: number, } | { "signal_type": "leave" } | { "signal_type": "ping", 
 /**
  * Returned in the pong.
  */
@@ -214,7 +222,11 @@ reason: string, } | { "signal_type": "room-updated",
 /**
  * The room as it is now.
  */
-room: Room, } | { "signal_type": "pong", 
+room: Room, } | { "signal_type": "recording", 
+/**
+ * What runs; absent: nothing any more.
+ */
+recording?: RoomRecording, } | { "signal_type": "pong", 
 /**
  * The `id` of the ping.
  */
@@ -275,7 +287,11 @@ limits: Limits,
 /**
  * What the client may do in the room.
  */
-grants: Array<Action>, };
+grants: Array<Action>, 
+/**
+ * The recording that runs; absent: none.
+ */
+recording?: RoomRecording, };
 
 /**
  * Limits that clients should know.
@@ -720,3 +736,16 @@ user_id?: string, };
  * Somebody who may not come in.
  */
 export type Ban = { "user_id": string } | { "peer_id": string };
+
+/**
+ * A recording of the room that runs.
+ */
+export type RoomRecording = { 
+/**
+ * Its name.
+ */
+recording_id: string, 
+/**
+ * When it began, in RFC 3339.
+ */
+started_at: string, };

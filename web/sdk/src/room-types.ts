@@ -3,7 +3,7 @@
 import type { PublishOptions } from './codecs';
 import type { IceOptions } from './ice';
 import type { ModeratedEvent, WaitingPerson } from './moderation';
-import type { Action, ErrorBody, LeaveReason, PeerMessage, Room as RoomInfo, TrackSource } from './protocol';
+import type { Action, ErrorBody, LeaveReason, PeerMessage, Room as RoomInfo, RoomRecording, TrackSource } from './protocol';
 import type { RemoteParticipant } from './roster';
 import type { SignalingOptions } from './signaling';
 import type { MediaConnection, TransportOptions } from './transport';
@@ -47,6 +47,8 @@ export interface RoomEvents {
   /** Our own name, data, quality or speaking changed. */
   self: void;
   room: RoomInfo;
+  /** The room is being recorded from now on, or no longer (`undefined`). Told on each connect, too. */
+  recording: RoomRecording | undefined;
   /** What we may do from now on. */
   grants: readonly Action[];
   /** Who waits to be let in; only moderators are told. */

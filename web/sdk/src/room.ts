@@ -15,6 +15,7 @@ import type {
   Moderated,
   Participant,
   Room as RoomInfo,
+  RoomRecording,
   ServerMessage,
   Track,
   TrackSource,
@@ -57,6 +58,7 @@ export class Room extends Emitter<RoomEvents> {
   #name = '';
   #metadata: unknown;
   #quality: ConnectionQuality = 'excellent';
+  #recording: RoomRecording | undefined;
   #participants: readonly RemoteParticipant[] | undefined;
   #told = false;
   #rebuild: ReturnType<typeof setTimeout> | undefined;
@@ -108,6 +110,11 @@ export class Room extends Emitter<RoomEvents> {
 
   get info(): RoomInfo | undefined {
     return this.#joined?.room ?? this.#outside;
+  }
+
+  /** The recording of the room that runs; `undefined`: none. */
+  get recording(): RoomRecording | undefined {
+    return this.#recording;
   }
 
   /** How the server sees our own connection. */
@@ -291,6 +298,8 @@ export class Room extends Emitter<RoomEvents> {
         if (this.#joined) this.#joined = { ...this.#joined, room: message.room };
         this.emit('room', message.room);
         return;
+      case 'recording':
+        return this.#handleRecording(message.recording);
       case 'grants':
         return this.#handleGrants(message.grants);
       case 'waiting-list':
@@ -345,6 +354,7 @@ export class Room extends Emitter<RoomEvents> {
     }
     this.#setState('connected');
     this.emit('room', joined.room);
+    this.#handleRecording(joined.recording);
     this.emit('self', undefined);
     this.#changed();
     if (before) {
@@ -352,6 +362,11 @@ export class Room extends Emitter<RoomEvents> {
     }
     this.#settle?.resolve();
     this.#settle = undefined;
+  }
+
+  #handleRecording(recording: RoomRecording | undefined): void {
+    this.#recording = recording;
+    this.emit('recording', recording);
   }
 
   #handleGrants(grants: readonly Action[]): void {

@@ -8,6 +8,9 @@ use super::{parameter_sets, write_sets};
 /// A picture parameter set (ITU-T H.264 table 7-1).
 const NAL_PPS: u8 = 8;
 
+/// The kinds of parameter sets.
+pub(super) const SETS: [u8; 2] = [NAL_SPS, NAL_PPS];
+
 pub(super) fn record(frame: &[u8]) -> Option<Vec<u8>> {
     let of_kind = |kind| move |unit: &[u8]| unit.first().is_some_and(|header| header & 0x1f == kind);
     let (sequences, pictures) =

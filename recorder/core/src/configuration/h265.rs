@@ -5,14 +5,14 @@ use veche_sfu_core::rtp::bits::BitReader;
 use super::{parameter_sets, write_sets};
 
 /// Parameter sets of the video, of a sequence and of pictures (ITU-T H.265 table 7-1).
-const KINDS: [u8; 3] = [32, 33, 34];
+pub(super) const SETS: [u8; 3] = [32, 33, 34];
 
 /// All parameter sets of a kind are in the record.
 const COMPLETE: u8 = 0x80;
 
 pub(super) fn record(frame: &[u8]) -> Option<Vec<u8>> {
     let sets =
-        KINDS.map(|kind| parameter_sets(frame, move |unit| unit.len() > 2 && unit[0] >> 1 & 0x3f == kind));
+        SETS.map(|kind| parameter_sets(frame, move |unit| unit.len() > 2 && unit[0] >> 1 & 0x3f == kind));
     if sets.iter().any(Vec::is_empty) {
         return None;
     }
@@ -32,8 +32,8 @@ pub(super) fn record(frame: &[u8]) -> Option<Vec<u8>> {
     ]);
     // Lengths before units have four bytes: one less is written.
     out.push(sequence.sub_layers << 3 | u8::from(sequence.nested) << 2 | 3);
-    out.push(KINDS.len() as u8);
-    for (kind, sets) in KINDS.iter().zip(&sets) {
+    out.push(SETS.len() as u8);
+    for (kind, sets) in SETS.iter().zip(&sets) {
         out.push(COMPLETE | kind);
         out.extend((sets.len() as u16).to_be_bytes());
         write_sets(sets, &mut out);

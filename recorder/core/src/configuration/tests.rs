@@ -24,6 +24,8 @@ const H265: [&str; 4] = [
 const AV1: &str = "0a0b 000000043d06d4daf90040 3204 1400a1f0";
 /// A key frame of libvpx.
 const VP9: &str = "824983420014100b560638241c184200";
+/// The same of VP8.
+const VP8: &str = "3059009d012a4201b60000070885";
 
 #[test]
 fn parameter_sets_of_h264_are_kept_once() {
@@ -44,9 +46,23 @@ fn h265_tells_its_profile_and_colours() {
 }
 
 #[test]
-fn av1_and_vp9_tell_theirs() {
+fn av1_vp9_and_vp8_tell_theirs() {
     assert_eq!(record(Codec::Av1, &hex(AV1)).unwrap(), hex("81 00 0c 00 0a0b 000000043d06d4daf90040"));
     assert_eq!(record(Codec::Vp9, &hex(VP9)).unwrap(), [0, 11, 0x82, 2, 2, 2, 0, 0]);
+    assert_eq!(record(Codec::Vp8, &hex(VP8)).unwrap(), [0, 11, 0x82, 2, 2, 2, 0, 0]);
+}
+
+#[test]
+fn samples_do_not_repeat_what_the_record_has() {
+    let record_h264 = record(Codec::H264, &frame(&[SPS, PPS, IDR])).unwrap();
+    assert_eq!(*sample(Codec::H264, &record_h264, &frame(&[SPS, PPS, IDR])), frame(&[IDR]));
+    let other = "68eac04d2c8a";
+    assert_eq!(*sample(Codec::H264, &record_h264, &frame(&[SPS, other, IDR])), frame(&[other, IDR]));
+    assert_eq!(*sample(Codec::H264, &record_h264, &frame(&[SPS, PPS])), frame(&[SPS, PPS]), "or nothing");
+    let record_h265 = record(Codec::H265, &frame(&H265)).unwrap();
+    assert_eq!(*sample(Codec::H265, &record_h265, &frame(&H265)), frame(&H265[3..]));
+    let record_vp9 = record(Codec::Vp9, &hex(VP9)).unwrap();
+    assert_eq!(*sample(Codec::Vp9, &record_vp9, &hex(VP9)), hex(VP9));
 }
 
 #[test]
@@ -56,7 +72,7 @@ fn a_frame_without_what_is_needed_has_no_record() {
     assert_eq!(record(Codec::H265, &frame(&H265[1..])), None);
     assert_eq!(record(Codec::Av1, &hex("3204 1400a1f0")), None);
     assert_eq!(record(Codec::Vp9, &hex("8649834200")), None, "no key frame");
-    assert_eq!(record(Codec::Vp8, &[]), Some(Vec::new()));
+    assert_eq!(record(Codec::Vp8, &hex("3159009d012a4201b600")), None, "no key frame");
 }
 
 #[test]
@@ -66,10 +82,12 @@ fn damaged_frames_are_no_trouble() {
         (Codec::H265, frame(&H265)),
         (Codec::Av1, hex(AV1)),
         (Codec::Vp9, hex(VP9)),
+        (Codec::Vp8, hex(VP8)),
     ];
     for (codec, frame) in whole {
         for at in 0..frame.len() {
             let _ = record(codec, &frame[..at]);
+            let _ = sample(codec, &frame, &frame[..at]);
             for bit in 0..8 {
                 let mut damaged = frame.clone();
                 damaged[at] ^= 1 << bit;

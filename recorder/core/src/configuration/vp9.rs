@@ -42,11 +42,15 @@ pub(super) fn record(frame: &[u8]) -> Option<Vec<u8>> {
     };
     let (chroma, full_range, colours) = read_colours(&mut reader, profile)?;
     let (width, height) = (reader.bits(16)? + 1, reader.bits(16)? + 1);
-    let samples = width.saturating_mul(height);
-    let level = LEVELS.iter().find(|(most, _)| samples <= *most).map_or(62, |(_, level)| *level);
     let coding = depth << 4 | chroma << 1 | u8::from(full_range);
     let [primaries, transfer, matrix] = colours;
-    Some(vec![profile, level, coding, primaries, transfer, matrix, 0, 0])
+    Some(vec![profile, level(width, height), coding, primaries, transfer, matrix, 0, 0])
+}
+
+/// The lowest level with pictures of this size.
+pub(super) fn level(width: u32, height: u32) -> u8 {
+    let samples = width.saturating_mul(height);
+    LEVELS.iter().find(|(most, _)| samples <= *most).map_or(62, |(_, level)| *level)
 }
 
 /// How much smaller colours are, whether samples use their whole range; primaries, transfer and matrix by the numbers of

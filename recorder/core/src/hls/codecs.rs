@@ -11,8 +11,8 @@ pub(super) fn name(track: &Track) -> String {
     let at = |index: usize| track.private.get(index).copied().unwrap_or_default();
     match track.codec {
         Codec::Opus => "opus".to_owned(),
-        Codec::Vp8 => "vp08.00.10.08".to_owned(),
         Codec::H264 => format!("avc1.{:02x}{:02x}{:02x}", at(1), at(2), at(3)),
+        Codec::Vp8 => format!("vp08.{:02}.{:02}.{:02}", at(0), at(1), at(2) >> 4),
         Codec::Vp9 => format!("vp09.{:02}.{:02}.{:02}", at(0), at(1), at(2) >> 4),
         Codec::Av1 => {
             let (profile, level) = (at(1) >> 5, at(1) & 0x1f);

@@ -1,9 +1,8 @@
-//! A fragment: a second, or less, of all tracks, with the times and sizes of its samples before it.
+//! A fragment: a piece of all tracks, a second or less, with the times and sizes of its samples before it.
 
 use veche_sfu_core::media::{Codec, MediaKind};
 
 use super::boxes::{HEAD, put32, put64, write, write_full};
-use crate::frames::Frame;
 use crate::opus;
 
 /// The time of one track, in its ticks from the beginning of the file.
@@ -12,6 +11,8 @@ pub(crate) struct Clock {
     codec: Codec,
     /// The tick from which on the next sample may be.
     next: u64,
+    /// That of the last sample.
+    last: Option<u64>,
     /// How long the last sample but one was, up to a second: as much is thought of the last one.
     usual: u32,
 }
@@ -52,6 +53,10 @@ pub(crate) struct Run {
     pub key: bool,
 }
 
+/// How large a fragment gets, in bytes and in samples: the clock of media whose timestamps stand still does not end it.
+const MOST_BYTES: usize = 8 << 20;
+const MOST_SAMPLES: usize = 4_096;
+
 /// Flags of a sample: it depends on no other; it depends on others and is none to jump to.
 const KEY: u32 = 0x0200_0000;
 const DELTA: u32 = 0x0101_0000;
@@ -59,7 +64,7 @@ const DELTA: u32 = 0x0101_0000;
 impl Clock {
     pub fn new(codec: Codec) -> Self {
         // Until more is known: 30 pictures in a second.
-        Self { codec, next: 0, usual: 3_000 }
+        Self { codec, next: 0, last: None, usual: 3_000 }
     }
 
     pub fn kind(&self) -> MediaKind {
@@ -86,35 +91,41 @@ impl Fragment {
         self.began
     }
 
-    /// How much it holds.
-    pub fn bytes(&self) -> usize {
-        self.tracks.iter().map(|samples| samples.data.len()).sum()
+    /// It holds so much that it is to end, whatever its time.
+    pub fn is_full(&self) -> bool {
+        let bytes: usize = self.tracks.iter().map(|samples| samples.data.len()).sum();
+        let samples: usize = self.tracks.iter().map(|samples| samples.list.len()).sum();
+        bytes >= MOST_BYTES || samples >= MOST_SAMPLES
     }
 
-    /// Takes the next frame of a track; `time` as for [`Fragment::new`].
-    pub fn push(&mut self, track: usize, time: i64, frame: &Frame, clocks: &mut [Clock]) {
+    /// Takes the next sample of a track; `time` as for [`Fragment::new`].
+    pub fn push(&mut self, track: usize, time: i64, key: bool, data: &[u8], clocks: &mut [Clock]) {
         let (samples, clock) = (&mut self.tracks[track], &mut clocks[track]);
         let time = clock.ticks(time).max(clock.next);
-        if let Some(last) = clock.next.checked_sub(1) {
+        if let Some(last) = clock.last.replace(time) {
             clock.usual = (time - last).min(clock.rate().into()) as u32;
         }
         clock.next = time + 1;
         let sounds = match clock.kind() {
-            MediaKind::Audio => opus::duration(&frame.data).unwrap_or(960),
+            MediaKind::Audio => opus::duration(data).unwrap_or(960),
             MediaKind::Video => 0,
         };
-        samples.list.push(Sample { time, size: frame.data.len() as u32, key: frame.key, sounds });
-        samples.data.extend_from_slice(&frame.data);
+        samples.list.push(Sample { time, size: data.len() as u32, key, sounds });
+        samples.data.extend_from_slice(data);
     }
 
     /// Its bytes, as the one with this number, and what it has of each track. `next` is the time of the frame behind it, if one
     /// is known: of any track, since frames come in order.
-    pub fn write(self, number: u32, next: Option<i64>, clocks: &[Clock]) -> (Vec<u8>, Vec<Run>) {
+    pub fn write(self, number: u32, next: Option<i64>, clocks: &mut [Clock]) -> (Vec<u8>, Vec<Run>) {
         let mut tracks = Vec::new();
         for (track, samples) in
             self.tracks.into_iter().enumerate().filter(|(_, samples)| !samples.list.is_empty())
         {
             let durations = samples.durations(next, &clocks[track]);
+            // Sound is as long as it is, also where the clock was corrected meanwhile: what follows begins behind it.
+            if let Some(end) = samples.list.last().map(|last| last.time + u64::from(last.sounds)) {
+                clocks[track].next = end.max(clocks[track].next);
+            }
             tracks.push((track, samples, durations));
         }
         let mut out = Vec::new();

@@ -1,4 +1,4 @@
-//! Ends a file that its writer left unfinished: what is whole stays, and gets its index.
+//! Ends a file that its writer left unfinished: what is whole stays, and gets its index. What was damaged among it is stepped over.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -8,10 +8,30 @@ use super::boxes::{self, HEAD, Name, get32, get64};
 use super::fragment::{Clock, Run};
 use super::head::DURATION_BYTES;
 use super::index::{INDEX_BYTES, Index, Places};
-use crate::container::Mend;
+use crate::container::{Mend, Patch};
 
-/// The head of a file, or of a fragment, is not longer: it lists a second of samples.
+/// The head of a file, or of a fragment, is not longer: that of a fragment lists some thousands of samples.
 const LONGEST_HEAD: u64 = 1 << 20;
+
+/// A fragment that ends later behind all before it is damaged, in seconds: nobody records nothing for so long.
+const LONGEST_PAUSE: u64 = 86_400;
+
+/// A fragment that is there from its beginning to its end.
+struct Found {
+    at: u64,
+    size: u64,
+    /// `None` when it is damaged.
+    runs: Option<Vec<Run>>,
+}
+
+/// Where fragments end.
+#[derive(Clone)]
+struct Ends {
+    /// Of each track the ticks in a second, and its end in ticks.
+    tracks: Vec<(u32, u64)>,
+    /// In seconds.
+    all: u64,
+}
 
 /// Looks through a file of [`super::Writer`]'s; `None` when it was finished, or is none of its.
 pub fn look<F: Read + Seek>(file: &mut F) -> io::Result<Option<Mend>> {
@@ -27,11 +47,54 @@ pub fn look<F: Read + Seek>(file: &mut F) -> io::Result<Option<Mend>> {
     if at > end {
         return Ok(None);
     }
-    while let Some((size, runs)) = fragment_at(file, at, end, clocks.len())? {
-        index.push(size, &runs);
-        at += size;
+    let mut fragments = Vec::new();
+    while let Some(fragment) = fragment_at(file, at, end)? {
+        at += fragment.size;
+        fragments.push(fragment);
     }
-    Ok(Some(Mend { keep: at, append: Vec::new(), patches: index.finish() }))
+    let mut patches = step_over_damage(&mut fragments, &clocks);
+    for fragment in &fragments {
+        index.push(fragment.size, fragment.runs.as_deref().unwrap_or_default());
+    }
+    let duration_ms = index.duration_ms();
+    patches.extend(index.finish());
+    Ok(Some(Mend { keep: at, append: Vec::new(), patches, duration_ms }))
+}
+
+/// Forgets what damaged fragments have. Their heads become boxes of nothing, into which players do not look.
+fn step_over_damage(fragments: &mut [Found], clocks: &[Clock]) -> Vec<Patch> {
+    let mut ends = Ends { tracks: clocks.iter().map(|clock| (clock.rate(), 0)).collect(), all: 0 };
+    let mut patches = Vec::new();
+    for place in 0..fragments.len() {
+        let next = fragments.get(place + 1).and_then(|next| next.runs.as_deref());
+        let after = fragments[place].runs.as_deref().and_then(|runs| ends.after(runs));
+        // What follows makes sense only without it.
+        let is_wrong =
+            |after: &Ends| next.is_some_and(|next| after.after(next).is_none() && ends.after(next).is_some());
+        if let Some(after) = after.filter(|after| !is_wrong(after)) {
+            ends = after;
+        } else {
+            fragments[place].runs = None;
+            patches.push(Patch { position: fragments[place].at + 4, bytes: b"free".to_vec() });
+        }
+    }
+    patches
+}
+
+impl Ends {
+    /// Those behind the next fragment; `None` when it is of other tracks, or its times cannot be.
+    fn after(&self, runs: &[Run]) -> Option<Self> {
+        let mut ends = self.clone();
+        for run in runs {
+            let (rate, end) = ends.tracks.get_mut(run.track)?;
+            let rate = u64::from(*rate);
+            // Of the last picture it is only thought how long it lasts: up to a second.
+            let can_be = run.from.saturating_add(rate) > *end && run.to / rate <= self.all + LONGEST_PAUSE;
+            *end = can_be.then_some(run.to)?;
+            ends.all = ends.all.max(run.to / rate);
+        }
+        (!runs.is_empty()).then_some(ends)
+    }
 }
 
 /// Where in a `moov` box the place for the duration is, if nothing was put there yet.
@@ -64,20 +127,18 @@ fn clocks(moov: &[u8]) -> Option<Vec<Clock>> {
     clocks.filter(|clocks| !clocks.is_empty())
 }
 
-/// The size of the fragment here, and what it has; `None` when it is cut off or none.
-fn fragment_at<F: Read + Seek>(
-    file: &mut F,
-    at: u64,
-    end: u64,
-    tracks: usize,
-) -> io::Result<Option<(u64, Vec<Run>)>> {
-    let Some(size) = size_of(*b"moof", file, at, end)? else { return Ok(None) };
-    let Some(moof) = inside(file, at, size)? else { return Ok(None) };
+/// The fragment here; `None` when it is cut off or none.
+fn fragment_at<F: Read + Seek>(file: &mut F, at: u64, end: u64) -> io::Result<Option<Found>> {
+    let head = size_of(*b"moof", file, at, end)?;
+    // A mend that was cut short had stepped over it.
+    let stepped_over = if head.is_none() { size_of(*b"free", file, at, end)? } else { None };
+    let Some(size) = head.or(stepped_over) else { return Ok(None) };
     let Some(data) = size_of(*b"mdat", file, at + size, end)? else { return Ok(None) };
-    let runs: Option<Vec<Run>> =
-        boxes::each(&moof).filter(|(name, _)| name == b"traf").map(|(_, inside)| run(inside)).collect();
-    let runs = runs.filter(|runs| runs.iter().all(|run| run.track < tracks));
-    Ok(runs.map(|runs| (size + data, runs)))
+    let moof = if head.is_some() { inside(file, at, size)? } else { None };
+    let runs = moof.and_then(|moof| {
+        boxes::each(&moof).filter(|(name, _)| name == b"traf").map(|(_, inside)| run(inside)).collect()
+    });
+    Ok(Some(Found { at, size: size + data, runs }))
 }
 
 fn run(traf: &[u8]) -> Option<Run> {

@@ -126,6 +126,104 @@ fn wherever_the_writer_ends_what_is_whole_is_mended() {
 }
 
 #[test]
+fn what_is_damaged_is_stepped_over() {
+    let (pieces, _) = pieces();
+    let whole = pieces.concat();
+    let second = pieces[0].len() + pieces[1].len();
+    let head = boxes::get32(&pieces[2], 0).unwrap() as usize;
+    let mut stepped = 0;
+    // Whatever bit of a fragment's head it is, but for its size: what follows stays.
+    for bit in 64..head * 8 {
+        let mut file = whole.clone();
+        file[second + bit / 8] ^= 0x80 >> (bit % 8);
+        let mend = look(&mut Cursor::new(&file)).unwrap().unwrap();
+        assert_eq!(mend.keep, whole.len() as u64, "{bit}");
+        // Killed while it was mended: once more.
+        for done in 0..mend.patches.len() {
+            let begun = patched(file.clone(), &mend.patches[..done]);
+            assert_eq!(look(&mut Cursor::new(&begun)).unwrap().as_ref(), Some(&mend));
+        }
+        let mended = patched(file, &mend.patches);
+        assert_eq!(look(&mut Cursor::new(&mended)).unwrap(), None);
+        let fragments = named(&mended).iter().filter(|name| *name == "moof").count();
+        assert!(fragments >= 4);
+        if fragments == 4 {
+            stepped += 1;
+            let moov = boxes::find(*b"moov", &mended).unwrap();
+            let duration = boxes::find(*b"mehd", boxes::find(*b"mvex", moov).unwrap()).unwrap();
+            assert_eq!(boxes::get64(duration, 4), Some(3_000), "as long as before");
+        }
+    }
+    assert!(stepped > 100, "{stepped}");
+}
+
+#[test]
+fn times_that_cannot_be_are_damage() {
+    let (pieces, patches) = pieces();
+    let whole = pieces.concat();
+    let second = pieces[0].len() + pieces[1].len();
+    // The time of its first track is behind these boxes.
+    let time = second + 8 + 16 + 8 + 16 + 12;
+    // It begins with the second, or with a picture shortly before it.
+    assert!((80_000..=90_000).contains(&boxes::get64(&whole, time).unwrap()));
+    for (ticks, can_be) in [(0, true), (91_000, true), (u64::MAX, false), (1 << 63, false), (1 << 40, false)]
+    {
+        let mut file = whole.clone();
+        file[time..time + 8].copy_from_slice(&u64::to_be_bytes(ticks));
+        let mend = look(&mut Cursor::new(&file)).unwrap().unwrap();
+        assert_eq!((mend.keep, mend.patches.len() == patches.len()), (whole.len() as u64, can_be), "{ticks}");
+    }
+}
+
+#[test]
+fn media_that_stand_still_do_not_fill_a_fragment() {
+    let (mut writer, head) = Writer::new(&tracks()[1..], 0, SystemTime::UNIX_EPOCH);
+    let mut pieces = vec![head];
+    for number in 0..50_000 {
+        let frame = Frame { key: true, data: vec![0xf8], ..Frame::default() };
+        pieces.extend(writer.write(0, &TimedFrame { time: number, frame }));
+    }
+    pieces.extend(writer.flush());
+    assert_eq!(pieces.len(), 1 + 50_000_usize.div_ceil(4_096));
+    let file = pieces.concat();
+    let mend = look(&mut Cursor::new(&file)).unwrap().unwrap();
+    assert_eq!((mend.keep, mend.patches), (file.len() as u64, writer.finish().1));
+}
+
+#[test]
+fn sound_does_not_overlap_where_its_clock_is_corrected() {
+    let (mut writer, mut file) = Writer::new(&tracks()[1..], 0, SystemTime::UNIX_EPOCH);
+    for number in 0..500 {
+        // Each packet comes a little earlier than the one before it ends.
+        let time = number * 19_900_000;
+        let frame = Frame { key: true, data: crate::opus::SILENCE.to_vec(), ..Frame::default() };
+        file.extend(writer.write(0, &TimedFrame { time, frame }).unwrap_or_default());
+    }
+    file.extend(writer.flush().unwrap());
+    let mut end = 0;
+    for (_, moof) in boxes::each(&file).filter(|(name, _)| name == b"moof") {
+        let traf = boxes::find(*b"traf", moof).unwrap();
+        let from = boxes::get64(boxes::find(*b"tfdt", traf).unwrap(), 4).unwrap();
+        assert!(from >= end, "{from} is before {end}");
+        let samples = &boxes::find(*b"trun", traf).unwrap()[12..];
+        let durations = samples.chunks_exact(12).map(|sample| u64::from(boxes::get32(sample, 0).unwrap()));
+        end = from + durations.sum::<u64>();
+    }
+    let late = end as i64 / 48 - 500 * 199 / 10;
+    assert!((0..20).contains(&late), "it does not add up: {late} ms");
+}
+
+#[test]
+fn vp8_beside_others_has_its_whole_record() {
+    let record = vec![0, 11, 0x82, 2, 2, 2, 0, 0];
+    let screen = Track { codec: Codec::Vp8, private: record.clone(), ..tracks()[0].clone() };
+    let (_, head) = Writer::new(&[tracks()[0].clone(), screen], 0, SystemTime::UNIX_EPOCH);
+    let at = head.windows(4).position(|name| name == b"vpcC").unwrap();
+    assert_eq!(boxes::get32(&head, at - 4), Some(8 + 4 + 8), "with its version and flags");
+    assert_eq!(head[at + 8..at + 16], record);
+}
+
+#[test]
 fn what_is_no_file_of_ours_is_left_alone() {
     for bytes in
         [&b""[..], b"hello, this is no MP4 file at all", b"\0\0\0\x08ftyp", b"\0\0\0\x08ftyp\0\0\0\x08moov"]

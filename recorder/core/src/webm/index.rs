@@ -65,6 +65,11 @@ impl Index {
         self.through = self.through.max(time);
     }
 
+    /// The time of the newest frame, in milliseconds.
+    pub fn through(&self) -> u64 {
+        self.through
+    }
+
     /// The end of a file whose last cluster ends at `end`, from the beginning of the segment's data.
     pub fn finish(&self, end: u64) -> (Vec<u8>, Vec<Patch>) {
         let mut cues = Vec::new();
@@ -84,10 +89,11 @@ impl Index {
         let mut duration = Vec::new();
         ebml::write(Element::DURATION, &[&float(self.through as f64)], &mut duration);
         let size = ebml::long_size(end + cues.len() as u64).to_vec();
+        // The size last: a file that has one counts as finished, and whoever is killed between two patches must not leave it so.
         let patches = vec![
-            Patch { position: self.segment - LONG_SIZE as u64, bytes: size },
             Patch { position: self.segment, bytes: seek_head },
             Patch { position: self.segment + SEEK_HEAD_BYTES as u64 + INFO_HEAD, bytes: duration },
+            Patch { position: self.segment - LONG_SIZE as u64, bytes: size },
         ];
         (cues, patches)
     }

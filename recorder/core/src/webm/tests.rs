@@ -74,6 +74,11 @@ fn wherever_the_writer_ends_what_is_whole_is_mended() {
         if *kept == ends[3] {
             assert!(mended == finished, "as if it had been finished");
         }
+        // Killed while it was mended: once more.
+        for done in 0..mend.patches.len() {
+            let begun = patched([&whole[..*kept], &mend.append].concat(), &mend.patches[..done]);
+            assert_eq!(look(&mut Cursor::new(&begun)).unwrap(), Some(mend.clone()), "{done}");
+        }
     }
     for cut in 0..ends[0] {
         assert_eq!(look(&mut Cursor::new(&whole[..cut])).unwrap(), None, "no head: {cut}");
@@ -85,4 +90,42 @@ fn what_is_no_file_of_ours_is_left_alone() {
     for bytes in [&b""[..], b"hello, this is no WebM file at all", &[0x1a, 0x45, 0xdf, 0xa3, 0x80]] {
         assert_eq!(look(&mut Cursor::new(bytes)).unwrap(), None);
     }
+}
+
+/// A file that counts how often it is read.
+struct Counting<'a> {
+    file: Cursor<&'a [u8]>,
+    reads: usize,
+}
+
+impl std::io::Read for Counting<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        self.reads += 1;
+        self.file.read(bytes)
+    }
+}
+
+impl std::io::Seek for Counting<'_> {
+    fn seek(&mut self, to: std::io::SeekFrom) -> std::io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+#[test]
+fn of_an_hour_only_the_beginnings_of_clusters_are_read() {
+    let (mut writer, mut file) = Writer::new(&tracks(), 0, SystemTime::UNIX_EPOCH);
+    let large = vec![7; 2_000];
+    for ms in (0..3_600_000).step_by(20) {
+        if ms % 40 == 0 {
+            let frame = Frame { key: ms % 10_000 == 0, data: large.clone(), ..Frame::default() };
+            file.extend(writer.write(0, &TimedFrame { time: ms * 1_000_000, frame }).unwrap_or_default());
+        }
+        file.extend(writer.write(1, &frame(ms, true)).unwrap_or_default());
+    }
+    file.extend(writer.flush().unwrap());
+    let mut counting = Counting { file: Cursor::new(&file), reads: 0 };
+    let mend = look(&mut counting).unwrap().unwrap();
+    assert_eq!((mend.append, mend.patches), writer.finish(), "as if it had been finished");
+    // Not for each of the 270,000 blocks.
+    assert!(counting.reads < 3 * 3_600, "{}", counting.reads);
 }

@@ -66,7 +66,8 @@ impl Hall {
         }
     }
 
-    /// Takes what a worker tells of its people. `false` when it changes nothing, or is of somebody who is elsewhere.
+    /// Takes what a worker tells of its people, but for who left ([`Hall::remove_person`]). `false` when it changes nothing, or is
+    /// of somebody who is elsewhere.
     pub(super) fn learn(&mut self, from: WorkerId, news: &News) -> bool {
         match news {
             News::Joined { participant, peer } => {
@@ -74,7 +75,6 @@ impl Hall {
                 person.peer = Some(peer.clone());
                 true
             }
-            News::Left { participant } => self.remove_person(from, *participant),
             News::Track(news) => {
                 let Some(person) = self.person(from, news.participant) else { return false };
                 person.reachable = news.reachable;
@@ -93,6 +93,9 @@ impl Hall {
                     return false;
                 };
                 person.reachable = *reachable;
+                for known in person.tracks.values_mut() {
+                    known.news.reachable = *reachable;
+                }
                 true
             }
             News::Layers { participant, track, asked, layers } => {
@@ -158,6 +161,12 @@ impl Hall {
         }
     }
 
+    /// Somebody on this worker has left. Returns their tracks; `None` when they are unknown or elsewhere.
+    pub(super) fn remove_person(&mut self, home: WorkerId, id: ParticipantId) -> Option<Vec<TrackId>> {
+        self.people.get(&id).filter(|person| person.home == home)?;
+        Some(self.people.remove(&id)?.tracks.into_keys().collect())
+    }
+
     /// Nobody is known on that worker any more. Returns who it was, and their tracks.
     pub(super) fn drop_people(&mut self, worker: WorkerId) -> Vec<(ParticipantId, Vec<TrackId>)> {
         let mut gone = Vec::new();
@@ -177,14 +186,69 @@ impl Hall {
         let person = self.people.entry(id).or_insert_with(new);
         (person.home == home).then_some(person)
     }
-
-    fn remove_person(&mut self, home: WorkerId, id: ParticipantId) -> bool {
-        self.people.get(&id).is_some_and(|person| person.home == home) && self.people.remove(&id).is_some()
-    }
 }
 
 impl Known {
     fn new(news: Box<TrackNews>) -> Self {
         Self { news, asked: u8::MAX, layers: Vec::new(), taken: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Mid;
+    use crate::media::{ExtensionIds, Source};
+    use crate::sdp::PublishedSection;
+
+    const HOME: WorkerId = WorkerId(0);
+    const ANA: ParticipantId = ParticipantId(1);
+
+    fn track(id: TrackId, reachable: bool) -> News {
+        let section = PublishedSection {
+            kind: MediaKind::Audio,
+            active: true,
+            codecs: SmallVec::new(),
+            layers: SmallVec::new(),
+        };
+        News::Track(Box::new(TrackNews {
+            participant: ANA,
+            reachable,
+            id,
+            mid: Mid::new("0").unwrap(),
+            section,
+            source: Source::Microphone,
+            muted: false,
+            published: 0,
+            extensions: ExtensionIds::default(),
+        }))
+    }
+
+    #[test]
+    fn who_can_be_reached_again_is_told_as_such() {
+        let mut hall = Hall::default();
+        assert!(hall.learn(HOME, &track(TrackId(1), false)));
+        for reachable in [true, false] {
+            assert!(hall.learn(HOME, &News::Reachable { participant: ANA, reachable }));
+            let all = hall.everything();
+            let tracks = all.iter().filter_map(|news| match news {
+                News::Track(track) => Some(track.reachable),
+                _ => None,
+            });
+            assert_eq!(tracks.collect::<Vec<_>>(), [reachable]);
+            assert_eq!(all.iter().any(|news| matches!(news, News::Reachable { .. })), !reachable);
+        }
+    }
+
+    #[test]
+    fn only_their_home_tells_that_somebody_left_and_their_tracks_go_along() {
+        let mut hall = Hall::default();
+        for id in [1, 2] {
+            hall.learn(HOME, &track(TrackId(id), true));
+        }
+        assert_eq!(hall.remove_person(WorkerId(1), ANA), None);
+        assert_eq!(hall.remove_person(HOME, ANA), Some(vec![TrackId(1), TrackId(2)]));
+        assert_eq!(hall.remove_person(HOME, ANA), None, "once");
+        assert!(hall.everything().is_empty());
     }
 }

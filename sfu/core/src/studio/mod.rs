@@ -93,6 +93,12 @@ impl Studio {
         }
     }
 
+    /// Whose a track is, of those who are at home on workers.
+    pub fn owner(&self, track: TrackId) -> Option<ParticipantId> {
+        let hall = self.halls.get(self.room_by_track.get(&track)?)?;
+        hall.owner(track).map(|(participant, _)| participant)
+    }
+
     /// Asks for a key frame of somebody's layer.
     pub fn request_key_frame(&mut self, track: TrackId, layer: u8) {
         let Some(room) = self.room_by_track.get(&track).copied() else { return };
@@ -216,6 +222,11 @@ impl Studio {
                 }
             }
             News::DataTaken { .. } => {}
+            News::Left { participant } => {
+                if let Some(tracks) = hall.remove_person(from, participant) {
+                    self.tell_left(room, participant, &tracks);
+                }
+            }
             news => {
                 if hall.learn(from, &news) {
                     self.note_track(room, &news);
@@ -264,11 +275,16 @@ impl Studio {
     fn drop_people(&mut self, room: RoomId, worker: WorkerId) {
         let Some(hall) = self.halls.get_mut(&room) else { return };
         for (participant, tracks) in hall.drop_people(worker) {
-            for track in tracks {
-                self.room_by_track.remove(&track);
-            }
-            self.told.push_back(Told::News { room, news: News::Left { participant } });
+            self.tell_left(room, participant, &tracks);
         }
+    }
+
+    /// Somebody has left, with these tracks.
+    fn tell_left(&mut self, room: RoomId, participant: ParticipantId, tracks: &[TrackId]) {
+        for track in tracks {
+            self.room_by_track.remove(track);
+        }
+        self.told.push_back(Told::News { room, news: News::Left { participant } });
     }
 
     /// Too much waits for a worker that does not listen: it is told everything when it listens again.

@@ -225,7 +225,7 @@ fn peers_that_may_not_be_reached_get_403_and_other_families_443() {
 
 #[test]
 fn who_has_enough_gets_486_and_a_full_server_says_508_or_names_another() {
-    let limits = |allocations| Limits { allocations, permissions: 2, channels: 1, bytes_per_second: 0 };
+    let limits = |allocations| Limits { allocations, permissions: 2, channels: 1, ..Limits::default() };
     let quotas = Quotas { user: limits(1), address: limits(2), total: limits(3) };
     let mut world = World::with(quotas, |_| {});
     let mut ann = Client::allocated(&mut world, ANN, "ann");

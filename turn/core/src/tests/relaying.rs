@@ -99,6 +99,35 @@ fn data_of_channels_has_four_bytes_in_front_and_padding_in_streams() {
 }
 
 #[test]
+fn what_goes_into_a_stream_stays_in_its_order() {
+    let mut world = World::new();
+    let mut ann = Client::new(ANN, "ann");
+    ann.tuple.link = Link::Stream(5);
+    ann.ask(&mut world, method::ALLOCATE, &[Attr::udp()]);
+    assert_eq!(ann.ask(&mut world, method::ALLOCATE, &[Attr::udp()]).code, 0);
+    bind(&mut ann, &mut world, 0x4abc, PEER);
+    let mut bob = Client::allocated(&mut world, "192.0.2.2:2", "bob");
+    bind(&mut bob, &mut world, 0x4000, PEER);
+    let (relay, other) = (ann.relay(&world), bob.relay(&world));
+    // All in one turn: data of the channel, answers and data by indications, with what is for another in between.
+    let refresh = ann.request(method::REFRESH, &[]);
+    let World { server, out, now, .. } = &mut world;
+    for peer in [PEER, "", "198.51.100.9:1", PEER, "198.51.100.9:1", "", PEER] {
+        if peer.is_empty() {
+            server.handle_client(*now, ann.tuple, &refresh, out);
+        } else {
+            server.handle_peer(*now, relay, address(peer), b"data", out);
+        }
+        server.handle_peer(*now, other, address(PEER), b"data", out);
+    }
+    let sent = world.settle();
+    let mine = sent.iter().filter(|(to, _)| *to == Destination::Client(ann.tuple));
+    let kinds: Vec<u8> = mine.map(|(_, packet)| packet[0]).collect();
+    // ChannelData, a success, an indication.
+    assert_eq!(kinds, [0x4a, 0x01, 0x00, 0x4a, 0x00, 0x01, 0x4a]);
+}
+
+#[test]
 fn permissions_channels_and_allocations_end_in_their_time() {
     let mut world = World::new();
     let mut ann = Client::allocated(&mut world, ANN, "ann");

@@ -103,10 +103,10 @@ fn a_client_connects_with_a_peer_and_binds_another_connection_to_that() {
     world.server.handle_taken(world.now, id, 5, 7);
     world.wait(0);
     let usage = world.accounts.users()[0].usage;
-    assert_eq!((usage.bytes_to_peers, usage.bytes_to_clients, usage.channels), (5, 7, 1));
+    assert_eq!((usage.bytes_to_peers, usage.bytes_to_clients, usage.connections), (5, 7, 1));
     world.wait(1);
     assert_eq!(closed(&mut world), [id], "the allocation has ended");
-    assert!(world.open.is_empty() && world.accounts.total().channels == 0);
+    assert!(world.open.is_empty() && world.accounts.total().connections == 0);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_peer_that_does_not_answer_or_is_not_bound_is_given_thirty_seconds() {
     assert_eq!(closed(&mut world), [free]);
     assert_eq!(world.server.refusals().get(Refusal::ConnectionFailed), 2);
     assert_eq!(world.server.refusals().get(Refusal::NoConnection), 1);
-    assert_eq!(world.accounts.total().channels, 0);
+    assert_eq!(world.accounts.total().connections, 0);
 }
 
 #[test]
@@ -160,12 +160,21 @@ fn a_peer_that_connects_needs_a_permission_and_the_client_is_told() {
     assert_eq!(second(&ann, 2).ask(&mut world, method::CONNECTION_BIND, &[number(id)]).code, 0);
     world.acted.clear();
     world.server.handle_disconnected(id);
-    assert_eq!(world.accounts.total().channels, 0);
+    assert_eq!(world.accounts.total().connections, 0);
     let id = world.server.handle_accepted(world.now, relay, address(PEER), &mut world.out).unwrap();
     world.settle();
     assert_eq!(ann.ask(&mut world, method::REFRESH, &[Attr::lifetime(0)]).code, 0);
     assert_eq!(closed(&mut world), [id]);
     assert_eq!(world.server.handle_accepted(world.now, relay, address(PEER), &mut world.out), None);
+}
+
+#[test]
+fn relays_of_tcp_can_be_switched_off() {
+    let mut world = World::with(Quotas::default(), |config| config.tcp_relays = false);
+    let mut ann = on_stream(ANN, 1);
+    ann.ask(&mut world, method::ALLOCATE, &[Attr::tcp()]);
+    assert_eq!(ann.ask(&mut world, method::ALLOCATE, &[Attr::tcp()]).code, 442);
+    assert_eq!(ann.ask(&mut world, method::ALLOCATE, &[Attr::udp()]).code, 0);
 }
 
 #[test]
@@ -206,13 +215,14 @@ fn what_makes_no_sense_over_tcp_is_refused() {
 }
 
 #[test]
-fn connections_count_as_channels_and_their_bytes_against_the_rate() {
-    let user = Limits { channels: 2, bytes_per_second: 100_000, ..Limits::default() };
+fn connections_have_a_quota_of_their_own_and_their_bytes_count_against_the_rate() {
+    let user = Limits { connections: 2, channels: 9, bytes_per_second: 100_000, ..Limits::default() };
     let mut world = World::with(Quotas { user, ..Quotas::default() }, |_| {});
     let mut ann = allocated(&mut world);
     let first = call(&mut world, &mut ann, "198.51.100.9:1");
     call(&mut world, &mut ann, "198.51.100.9:2");
     assert_eq!(ann.ask(&mut world, method::CONNECT, &[Attr::peer("198.51.100.9:3")]).code, 508);
+    assert_eq!(world.server.refusals().get(Refusal::ConnectionQuota), 1);
     assert_eq!(connected(&mut world, &mut ann, first, true), 0);
     let mut taken = 0;
     while world.server.may_take(world.now, first) {
@@ -245,6 +255,11 @@ fn a_connection_that_comes_to_another_worker_is_moved_once_it_has_a_nonce() {
     assert_eq!(other.deliver(data.tuple, &request), []);
     assert!(matches!(other.acted[..], [Action::Move { worker: 1 }]), "{:?}", other.acted);
     assert_eq!(data.ask(&mut home, method::CONNECTION_BIND, &[number(id)]).code, 0);
+    // Where it has an allocation a connection stays: that would live on without it.
+    let mut bound_here = allocated(&mut other);
+    other.acted.clear();
+    assert_eq!(bound_here.ask(&mut other, method::CONNECTION_BIND, &[number(id)]).code, 400);
+    assert!(other.acted.is_empty(), "{:?}", other.acted);
     let nowhere = ConnectionId::from_bits(id.to_bits() | 1 << 31);
     assert_eq!(data.ask(&mut other, method::CONNECTION_BIND, &[number(nowhere)]).code, 400);
 }

@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from 'preact/hooks';
 import { t, tn } from '../i18n';
-import { moderates, roomInfo, waiting } from '../moderation';
+import { mayRecord, moderates, recording, roomInfo, setRecording, waiting } from '../moderation';
 import { panel, togglePanel } from '../panels';
 import { AudioSlots } from '../parts/audio';
 import { Banner } from '../parts/banner';
@@ -32,8 +32,14 @@ export function CallPage() {
             <Icon name="lock" size={18} />
           </span>
         )}
+        {recording.value && (
+          <span class="recording" role="status" title={t('recording.hint')} data-testid="recording-mark">
+            {t('recording.runs')}
+          </span>
+        )}
         <PeopleButton />
         <span class="spacer" />
+        {mayRecord.value && <RecordButton />}
         <button type="button" class="button quiet small" data-testid="copy-button" aria-label={t('control.copy')} onClick={() => void copyLink()}>
           <Icon name="link" size={18} />
           <span class="wide-only">{t('control.copy')}</span>
@@ -72,6 +78,18 @@ export function CallPage() {
         </Dialog>
       )}
     </main>
+  );
+}
+
+/** Shows what the server says, not what was clicked. */
+function RecordButton() {
+  const runs = recording.value !== undefined;
+  const text = t(runs ? 'recording.stop' : 'recording.start');
+  return (
+    <button type="button" class="button quiet small" data-testid="record-button" aria-pressed={runs} aria-label={text} title={text} onClick={() => setRecording(!runs)}>
+      <Icon name={runs ? 'stop' : 'record'} size={18} />
+      <span class="wide-only">{text}</span>
+    </button>
   );
 }
 

@@ -75,6 +75,9 @@ struct Arguments {
     /// How many TURN allocations there are.
     #[arg(long, value_delimiter = ',', default_value = "10,100,1000")]
     relay_allocations: Vec<usize>,
+    /// How often relays are measured: the median counts.
+    #[arg(long, default_value_t = 5)]
+    relay_rounds: usize,
     /// How many packets are relayed in a second, of all allocations together.
     #[arg(long, default_value_t = 40_000)]
     relay_rate: u64,
@@ -121,7 +124,7 @@ fn main() -> anyhow::Result<()> {
             Part::Relay => {
                 let (counts, rate) = (&arguments.relay_allocations, arguments.relay_rate);
                 let only = arguments.only.as_deref().unwrap_or_default();
-                relay::compare(&bench, counts, rate, arguments.rounds, only);
+                relay::compare(&bench, counts, rate, arguments.relay_rounds, only);
             }
         }
     }

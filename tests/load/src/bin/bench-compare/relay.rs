@@ -24,6 +24,12 @@ const MEDIA: [Media; 2] = [Media { payload: 1000, burst: 10 }, Media { payload: 
 /// Both ways, as they are measured.
 const WAYS: [Way; 2] = [Way::ToPeer, Way::ToClients];
 
+/// Of fewer allocations the time and memory are noise: the kernel counts CPU time in hundredths of a second.
+const FEWEST_MADE: usize = 1000;
+
+/// How many packets the load tool sends itself to find its own limit.
+const OWN_PACKETS: u64 = 400_000;
+
 /// How long a server has to settle before it is measured.
 const SETTLE: Duration = Duration::from_millis(500);
 
@@ -62,57 +68,112 @@ struct Running {
     pid: u32,
 }
 
+/// What was measured of each server with one kind of media and so many allocations, round by round.
+struct Cell {
+    media: Media,
+    allocations: usize,
+    rounds: Vec<[Option<Measured>; SERVERS.len()]>,
+}
+
 /// Measures both servers with so many allocations, in turn, and prints the tables. `rate`: packets in a second, of all clients
 /// together; `only`: the measurements whose name has this, if it is not empty.
 pub fn compare(bench: &Bench, allocations: &[usize], rate: u64, rounds: usize, only: &str) {
     println!(
-        "Relayed packets of {} bytes in frames of {} and of {} bytes one by one, {} in a second by all clients together:\n",
+        "Relayed packets of {} bytes in frames of {} and of {} bytes one by one, {} in a second by all clients together. The median \
+         of {rounds} rounds, and in brackets the least and the most of them:\n",
         MEDIA[0].payload,
         MEDIA[0].burst,
         MEDIA[1].payload,
         grouped(rate as f64)
     );
-    let cells: Vec<(Media, usize)> =
-        MEDIA.into_iter().flat_map(|media| allocations.iter().map(move |count| (media, *count))).collect();
-    let mut best = vec![[None::<Measured>; SERVERS.len()]; cells.len()];
+    let name = |media: Media, count: usize, kind: Kind| {
+        format!("{media}, {} allocations, {kind}", grouped(count as f64))
+    };
+    let cells = MEDIA.into_iter().flat_map(|media| allocations.iter().map(move |count| (media, *count)));
+    let is_chosen = |&(media, count): &(Media, usize)| {
+        SERVERS.iter().any(|kind| name(media, count, *kind).contains(only))
+    };
+    let new = |(media, allocations)| Cell { media, allocations, rounds: Vec::new() };
+    let mut cells: Vec<Cell> = cells.filter(is_chosen).map(new).collect();
     let mut bar = Progress::new(rounds * cells.len() * SERVERS.len());
     let mut measurements = 0;
     for round in 1..=rounds {
-        for (&(media, count), best) in cells.iter().zip(&mut best) {
-            for (kind, best) in SERVERS.iter().zip(best) {
-                let what = format!("{media}, {} allocations, {kind}", grouped(count as f64));
+        for cell in &mut cells {
+            let mut measured = [None; SERVERS.len()];
+            for (kind, measured) in SERVERS.iter().zip(&mut measured) {
+                let what = name(cell.media, cell.allocations, *kind);
                 bar.begin(measurements, what.clone());
                 measurements += 1;
                 if !what.contains(only) {
                     continue;
                 }
-                match start_and_measure(bench, *kind, count, media, rate, &bar) {
-                    Ok(measured) => {
-                        bar.say(&format!("round {round}: {what}: {measured}"));
-                        *best = Some(best.map_or(measured, |best| best.better_of(&measured)));
+                match start_and_measure(bench, *kind, cell.allocations, cell.media, rate, &bar) {
+                    Ok(found) => {
+                        bar.say(&format!("round {round}: {what}: {found}"));
+                        *measured = Some(found);
                     }
                     Err(error) => bar.say(&format!("round {round}: {what}: {error:#}")),
                 }
             }
+            cell.rounds.push(measured);
         }
     }
     bar.end();
-    println!("{}\n{}", print_relayed(&cells, &best), print_made(&cells, &best));
+    println!("{}\n{}", print_relayed(&cells), print_made(&cells));
+    for media in MEDIA {
+        match own_limit(bench, media, allocations.iter().copied().max().unwrap_or(1)) {
+            Ok(limit) => println!(
+                "The load tool alone, without a server, sends and receives {} packets of {media} in a second; what comes near that \
+                 says nothing of a server.",
+                grouped(limit)
+            ),
+            Err(error) => println!("The load tool's own limit for {media} was not measured: {error:#}"),
+        }
+    }
 }
 
-fn print_relayed(cells: &[(Media, usize)], best: &[[Option<Measured>; 2]]) -> String {
+/// How many packets the load tool can send and receive in a second on its cores.
+fn own_limit(bench: &Bench, media: Media, clients: usize) -> anyhow::Result<f64> {
+    let cores = bench.load_cores.clone();
+    let load = thread::spawn(move || {
+        cores::pin(&cores)?;
+        let mut clients = Clients::without_server(clients)?;
+        let flow =
+            clients.relay(Way::Direct, media, u64::from(u32::MAX), OWN_PACKETS, (|_| {}, || Ok(())))?;
+        Ok(flow.received as f64 / flow.busy.as_secs_f64())
+    });
+    load.join().map_err(|_| anyhow::anyhow!("the load tool has panicked"))?
+}
+
+fn print_relayed(cells: &[Cell]) -> String {
     let headings = ["load", "server", "packets/s", "lost", "packets/CPU-s", "of coturn", "p50", "p99"];
     let mut table = Table::new(&headings);
-    for ((media, count), servers) in cells.iter().zip(best) {
+    for cell in cells {
         for (number, way) in WAYS.iter().enumerate() {
-            let coturn = servers[1].map(|measured| measured.relayed[number].per_cpu_second);
-            for (kind, measured) in SERVERS.iter().zip(servers) {
-                let load = format!("{media}, {} allocations, {way}", grouped(*count as f64));
+            for (server, kind) in SERVERS.iter().enumerate().filter(|(server, _)| cell.was_tried(*server)) {
+                let load = format!("{}, {} allocations, {way}", cell.media, grouped(cell.allocations as f64));
+                let of = |value: fn(&Relayed) -> f64| {
+                    Spread::of(cell.of(server).map(|measured| value(&measured.relayed[number])))
+                };
+                let seconds = |value: f64| millis(Duration::from_secs_f64(value));
+                let cells = [
+                    of(|relayed| relayed.per_second).map(|spread| grouped(spread.median)),
+                    of(|relayed| relayed.lost).map(|spread| percent(spread.most)),
+                    of(|relayed| relayed.per_cpu_second).map(|spread| spread.show(grouped)),
+                    Spread::of(cell.ratios(number))
+                        .map(|spread| spread.show(|ratio| format!("{ratio:.1} x"))),
+                    of(|relayed| relayed.p50.as_secs_f64()).map(|spread| seconds(spread.median)),
+                    of(|relayed| relayed.p99.as_secs_f64()).map(|spread| spread.show(seconds)),
+                ];
+                let is_coturn = *kind == Kind::Coturn;
                 let mut row = vec![load, kind.to_string()];
-                match measured.map(|measured| measured.relayed[number]) {
-                    Some(relayed) => row.extend(relayed.cells(coturn)),
-                    None => row.push("failed".to_owned()),
-                }
+                row.extend(cells.into_iter().enumerate().map(|(column, cell)| match cell {
+                    // It is what the other is compared to.
+                    _ if column == 3 && is_coturn => String::new(),
+                    Some(cell) => cell,
+                    None if column == 0 => "failed".to_owned(),
+                    None => String::new(),
+                }));
                 table.row(row);
             }
         }
@@ -120,22 +181,76 @@ fn print_relayed(cells: &[(Media, usize)], best: &[[Option<Measured>; 2]]) -> St
     table.print()
 }
 
-fn print_made(cells: &[(Media, usize)], best: &[[Option<Measured>; 2]]) -> String {
+fn print_made(cells: &[Cell]) -> String {
     let mut table = Table::new(&["allocations", "server", "made/s", "made/CPU-s", "KB for each"]);
     // The first kind of media is as good as any.
-    for ((_, count), servers) in cells.iter().zip(best).filter(|((media, _), _)| *media == MEDIA[0]) {
-        for (kind, measured) in SERVERS.iter().zip(servers) {
-            let mut row = vec![grouped(*count as f64), kind.to_string()];
-            match measured.map(|measured| measured.made) {
-                Some(made) => {
-                    row.extend([grouped(made.per_second), made.cpu(), format!("{:.1}", made.memory / 1e3)]);
-                }
-                None => row.push("failed".to_owned()),
+    for cell in cells.iter().filter(|cell| cell.media == MEDIA[0]) {
+        for (server, kind) in SERVERS.iter().enumerate().filter(|(server, _)| cell.was_tried(*server)) {
+            let of = |value: fn(&Made) -> f64| {
+                Spread::of(cell.of(server).map(|measured| value(&measured.made)))
+                    .map(|spread| spread.show(grouped))
+            };
+            let mut row = vec![grouped(cell.allocations as f64), kind.to_string()];
+            if cell.allocations < FEWEST_MADE {
+                row.extend(["too few to tell"; 3].map(str::to_owned));
+            } else {
+                let kilobytes = Spread::of(cell.of(server).map(|measured| measured.made.memory / 1e3))
+                    .map(|spread| spread.show(|kilobytes| format!("{kilobytes:.1}")));
+                let cells = [of(|made| made.per_second), of(|made| made.per_cpu_second), kilobytes];
+                row.extend(cells.map(|cell| cell.unwrap_or_else(|| "failed".to_owned())));
             }
             table.row(row);
         }
     }
     table.print()
+}
+
+impl Cell {
+    /// What was measured of a server.
+    fn of(&self, server: usize) -> impl Iterator<Item = &Measured> {
+        self.rounds.iter().filter_map(move |round| round[server].as_ref())
+    }
+
+    /// Whether it was to be measured: where `--only` has left it out nothing has failed.
+    fn was_tried(&self, server: usize) -> bool {
+        self.of(server).next().is_some() || self.rounds.iter().all(|round| round.iter().all(Option::is_none))
+    }
+
+    /// How much more than coturn Veche relays in a CPU-second, in each round by itself: what else the machine did then met both.
+    fn ratios(&self, way: usize) -> impl Iterator<Item = f64> {
+        self.rounds.iter().filter_map(move |round| {
+            let [veche, coturn] = round.map(|measured| Some(measured?.relayed[way].per_cpu_second));
+            Some(veche? / coturn?)
+        })
+    }
+}
+
+/// Some numbers of which no one is the true one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Spread {
+    least: f64,
+    median: f64,
+    most: f64,
+}
+
+impl Spread {
+    /// `None` where there are none, or one is no number.
+    fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<f64> = values.collect();
+        if values.iter().any(|value| !value.is_finite()) {
+            return None;
+        }
+        values.sort_by(f64::total_cmp);
+        let (least, most) = (*values.first()?, *values.last()?);
+        let half = values.len() / 2;
+        let median =
+            if values.len() % 2 == 1 { values[half] } else { f64::midpoint(values[half - 1], values[half]) };
+        Some(Self { least, median, most })
+    }
+
+    fn show(&self, show: impl Fn(f64) -> String) -> String {
+        format!("{} ({} – {})", show(self.median), show(self.least), show(self.most))
+    }
 }
 
 impl fmt::Display for Media {
@@ -149,6 +264,7 @@ impl fmt::Display for Way {
         f.write_str(match self {
             Way::ToPeer => "to the peer",
             Way::ToClients => "to clients",
+            Way::Direct => "without a server",
         })
     }
 }
@@ -171,22 +287,6 @@ impl fmt::Display for Measured {
     }
 }
 
-impl Measured {
-    /// The best of each: whatever else a machine does only ever makes a round worse.
-    fn better_of(&self, other: &Self) -> Self {
-        let relayed = [0, 1].map(|way| {
-            let [mine, theirs] = [self, other].map(|measured| measured.relayed[way]);
-            if theirs.rank() > mine.rank() { theirs } else { mine }
-        });
-        let made = Made {
-            per_second: self.made.per_second.max(other.made.per_second),
-            per_cpu_second: self.made.per_cpu_second.max(other.made.per_cpu_second),
-            memory: self.made.memory.min(other.made.memory),
-        };
-        Self { made, relayed }
-    }
-}
-
 impl Made {
     /// How many in a second of the server's CPU; what took none that the kernel has counted says nothing.
     fn cpu(&self) -> String {
@@ -195,31 +295,16 @@ impl Made {
 }
 
 impl Relayed {
-    fn new(flow: &Flow, took: Duration, cpu: Duration) -> anyhow::Result<Self> {
+    /// `cpu` is what the server took while the flow was busy.
+    fn new(flow: &Flow, cpu: Duration) -> anyhow::Result<Self> {
         let quantile = |share| flow.delays.quantile(share).context("nothing was relayed");
         Ok(Self {
-            per_second: flow.received as f64 / took.as_secs_f64(),
+            per_second: flow.received as f64 / flow.busy.as_secs_f64(),
             per_cpu_second: flow.received as f64 / cpu.as_secs_f64(),
             lost: 1.0 - flow.received as f64 / flow.sent as f64,
             p50: quantile(0.5)?,
             p99: quantile(0.99)?,
         })
-    }
-
-    fn cells(&self, coturn: Option<f64>) -> [String; 6] {
-        [
-            grouped(self.per_second),
-            percent(self.lost),
-            grouped(self.per_cpu_second),
-            coturn.map_or_else(String::new, |coturn| format!("{:.1} x", self.per_cpu_second / coturn)),
-            millis(self.p50),
-            millis(self.p99),
-        ]
-    }
-
-    /// Less lost is better, then less work.
-    fn rank(&self) -> (i64, i64) {
-        (-((self.lost * 1e4) as i64), self.per_cpu_second as i64)
     }
 }
 
@@ -263,21 +348,23 @@ fn measure(
     // Each has relayed once both ways: memory that only this takes is there.
     for way in WAYS {
         let once = Media { burst: 1, ..media };
-        let flow = clients.relay(way, once, rate.min(10_000), allocations as u64, |_| {})?;
+        let flow = clients.relay(way, once, rate.min(10_000), allocations as u64, (|_| {}, || Ok(())))?;
         anyhow::ensure!(flow.received == flow.sent, "of {} packets {way} {} came", flow.sent, flow.received);
     }
     let warm = Usage::of(server.pid)?;
     let mut relayed = Vec::with_capacity(WAYS.len());
     for (number, way) in WAYS.into_iter().enumerate() {
         thread::sleep(SETTLE);
-        let before = Usage::of(server.pid)?;
-        let began = Instant::now();
+        let before = Usage::of(server.pid)?.cpu;
+        let mut after = before;
         let done = number as u64 * packets;
-        let flow =
-            clients.relay(way, media, rate, packets, |sent| bar.published(done + sent, 2 * packets))?;
-        let took = began.elapsed();
-        let cpu = Usage::of(server.pid)?.cpu.saturating_sub(before.cpu);
-        relayed.push(Relayed::new(&flow, took, cpu)?);
+        let tell = |sent| bar.published(done + sent, 2 * packets);
+        let pause = || {
+            after = Usage::of(server.pid)?.cpu;
+            Ok(())
+        };
+        let flow = clients.relay(way, media, rate, packets, (tell, pause))?;
+        relayed.push(Relayed::new(&flow, after.saturating_sub(before))?);
     }
     let made = Made {
         per_second: allocations as f64 / took.as_secs_f64(),
@@ -320,6 +407,7 @@ mod tests {
             users: vec![User { name: USER.to_owned(), password: PASSWORD.to_owned() }],
             relay_v4: Some(place),
             relay_v6: None,
+            tcp_relays: false,
             relay_ports: 49_152..=65_535,
             quotas: Quotas::default(),
             peers: PeerPolicy { allow: vec![Network::new(loopback, 8)], ..PeerPolicy::default() },
@@ -329,6 +417,22 @@ mod tests {
             tls: None,
         });
         turn.unwrap()
+    }
+
+    #[test]
+    fn a_spread_has_the_median_and_both_ends() {
+        let spread = |values: &[f64]| Spread::of(values.iter().copied());
+        assert_eq!(spread(&[3.0, 1.0, 2.0]), Some(Spread { least: 1.0, median: 2.0, most: 3.0 }));
+        assert_eq!(spread(&[4.0, 1.0]), Some(Spread { least: 1.0, median: 2.5, most: 4.0 }));
+        assert_eq!((spread(&[]), spread(&[1.0, f64::INFINITY])), (None, None));
+        assert_eq!(spread(&[1e3, 3e3]).unwrap().show(grouped), "2,000 (1,000 – 3,000)");
+    }
+
+    #[test]
+    fn the_load_tool_knows_its_own_limit() {
+        let (veche, load) = Default::default();
+        let bench = Bench { veche, load, server_cores: vec![0], load_cores: vec![0], seconds: 1 };
+        assert!(own_limit(&bench, MEDIA[0], 10).unwrap() > 1000.0);
     }
 
     #[test]

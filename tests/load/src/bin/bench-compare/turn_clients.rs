@@ -43,6 +43,10 @@ const ASKING: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(10);
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
+/// When nothing has come for so long after the last was sent, a server has done its work: what it loses does not come, and waiting
+/// for it is no work of anybody.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// What is asked of the system for each direction: no packet shall be lost by the load tool.
 const SOCKET_BUFFER: usize = 4 << 20;
 
@@ -62,6 +66,8 @@ pub enum Way {
     ToPeer,
     /// From the peer to relays, and on to their clients.
     ToClients,
+    /// From clients to the peer without a server: what the load tool itself can do.
+    Direct,
 }
 
 /// What is sent.
@@ -82,6 +88,8 @@ pub struct Flow {
     pub received: u64,
     /// How late they came.
     pub delays: Histogram,
+    /// From the first that was sent to the last that came before there was a pause.
+    pub busy: Duration,
 }
 
 /// The clients and their peer.
@@ -136,8 +144,25 @@ impl Clients {
         Ok(Self { server, all: clients, peer, epoll, ready, buffer, clock: Instant::now() })
     }
 
+    /// Clients that have no server: they speak to the peer.
+    ///
+    /// # Errors
+    /// When there are too few sockets.
+    pub fn without_server(count: usize) -> anyhow::Result<Self> {
+        let peer = Endpoint::new()?;
+        let client = || {
+            let endpoint = Endpoint::new()?;
+            Ok(Client { relay: endpoint.address, endpoint })
+        };
+        let all: Vec<Client> = (0..count).map(|_| client()).collect::<anyhow::Result<_>>()?;
+        peer.udp.set_nonblocking(true)?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let (ready, buffer) = (Vec::new(), vec![0; BATCH_SIZE * RECEIVE_BUFFER]);
+        Ok(Self { server: peer.address, all, peer, epoll, ready, buffer, clock: Instant::now() })
+    }
+
     /// Sends so many packets a second, the clients in turn, until so many were sent, and receives them. Tells meanwhile how
-    /// many were sent.
+    /// many were sent, and calls `pause` once, when all has come or nothing comes any more.
     ///
     /// # Errors
     /// When a socket fails, or something comes that was not sent so.
@@ -147,10 +172,11 @@ impl Clients {
         media: Media,
         rate: u64,
         packets: u64,
-        tell: impl Fn(u64),
+        (tell, pause): (impl Fn(u64), impl FnOnce() -> anyhow::Result<()>),
     ) -> anyhow::Result<Flow> {
         let burst = media.burst as u64;
-        let mut flow = Flow { sent: 0, received: 0, delays: Histogram::default() };
+        let mut flow = Flow { sent: 0, received: 0, delays: Histogram::default(), busy: Duration::ZERO };
+        let mut pause = Some(pause);
         let mut train = vec![0; media.burst * (CHANNEL_HEADER + media.payload)];
         let (began, mut last) = (Instant::now(), Instant::now());
         let mut bursts = 0;
@@ -167,7 +193,23 @@ impl Clients {
                 last = Instant::now();
                 tell(flow.sent);
             }
+            let before = flow.received;
             self.receive(way, media, &mut flow)?;
+            if flow.received != before {
+                last = Instant::now();
+            }
+            if pause.is_some() {
+                flow.busy = last.duration_since(began);
+            }
+            if flow.sent >= packets
+                && last.elapsed() >= PAUSE
+                && let Some(pause) = pause.take()
+            {
+                pause()?;
+            }
+        }
+        if let Some(pause) = pause {
+            pause()?;
         }
         Ok(flow)
     }
@@ -189,6 +231,7 @@ impl Clients {
         let (endpoint, destination) = match way {
             Way::ToPeer => (&client.endpoint, self.server),
             Way::ToClients => (&self.peer, client.relay),
+            Way::Direct => (&client.endpoint, self.peer.address),
         };
         let segment_size = (media.burst > 1).then_some(train.len() / media.burst);
         let transmit = Transmit { destination, ecn: None, contents: train, segment_size, src_ip: None };
@@ -199,7 +242,7 @@ impl Clients {
     /// Receives what has come, if anything has.
     fn receive(&mut self, way: Way, media: Media, flow: &mut Flow) -> anyhow::Result<()> {
         let Self { all: clients, peer, epoll, ready, buffer, clock, .. } = self;
-        if way == Way::ToPeer {
+        if way != Way::ToClients {
             return peer.receive(buffer, |from, packet| {
                 flow.take(*clock, packet, media, |index| {
                     clients.get(index).map(|client| client.relay) == Some(from)
@@ -381,4 +424,32 @@ fn find(message: &[u8], kind: u16) -> Option<Vec<u8>> {
     let message = Message::parse(message).ok()?;
     let attribute = message.attributes().flatten().find(|attribute| attribute.kind == kind)?;
     Some(attribute.value.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_for_what_is_lost_is_nobodys_work() {
+        let media = Media { payload: 160, burst: 1 };
+        let mut clients = Clients::without_server(1).unwrap();
+        let flow = clients.relay(Way::Direct, media, 1000, 100, (|_| {}, || Ok(()))).unwrap();
+        assert_eq!((flow.sent, flow.received), (100, 100));
+
+        // From now on nobody has what is sent.
+        let elsewhere = Endpoint::new().unwrap();
+        clients.peer.address = elsewhere.address;
+        let began = Instant::now();
+        let mut paused = None;
+        let pause = || {
+            paused = Some(began.elapsed());
+            Ok(())
+        };
+        let flow = clients.relay(Way::Direct, media, 1000, 100, (|_| {}, pause)).unwrap();
+        let paused = paused.unwrap();
+        assert_eq!((flow.sent, flow.received), (100, 0));
+        assert!(flow.busy + PAUSE <= paused, "{:?} {paused:?}", flow.busy);
+        assert!(began.elapsed() >= flow.busy + LAST_WAIT, "it waits for what is late all the same");
+    }
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// What to give.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub enum Wanted {
     /// All of it.
     Whole,
     /// These bytes; never none.
@@ -17,7 +17,7 @@ pub(crate) enum Wanted {
 }
 
 /// What a `Range` header asks of `size` bytes.
-pub(crate) fn wanted(header: &str, size: u64) -> Wanted {
+pub fn wanted(header: &str, size: u64) -> Wanted {
     let Some(range) = header.trim().strip_prefix("bytes=").filter(|ranges| !ranges.contains(',')) else {
         return Wanted::Whole;
     };
