@@ -16,7 +16,8 @@ const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 /// A media plane whose first port is TURN's too, with a TURN server that has no other.
 fn shared(workers: usize) -> (Call, Turn) {
-    let config = SfuConfig { bind: vec![V4, V6], tenants: 2, ..SfuConfig::on_loopback(workers) };
+    let config =
+        SfuConfig { bind: vec![V4, V6], tenants: 2, spread_from: 2, ..SfuConfig::on_loopback(workers) };
     let mut call = Call::new(config);
     let turn = start(|config| {
         config.listen.clear();

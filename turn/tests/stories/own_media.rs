@@ -11,7 +11,7 @@ use crate::server::{start, wait_until};
 
 /// A call, and a TURN server that reaches it without sockets.
 fn connected(workers: usize) -> (Call, Turn) {
-    let call = Call::new(SfuConfig::on_loopback(workers));
+    let call = Call::new(SfuConfig { spread_from: 2, ..SfuConfig::on_loopback(workers) });
     let turn = start(|config| config.peers.own = call.addresses([127, 0, 0, 1]));
     turn.handle.connect(call.sfu.handle.open_hatches(&turn.handle.bells().unwrap()).unwrap());
     (call, turn)
