@@ -27,21 +27,14 @@ class Camera:
         self._path = f"/realtime/webrtc/rooms/{quote(room_id, safe='')}/cameras/{quote(name, safe='')}"
 
     async def send(self, jpeg: bytes) -> dict[str, Any]:
-        """Sends a frame, once: the next is worth more. The answer says its number (`frame`) and how many look (`viewers`). Raises `RequestError` when it
-        is not taken: `bad_picture`, `rate_limited` …"""
-        headers = {"Content-Type": "image/jpeg"}
-        answer = await self._api.send_request("POST", f"{self._path}/frames", content=jpeg, headers=headers, retry=False)
-        result: dict[str, Any] = answer.json()
-        return result
+        """Sends a frame, once: the next is worth more. The answer says its number (`frame`) and how many look (`viewers`).
+        Raises `RequestError` when it is not taken: `bad_picture`, `rate_limited` …"""
+        return await self._send(jpeg, "image/jpeg")
 
     async def stream(self, frames: AsyncIterable[bytes] | Iterable[bytes]) -> dict[str, Any]:
-        """Sends all of these frames in one request, each when it is there. A frame that is no good is passed over; the answer
-        says how many were `taken` and `refused`."""
-        headers = {"Content-Type": f"multipart/x-mixed-replace; boundary={_BOUNDARY}"}
-        content = _parts(frames)
-        answer = await self._api.send_request("POST", f"{self._path}/frames", content=content, headers=headers, retry=False)
-        result: dict[str, Any] = answer.json()
-        return result
+        """Sends all of these frames in one request, each when it is there. A frame that is no good is passed over; the
+        answer says how many were `taken` and `refused`."""
+        return await self._send(_parts(frames), f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
 
     async def latest(self) -> bytes:
         """The newest frame. Raises `RequestError` (`camera_not_found`) when the camera sends nothing."""
@@ -49,7 +42,7 @@ class Camera:
         return answer.content
 
     async def watch(self) -> AsyncIterator[bytes]:
-        """Frames as they come, each at most once; of who takes long for one, those that come meanwhile are passed over."""
+        """Frames as they come, each at most once; those that come while one is worked on are passed over."""
         after = ""
         while True:
             params = {"after": after, "wait": _WAIT}
@@ -61,6 +54,13 @@ class Camera:
     async def remove(self) -> None:
         """Removes the camera. It is there again with its next frame."""
         await self._api.delete(self._path)
+
+    async def _send(self, content: bytes | AsyncIterator[bytes], kind: str) -> dict[str, Any]:
+        headers = {"Content-Type": kind}
+        url = f"{self._path}/frames"
+        answer = await self._api.send_request("POST", url, content=content, headers=headers, retry=False)
+        result: dict[str, Any] = answer.json()
+        return result
 
 
 async def _parts(frames: AsyncIterable[bytes] | Iterable[bytes]) -> AsyncIterator[bytes]:
