@@ -27,7 +27,7 @@ class Camera:
         self._path = f"/realtime/webrtc/rooms/{quote(room_id, safe='')}/cameras/{quote(name, safe='')}"
 
     async def send(self, jpeg: bytes) -> dict[str, Any]:
-        """Sends a frame, once: the next is worth more. The answer says its number (`frame`) and how many look (`viewers`).
+        """Sends a frame, once: the next is better. The answer has its number (`frame`) and how many look (`viewers`).
         Raises `RequestError` when it is not taken: `bad_picture`, `rate_limited` …"""
         return await self._send(jpeg, "image/jpeg")
 
