@@ -59,12 +59,20 @@ fn bad_tokens(public_key: &str) -> Vec<(&'static str, String, &'static str)> {
     ]
 }
 
+/// Addresses of WebSockets, over which they tell what is wrong.
+const WEBSOCKETS: [&str; 4] = [
+    "/realtime/ws",
+    "/realtime/webrtc/signaling",
+    "/realtime/webrtc/rooms/{room_id}/cameras/{name}/send",
+    "/realtime/webrtc/rooms/{room_id}/cameras/{name}/watch",
+];
+
 /// Every address and method that the server describes, but for those that answer everybody.
 async fn doors(server: &Server) -> Vec<(Method, String)> {
     let description = get(server.http(), "/openapi.json").await.json();
     let mut doors = Vec::new();
     for (path, methods) in description["paths"].as_object().unwrap() {
-        let is_websocket = ["/realtime/ws", "/realtime/webrtc/signaling"].contains(&path.as_str());
+        let is_websocket = WEBSOCKETS.contains(&path.as_str());
         if is_websocket || OPEN.contains(&path.as_str()) {
             continue;
         }
@@ -119,8 +127,9 @@ async fn no_bad_token_opens_a_websocket_or_a_call_of_grpc() {
     let (server, key) = closed_server("strangers-sockets").await;
     let good = token(SECRET, SystemTime::now());
     for (what, token, code) in bad_tokens(&key) {
-        for path in ["/realtime/ws?", "/realtime/webrtc/signaling?room_id=tea&"] {
-            let path = format!("{path}token={token}");
+        for path in WEBSOCKETS {
+            let path = path.replace("{room_id}", "tea").replace("{name}", "door");
+            let path = format!("{path}?room_id=tea&token={token}");
             let mut socket = websocket_at(server.http(), &path, Options::default()).await.unwrap();
             let error = receive(&mut socket).await.unwrap();
             assert_eq!(error["error"]["code"], code, "{what} at {path}: {error}");
