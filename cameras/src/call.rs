@@ -98,6 +98,8 @@ async fn take_part(
     let settings = &shared.settings;
     let mut video = Video::publish(guest.clone(), settings.call_fps);
     let mut newest = camera.watch();
+    // What is there already is to be seen: the frame that the camera came with, or its end.
+    newest.mark_changed();
     let pace = Pace::new(Some(settings.call_fps), Instant::now());
     let mut pace = pace.map_err(|text| Error::new(ErrorKind::BadRequest, text))?;
     let mut last: Option<Arc<Frame>> = None;

@@ -53,8 +53,10 @@ impl Settings {
         let numbers = [
             ("max_running", self.max_running as u64, 1..=1_000, 32),
             ("max_hours", self.max_hours, 1..=240, 12),
+            ("min_free_mb", self.min_free_mb, 0..=1 << 30, 512),
             ("buffer_mb", self.buffer_mb as u64, 1..=1_024, 32),
             ("empty_seconds", self.empty_seconds, 1..=86_400, 30),
+            ("retention_days", self.retention_days, 0..=36_500, 30),
         ];
         for (name, value, range, example) in numbers {
             if !range.contains(&value) {
@@ -75,6 +77,9 @@ mod tests {
         assert_eq!(Settings::default().check(), Ok(()));
         let (setting, message) = Settings { max_hours: 0, ..Settings::default() }.check().unwrap_err();
         assert_eq!((setting, message.as_str()), ("max_hours", "must be from 1 to 240, for example 12"));
+        // As a number of 32 bits it would be none, and everything would be deleted.
+        let long = Settings { retention_days: 1 << 32, ..Settings::default() };
+        assert_eq!(long.check().unwrap_err().0, "retention_days");
         let nowhere = Settings { folder: PathBuf::new(), ..Settings::default() };
         assert_eq!(nowhere.check().unwrap_err().0, "folder");
     }

@@ -82,7 +82,9 @@ async fn handle_message(rooms: &Rooms, seat: &Seat, message: ClientMessage) -> R
         ClientMessage::Update { name, metadata } => handle_update(rooms, seat, name.as_deref(), metadata),
         ClientMessage::Moderate(moderate) => handle_moderate(rooms, seat, moderate).await,
         ClientMessage::Record { on, id } => {
-            needs(seat, Action::Record)?;
+            // A recording is the room's: who has left it, or was sent out, has no say any more.
+            let Some(held) = actions(seat) else { return Ok(()) };
+            is_granted(held, Action::Record)?;
             rooms.record(&seat.room, on).await?;
             if let Some(room) = seat.lock() {
                 room.tell(seat.participant, &ServerMessage::Done { id });
@@ -143,10 +145,13 @@ fn actions(seat: &Seat) -> Option<Actions> {
     seat.lock()?.members.get(&seat.participant).map(crate::room::Member::actions)
 }
 
-/// An error where the client may not do this.
+/// An error where the client may not do this. Of a connection that has lost its place nothing comes of what follows.
 fn needs(seat: &Seat, action: Action) -> Result<(), Error> {
-    let granted = actions(seat).is_none_or(|actions| actions.contains(action));
-    granted.then_some(()).ok_or_else(|| {
+    actions(seat).map_or(Ok(()), |held| is_granted(held, action))
+}
+
+fn is_granted(held: Actions, action: Action) -> Result<(), Error> {
+    held.contains(action).then_some(()).ok_or_else(|| {
         let message =
             format!("`{}` is not granted to you in this room; ask a moderator for it", action.name());
         Error::new(ErrorKind::Forbidden, message)
