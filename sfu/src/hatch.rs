@@ -106,8 +106,11 @@ impl Hatch {
         out.push_entire_slice(head).is_ok() && out.push_entire_slice(bytes).is_ok()
     }
 
-    /// Where there is none, lets the other make some.
+    /// Where there is none, lets the other make some. For what is larger than the ring there never is: nobody is kept waiting for it.
     fn has_room(&mut self, length: usize) -> bool {
+        if length > CAPACITY {
+            return false;
+        }
         while self.out.slots() < length && self.waits > 0 && !self.out.is_abandoned() {
             self.wake();
             self.waits -= 1;
@@ -285,6 +288,15 @@ mod tests {
         drop(media);
         turn.send(&passage(1), (&bytes, &ends));
         assert_eq!(turn.handed().drops, drops + 100, "nobody takes it any more");
+    }
+
+    #[test]
+    fn nobody_waits_for_what_never_fits() {
+        let [mut turn, mut media] = hatch([bell(), bell()]);
+        let (bytes, ends) = (vec![7; CAPACITY], (1..=16).map(|number| number << 16).collect::<Vec<u32>>());
+        turn.send(&passage(1), (&bytes, &ends));
+        assert_eq!((turn.handed().drops, turn.waits), (16, WAITS));
+        assert!(taken(&mut media).is_empty());
     }
 
     #[test]
