@@ -126,7 +126,17 @@ fn read(answer: &[u8], transaction: &TransactionId) -> Option<SocketAddr> {
     let mapped = attributes.find(|found| found.kind == attribute::XOR_MAPPED_ADDRESS)?;
     let seen = address::read_xor(mapped.value, transaction).ok()?;
     let ip = seen.ip().to_canonical();
-    (!ip.is_unspecified() && !ip.is_multicast()).then_some(SocketAddr::new(ip, seen.port()))
+    can_be_seen(ip).then_some(SocketAddr::new(ip, seen.port()))
+}
+
+/// Whether others can see this machine at an address. One of its own loopback or link, which a liar would name, must not become
+/// an address that relays may reach.
+fn can_be_seen(ip: IpAddr) -> bool {
+    let is_near = match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_link_local() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local(),
+    };
+    !is_near && !ip.is_unspecified() && !ip.is_multicast()
 }
 
 /// What it means that a port is seen so.
@@ -272,6 +282,17 @@ mod tests {
         let mapping = mapping(&[server.await]).await.unwrap();
         assert_eq!(mapping, Mapping::Kept(outside(0).ip()));
         assert_eq!(mapping.reached_at(), Some(outside(0).ip()));
+    }
+
+    #[test]
+    fn an_address_at_which_nobody_else_can_see_this_machine_is_no_answer() {
+        let seen = |text: &str| can_be_seen(text.parse().unwrap());
+        for near in
+            ["127.0.0.1", "169.254.169.254", "255.255.255.255", "0.0.0.0", "224.0.0.1", "::1", "fe80::1"]
+        {
+            assert!(!seen(near), "{near}");
+        }
+        assert!(seen("203.0.113.5") && seen("10.1.2.3") && seen("2001:db8::5"));
     }
 
     #[tokio::test]
