@@ -11,7 +11,7 @@ use ahash::RandomState;
 use veche_stun::attribute::{MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256, NONCE};
 use veche_stun::{Class, Message, message_type};
 
-use crate::accounts::{Accounts, Quotas, Reservation};
+use crate::accounts::{Accounts, Reservation};
 pub(crate) use crate::client::Attr;
 use crate::client::{self, Answer, Signature};
 use crate::config::ServerConfig;
@@ -20,6 +20,7 @@ use crate::five_tuple::{FiveTuple, Link};
 use crate::nonce::NonceKey;
 use crate::outbox::{Action, Destination, Opened, Outbox, Ports, ReservationToken};
 use crate::peers::PeerPolicy;
+use crate::quotas::Quotas;
 use crate::refusals::Refusal;
 use crate::wire::{TCP, attribute, method};
 use crate::{RelayId, Server};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use veche_stun::attribute::{ALTERNATE_SERVER, NONCE, PASSWORD_ALGORITHMS, REALM, UNKNOWN_ATTRIBUTES};
 
 use super::{Attr, Client, World, address};
-use crate::accounts::{Limits, Quotas};
 use crate::credentials::{Credentials, PasswordAlgorithm, issue};
 use crate::issued::IssuedNames;
+use crate::quotas::{Limits, Quotas};
 use crate::refusals::Refusal;
 use crate::tests::client::{REALM as REALM_TEXT, START};
 use crate::wire::{attribute, method};

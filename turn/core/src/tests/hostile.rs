@@ -7,8 +7,8 @@ use rand::{RngExt, SeedableRng};
 use veche_stun::{Class, message_type};
 
 use super::{Attr, Client, World};
-use crate::accounts::{Quotas, Usage};
 use crate::five_tuple::FiveTuple;
+use crate::quotas::{Quotas, Usage};
 use crate::refusals::Refusal;
 use crate::wire::{attribute, method};
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use veche_stun::{Class, Message, message_type};
 
 use super::{Attr, Client, World, address};
-use crate::accounts::{Limits, Quotas};
 use crate::credentials::{Credentials, issue};
 use crate::five_tuple::Link;
 use crate::outbox::Destination;
+use crate::quotas::{Limits, Quotas};
 use crate::refusals::Refusal;
 use crate::tests::client::{REALM, START};
 use crate::wire::{attribute, method};

@@ -5,10 +5,10 @@ use std::time::Duration;
 use veche_stun::{Class, Message, message_type};
 
 use super::{Attr, Client, World, address};
-use crate::accounts::{Limits, Quotas};
 use crate::five_tuple::Link;
 use crate::outbox::{Action, Destination};
 use crate::peers::PeerPolicy;
+use crate::quotas::{Limits, Quotas};
 use crate::refusals::Refusal;
 use crate::tcp::ConnectionId;
 use crate::wire::{attribute, method};
